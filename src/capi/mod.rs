@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! The C edge: the 89 functions of `<librpma.h>`, which is generated from here.
+//!
+//! A function here turns pointers into references, calls the method that does the work, and turns
+//! the result into a code. The helpers below are the only ways to do so.
+//!
+//! # Safety
+//!
+//! What C must keep to is the same for all functions, and what the `SAFETY` comments call *the
+//! contract of C*: a pointer is NULL or points to what its type says; a handle was made by this
+//! library and not deleted yet; strings end with a NUL. No handle is deleted while another thread
+//! uses it, nor before the handles that were made from it.
+
+use std::alloc::{self, Layout};
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::mem::ManuallyDrop;
+use std::ptr::{self, NonNull};
+use std::slice;
+
+use crate::error::{Error, Releases, Result};
+
+// The order of the header.
+mod types;
+
+mod utils;
+
+mod peer_cfg;
+
+mod peer;
+
+mod mr;
+
+mod conn_cfg;
+
+mod srq_cfg;
+
+mod srq;
+
+mod conn_req;
+
+mod ep;
+
+mod conn;
+
+mod ops;
+
+mod cq;
+
+mod log;
+
+pub use conn::*;
+pub use conn_cfg::*;
+pub use conn_req::*;
+pub use cq::*;
+pub use ep::*;
+pub use log::*;
+pub use mr::*;
+pub use ops::*;
+pub use peer::*;
+pub use peer_cfg::*;
+pub use srq::*;
+pub use srq_cfg::*;
+pub use types::*;
+pub use utils::*;
+
+/// Runs the body of a public function and turns its result into a code.
+#[inline]
+fn finish(function: &'static CStr, body: impl FnOnce() -> Result<()>) -> c_int {
+    match body() {
+        Ok(()) => 0,
+        Err(error) => error.report(function),
+    }
+}
+
+/// A function that makes a handle. `args` checks the arguments; then memory for the handle is
+/// reserved, so that nothing has to be undone for want of it; then `make` does the work.
+fn create<A, T>(
+    function: &'static CStr,
+    handle: *mut *mut T,
+    args: impl FnOnce() -> Result<A>,
+    make: impl FnOnce(A) -> Result<T>,
+) -> c_int {
+    finish(function, || {
+        let args = args()?;
+        // SAFETY: the contract of C.
+        let handle = unsafe { out(handle, "the pointer for the new object")? };
+        let slot = Slot::reserve()?;
+        handle.set(slot.fill(make(args)?));
+        Ok(())
+    })
+}
+
+/// A function that deletes a handle, if there is one: it becomes NULL, and every release is tried.
+fn delete<T>(
+    function: &'static CStr,
+    handle: *mut *mut T,
+    delete: impl FnOnce(T, &mut Releases),
+) -> c_int {
+    finish(function, || {
+        // SAFETY: the contract of C.
+        let Some(object) = (unsafe { take(handle)? }) else {
+            return Ok(());
+        };
+        let mut releases = Releases::new(function);
+        delete(object, &mut releases);
+        releases.result()
+    })
+}
+
+#[cold]
+#[track_caller]
+fn is_null(name: &str) -> Error {
+    Error::new(
+        crate::error::Code::Inval,
+        format_args!("invalid argument: {name} is NULL"),
+    )
+}
+
+/// What a required pointer points to.
+///
+/// # Safety
+///
+/// The contract of C, for `pointer`.
+#[inline]
+#[track_caller]
+unsafe fn arg<'a, T>(pointer: *const T, name: &str) -> Result<&'a T> {
+    // SAFETY: passed on to the caller.
+    match unsafe { pointer.as_ref() } {
+        Some(object) => Ok(object),
+        None => Err(is_null(name)),
+    }
+}
+
+/// What a pointer that may be NULL points to.
+///
+/// # Safety
+///
+/// The contract of C, for `pointer`.
+#[inline]
+unsafe fn optional<'a, T>(pointer: *const T) -> Option<&'a T> {
+    // SAFETY: passed on to the caller.
+    unsafe { pointer.as_ref() }
+}
+
+/// A required string.
+///
+/// # Safety
+///
+/// The contract of C, for `pointer`.
+#[track_caller]
+unsafe fn string<'a>(pointer: *const c_char, name: &str) -> Result<&'a CStr> {
+    if pointer.is_null() {
+        return Err(is_null(name));
+    }
+    // SAFETY: passed on to the caller.
+    Ok(unsafe { CStr::from_ptr(pointer) })
+}
+
+/// Required bytes, `len` of them.
+///
+/// # Safety
+///
+/// `pointer` must be NULL or point to `len` bytes that nobody writes until the function returns.
+#[track_caller]
+unsafe fn bytes<'a>(pointer: *const c_void, len: usize, name: &str) -> Result<&'a [u8]> {
+    if pointer.is_null() {
+        return Err(is_null(name));
+    }
+    // More than this cannot be one object; what lies behind is not looked at.
+    let len = len.min(isize::MAX.unsigned_abs());
+    // SAFETY: passed on to the caller.
+    Ok(unsafe { slice::from_raw_parts(pointer.cast::<u8>(), len) })
+}
+
+/// Private data as C sees it, which stays the library's.
+fn private_data(data: &[u8]) -> rpma_conn_private_data {
+    rpma_conn_private_data {
+        ptr: match data {
+            [] => ptr::null_mut(),
+            data => data.as_ptr().cast_mut().cast::<c_void>(),
+        },
+        // It came with a length of 8 bits.
+        len: u8::try_from(data.len()).unwrap_or(u8::MAX),
+    }
+}
+
+/// A pointer that the function writes one value to.
+struct Out<T>(NonNull<T>);
+
+impl<T> Out<T> {
+    fn set(&self, value: T) {
+        // SAFETY: valid for writing, by the contract of `out`.
+        unsafe { self.0.write(value) }
+    }
+}
+
+/// A required pointer to write to.
+///
+/// # Safety
+///
+/// `pointer` must be NULL or valid for writing until the function returns.
+#[track_caller]
+unsafe fn out<T>(pointer: *mut T, name: &str) -> Result<Out<T>> {
+    match NonNull::new(pointer) {
+        Some(pointer) => Ok(Out(pointer)),
+        None => Err(is_null(name)),
+    }
+}
+
+/// Takes the object behind a handle and sets the handle to NULL; `None` when it is NULL already.
+///
+/// # Safety
+///
+/// The contract of C, for `handle` and for what it points to.
+unsafe fn take<T>(handle: *mut *mut T) -> Result<Option<T>> {
+    let mut handle = NonNull::new(handle).ok_or_else(|| is_null("the pointer to the object"))?;
+    // SAFETY: `handle` points to a handle, by the contract.
+    let raw = std::mem::replace(unsafe { handle.as_mut() }, ptr::null_mut());
+    if raw.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: made by `Slot::fill`, which leaves what a box would, and taken once: the handle is
+    // NULL now.
+    Ok(Some(*unsafe { Box::from_raw(raw) }))
+}
+
+/// Memory for one `T`, reserved before there is a value for it: a box whose allocation may fail.
+struct Slot<T>(NonNull<T>);
+
+impl<T> Slot<T> {
+    const LAYOUT: Layout = {
+        assert!(size_of::<T>() > 0);
+        Layout::new::<T>()
+    };
+
+    fn reserve() -> Result<Self> {
+        // SAFETY: the size is not 0.
+        let memory = unsafe { alloc::alloc(Self::LAYOUT) };
+        NonNull::new(memory.cast::<T>())
+            .map(Self)
+            .ok_or_else(Error::nomem)
+    }
+
+    fn fill(self, value: T) -> *mut T {
+        let slot = ManuallyDrop::new(self);
+        // SAFETY: memory for just this type, which nobody else knows of yet.
+        unsafe { slot.0.write(value) };
+        slot.0.as_ptr()
+    }
+}
+
+impl<T> Drop for Slot<T> {
+    fn drop(&mut self) {
+        // SAFETY: reserved by `reserve` with this layout; `fill` does not come here.
+        unsafe { alloc::dealloc(self.0.as_ptr().cast::<u8>(), Self::LAYOUT) };
+    }
+}

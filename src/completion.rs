@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Completions as the releases 0.9 to 0.11 told them, before they handed out `struct ibv_wc`.
+
+use std::ffi::CStr;
+
+use crate::cq::Cq;
+use crate::error::{Code, Error, Result};
+use crate::log::log;
+use crate::verbs::{CompletedOp, Immediate, WorkCompletion, status_text};
+
+/// The operations of `enum rpma_op`. Of those, a flush never completes as such: it is a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub(crate) enum Op {
+    Read = 0,
+    Write = 1,
+    Send = 3,
+    Recv = 4,
+    RecvRdmaWithImm = 5,
+}
+
+/// A completion: what is always known of it.
+pub(crate) struct Completion(WorkCompletion);
+
+/// What is known of the completion of an operation that succeeded.
+pub(crate) struct Details {
+    pub(crate) op: Op,
+    pub(crate) byte_len: u32,
+    pub(crate) flags: u32,
+    pub(crate) immediate: Immediate,
+}
+
+impl Completion {
+    /// Takes one completion from the queue.
+    pub(crate) fn get(function: &'static CStr, cq: &Cq) -> Result<Self> {
+        let (got, wc) = cq.raw().poll_one();
+        Cq::polled(function, 1, got)?;
+        if !wc.is_success() {
+            let (id, status) = (wc.wr_id(), status_text(wc.status()));
+            log!(Warning, function, "operation {id:#x} failed: {status}");
+        }
+        Ok(Self(wc))
+    }
+
+    pub(crate) fn op_context(&self) -> u64 {
+        self.0.wr_id()
+    }
+
+    pub(crate) fn status(&self) -> u32 {
+        self.0.status()
+    }
+
+    /// The rest: nothing for an operation that failed.
+    pub(crate) fn details(&self) -> Result<Option<Details>> {
+        if !self.0.is_success() {
+            return Ok(None);
+        }
+        let op = match self.0.op() {
+            CompletedOp::Read => Op::Read,
+            CompletedOp::Write => Op::Write,
+            CompletedOp::Send => Op::Send,
+            CompletedOp::Recv => Op::Recv,
+            CompletedOp::RecvRdmaWithImm => Op::RecvRdmaWithImm,
+            CompletedOp::Other(opcode) => {
+                return Err(Error::new(
+                    Code::NoSupp,
+                    format_args!("unsupported opcode of a completion: {opcode}"),
+                ));
+            }
+        };
+        Ok(Some(Details {
+            op,
+            byte_len: self.0.byte_len(),
+            flags: self.0.flags(),
+            immediate: self.0.immediate(),
+        }))
+    }
+}

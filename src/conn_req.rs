@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Connection requests, incoming and outgoing: all of a connection but its events.
+
+use std::ffi::CStr;
+
+use crate::conn::Conn;
+use crate::conn_cfg::Settings;
+use crate::cq::Cq;
+use crate::error::{Code, Error, Releases, Result};
+use crate::flush::Flush;
+use crate::info::Info;
+use crate::log::log;
+use crate::mr::MrLocal;
+use crate::ops;
+use crate::peer::Domain;
+use crate::private_data::PrivateData;
+use crate::text::c_str_text;
+use crate::verbs::{CmId, CompChannel, ConnParam, EventChannel, Qp, QpInit, Side};
+
+/// A connection request.
+pub struct ConnReq {
+    queues: Queues,
+    id: CmId,
+    channel: Option<CompChannel>,
+    side: Side,
+    private_data: PrivateData,
+    domain: Domain,
+}
+
+/// The queues of a connection, in the order in which they go.
+pub(crate) struct Queues {
+    pub(crate) qp: Qp,
+    pub(crate) rcq: Option<Cq>,
+    pub(crate) cq: Cq,
+}
+
+impl ConnReq {
+    /// A request for a connection to a listening endpoint.
+    pub(crate) fn outgoing(
+        domain: Domain,
+        addr: &CStr,
+        port: &CStr,
+        settings: Settings<'_>,
+    ) -> Result<Self> {
+        let timeout_ms = settings.timeout_ms;
+        let info = Info::get(addr, Some(port), Side::Active)?;
+        let id = CmId::create(None)?;
+        info.resolve_addr(&id, timeout_ms)?;
+        id.resolve_route(timeout_ms)
+            .map_err(|failed| Error::from(failed).with(format_args!("timeout_ms={timeout_ms}")))?;
+        let request = Self::from_id(domain, id, Side::Active, settings, PrivateData::default())?;
+        log!(
+            Notice,
+            c"rpma_conn_req_new",
+            "requesting a connection to {}:{}",
+            c_str_text(addr),
+            c_str_text(port)
+        );
+        Ok(request)
+    }
+
+    /// A request that came in through an endpoint.
+    pub(crate) fn incoming(
+        domain: Domain,
+        id: CmId,
+        settings: Settings<'_>,
+        private_data: PrivateData,
+    ) -> Result<Self> {
+        Self::from_id(domain, id, Side::Passive, settings, private_data)
+    }
+
+    fn from_id(
+        domain: Domain,
+        id: CmId,
+        side: Side,
+        settings: Settings<'_>,
+        private_data: PrivateData,
+    ) -> Result<Self> {
+        let srq_rcq = settings.srq.and_then(|srq| srq.rcq());
+        if settings.shared_channel && srq_rcq.is_some() {
+            return Err(Error::new(
+                Code::Inval,
+                format_args!("a shared completion channel excludes a shared RQ with its own RCQ"),
+            ));
+        }
+        let Some(context) = id.context() else {
+            return Err(Error::inval("the CM id is not bound to a device"));
+        };
+        let channel = match settings.shared_channel {
+            true => Some(context.create_comp_channel()?),
+            false => None,
+        };
+        let cq = Cq::new(context, settings.cq_size, channel.as_ref())?;
+        let rcq = match settings.rcq_size {
+            1.. if srq_rcq.is_none() => {
+                Some(Cq::new(context, settings.rcq_size, channel.as_ref())?)
+            }
+            _ => None,
+        };
+        let init = QpInit {
+            pd: domain.pd,
+            send_cq: cq.raw(),
+            recv_cq: srq_rcq.or(rcq.as_ref()).unwrap_or(&cq).raw(),
+            srq: settings.srq.map(|srq| srq.raw()),
+            max_send_wr: settings.sq_size,
+            max_recv_wr: settings.rq_size,
+            native_atomic_write: domain.caps.native_atomic_write,
+            native_flush: domain.caps.native_flush,
+        };
+        let qp = id.create_qp(&init).map_err(|failed| {
+            Error::from(failed).with(format_args!(
+                "max_send_wr={}, max_recv_wr={}",
+                settings.sq_size, settings.rq_size
+            ))
+        })?;
+        Ok(Self {
+            queues: Queues { qp, rcq, cq },
+            id,
+            channel,
+            side,
+            private_data,
+            domain,
+        })
+    }
+
+    /// Turns the request into a connection, which is under way when this returns. The request is
+    /// gone in any case: on failure it is dropped, queue pair first.
+    pub(crate) fn connect(self, private_data: &[u8]) -> Result<Conn> {
+        let param = ConnParam { private_data };
+        match self.side {
+            Side::Passive => {
+                self.id.accept(&param)?;
+                match self.prepare() {
+                    Ok((events, flush)) => Ok(self.into_conn(events, flush)),
+                    Err(failed) => {
+                        // The peer takes the connection for established. What there is to say of
+                        // this failure is in `failed`.
+                        let _ = self.id.disconnect();
+                        Err(failed)
+                    }
+                }
+            }
+            Side::Active => {
+                let (events, flush) = self.prepare()?;
+                let conn = self.into_conn(events, flush);
+                conn.connect(&param)?;
+                Ok(conn)
+            }
+        }
+    }
+
+    /// Makes what a connection has and a request has not: events, and the means to flush.
+    fn prepare(&self) -> Result<(EventChannel, Flush)> {
+        let events = EventChannel::create()?;
+        self.id.migrate(Some(&events))?;
+        match Flush::new(self.domain, &self.queues.qp) {
+            Ok(flush) => Ok((events, flush)),
+            Err(failed) => {
+                // The channel goes now, and the id must not stay on it.
+                let _ = self.id.migrate(None);
+                Err(failed)
+            }
+        }
+    }
+
+    fn into_conn(self, events: EventChannel, flush: Flush) -> Conn {
+        Conn::new(
+            flush,
+            self.queues,
+            self.id,
+            self.channel,
+            events,
+            self.private_data,
+        )
+    }
+
+    pub(crate) fn recv(&self, dst: &MrLocal, offset: usize, len: usize, wr_id: u64) -> Result<()> {
+        ops::recv(&self.queues.qp, Some(dst), offset, len, wr_id)
+    }
+
+    pub(crate) fn private_data(&self) -> &[u8] {
+        self.private_data.bytes()
+    }
+
+    pub(crate) fn delete(self, releases: &mut Releases) {
+        self.queues.delete(releases);
+        if self.side == Side::Passive {
+            releases.add(self.id.reject());
+        }
+        releases.add(self.id.destroy());
+        if let Some(channel) = self.channel {
+            releases.add(channel.destroy());
+        }
+    }
+}
+
+impl Queues {
+    pub(crate) fn delete(self, releases: &mut Releases) {
+        drop(self.qp);
+        if let Some(rcq) = self.rcq {
+            rcq.delete(releases);
+        }
+        self.cq.delete(releases);
+    }
+}

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Completion queues, and waiting for them.
+
+use std::ffi::c_int;
+
+use crate::error::{Code, Error, Releases, Result};
+use crate::log::log;
+use crate::verbs::{self, CompChannel, Context};
+
+/// A completion queue, armed from its creation on.
+pub struct Cq {
+    cq: verbs::Cq,
+    channel: Channel,
+}
+
+/// Where the events of a queue go.
+enum Channel {
+    Own(CompChannel),
+    /// The connection has the channel for both its queues; this is its descriptor.
+    Shared {
+        fd: c_int,
+    },
+}
+
+/// A number of entries as verbs takes it.
+fn entries(size: u32) -> c_int {
+    c_int::try_from(size).unwrap_or(c_int::MAX)
+}
+
+impl Cq {
+    /// A queue of `size` entries, with a channel of its own unless there is a shared one.
+    pub(crate) fn new(context: Context, size: u32, shared: Option<&CompChannel>) -> Result<Self> {
+        let made = match shared {
+            Some(channel) => Self {
+                cq: create(context, size, channel)?,
+                channel: Channel::Shared { fd: channel.fd() },
+            },
+            None => {
+                let channel = context.create_comp_channel()?;
+                Self {
+                    cq: create(context, size, &channel)?,
+                    channel: Channel::Own(channel),
+                }
+            }
+        };
+        made.cq.request_notify()?;
+        Ok(made)
+    }
+
+    /// The verbs queue, for a queue pair to be made on.
+    pub(crate) fn raw(&self) -> &verbs::Cq {
+        &self.cq
+    }
+
+    pub(crate) fn fd(&self) -> c_int {
+        match &self.channel {
+            Channel::Own(channel) => channel.fd(),
+            Channel::Shared { fd } => *fd,
+        }
+    }
+
+    /// Waits for an event of this queue, and arms it again.
+    pub(crate) fn wait(&self) -> Result<()> {
+        let Channel::Own(channel) = &self.channel else {
+            return Err(Error::new(
+                Code::SharedChannel,
+                format_args!("the completion channel is shared: wait on the connection"),
+            ));
+        };
+        // A signal, a non-blocking descriptor: there is no completion to report.
+        if channel.get_event().is_err() {
+            return Err(Error::quiet(Code::NoCompletion));
+        }
+        self.event_taken()
+    }
+
+    /// Acknowledges an event that was taken from the channel, and arms the queue again.
+    pub(crate) fn event_taken(&self) -> Result<()> {
+        self.cq.event_taken();
+        Ok(self.cq.request_notify()?)
+    }
+
+    /// What polling for `wanted` completions returned, as the number of completions there are.
+    ///
+    /// The number came from the provider: it is checked against what was asked for.
+    #[inline]
+    pub(crate) fn polled(
+        function: &'static std::ffi::CStr,
+        wanted: c_int,
+        got: c_int,
+    ) -> Result<c_int> {
+        if got > 0 && got <= wanted {
+            return Ok(got);
+        }
+        Err(poll_failure(function, wanted, got))
+    }
+
+    pub(crate) fn delete(self, releases: &mut Releases) {
+        releases.add(self.cq.destroy());
+        if let Channel::Own(channel) = self.channel {
+            releases.add(channel.destroy());
+        }
+    }
+}
+
+fn create(context: Context, size: u32, channel: &CompChannel) -> Result<verbs::Cq> {
+    let cqe = entries(size);
+    context
+        .create_cq(cqe, channel)
+        .map_err(|failed| Error::from(failed).with(format_args!("cqe={cqe}")))
+}
+
+#[cold]
+fn poll_failure(function: &'static std::ffi::CStr, wanted: c_int, got: c_int) -> Error {
+    if got == 0 {
+        log!(Debug, function, "no completion in the CQ");
+        Error::quiet(Code::NoCompletion)
+    } else if got < 0 {
+        Error::new(
+            Code::Provider,
+            format_args!("ibv_poll_cq() failed (no details available)"),
+        )
+    } else {
+        Error::new(
+            Code::Unknown,
+            format_args!("ibv_poll_cq() returned {got} where at most {wanted} was asked for"),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_clipped_to_what_verbs_takes() {
+        assert_eq!(entries(10), 10);
+        assert_eq!(entries(u32::MAX), c_int::MAX);
+    }
+
+    #[test]
+    fn polled_numbers_become_codes() {
+        let code = |got| Cq::polled(c"rpma_cq_get_wc", 4, got).map_err(|e| e.code());
+        assert_eq!(code(4), Ok(4));
+        assert_eq!(code(0), Err(Code::NoCompletion));
+        assert_eq!(code(-1), Err(Code::Provider));
+        assert_eq!(code(5), Err(Code::Unknown));
+    }
+}

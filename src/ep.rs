@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Listening endpoints.
+
+use std::ffi::{CStr, c_int};
+
+use crate::conn::next_cm_event;
+use crate::conn_cfg::Settings;
+use crate::conn_req::ConnReq;
+use crate::error::{Error, Releases, Result};
+use crate::info::Info;
+use crate::log::log;
+use crate::peer::Domain;
+use crate::private_data::PrivateData;
+use crate::text::c_str_text;
+use crate::verbs::{self, CmId, EventChannel, Side};
+
+/// An endpoint that listens. Its fields stand in the order in which they go.
+pub struct Ep {
+    id: CmId,
+    events: EventChannel,
+    domain: Domain,
+}
+
+/// librdmacm takes 0 for as many waiting requests as the system allows.
+const BACKLOG: c_int = 0;
+
+impl Ep {
+    pub(crate) fn listen(domain: Domain, addr: &CStr, port: &CStr) -> Result<Self> {
+        let events = EventChannel::create()?;
+        let id = CmId::create(Some(&events))?;
+        let info = Info::get(addr, Some(port), Side::Passive)?;
+        info.bind(&id)?;
+        id.listen(BACKLOG)?;
+        log!(
+            Notice,
+            c"rpma_ep_listen",
+            "waiting for incoming connections on {}:{}",
+            c_str_text(addr),
+            c_str_text(port)
+        );
+        Ok(Self { id, events, domain })
+    }
+
+    pub(crate) fn fd(&self) -> c_int {
+        self.events.fd()
+    }
+
+    pub(crate) fn next_conn_req(&self, settings: Settings<'_>) -> Result<ConnReq> {
+        let mut event = next_cm_event(&self.events)?;
+        let Some(id) = event.take_id() else {
+            let name = verbs::event_name(event.number());
+            let unexpected = format_args!("unexpected event: {name}");
+            return Err(Error::new(crate::error::Code::Inval, unexpected));
+        };
+        // Whatever fails from here on, the id goes with what was made of it, and the event is
+        // acknowledged when it is dropped.
+        let private_data = PrivateData::copy_of(event.private_data())?;
+        let request = ConnReq::incoming(self.domain, id, settings, private_data)?;
+        event.acknowledge()?;
+        Ok(request)
+    }
+
+    pub(crate) fn shutdown(self, releases: &mut Releases) {
+        releases.add(self.id.destroy());
+        drop(self.events);
+    }
+}

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! What can go wrong, and what a C caller is told of it: a code, `errno`, and a line in the log.
+
+use std::ffi::c_int;
+use std::fmt;
+use std::panic::Location;
+
+use crate::log::{self, Level};
+use crate::text::Text;
+use crate::verbs::{self, VerbsError};
+
+pub(crate) type Result<T> = std::result::Result<T, Error>;
+
+/// The codes of `<librpma.h>`; [`Code::value`] gives the negative number that C sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub(crate) enum Code {
+    Unknown = -100_000,
+    NoSupp = -100_001,
+    Provider = -100_002,
+    NoMem = -100_003,
+    Inval = -100_004,
+    NoCompletion = -100_005,
+    NoEvent = -100_006,
+    SharedChannel = -100_008,
+    NotSharedChannel = -100_009,
+}
+
+/// `RPMA_E_AGAIN`, which has a text and is returned by no function.
+pub(crate) const AGAIN: c_int = -100_007;
+
+impl Code {
+    pub(crate) const fn value(self) -> c_int {
+        self as c_int
+    }
+}
+
+/// A failed call: the code for the caller, and for the log what failed and where.
+#[derive(Debug)]
+pub(crate) struct Error {
+    code: Code,
+    /// `errno` of the verbs or CM call that failed; 0 when `errno` is to be left alone.
+    errno: c_int,
+    /// The verbs or CM call that failed; empty when `text` says it all.
+    call: &'static str,
+    text: Text<96>,
+    /// Nothing to log: an ordinary outcome, like an empty queue, or logged already.
+    quiet: bool,
+    at: &'static Location<'static>,
+}
+
+impl Error {
+    /// An error that the log explains with `text`.
+    #[cold]
+    #[track_caller]
+    pub(crate) fn new(code: Code, text: fmt::Arguments<'_>) -> Self {
+        Self {
+            code,
+            errno: 0,
+            call: "",
+            text: Text::format(text),
+            quiet: false,
+            at: Location::caller(),
+        }
+    }
+
+    /// An argument that the function does not take.
+    #[cold]
+    #[track_caller]
+    pub(crate) fn inval(what: &str) -> Self {
+        Self::new(Code::Inval, format_args!("invalid argument: {what}"))
+    }
+
+    /// Memory that could not be had.
+    #[cold]
+    #[track_caller]
+    pub(crate) fn nomem() -> Self {
+        Self::new(Code::NoMem, format_args!("out of memory"))
+    }
+
+    /// An outcome that is nobody's fault and is not logged.
+    #[cold]
+    #[track_caller]
+    pub(crate) fn quiet(code: Code) -> Self {
+        Self {
+            quiet: true,
+            ..Self::new(code, format_args!(""))
+        }
+    }
+
+    /// A failed verbs or CM call that means something other than [`Code::Provider`].
+    #[cold]
+    pub(crate) fn from_call(code: Code, failed: VerbsError) -> Self {
+        Self {
+            code,
+            errno: failed.errno,
+            call: failed.call,
+            text: Text::new(),
+            quiet: false,
+            at: failed.at,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn code(&self) -> Code {
+        self.code
+    }
+
+    /// Adds what the failed call was asked for, as the log shows it between the parentheses.
+    pub(crate) fn with(mut self, arguments: fmt::Arguments<'_>) -> Self {
+        self.text = Text::format(arguments);
+        self
+    }
+
+    /// Reports the failure in the name of the public function: one line in the log, then `errno`
+    /// (after the log, which may itself change it). Returns the code.
+    #[cold]
+    pub(crate) fn report(&self, function: &'static std::ffi::CStr) -> c_int {
+        if !self.quiet {
+            log::write(Level::Error, self.at, function, format_args!("{self}"));
+        }
+        if self.errno != 0 {
+            verbs::os::set_errno(self.errno);
+        }
+        self.code.value()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.call.is_empty() {
+            return self.text.fmt(f);
+        }
+        write!(f, "{}({}) failed", self.call, self.text)?;
+        if self.errno != 0 {
+            write!(f, ": {}", verbs::os::error_text(self.errno))?;
+        }
+        Ok(())
+    }
+}
+
+impl From<VerbsError> for Error {
+    #[cold]
+    fn from(failed: VerbsError) -> Self {
+        Self::from_call(Code::Provider, failed)
+    }
+}
+
+/// The releases that make up the deletion of an object: each is tried even when one before it
+/// failed, every failure is logged, and the first one is what the caller is told.
+pub(crate) struct Releases {
+    function: &'static std::ffi::CStr,
+    first: Option<Error>,
+}
+
+impl Releases {
+    pub(crate) fn new(function: &'static std::ffi::CStr) -> Self {
+        Self {
+            function,
+            first: None,
+        }
+    }
+
+    pub(crate) fn add<E: Into<Error>>(&mut self, released: std::result::Result<(), E>) {
+        if let Err(failed) = released {
+            let mut failed: Error = failed.into();
+            failed.report(self.function);
+            failed.quiet = true;
+            self.first.get_or_insert(failed);
+        }
+    }
+
+    pub(crate) fn result(self) -> Result<()> {
+        match self.first {
+            Some(failed) => Err(failed),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed_call(errno: c_int) -> VerbsError {
+        VerbsError {
+            call: "ibv_reg_mr",
+            errno,
+            at: Location::caller(),
+        }
+    }
+
+    #[test]
+    fn a_failed_call_is_told_with_its_arguments_and_errno_text() {
+        let error = Error::from(failed_call(libc::ENOMEM)).with(format_args!("length={}", 8));
+        assert_eq!(
+            error.to_string(),
+            "ibv_reg_mr(length=8) failed: Cannot allocate memory"
+        );
+        assert_eq!(error.code, Code::Provider);
+    }
+
+    #[test]
+    fn a_failed_call_without_errno_names_the_call_only() {
+        let error = Error::from(failed_call(0));
+        assert_eq!(error.to_string(), "ibv_reg_mr() failed");
+    }
+
+    #[test]
+    fn releases_keep_the_first_failure() {
+        let mut releases = Releases::new(c"rpma_conn_delete");
+        releases.add::<VerbsError>(Ok(()));
+        releases.add(Err(failed_call(libc::EBUSY)));
+        releases.add(Err(failed_call(libc::EIO)));
+        let first = releases.result().err().map(|error| error.errno);
+        assert_eq!(first, Some(libc::EBUSY));
+    }
+
+    #[test]
+    fn an_error_stays_small() {
+        assert!(size_of::<Error>() <= 160, "{}", size_of::<Error>());
+    }
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Private data: the few bytes that travel with the events of connecting.
+
+use std::sync::OnceLock;
+
+use crate::error::{Error, Result};
+
+/// A copy of private data. It is taken over once, and then stays where it is for as long as its
+/// owner lives: C programs keep pointers to it.
+#[derive(Default)]
+pub(crate) struct PrivateData(OnceLock<Vec<u8>>);
+
+impl PrivateData {
+    /// A copy of these bytes; of no bytes, no copy.
+    pub(crate) fn copy_of(bytes: &[u8]) -> Result<Self> {
+        let data = Self::default();
+        data.set_if_empty(bytes)?;
+        Ok(data)
+    }
+
+    /// Keeps a copy of these bytes, unless there are some already.
+    pub(crate) fn set_if_empty(&self, bytes: &[u8]) -> Result<()> {
+        if bytes.is_empty() || self.0.get().is_some() {
+            return Ok(());
+        }
+        let mut copy = Vec::new();
+        copy.try_reserve_exact(bytes.len())
+            .map_err(|_| Error::nomem())?;
+        copy.extend_from_slice(bytes);
+        // Another thread may have been first: its bytes stay.
+        let _ = self.0.set(copy);
+        Ok(())
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.0.get().map_or(&[], Vec::as_slice)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_bytes_stay() {
+        let data = PrivateData::default();
+        assert!(data.set_if_empty(b"").is_ok());
+        assert!(data.set_if_empty(b"one").is_ok());
+        let kept = data.bytes().as_ptr();
+        assert!(data.set_if_empty(b"two").is_ok());
+        assert_eq!(data.bytes(), b"one");
+        assert_eq!(data.bytes().as_ptr(), kept);
+    }
+}

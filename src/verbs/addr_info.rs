@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Address resolution by librdmacm.
+
+use std::ffi::{CStr, c_int};
+use std::mem;
+use std::ptr::{self, NonNull};
+
+use rdma_sys as sys;
+
+use super::{failed, os};
+
+/// Which end of a connection an address is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Passive,
+    Active,
+}
+
+/// The flag of `<rdma/rdma_cma.h>` that the bindings leave out: it is a macro.
+const RAI_PASSIVE: c_int = 0x0000_0001;
+
+/// The result of `rdma_getaddrinfo`.
+pub(crate) struct AddrInfo(NonNull<sys::rdma_addrinfo>);
+
+/// Why `rdma_getaddrinfo` failed.
+pub(crate) struct LookupError {
+    pub(crate) failed: super::VerbsError,
+    /// What the resolver says, when it is the resolver that failed.
+    pub(crate) resolver: Option<&'static str>,
+}
+
+impl AddrInfo {
+    /// `rdma_getaddrinfo` for an RC queue pair in the TCP port space
+    pub(crate) fn get(
+        node: &CStr,
+        service: Option<&CStr>,
+        side: Side,
+    ) -> std::result::Result<Self, LookupError> {
+        // SAFETY: the struct is plain data, for which zeros are valid.
+        let mut hints: sys::rdma_addrinfo = unsafe { mem::zeroed() };
+        if side == Side::Passive {
+            hints.ai_flags = RAI_PASSIVE;
+        }
+        hints.ai_qp_type = sys::ibv_qp_type::IBV_QPT_RC.cast_signed();
+        hints.ai_port_space = sys::rdma_port_space::RDMA_PS_TCP.cast_signed();
+        let mut found = ptr::null_mut();
+        os::set_errno(0);
+        // SAFETY: C strings or NULL, and a valid out-pointer.
+        let returned = unsafe {
+            sys::rdma_getaddrinfo(
+                node.as_ptr(),
+                service.map_or(ptr::null(), CStr::as_ptr),
+                &raw const hints,
+                &raw mut found,
+            )
+        };
+        let call = "rdma_getaddrinfo";
+        match NonNull::new(found) {
+            Some(found) if returned == 0 => Ok(Self(found)),
+            // librdmacm's own failures set errno and return -1, the resolver's return its code.
+            _ if returned == 0 || returned == -1 || returned == libc::EAI_SYSTEM => {
+                Err(LookupError {
+                    failed: failed(call, os::errno()),
+                    resolver: None,
+                })
+            }
+            _ => Err(LookupError {
+                failed: failed(call, 0),
+                resolver: Some(os::gai_error_text(returned)),
+            }),
+        }
+    }
+
+    pub(super) fn src(&self) -> *mut libc::sockaddr {
+        // SAFETY: the list exists as long as `self`.
+        unsafe { self.0.as_ref().ai_src_addr }
+    }
+
+    pub(super) fn dst(&self) -> *mut libc::sockaddr {
+        // SAFETY: as in `src`.
+        unsafe { self.0.as_ref().ai_dst_addr }
+    }
+}
+
+impl Drop for AddrInfo {
+    fn drop(&mut self) {
+        // SAFETY: owned, and given back once.
+        unsafe { sys::rdma_freeaddrinfo(self.0.as_ptr()) };
+    }
+}

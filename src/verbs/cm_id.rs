@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Identifiers of the connection manager: what a socket is to TCP.
+
+use std::ffi::{c_int, c_void};
+use std::mem::{self, ManuallyDrop};
+use std::ptr::{self, NonNull};
+
+use rdma_sys as sys;
+
+use super::qp::{MAX_INLINE_DATA, MAX_SGE, Qp};
+use super::{AddrInfo, Context, Cq, EventChannel, PdRef, Result, Srq, check, check_object};
+
+/// An identifier of the connection manager. Its queue pair, if any, goes before it.
+pub(crate) struct CmId(NonNull<sys::rdma_cm_id>);
+
+// SAFETY: CM calls may be made on an id from any thread.
+unsafe impl Send for CmId {}
+// SAFETY: as above.
+unsafe impl Sync for CmId {}
+
+/// What a queue pair is made of.
+pub(crate) struct QpInit<'a> {
+    pub(crate) pd: PdRef,
+    pub(crate) send_cq: &'a Cq,
+    pub(crate) recv_cq: &'a Cq,
+    pub(crate) srq: Option<&'a Srq>,
+    pub(crate) max_send_wr: u32,
+    pub(crate) max_recv_wr: u32,
+    /// Operations that need the extended interface of the queue pair.
+    pub(crate) native_atomic_write: bool,
+    pub(crate) native_flush: bool,
+}
+
+/// The parameters of a connection: the most of everything, and the caller's private data.
+pub(crate) struct ConnParam<'a> {
+    pub(crate) private_data: &'a [u8],
+}
+
+/// `RDMA_MAX_RESP_RES` and `RDMA_MAX_INIT_DEPTH`: as much as the devices of both sides can.
+const MAX_OUTSTANDING_READS: u8 = u8::MAX;
+/// Retry for ever when the peer has posted no receive; as often as possible otherwise.
+const RETRY_COUNT: u8 = 7;
+
+impl ConnParam<'_> {
+    fn to_raw(&self) -> sys::rdma_conn_param {
+        // SAFETY: the struct is plain data, for which zeros are valid.
+        let mut raw: sys::rdma_conn_param = unsafe { mem::zeroed() };
+        if let Ok(length @ 1..) = u8::try_from(self.private_data.len()) {
+            raw.private_data = self.private_data.as_ptr().cast::<c_void>();
+            raw.private_data_len = length;
+        }
+        raw.responder_resources = MAX_OUTSTANDING_READS;
+        raw.initiator_depth = MAX_OUTSTANDING_READS;
+        raw.flow_control = 1;
+        raw.retry_count = RETRY_COUNT;
+        raw.rnr_retry_count = RETRY_COUNT;
+        raw
+    }
+}
+
+impl CmId {
+    pub(super) fn from_raw(raw: NonNull<sys::rdma_cm_id>) -> Self {
+        Self(raw)
+    }
+
+    fn as_ptr(&self) -> *mut sys::rdma_cm_id {
+        self.0.as_ptr()
+    }
+
+    /// `rdma_create_id` in the TCP port space: synchronous without a channel
+    pub(crate) fn create(channel: Option<&EventChannel>) -> Result<Self> {
+        let mut id = ptr::null_mut();
+        // SAFETY: the channel is open and outlives the id by the order of handles.
+        check("rdma_create_id", unsafe {
+            sys::rdma_create_id(
+                channel.map_or(ptr::null_mut(), EventChannel::as_ptr),
+                &raw mut id,
+                ptr::null_mut(),
+                sys::rdma_port_space::RDMA_PS_TCP,
+            )
+        })?;
+        check_object("rdma_create_id", id).map(Self)
+    }
+
+    /// The device that the id is bound to, once it is.
+    pub(crate) fn context(&self) -> Option<Context> {
+        // SAFETY: the id exists as long as `self`; librdmacm opened the device and keeps it open
+        // for the life of the process.
+        unsafe { Context::from_raw(self.0.as_ref().verbs) }
+    }
+
+    /// `rdma_bind_addr` to the source of a passive lookup
+    pub(crate) fn bind(&self, to: &AddrInfo) -> Result<()> {
+        // SAFETY: the id exists, the address belongs to the lookup.
+        check("rdma_bind_addr", unsafe {
+            sys::rdma_bind_addr(self.as_ptr(), to.src())
+        })
+    }
+
+    /// `rdma_resolve_addr` of the destination of an active lookup
+    pub(crate) fn resolve_addr(&self, to: &AddrInfo, timeout_ms: c_int) -> Result<()> {
+        // SAFETY: the id exists, the addresses belong to the lookup.
+        check("rdma_resolve_addr", unsafe {
+            sys::rdma_resolve_addr(self.as_ptr(), to.src(), to.dst(), timeout_ms)
+        })
+    }
+
+    /// `rdma_resolve_route`
+    pub(crate) fn resolve_route(&self, timeout_ms: c_int) -> Result<()> {
+        // SAFETY: the id exists.
+        check("rdma_resolve_route", unsafe {
+            sys::rdma_resolve_route(self.as_ptr(), timeout_ms)
+        })
+    }
+
+    /// `rdma_listen`
+    pub(crate) fn listen(&self, backlog: c_int) -> Result<()> {
+        // SAFETY: the id exists.
+        check("rdma_listen", unsafe {
+            sys::rdma_listen(self.as_ptr(), backlog)
+        })
+    }
+
+    /// `rdma_migrate_id` to a channel, or back to synchronous operation
+    pub(crate) fn migrate(&self, channel: Option<&EventChannel>) -> Result<()> {
+        // SAFETY: the id exists, the channel is open and outlives it by the order of handles.
+        check("rdma_migrate_id", unsafe {
+            sys::rdma_migrate_id(
+                self.as_ptr(),
+                channel.map_or(ptr::null_mut(), EventChannel::as_ptr),
+            )
+        })
+    }
+
+    /// `rdma_create_qp_ex` for an RC queue pair in which every request says itself whether it is
+    /// signalled
+    pub(crate) fn create_qp(&self, init: &QpInit<'_>) -> Result<Qp> {
+        // SAFETY: the struct is plain data, for which zeros are valid.
+        let mut raw: sys::ibv_qp_init_attr_ex = unsafe { mem::zeroed() };
+        raw.send_cq = init.send_cq.as_ptr();
+        raw.recv_cq = init.recv_cq.as_ptr();
+        raw.srq = init.srq.map_or(ptr::null_mut(), Srq::as_ptr);
+        raw.cap.max_send_wr = init.max_send_wr;
+        raw.cap.max_recv_wr = init.max_recv_wr;
+        raw.cap.max_send_sge = MAX_SGE;
+        raw.cap.max_recv_sge = MAX_SGE;
+        raw.cap.max_inline_data = MAX_INLINE_DATA;
+        raw.qp_type = sys::ibv_qp_type::IBV_QPT_RC;
+        raw.sq_sig_all = 0;
+        raw.comp_mask = sys::ibv_qp_init_attr_mask::IBV_QP_INIT_ATTR_PD.0;
+        raw.pd = init.pd.as_ptr();
+        let native_ops = super::qp::native_ops(init.native_atomic_write, init.native_flush);
+        if native_ops != 0 {
+            raw.comp_mask |= sys::ibv_qp_init_attr_mask::IBV_QP_INIT_ATTR_SEND_OPS_FLAGS.0;
+            raw.send_ops_flags = native_ops;
+        }
+        // SAFETY: the id exists, and all that the attributes point to outlives the queue pair by
+        // the order of handles.
+        check("rdma_create_qp_ex", unsafe {
+            sys::rdma_create_qp_ex(self.as_ptr(), &raw mut raw)
+        })?;
+        // SAFETY: the call has set the id's queue pair.
+        let qp = check_object("rdma_create_qp_ex", unsafe { self.0.as_ref().qp })?;
+        Ok(Qp::from_raw(
+            self.0,
+            qp,
+            init.native_atomic_write,
+            init.native_flush,
+        ))
+    }
+
+    /// `rdma_connect`
+    pub(crate) fn connect(&self, param: &ConnParam<'_>) -> Result<()> {
+        let mut raw = param.to_raw();
+        // SAFETY: the id exists, the private data lives through the call.
+        check("rdma_connect", unsafe {
+            sys::rdma_connect(self.as_ptr(), &raw mut raw)
+        })
+    }
+
+    /// `rdma_accept`
+    pub(crate) fn accept(&self, param: &ConnParam<'_>) -> Result<()> {
+        let mut raw = param.to_raw();
+        // SAFETY: the id exists, the private data lives through the call.
+        check("rdma_accept", unsafe {
+            sys::rdma_accept(self.as_ptr(), &raw mut raw)
+        })
+    }
+
+    /// `rdma_reject` without private data
+    pub(crate) fn reject(&self) -> Result<()> {
+        // SAFETY: the id exists.
+        check("rdma_reject", unsafe {
+            sys::rdma_reject(self.as_ptr(), ptr::null(), 0)
+        })
+    }
+
+    /// `rdma_disconnect`
+    pub(crate) fn disconnect(&self) -> Result<()> {
+        // SAFETY: the id exists.
+        check("rdma_disconnect", unsafe {
+            sys::rdma_disconnect(self.as_ptr())
+        })
+    }
+
+    /// `rdma_destroy_id`
+    pub(crate) fn destroy(self) -> Result<()> {
+        let id = ManuallyDrop::new(self);
+        // SAFETY: owned, and given back once: `self` is gone. Its queue pair went before it, by the
+        // order of handles.
+        check("rdma_destroy_id", unsafe {
+            sys::rdma_destroy_id(id.as_ptr())
+        })
+    }
+}
+
+impl Drop for CmId {
+    fn drop(&mut self) {
+        // SAFETY: as in `destroy`, which does not come here.
+        unsafe { sys::rdma_destroy_id(self.as_ptr()) };
+    }
+}

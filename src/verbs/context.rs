@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Device contexts and protection domains.
+
+use std::ffi::c_int;
+use std::mem::{self, ManuallyDrop};
+use std::ptr::{self, NonNull};
+
+use rdma_sys as sys;
+
+use super::mr::{Access, Mr};
+use super::{CompChannel, Cq, Result, Srq, check_errno, check_object};
+
+/// The context of an open device. It belongs to librdmacm, or to the C program.
+#[derive(Clone, Copy)]
+pub(crate) struct Context(NonNull<sys::ibv_context>);
+
+// SAFETY: verbs calls may be made on a context from any thread.
+unsafe impl Send for Context {}
+// SAFETY: as above.
+unsafe impl Sync for Context {}
+
+/// What a device can do beyond the plain verbs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct DeviceCaps {
+    /// On-demand paging, for both reads and writes of the RC transport.
+    pub(crate) on_demand_paging: bool,
+    pub(crate) native_atomic_write: bool,
+    /// Native flush, both to global visibility and to persistence.
+    pub(crate) native_flush: bool,
+}
+
+/// The capability bits of `device_cap_flags_ex`, fixed by the kernel's interface
+/// (`IB_UVERBS_DEVICE_FLUSH_GLOBAL`, `…_FLUSH_PERSISTENT`, `…_ATOMIC_WRITE`). rdma-core declares
+/// them later than it uses the features that they stand for.
+const DEVICE_FLUSH: u64 = 1 << 38 | 1 << 39;
+const DEVICE_ATOMIC_WRITE: u64 = 1 << 40;
+
+/// The extended context that a context is the tail of, if it is: what `verbs_get_ctx` of
+/// `<infiniband/verbs.h>` does. (That of rdma-sys compares the mark of an extended context with a
+/// 32-bit value, and so never finds one.)
+fn extended(context: NonNull<sys::ibv_context>) -> Option<NonNull<sys::verbs_context>> {
+    let offset = mem::offset_of!(sys::verbs_context, context);
+    // SAFETY: the context is open, so its fields may be read.
+    let mark = unsafe { context.as_ref().abi_compat };
+    if mark as usize != usize::MAX {
+        return None;
+    }
+    // SAFETY: the mark says that the context is the last field of a `verbs_context`.
+    Some(unsafe { context.byte_sub(offset) }.cast())
+}
+
+/// The operation `$op` of the extended context of `$context`, if the provider has it.
+macro_rules! extended_op {
+    ($context:expr, $op:ident) => {
+        extended($context).and_then(|extended| {
+            let needed =
+                mem::size_of::<sys::verbs_context>() - mem::offset_of!(sys::verbs_context, $op);
+            // SAFETY: `sz` lies right before the context in every version of the struct; the
+            // operation lies `needed` bytes before the end, and is there when `sz` covers it.
+            unsafe {
+                if (*extended.as_ptr()).sz < needed {
+                    None
+                } else {
+                    (*extended.as_ptr()).$op
+                }
+            }
+        })
+    };
+}
+
+impl Context {
+    /// # Safety
+    ///
+    /// `raw` must be NULL or the context of a device that stays open while it is used.
+    pub(crate) unsafe fn from_raw(raw: *mut sys::ibv_context) -> Option<Self> {
+        NonNull::new(raw).map(Self)
+    }
+
+    pub(crate) fn as_ptr(self) -> *mut sys::ibv_context {
+        self.0.as_ptr()
+    }
+
+    /// `ibv_query_device_ex`
+    pub(crate) fn query_caps(self) -> Result<DeviceCaps> {
+        // SAFETY: the struct is plain data, for which zeros are valid.
+        let mut attr: sys::ibv_device_attr_ex = unsafe { mem::zeroed() };
+        let mut returned = libc::EOPNOTSUPP;
+        if let Some(query) = extended_op!(self.0, query_device_ex) {
+            // SAFETY: the provider's function, with the context it belongs to and a struct of the
+            // size that is passed.
+            returned = unsafe {
+                query(
+                    self.as_ptr(),
+                    ptr::null(),
+                    &raw mut attr,
+                    mem::size_of::<sys::ibv_device_attr_ex>(),
+                )
+            };
+        }
+        if returned == libc::EOPNOTSUPP || returned == libc::ENOSYS {
+            // SAFETY: as above.
+            attr = unsafe { mem::zeroed() };
+            // SAFETY: the context is open and the struct valid for writing.
+            returned = unsafe { sys::ibv_query_device(self.as_ptr(), &raw mut attr.orig_attr) };
+        }
+        check_errno("ibv_query_device_ex", returned)?;
+
+        let flags = attr.device_cap_flags_ex;
+        Ok(DeviceCaps {
+            on_demand_paging: on_demand_paging(&attr),
+            native_atomic_write: cfg!(has_native_atomic_write)
+                && flags & DEVICE_ATOMIC_WRITE == DEVICE_ATOMIC_WRITE,
+            native_flush: cfg!(has_native_flush) && flags & DEVICE_FLUSH == DEVICE_FLUSH,
+        })
+    }
+
+    /// `ibv_alloc_pd`
+    pub(crate) fn alloc_pd(self) -> Result<Pd> {
+        super::os::set_errno(0);
+        // SAFETY: the context is open.
+        let pd = unsafe { sys::ibv_alloc_pd(self.as_ptr()) };
+        check_object("ibv_alloc_pd", pd).map(|pd| Pd(PdRef(pd)))
+    }
+
+    /// `ibv_create_comp_channel`
+    pub(crate) fn create_comp_channel(self) -> Result<CompChannel> {
+        // SAFETY: the context is open.
+        let channel = unsafe { sys::ibv_create_comp_channel(self.as_ptr()) };
+        check_object("ibv_create_comp_channel", channel).map(CompChannel::from_raw)
+    }
+
+    /// `ibv_create_cq` with `cqe` entries, whose events go to `channel`
+    pub(crate) fn create_cq(self, cqe: c_int, channel: &CompChannel) -> Result<Cq> {
+        // SAFETY: context and channel are open; the channel outlives the queue by the order of
+        // handles.
+        let cq =
+            unsafe { sys::ibv_create_cq(self.as_ptr(), cqe, ptr::null_mut(), channel.as_ptr(), 0) };
+        check_object("ibv_create_cq", cq).map(Cq::from_raw)
+    }
+}
+
+#[cfg(has_on_demand_paging)]
+fn on_demand_paging(attr: &sys::ibv_device_attr_ex) -> bool {
+    let supported = sys::ibv_odp_general_caps::IBV_ODP_SUPPORT.0;
+    let read_write = sys::ibv_odp_transport_cap_bits::IBV_ODP_SUPPORT_WRITE.0
+        | sys::ibv_odp_transport_cap_bits::IBV_ODP_SUPPORT_READ.0;
+    let caps = &attr.odp_caps;
+    caps.general_caps & u64::from(supported) != 0
+        && caps.per_transport_caps.rc_odp_caps & read_write == read_write
+}
+
+#[cfg(not(has_on_demand_paging))]
+fn on_demand_paging(_: &sys::ibv_device_attr_ex) -> bool {
+    false
+}
+
+/// A protection domain.
+pub(crate) struct Pd(PdRef);
+
+/// A protection domain that somebody else owns, and that is there by the order of handles.
+#[derive(Clone, Copy)]
+pub(crate) struct PdRef(NonNull<sys::ibv_pd>);
+
+// SAFETY: verbs calls may be made on a protection domain from any thread.
+unsafe impl Send for PdRef {}
+// SAFETY: as above.
+unsafe impl Sync for PdRef {}
+
+impl Pd {
+    pub(crate) fn as_ref(&self) -> PdRef {
+        self.0
+    }
+
+    /// `ibv_dealloc_pd`
+    pub(crate) fn destroy(self) -> Result<()> {
+        let pd = ManuallyDrop::new(self);
+        // SAFETY: owned, and given back once: `self` is gone. With objects left in it, the call
+        // fails with EBUSY and changes nothing.
+        check_errno("ibv_dealloc_pd", unsafe {
+            sys::ibv_dealloc_pd(pd.0.as_ptr())
+        })
+    }
+}
+
+impl Drop for Pd {
+    fn drop(&mut self) {
+        // SAFETY: as in `destroy`, which does not come here.
+        unsafe { sys::ibv_dealloc_pd(self.0.as_ptr()) };
+    }
+}
+
+impl PdRef {
+    pub(super) fn from_raw(raw: NonNull<sys::ibv_pd>) -> Self {
+        Self(raw)
+    }
+
+    pub(crate) fn as_ptr(self) -> *mut sys::ibv_pd {
+        self.0.as_ptr()
+    }
+
+    /// The device that the domain is on.
+    pub(crate) fn context(self) -> Option<Context> {
+        // SAFETY: a protection domain points to its context for as long as it exists.
+        unsafe { Context::from_raw((*self.as_ptr()).context) }
+    }
+
+    /// Whether the device speaks iWARP, where the target of a read is written by the remote side.
+    pub(crate) fn is_iwarp(self) -> bool {
+        // SAFETY: a protection domain points to its context, and that to its device, for as long as
+        // they exist.
+        unsafe {
+            (*(*(*self.as_ptr()).context).device).transport_type
+                == sys::ibv_transport_type::IBV_TRANSPORT_IWARP
+        }
+    }
+
+    /// `ibv_reg_mr`
+    ///
+    /// The memory is the C program's, used by the device for as long as the region exists.
+    pub(crate) fn reg_mr(
+        self,
+        start: *mut std::ffi::c_void,
+        size: usize,
+        access: Access,
+    ) -> Result<Mr> {
+        // SAFETY: the domain exists by the order of handles. The call checks that the range is
+        // mapped; no Rust reference to it is ever made.
+        let mr = unsafe { sys::ibv_reg_mr(self.as_ptr(), start, size, access.bits()) };
+        check_object("ibv_reg_mr", mr).map(Mr::from_raw)
+    }
+
+    /// `ibv_create_srq` for `max_wr` receives of one SGE each
+    pub(crate) fn create_srq(self, max_wr: u32) -> Result<Srq> {
+        let mut init = sys::ibv_srq_init_attr {
+            srq_context: ptr::null_mut(),
+            attr: sys::ibv_srq_attr {
+                max_wr,
+                max_sge: super::qp::MAX_SGE,
+                srq_limit: 0,
+            },
+        };
+        // SAFETY: the domain exists by the order of handles.
+        let srq = unsafe { sys::ibv_create_srq(self.as_ptr(), &raw mut init) };
+        check_object("ibv_create_srq", srq).map(Srq::from_raw)
+    }
+
+    /// `ibv_advise_mr` on one range; EOPNOTSUPP where the headers or the device do not have it
+    #[cfg(has_advise_mr)]
+    pub(crate) fn advise_mr(self, advice: c_int, flags: u32, range: super::Sge) -> Result<()> {
+        // SAFETY: a protection domain points to its context for as long as it exists.
+        let context = unsafe { (*self.as_ptr()).context };
+        let advise = NonNull::new(context).and_then(|context| extended_op!(context, advise_mr));
+        let returned = match advise {
+            Some(advise) => {
+                let mut range = range.to_raw();
+                // SAFETY: the provider's function, with a domain of that provider and one SGE.
+                unsafe {
+                    advise(
+                        self.as_ptr(),
+                        advice.cast_unsigned(),
+                        flags,
+                        &raw mut range,
+                        1,
+                    )
+                }
+            }
+            None => libc::EOPNOTSUPP,
+        };
+        check_errno("ibv_advise_mr", returned)
+    }
+
+    #[cfg(not(has_advise_mr))]
+    pub(crate) fn advise_mr(self, _: c_int, _: u32, _: super::Sge) -> Result<()> {
+        check_errno("ibv_advise_mr", libc::EOPNOTSUPP)
+    }
+}

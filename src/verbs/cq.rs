@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Completion queues.
+
+use std::ffi::{CStr, c_int};
+use std::mem::{self, ManuallyDrop};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rdma_sys as sys;
+
+use super::{Result, check_errno};
+
+/// A completion queue.
+pub(crate) struct Cq {
+    raw: NonNull<sys::ibv_cq>,
+    /// Events taken from the channel and not acknowledged yet.
+    unacknowledged: AtomicU32,
+}
+
+/// How many events are acknowledged at once. An acknowledgement takes the queue's mutex; all must
+/// be made before the queue is destroyed, and nothing waits for them until then.
+const EVENT_BATCH: u32 = 128;
+
+// SAFETY: verbs calls may be made on a completion queue from any thread.
+unsafe impl Send for Cq {}
+// SAFETY: as above.
+unsafe impl Sync for Cq {}
+
+impl Cq {
+    pub(super) fn from_raw(raw: NonNull<sys::ibv_cq>) -> Self {
+        Self {
+            raw,
+            unacknowledged: AtomicU32::new(0),
+        }
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut sys::ibv_cq {
+        self.raw.as_ptr()
+    }
+
+    /// Notes that an event of this queue was taken from its channel. Every batch of them is
+    /// acknowledged at once (`ibv_ack_cq_events`), the rest when the queue is destroyed.
+    #[inline]
+    pub(crate) fn event_taken(&self) {
+        let before = self.unacknowledged.fetch_add(1, Ordering::Relaxed);
+        // Just one of the threads that count here sees this value, so the batch goes once.
+        if before + 1 == EVENT_BATCH {
+            self.unacknowledged
+                .fetch_sub(EVENT_BATCH, Ordering::Relaxed);
+            self.acknowledge(EVENT_BATCH);
+        }
+    }
+
+    fn acknowledge(&self, events: u32) {
+        if events > 0 {
+            // SAFETY: the queue exists as long as `self`, and so many events were taken.
+            unsafe { sys::ibv_ack_cq_events(self.as_ptr(), events) };
+        }
+    }
+
+    fn acknowledge_rest(&self) {
+        self.acknowledge(self.unacknowledged.swap(0, Ordering::Relaxed));
+    }
+
+    /// `ibv_req_notify_cq` for any completion
+    #[inline]
+    pub(crate) fn request_notify(&self) -> Result<()> {
+        // SAFETY: a queue points to its context, and that to the provider's functions.
+        let request = unsafe { (*self.raw.as_ref().context).ops.req_notify_cq };
+        let returned = match request {
+            // SAFETY: the provider's function, with a queue of that provider.
+            Some(request) => unsafe { request(self.as_ptr(), 0) },
+            None => libc::EOPNOTSUPP,
+        };
+        check_errno("ibv_req_notify_cq", returned)
+    }
+
+    /// `ibv_poll_cq` of up to `wanted` completions into the array at `wc`; returns what it returned
+    ///
+    /// # Safety
+    ///
+    /// `wc` must be valid for writing `wanted` elements.
+    #[inline]
+    pub(crate) unsafe fn poll(&self, wanted: c_int, wc: *mut sys::ibv_wc) -> c_int {
+        // SAFETY: a queue points to its context, and that to the provider's functions.
+        let poll = unsafe { (*self.raw.as_ref().context).ops.poll_cq };
+        match poll {
+            // SAFETY: the provider's function, with a queue of that provider; the array is valid
+            // by the contract of this function.
+            Some(poll) => unsafe { poll(self.as_ptr(), wanted, wc) },
+            None => -1,
+        }
+    }
+
+    /// `ibv_poll_cq` of one completion
+    pub(crate) fn poll_one(&self) -> (c_int, WorkCompletion) {
+        // SAFETY: the struct is plain data, for which zeros are valid.
+        let mut wc: sys::ibv_wc = unsafe { mem::zeroed() };
+        // SAFETY: `wc` is one element.
+        let got = unsafe { self.poll(1, &raw mut wc) };
+        (got, WorkCompletion(wc))
+    }
+
+    /// `ibv_destroy_cq`
+    pub(crate) fn destroy(self) -> Result<()> {
+        let cq = ManuallyDrop::new(self);
+        cq.acknowledge_rest();
+        // SAFETY: owned, and given back once: `self` is gone. With queue pairs left on it, the call
+        // fails with EBUSY and changes nothing.
+        check_errno("ibv_destroy_cq", unsafe {
+            sys::ibv_destroy_cq(cq.as_ptr())
+        })
+    }
+}
+
+/// A completion, as the provider told it.
+pub(crate) struct WorkCompletion(sys::ibv_wc);
+
+/// What the completed request was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CompletedOp {
+    Read,
+    Write,
+    Send,
+    Recv,
+    RecvRdmaWithImm,
+    Other(u32),
+}
+
+impl WorkCompletion {
+    pub(crate) fn wr_id(&self) -> u64 {
+        self.0.wr_id
+    }
+
+    /// The status (`enum ibv_wc_status`); unless it is success, nothing but the id is valid.
+    pub(crate) fn status(&self) -> u32 {
+        self.0.status
+    }
+
+    pub(crate) fn is_success(&self) -> bool {
+        self.0.status == sys::ibv_wc_status::IBV_WC_SUCCESS
+    }
+
+    pub(crate) fn op(&self) -> CompletedOp {
+        use sys::ibv_wc_opcode as opcode;
+        match self.0.opcode {
+            opcode::IBV_WC_RDMA_READ => CompletedOp::Read,
+            opcode::IBV_WC_RDMA_WRITE => CompletedOp::Write,
+            opcode::IBV_WC_SEND => CompletedOp::Send,
+            opcode::IBV_WC_RECV => CompletedOp::Recv,
+            opcode::IBV_WC_RECV_RDMA_WITH_IMM => CompletedOp::RecvRdmaWithImm,
+            other => CompletedOp::Other(other),
+        }
+    }
+
+    pub(crate) fn byte_len(&self) -> u32 {
+        self.0.byte_len
+    }
+
+    pub(crate) fn flags(&self) -> u32 {
+        self.0.wc_flags
+    }
+
+    /// The immediate, in host byte order, if the completion carries one.
+    pub(crate) fn immediate(&self) -> super::Immediate {
+        let with_immediate = self.0.wc_flags & sys::ibv_wc_flags::IBV_WC_WITH_IMM.0 != 0;
+        // SAFETY: both members of the union are 32 bits of plain data.
+        with_immediate
+            .then(|| u32::from_be(unsafe { self.0.imm_data_invalidated_rkey_union.imm_data }))
+    }
+}
+
+/// The text of a completion's status, as libibverbs has it.
+pub(crate) fn status_text(status: u32) -> &'static str {
+    // SAFETY: ibv_wc_status_str returns a static string for every value.
+    let text = unsafe { CStr::from_ptr(sys::ibv_wc_status_str(status)) };
+    text.to_str().unwrap_or("unknown status")
+}
+
+impl Drop for Cq {
+    fn drop(&mut self) {
+        self.acknowledge_rest();
+        // SAFETY: as in `destroy`, which does not come here.
+        unsafe { sys::ibv_destroy_cq(self.as_ptr()) };
+    }
+}
