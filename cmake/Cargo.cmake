@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# Compiles the Rust library to an archive.
+#
+#   rpma_cargo        target: runs cargo, always, because only cargo knows whether a source changed;
+#                     the archive keeps its time when nothing did, and nothing is linked again
+#   ${rpma_archive}   the archive, with all of Rust's standard library in it
+
+find_program(CARGO cargo HINTS $ENV{CARGO_HOME}/bin $ENV{HOME}/.cargo/bin DOC "Rust's cargo")
+if(NOT CARGO)
+	message(FATAL_ERROR "cargo is needed to build librpma: install Rust, or say where it is with "
+		"-DCARGO=/path/to/cargo")
+endif()
+set(CARGO_FLAGS "" CACHE STRING "more options for cargo, for example --offline")
+set(RUST_TARGET "" CACHE STRING "Rust's name of the platform to build for, when cross-compiling")
+separate_arguments(cargo_flags UNIX_COMMAND "${CARGO_FLAGS}")
+
+# Debug is cargo's profile dev. Every other type is its profile release; RelWithDebInfo, and the None
+# of distributions that strip for themselves, keep what a debugger wants.
+if(CMAKE_BUILD_TYPE STREQUAL "Debug")
+	set(profile dev)
+	set(profile_dir debug)
+else()
+	set(profile release)
+	set(profile_dir release)
+	if(NOT CMAKE_BUILD_TYPE MATCHES "^(Release|MinSizeRel)$")
+		list(APPEND cargo_flags --config profile.release.debug=true
+			--config profile.release.strip=false)
+	endif()
+endif()
+# A panic must not unwind into a C program, whatever the profile.
+list(APPEND cargo_flags --config profile.${profile}.panic="abort")
+
+if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/Cargo.lock)
+	list(APPEND cargo_flags --locked)
+endif()
+if(RUST_TARGET)
+	list(APPEND cargo_flags --target ${RUST_TARGET})
+endif()
+
+set(cargo_dir ${CMAKE_CURRENT_BINARY_DIR}/cargo)
+set(rpma_archive ${cargo_dir}/${RUST_TARGET}/${profile_dir}/librpma.a)
+string(REPLACE "//" "/" rpma_archive ${rpma_archive})
+
+# Without CARGO_BUILD_TARGET, which would move the archive to another directory.
+add_custom_target(rpma_cargo ALL
+	COMMAND ${CMAKE_COMMAND} -E env --unset=CARGO_BUILD_TARGET
+		${CARGO} rustc --package rpma --lib --crate-type staticlib
+		--profile ${profile} --target-dir ${cargo_dir} ${cargo_flags}
+	BYPRODUCTS ${rpma_archive}
+	WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}
+	COMMENT "Compiling the Rust library (profile ${profile})"
+	USES_TERMINAL VERBATIM)

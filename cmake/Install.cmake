@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# What `cmake --install` puts below the prefix. Nothing in it names the prefix, so the prefix can be
+# given at installation, and the tree can be moved.
+
+include(CMakePackageConfigHelpers)
+
+install(TARGETS rpma LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(FILES ${rpma_static} DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(FILES include/librpma.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+
+foreach(section 3 7)
+	if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/doc/man${section})
+		install(DIRECTORY doc/man${section} DESTINATION ${CMAKE_INSTALL_MANDIR}
+			FILES_MATCHING PATTERN "*.${section}")
+	endif()
+endforeach()
+
+# pkg-config: the prefix as seen from the .pc file itself, unless the directories are absolute.
+if(IS_ABSOLUTE ${CMAKE_INSTALL_LIBDIR} OR IS_ABSOLUTE ${CMAKE_INSTALL_INCLUDEDIR})
+	set(pc_prefix ${CMAKE_INSTALL_PREFIX})
+	set(pc_libdir ${CMAKE_INSTALL_FULL_LIBDIR})
+	set(pc_includedir ${CMAKE_INSTALL_FULL_INCLUDEDIR})
+else()
+	file(RELATIVE_PATH up /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
+	string(REGEX REPLACE "/$" "" up ${up})
+	set(pc_prefix "\${pcfiledir}/${up}")
+	set(pc_libdir "\${prefix}/${CMAKE_INSTALL_LIBDIR}")
+	set(pc_includedir "\${prefix}/${CMAKE_INSTALL_INCLUDEDIR}")
+endif()
+configure_file(pkgconfig/librpma.pc.in librpma.pc @ONLY)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/librpma.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+
+# find_package(librpma)
+set(config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/librpma)
+configure_package_config_file(cmake/librpma-config.cmake.in librpma-config.cmake
+	INSTALL_DESTINATION ${config_dir}
+	PATH_VARS CMAKE_INSTALL_LIBDIR CMAKE_INSTALL_INCLUDEDIR)
+write_basic_package_version_file(librpma-config-version.cmake COMPATIBILITY SameMajorVersion)
+install(FILES
+	${CMAKE_CURRENT_BINARY_DIR}/librpma-config.cmake
+	${CMAKE_CURRENT_BINARY_DIR}/librpma-config-version.cmake
+	DESTINATION ${config_dir})
