@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/*
+ * The client of a connection, step by step: it connects, sends a greeting as private data, verifies the
+ * answer in the server's private data and closes the connection.
+ */
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../common/common.h"
+#include "greeting.h"
+
+int main(int argc, char *argv[])
+{
+	struct ibv_context *ibv_ctx = NULL;
+	struct rpma_peer *peer = NULL;
+	struct rpma_conn_req *req = NULL;
+	struct rpma_conn *conn = NULL;
+	struct rpma_conn_private_data theirs = { NULL, 0 };
+	struct rpma_conn_private_data mine = { NULL, 0 };
+	char greeting[] = "good morning";
+	char answer[GREETING_SIZE];
+	char expected[GREETING_SIZE];
+	int status = EXIT_FAILURE;
+
+	if (start("client", argc, argv, 2, "ADDR PORT") != 0)
+		return EXIT_FAILURE;
+
+	/* the peer stands for the RDMA device through which the server's address can be reached */
+	if (FAILED(rpma_utils_get_ibv_context(argv[1], RPMA_UTIL_IBV_CONTEXT_REMOTE, &ibv_ctx)))
+		goto out;
+	if (ibv_ctx == NULL) { /* so it is for the loopback's address, for example */
+		complain("no RDMA device leads to the address %s", argv[1]);
+		goto out;
+	}
+	if (FAILED(rpma_peer_new(ibv_ctx, &peer)))
+		goto out;
+
+	if (FAILED(rpma_conn_req_new(peer, argv[1], argv[2], NULL, &req)))
+		goto out;
+
+	/* only begins to connect, and consumes the request, also when it fails */
+	mine.ptr = greeting;
+	mine.len = sizeof(greeting);
+	if (FAILED(rpma_conn_req_connect(&req, &mine, &conn)))
+		goto out;
+	/* the outcome is an event: established, rejected (nobody listens) or unreachable */
+	if (expect_event(conn, RPMA_CONN_ESTABLISHED) != 0)
+		goto out;
+	say("connected to %s:%s, and said: %s", argv[1], argv[2], greeting);
+
+	/* the server's private data came together with that event */
+	if (FAILED(rpma_conn_get_private_data(conn, &theirs)))
+		goto out;
+	greeting_answer(greeting, expected);
+	if (!greeting_copy(&theirs, answer) || strcmp(answer, expected) != 0) {
+		complain("the server's private data is not the expected answer");
+		goto out;
+	}
+	say("the server answers as expected: %s", answer);
+
+	/* CLOSED comes when the server has disconnected too */
+	if (FAILED(rpma_conn_disconnect(conn)) || expect_event(conn, RPMA_CONN_CLOSED) != 0)
+		goto out;
+	say("the connection is closed");
+	status = EXIT_SUCCESS;
+
+out:
+	/* in reverse order of creation; what was not created is NULL, and deleting that is no error */
+	if (FAILED(rpma_conn_delete(&conn)))
+		status = EXIT_FAILURE;
+	if (FAILED(rpma_conn_req_delete(&req)))
+		status = EXIT_FAILURE;
+	if (FAILED(rpma_peer_delete(&peer)))
+		status = EXIT_FAILURE;
+	return status;
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/*
+ * Offers memory for reading. While the client reads, this program has nothing to do: the network card
+ * serves the memory.
+ */
+
+#include <stdlib.h>
+
+#include "../common/common.h"
+
+int main(int argc, char *argv[])
+{
+	struct rpma_peer *peer = NULL;
+	struct rpma_mr_local *mr = NULL;
+	struct rpma_conn *conn = NULL;
+	struct offer offer;
+	void *memory = NULL;
+	int status = EXIT_FAILURE;
+
+	if (start("server", argc, argv, 2, "ADDR PORT") != 0)
+		return EXIT_FAILURE;
+
+	memory = alloc_pages(RECORD_SIZE);
+	if (memory == NULL)
+		goto out;
+	record_fill(memory, "whoever can read this has read the server's memory");
+
+	if (open_peer(argv[1], RPMA_UTIL_IBV_CONTEXT_LOCAL, &peer) != 0)
+		goto out;
+
+	/* memory has to be registered, for what it is to be used: others may read this, and no more */
+	if (FAILED(rpma_mr_reg(peer, memory, RECORD_SIZE, RPMA_MR_USAGE_READ_SRC, &mr)))
+		goto out;
+	/* with this description the client can address the memory */
+	if (make_offer(mr, NULL, &offer) != 0)
+		goto out;
+
+	if (accept_client(peer, argv[1], argv[2], &offer, &conn) != 0)
+		goto out;
+	say("%zu bytes are there for it to read", RECORD_SIZE);
+
+	/* the memory has to stay registered as long as the client may read it */
+	if (wait_for_close(conn) != 0)
+		goto out;
+	say("the client has closed the connection");
+	status = EXIT_SUCCESS;
+
+out:
+	/* what was not created is NULL, and deleting that is no error */
+	if (FAILED(rpma_conn_delete(&conn)))
+		status = EXIT_FAILURE;
+	if (FAILED(rpma_mr_dereg(&mr)))
+		status = EXIT_FAILURE;
+	if (FAILED(rpma_peer_delete(&peer)))
+		status = EXIT_FAILURE;
+	free(memory);
+	return status;
+}
