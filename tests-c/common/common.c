@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "common.h"
+#include "device.h"
+
+struct logged logged;
+
+static int
+run_group(const struct topic *topic, const char *group)
+{
+	const bool rdma = strcmp(group, "rdma") == 0;
+	const struct CMUnitTest *tests = rdma ? topic->rdma : topic->nodev;
+	const size_t count = rdma ? topic->rdma_count : topic->nodev_count;
+	char name[64];
+
+	if (count == 0) {
+		printf("skipped: %s has no %s tests\n", topic->name, group);
+		return EXIT_SKIPPED;
+	}
+
+	if (rdma && device_addr() == NULL) {
+		printf("skipped: no RDMA device (set RXE_ADDR to the address of one)\n");
+		return EXIT_SKIPPED;
+	}
+
+	snprintf(name, sizeof(name), "%s, %s", topic->name, group);
+
+	return _cmocka_run_group_tests(name, tests, count, NULL, NULL) ? EXIT_FAILURE : 0;
+}
+
+/*
+ * A loader that does not find a library where it was told to look goes on looking elsewhere. So
+ * that nobody tests one library and believes it was the other: RPMA_TEST_LIBRARY=original (or
+ * =new) makes the program fail when it got the wrong one.
+ */
+static bool
+library_is_expected(void)
+{
+	const char *want = getenv("RPMA_TEST_LIBRARY");
+
+	if (want == NULL || *want == '\0')
+		return true;
+	if (strcmp(want, library_is_original() ? "original" : "new") == 0)
+		return true;
+	printf("FAILED: RPMA_TEST_LIBRARY=%s, and the loader found another library\n", want);
+
+	return false;
+}
+
+int
+topic_main(const struct topic *topic, int argc, char *argv[])
+{
+	setvbuf(stdout, NULL, _IOLBF, 0);
+
+	if (argc > 1 && strcmp(argv[1], "helper") == 0 && topic->helper)
+		return topic->helper(argc - 2, argv + 2);
+
+	if (argc > 1 && strcmp(argv[1], "nodev") && strcmp(argv[1], "rdma")) {
+		fprintf(stderr, "usage: %s [nodev|rdma]\n", argv[0]);
+		return 2;
+	}
+
+	printf("library: %s, %s\n", library_path(), library_is_original() ? "the original" :
+			"with all 89 functions");
+	if (!library_is_expected())
+		return EXIT_FAILURE;
+
+	if (argc > 1)
+		return run_group(topic, argv[1]);
+
+	const int nodev = run_group(topic, "nodev");
+	const int rdma = run_group(topic, "rdma");
+
+	if (nodev == EXIT_SKIPPED)
+		return rdma;
+	return rdma == EXIT_SKIPPED ? nodev : nodev | rdma;
+}
+
+void
+expect_code(int got, int want, const char *call, const char *file, int line)
+{
+	if (got == want)
+		return;
+
+	print_error("%s\n  returned %d (%s)\n  expected %d (%s)\n", call,
+			got, rpma_err_2str(got), want, rpma_err_2str(want));
+	_fail(file, line);
+}
+
+void *
+untouchable(void)
+{
+	static _Alignas(4096) char zeroes[4096];
+
+	return zeroes;
+}
+
+static void
+log_to_memory(enum rpma_log_level level, const char *file_name, const int line_no,
+		const char *function_name, const char *message_format, ...)
+{
+	va_list args;
+
+	logged.count++;
+	logged.level = level;
+	logged.line = line_no;
+	snprintf(logged.file, sizeof(logged.file), "%s", file_name ? file_name : "");
+	snprintf(logged.function, sizeof(logged.function), "%s",
+			function_name ? function_name : "");
+	va_start(args, message_format);
+	vsnprintf(logged.text, sizeof(logged.text), message_format, args);
+	va_end(args);
+}
+
+void
+log_capture(enum rpma_log_level threshold)
+{
+	memset(&logged, 0, sizeof(logged));
+	SUCCEED(rpma_log_set_function(log_to_memory));
+	SUCCEED(rpma_log_set_threshold(RPMA_LOG_THRESHOLD, threshold));
+}
+
+void
+log_release(void)
+{
+	SUCCEED(rpma_log_set_function(RPMA_LOG_USE_DEFAULT_FUNCTION));
+	SUCCEED(rpma_log_set_threshold(RPMA_LOG_THRESHOLD, RPMA_LOG_LEVEL_WARNING));
+	SUCCEED(rpma_log_set_threshold(RPMA_LOG_THRESHOLD_AUX, RPMA_LOG_DISABLED));
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What every test program of this directory includes. */
+#ifndef TESTS_COMMON_H
+#define TESTS_COMMON_H
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "compat.h"
+#include "differences.h"
+#include "library.h"
+
+/*
+ * One program for each topic. It is called with "nodev" (tests that need no RDMA device) or
+ * "rdma" (tests that need one: its address is taken from the environment variable RXE_ADDR),
+ * and with nothing runs both. Exit code 77: nothing of what was asked for could run.
+ */
+struct topic {
+	const char *name;
+	const struct CMUnitTest *nodev;
+	size_t nodev_count;
+	const struct CMUnitTest *rdma;
+	size_t rdma_count;
+	/* "helper ARGUMENTS": the program as the other end of one of its own tests */
+	int (*helper)(int argc, char *argv[]);
+};
+
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+#define EXIT_SKIPPED 77
+
+int topic_main(const struct topic *topic, int argc, char *argv[]);
+
+/* checks a return code, and says what was expected in librpma's own words */
+#define EXPECT(call, code) expect_code((call), (code), #call, __FILE__, __LINE__)
+#define INVALID(call) EXPECT(call, RPMA_E_INVAL)
+#define SUCCEED(call) EXPECT(call, 0)
+void expect_code(int got, int want, const char *call, const char *file, int line);
+
+/* a non-NULL pointer that no function may follow before it has checked its other arguments */
+void *untouchable(void);
+
+/* the value that out-parameters have before a call that must not set them */
+#define UNTOUCHED_PTR ((void *)(uintptr_t)0x5a5a5a5a5a5a5a5aULL)
+#define UNTOUCHED_INT 0x5a5a5a5a
+
+/* --- what the library logs --- */
+struct logged {
+	int count;
+	enum rpma_log_level level;	/* of the last message, like all that follows */
+	char file[256];
+	int line;
+	char function[128];
+	char text[1024];
+};
+
+extern struct logged logged;
+
+/* from here on messages up to `threshold` go to `logged` instead of the default function */
+void log_capture(enum rpma_log_level threshold);
+/* the default function and thresholds again */
+void log_release(void);
+
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Where this library is deliberately better than the original C library.
+ *
+ * The suite runs with both. A test of such a difference names its row with BETTER(row): with
+ * the original it is skipped, and the text of the row is printed as the reason. Any other
+ * difference between the two libraries is a failure.
+ */
+#ifndef TESTS_DIFFERENCES_H
+#define TESTS_DIFFERENCES_H
+
+enum difference {
+	DIFF_NO_EVENT,			/* nothing to fetch from a non-blocking descriptor */
+	DIFF_LENGTH_4G,			/* an operation longer than 4 GiB - 1 */
+	DIFF_REJECTED_REQUEST,		/* what a rejected or failed incoming request leaves */
+	DIFF_FLUSH_TYPE,		/* a flush type that does not exist */
+	DIFF_MR_ADVISE_NULL,		/* mr_advise without a region */
+	DIFF_UNKNOWN_EVENT,		/* the log line of an unknown CM event */
+	DIFF_ERRNO,			/* errno after RPMA_E_PROVIDER */
+	DIFF_BATCHED_ACKS,		/* acknowledging completion events */
+	DIFF_COUNT
+};
+
+struct difference_row {
+	const char *name;
+	const char *original;
+	const char *here;
+	const char *tests;
+};
+
+extern const struct difference_row differences[DIFF_COUNT];
+
+/* skips the running test when the original library is loaded */
+#define BETTER(row) better(row)
+void better(enum difference row);
+
+#endif

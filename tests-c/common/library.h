@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Which library the loader found, and the five functions that only some releases have. */
+#ifndef TESTS_LIBRARY_H
+#define TESTS_LIBRARY_H
+
+#include "compat.h"
+
+/* true for the original C library 1.2.0, which lacks the five older functions */
+bool library_is_original(void);
+
+/* the file that it was loaded from */
+const char *library_path(void);
+
+struct older_functions {
+	int (*conn_completion_get)(struct rpma_conn *, struct rpma_completion *);
+	int (*conn_completion_wait)(struct rpma_conn *);
+	int (*conn_get_completion_fd)(const struct rpma_conn *, int *);
+	int (*cq_get_completion)(struct rpma_cq *, struct rpma_completion *);
+	int (*write_atomic)(struct rpma_conn *, struct rpma_mr_remote *, size_t,
+			const struct rpma_mr_local *, size_t, int, const void *);
+};
+
+/* the five functions; skips the running test when the library has none of them */
+const struct older_functions *older_functions(void);
+
+#endif
