@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! The calls that can be traced and made to fail.
+
+use std::ffi::c_int;
+
+use libc::{
+    EADDRNOTAVAIL, EBUSY, ECONNREFUSED, EHOSTUNREACH, EINVAL, EIO, EMFILE, ENETUNREACH, ENODEV,
+    ENOMEM, ENOTCONN, EOPNOTSUPP,
+};
+
+/// A function of libibverbs or librdmacm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether and how it can fail.
+    pub kind: Kind,
+}
+
+/// Whether and how a call can fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// With an error, if not said otherwise with this one.
+    Fails(c_int),
+    /// As above. But programs repeat it until there is something, so how often it is called depends on
+    /// the time: it does not count as one of `any` call.
+    Polled(c_int),
+    /// It returns nothing that a program could see a failure by.
+    Void,
+}
+
+const fn fails(name: &'static str, errno: c_int) -> Call {
+    Call {
+        name,
+        kind: Kind::Fails(errno),
+    }
+}
+
+const fn polled(name: &'static str, errno: c_int) -> Call {
+    Call {
+        name,
+        kind: Kind::Polled(errno),
+    }
+}
+
+const fn void(name: &'static str) -> Call {
+    Call {
+        name,
+        kind: Kind::Void,
+    }
+}
+
+/// The calls that exist, in alphabetical order.
+pub const CALLS: &[Call] = &[
+    void("ibv_ack_async_event"),
+    void("ibv_ack_cq_events"),
+    fails("ibv_advise_mr", EOPNOTSUPP),
+    fails("ibv_alloc_mw", ENOMEM),
+    fails("ibv_alloc_pd", ENOMEM),
+    fails("ibv_attach_mcast", ENOMEM),
+    fails("ibv_bind_mw", ENOMEM),
+    fails("ibv_close_device", EIO),
+    fails("ibv_create_ah", ENOMEM),
+    fails("ibv_create_ah_from_wc", ENOMEM),
+    fails("ibv_create_comp_channel", EMFILE),
+    fails("ibv_create_cq", ENOMEM),
+    fails("ibv_create_cq_ex", ENOMEM),
+    fails("ibv_create_qp", ENOMEM),
+    fails("ibv_create_qp_ex", ENOMEM),
+    fails("ibv_create_srq", ENOMEM),
+    fails("ibv_create_srq_ex", ENOMEM),
+    fails("ibv_dealloc_mw", EBUSY),
+    fails("ibv_dealloc_pd", EBUSY),
+    fails("ibv_dereg_mr", EBUSY),
+    fails("ibv_destroy_ah", EIO),
+    fails("ibv_destroy_comp_channel", EBUSY),
+    fails("ibv_destroy_cq", EBUSY),
+    fails("ibv_destroy_qp", EBUSY),
+    fails("ibv_destroy_srq", EBUSY),
+    fails("ibv_detach_mcast", EINVAL),
+    fails("ibv_fork_init", EINVAL),
+    void("ibv_free_device_list"),
+    fails("ibv_get_async_event", EIO),
+    fails("ibv_get_cq_event", EIO),
+    fails("ibv_get_device_list", ENOMEM),
+    fails("ibv_get_pkey_index", EIO),
+    fails("ibv_import_device", ENODEV),
+    fails("ibv_import_mr", EINVAL),
+    fails("ibv_import_pd", EINVAL),
+    fails("ibv_init_ah_from_wc", EIO),
+    fails("ibv_modify_cq", EIO),
+    fails("ibv_modify_qp", EIO),
+    fails("ibv_modify_srq", EIO),
+    fails("ibv_open_device", ENODEV),
+    polled("ibv_poll_cq", EIO),
+    fails("ibv_post_recv", ENOMEM),
+    fails("ibv_post_send", ENOMEM),
+    fails("ibv_post_srq_recv", ENOMEM),
+    fails("ibv_query_device", EIO),
+    fails("ibv_query_device_ex", EIO),
+    fails("ibv_query_ece", EIO),
+    fails("ibv_query_gid", EIO),
+    fails("ibv_query_gid_ex", EIO),
+    fails("ibv_query_gid_table", EIO),
+    fails("ibv_query_gid_type", EIO),
+    fails("ibv_query_pkey", EIO),
+    fails("ibv_query_port", EIO),
+    fails("ibv_query_qp", EIO),
+    fails("ibv_query_rt_values_ex", EIO),
+    fails("ibv_query_srq", EIO),
+    fails("ibv_reg_dmabuf_mr", ENOMEM),
+    fails("ibv_reg_mr", ENOMEM),
+    fails("ibv_reg_mr_iova", ENOMEM),
+    fails("ibv_reg_mr_iova2", ENOMEM),
+    fails("ibv_req_notify_cq", EIO),
+    fails("ibv_rereg_mr", ENOMEM),
+    fails("ibv_resize_cq", ENOMEM),
+    fails("ibv_set_ece", EIO),
+    polled("ibv_start_poll", EIO),
+    void("ibv_unimport_mr"),
+    void("ibv_unimport_pd"),
+    void("ibv_wr_abort"),
+    void("ibv_wr_atomic_write"),
+    fails("ibv_wr_complete", ENOMEM),
+    void("ibv_wr_flush"),
+    void("ibv_wr_rdma_read"),
+    void("ibv_wr_rdma_write"),
+    void("ibv_wr_rdma_write_imm"),
+    void("ibv_wr_send"),
+    void("ibv_wr_send_imm"),
+    void("ibv_wr_start"),
+    fails("rdma_accept", EINVAL),
+    fails("rdma_ack_cm_event", EINVAL),
+    fails("rdma_bind_addr", EADDRNOTAVAIL),
+    fails("rdma_connect", ECONNREFUSED),
+    fails("rdma_create_ep", ENOMEM),
+    fails("rdma_create_event_channel", EMFILE),
+    fails("rdma_create_id", ENOMEM),
+    fails("rdma_create_qp", ENOMEM),
+    fails("rdma_create_qp_ex", ENOMEM),
+    fails("rdma_create_srq", ENOMEM),
+    fails("rdma_create_srq_ex", ENOMEM),
+    void("rdma_destroy_ep"),
+    void("rdma_destroy_event_channel"),
+    fails("rdma_destroy_id", EIO),
+    void("rdma_destroy_qp"),
+    void("rdma_destroy_srq"),
+    fails("rdma_disconnect", ENOTCONN),
+    fails("rdma_establish", ENOTCONN),
+    void("rdma_free_devices"),
+    void("rdma_freeaddrinfo"),
+    fails("rdma_get_cm_event", EIO),
+    fails("rdma_get_devices", ENOMEM),
+    fails("rdma_get_remote_ece", EIO),
+    fails("rdma_get_request", EIO),
+    fails("rdma_getaddrinfo", ENODEV),
+    fails("rdma_init_qp_attr", EINVAL),
+    fails("rdma_join_multicast", ENOMEM),
+    fails("rdma_join_multicast_ex", ENOMEM),
+    fails("rdma_leave_multicast", EADDRNOTAVAIL),
+    fails("rdma_listen", EIO),
+    fails("rdma_migrate_id", ENOMEM),
+    fails("rdma_notify", EIO),
+    fails("rdma_reject", ENOTCONN),
+    fails("rdma_reject_ece", ENOTCONN),
+    fails("rdma_resolve_addr", ENETUNREACH),
+    fails("rdma_resolve_route", EHOSTUNREACH),
+    fails("rdma_set_local_ece", EIO),
+    fails("rdma_set_option", EIO),
+];
+
+/// The call of this name.
+pub fn find(name: &str) -> Option<&'static Call> {
+    CALLS
+        .binary_search_by(|call| call.name.cmp(name))
+        .ok()
+        .and_then(|index| CALLS.get(index))
+}
+
+/// The call whose name is most like this one, if any is.
+pub fn similar(name: &str) -> Option<&'static Call> {
+    let allowed = name.len() / 3;
+    CALLS
+        .iter()
+        .map(|call| (distance(name, call.name), call))
+        .filter(|(distance, _)| *distance <= allowed)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, call)| call)
+}
+
+/// How many letters have to be put in, taken out or changed to make one text of the other.
+pub(crate) fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        for (y, above) in b.bytes().zip(row.iter_mut().skip(1)) {
+            let here = (left + 1)
+                .min(*above + 1)
+                .min(diagonal + usize::from(x != y));
+            diagonal = std::mem::replace(above, here);
+            left = here;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}

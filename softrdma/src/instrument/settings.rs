@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! What is asked for, and how it is written: in the launcher's options and in the environment.
+
+use std::env;
+use std::ffi::{OsStr, OsString, c_int};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use super::calls::{self, Call, Kind};
+use super::errno::Errno;
+
+/// The environment variable with the name of the trace file.
+pub const TRACE: &str = "SOFTRDMA_TRACE";
+/// The environment variable with the failures, separated by commas.
+pub const FAIL: &str = "SOFTRDMA_FAIL";
+/// The environment variable with the capabilities, separated by commas.
+pub const CAPS: &str = "SOFTRDMA_CAPS";
+/// The environment variable that is 1 if registrations fail with `EOPNOTSUPP` at first.
+pub const MR_EOPNOTSUPP: &str = "SOFTRDMA_MR_EOPNOTSUPP";
+
+/// What is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Where the trace goes; may have `%p` in it.
+    pub trace: Option<PathBuf>,
+    /// The failures to inject.
+    pub faults: Vec<Fault>,
+    /// The optional capabilities that the device reports.
+    pub caps: Caps,
+    /// The first registration of each region fails with `EOPNOTSUPP`.
+    pub mr_eopnotsupp: bool,
+}
+
+impl Settings {
+    /// Reads them from the environment.
+    pub fn from_environment() -> Result<Self, String> {
+        Self::from_variables(|name| env::var_os(name))
+    }
+
+    /// Reads them from variables. One that is empty is as if it were not there.
+    pub fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, String> {
+        let value = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let text = |name: &str| -> Result<Option<String>, String> {
+            value(name)
+                .map(|value| {
+                    value
+                        .into_string()
+                        .map_err(|_| format!("{name}: not UTF-8"))
+                })
+                .transpose()
+        };
+        let mut faults = Vec::new();
+        for fault in text(FAIL)?.iter().flat_map(|list| list.split(',')) {
+            faults.push(fault.parse().map_err(|why| format!("{FAIL}: {why}"))?);
+        }
+        Ok(Self {
+            trace: value(TRACE).map(PathBuf::from),
+            faults,
+            caps: match text(CAPS)? {
+                Some(list) => list.parse().map_err(|why| format!("{CAPS}: {why}"))?,
+                None => Caps::default(),
+            },
+            mr_eopnotsupp: match text(MR_EOPNOTSUPP)?.as_deref() {
+                None | Some("0") => false,
+                Some("1") => true,
+                Some(other) => {
+                    return Err(format!("{MR_EOPNOTSUPP}: '{other}' is neither 0 nor 1"));
+                }
+            },
+        })
+    }
+}
+
+/// The optional capabilities of the device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Caps {
+    /// On-demand paging.
+    pub odp: bool,
+    /// Native atomic write.
+    pub atomic_write: bool,
+    /// Native flush.
+    pub flush: bool,
+}
+
+impl FromStr for Caps {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut caps = Self::default();
+        for name in text.split(',').filter(|name| !name.is_empty()) {
+            match name {
+                "odp" => caps.odp = true,
+                "atomic-write" => caps.atomic_write = true,
+                "flush" => caps.flush = true,
+                _ => {
+                    return Err(format!(
+                        "there is no capability '{name}', only odp, atomic-write and flush"
+                    ));
+                }
+            }
+        }
+        Ok(caps)
+    }
+}
+
+impl fmt::Display for Caps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = [
+            (self.odp, "odp"),
+            (self.atomic_write, "atomic-write"),
+            (self.flush, "flush"),
+        ];
+        let mut between = "";
+        for (_, name) in names.iter().filter(|(has, _)| *has) {
+            write!(f, "{between}{name}")?;
+            between = ",";
+        }
+        Ok(())
+    }
+}
+
+/// A call that has to fail: `CALL:N[:ERRNO]`, where `CALL` may be `any`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The call, or none for any.
+    pub call: Option<&'static Call>,
+    /// Which of its calls, from 1.
+    pub nth: u64,
+    /// What it fails with, or what is usual for the call.
+    pub errno: Option<c_int>,
+}
+
+impl Fault {
+    /// Whether a call counts for this failure.
+    pub(super) fn counts(&self, call: &'static Call) -> bool {
+        match self.call {
+            Some(wanted) => wanted == call,
+            None => matches!(call.kind, Kind::Fails(_)),
+        }
+    }
+
+    /// What the call fails with.
+    pub(super) fn errno_for(&self, call: &Call) -> c_int {
+        match (self.errno, call.kind) {
+            (Some(errno), _) | (None, Kind::Fails(errno) | Kind::Polled(errno)) => errno,
+            (None, Kind::Void) => libc::EIO,
+        }
+    }
+}
+
+impl FromStr for Fault {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut parts = text.split(':');
+        let (Some(name), Some(nth), errno, None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(format!(
+                "'{text}' is not of the form CALL:N:ERRNO, for example ibv_reg_mr:2:ENOMEM"
+            ));
+        };
+        Ok(Self {
+            call: parse_call(name)?,
+            nth: match nth.parse() {
+                Ok(nth) if nth > 0 => nth,
+                _ => {
+                    return Err(format!(
+                        "'{text}': '{nth}' is not the number of a call (1 is the first)"
+                    ));
+                }
+            },
+            errno: errno.map(|errno| parse_errno(text, errno)).transpose()?,
+        })
+    }
+}
+
+fn parse_call(name: &str) -> Result<Option<&'static Call>, String> {
+    if name == "any" {
+        return Ok(None);
+    }
+    match calls::find(name) {
+        Some(call) if call.kind == Kind::Void => {
+            Err(format!("{name} returns nothing, so it cannot fail"))
+        }
+        Some(call) => Ok(Some(call)),
+        None => Err(match calls::similar(name) {
+            Some(call) => format!("there is no call '{name}'; did you mean {}?", call.name),
+            None => format!("there is no call '{name}'; softrdma calls lists them"),
+        }),
+    }
+}
+
+fn parse_errno(text: &str, errno: &str) -> Result<c_int, String> {
+    if let Some(Errno(number)) = Errno::parse(errno) {
+        return Ok(number);
+    }
+    let upper = errno.to_ascii_uppercase();
+    let similar = Errno::names()
+        .map(|name| (calls::distance(&upper, name), name))
+        .filter(|(distance, _)| *distance <= 2)
+        .min_by_key(|(distance, _)| *distance);
+    Err(match similar {
+        Some((_, name)) => format!("'{text}': there is no error '{errno}'; did you mean {name}?"),
+        None => {
+            format!("'{text}': '{errno}' is no error, neither a name such as ENOMEM nor a number")
+        }
+    })
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.call.map_or("any", |call| call.name);
+        write!(f, "{name}:{}", self.nth)?;
+        match self.errno {
+            Some(errno) => write!(f, ":{}", Errno(errno)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether the name of a trace file has `%p` in it: a file for each process.
+pub fn for_each_process(trace: &Path) -> bool {
+    trace_file(trace, 1) != trace_file(trace, 2)
+}
+
+/// The trace file of a process: `%p` is its id, and `%%` a percent sign.
+pub fn trace_file(trace: &Path, pid: u32) -> PathBuf {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+    let pattern: &OsStr = trace.as_os_str();
+    let mut name = Vec::with_capacity(pattern.len() + 8);
+    let mut bytes = pattern.as_bytes().iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        match (byte, bytes.peek()) {
+            (b'%', Some(b'p')) => {
+                bytes.next();
+                name.extend(pid.to_string().bytes());
+            }
+            (b'%', Some(b'%')) => {
+                bytes.next();
+                name.push(b'%');
+            }
+            _ => name.push(byte),
+        }
+    }
+    OsString::from_vec(name).into()
+}

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! The trace file.
+//!
+//! No lock: a child made by `fork` while another thread wrote a line would wait for ever. A line is one
+//! `write` to a file that is open for appending, so lines of several threads and processes stay whole.
+
+use std::ffi::c_int;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+
+use super::settings;
+
+/// Descriptors of the program itself stay below this, with the numbers that they have without a trace.
+const LOWEST_DESCRIPTOR: c_int = 512;
+
+/// The trace of this process.
+pub(super) struct Trace {
+    /// Absolute: the program may change its directory before its first call.
+    name: PathBuf,
+    for_each_process: bool,
+    open: AtomicPtr<Open>,
+    failed: AtomicBool,
+}
+
+/// An open trace file. It is never freed, as another thread may be looking at it; there is one for
+/// each process, and another one only if the program closes descriptors that are not its own.
+struct Open {
+    file: File,
+    pid: u32,
+    device: u64,
+    inode: u64,
+}
+
+impl Trace {
+    pub(super) fn new(name: &Path) -> Self {
+        Self {
+            name: std::path::absolute(name).unwrap_or_else(|_| name.to_owned()),
+            for_each_process: settings::for_each_process(name),
+            open: AtomicPtr::new(ptr::null_mut()),
+            failed: AtomicBool::new(false),
+        }
+    }
+
+    /// Appends a line.
+    pub(super) fn write(&self, line: &str) {
+        let Some(open) = self.file() else { return };
+        // A disk that is full must not end the program that is looked at.
+        let _ = (&open.file).write(line.as_bytes());
+    }
+
+    fn file(&self) -> Option<&Open> {
+        let current = self.open.load(Ordering::Acquire);
+        // SAFETY: null, or an `Open` that is never freed.
+        let usable = unsafe { current.as_ref() }.filter(|open| self.is_usable(open));
+        usable.or_else(|| self.replace(current))
+    }
+
+    /// Whether it is of this process, and still the file that was opened: a program that closes all
+    /// descriptors may use the number for a file of its own.
+    fn is_usable(&self, open: &Open) -> bool {
+        (!self.for_each_process || open.pid == process::id())
+            && open
+                .file
+                .metadata()
+                .is_ok_and(|file| (file.dev(), file.ino()) == (open.device, open.inode))
+    }
+
+    #[cold]
+    fn replace(&self, current: *mut Open) -> Option<&Open> {
+        if self.failed.load(Ordering::Relaxed) {
+            return None;
+        }
+        let pid = process::id();
+        let name = settings::trace_file(&self.name, pid);
+        match Open::new(&name, pid) {
+            Ok(open) => {
+                let new = Box::into_raw(Box::new(open));
+                let exchange =
+                    self.open
+                        .compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire);
+                match exchange {
+                    // SAFETY: it was made just now and is never freed.
+                    Ok(_) => unsafe { new.as_ref() },
+                    Err(other) => {
+                        // SAFETY: nobody else has seen it.
+                        drop(unsafe { Box::from_raw(new) });
+                        // SAFETY: another thread put it there, and it is never freed.
+                        unsafe { other.as_ref() }
+                    }
+                }
+            }
+            Err(error) => {
+                if !self.failed.swap(true, Ordering::Relaxed) {
+                    let _ = writeln!(
+                        std::io::stderr(),
+                        "softrdma: no trace: cannot open {}: {error}",
+                        name.display()
+                    );
+                }
+                None
+            }
+        }
+    }
+}
+
+impl Open {
+    fn new(name: &Path, pid: u32) -> std::io::Result<Self> {
+        let file = OpenOptions::new().append(true).create(true).open(name)?;
+        let metadata = file.metadata()?;
+        // SAFETY: duplicates a descriptor that is open.
+        let high =
+            unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, LOWEST_DESCRIPTOR) };
+        let file = if high >= 0 {
+            // SAFETY: it was made just now, and nothing else owns it.
+            File::from(unsafe { OwnedFd::from_raw_fd(high) })
+        } else {
+            // The limit of descriptors is lower than that.
+            file
+        };
+        Ok(Self {
+            file,
+            pid,
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        })
+    }
+}
