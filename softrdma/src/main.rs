@@ -1,5 +1,124 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! `softrdma run -- PROGRAM` runs a program on softrdma.
+//! `softrdma run -- PROGRAM` runs a program on softrdma: with `libsoftrdma.so` loaded in front of
+//! libibverbs and librdmacm, and with the options handed over in the environment.
 
-fn main() {}
+mod launcher;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use softrdma::instrument::{CALLS, Caps, Fault};
+
+/// Runs RDMA programs without an RDMA device.
+#[derive(Debug, Parser)]
+#[command(name = "softrdma", version, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a program on softrdma
+    #[command(after_help = EXAMPLES, after_long_help = AFTER_RUN)]
+    Run(Run),
+    /// List the calls that can be traced and, but for those marked, made to fail
+    Calls,
+}
+
+#[derive(Debug, clap::Args)]
+struct Run {
+    /// Write a line for each call to FILE
+    ///
+    /// %p in the name stands for the process id: a file for each process. Without it, FILE is emptied
+    /// first, and all processes of the program append to it. The lines have no addresses, keys or
+    /// descriptors, so that two traces can be compared with diff.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+
+    /// Let a call fail: CALL:N[:ERRNO], or any:N[:ERRNO]
+    ///
+    /// The Nth call of CALL in each process fails and does nothing else; with "any", the Nth call of
+    /// all that can fail. ERRNO is a name such as ENOMEM or a number; without it, the call fails with
+    /// an error that is usual for it. May be given several times.
+    #[arg(long, value_name = "CALL:N[:ERRNO]")]
+    fail: Vec<Fault>,
+
+    /// What the device is capable of, besides the plain verbs: odp, atomic-write, flush
+    ///
+    /// Separated by commas: odp is on-demand paging, atomic-write and flush are the native operations.
+    /// Without this option the device has none of them.
+    #[arg(long, value_name = "LIST")]
+    caps: Option<Caps>,
+
+    /// Let the first registration of each memory region fail with EOPNOTSUPP
+    ///
+    /// So do network cards with memory mapped from a file system on persistent memory (DAX), unless
+    /// the region is registered for on-demand paging.
+    #[arg(long)]
+    mr_eopnotsupp: bool,
+
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
+    program: Vec<OsString>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  softrdma run -- ./server 127.0.0.1 7204
+  softrdma run --trace calls.txt -- ./client 127.0.0.1 7204
+  softrdma run --fail ibv_reg_mr:2:ENOMEM --caps odp,flush -- ./client 127.0.0.1 7204
+  softrdma run -- ibv_devinfo";
+
+const AFTER_RUN: &str = "\
+Examples:
+  softrdma run -- ./server 127.0.0.1 7204
+  softrdma run --trace calls.txt -- ./client 127.0.0.1 7204
+  softrdma run --fail ibv_reg_mr:2:ENOMEM --caps odp,flush -- ./client 127.0.0.1 7204
+  softrdma run -- ibv_devinfo
+
+The program takes the place of this one: it has its process id, and its exit status is the program's.
+Exit statuses of its own:
+    2  the command line, or a setting in the environment, is wrong
+  120  libsoftrdma.so was not found, or cannot be used
+  121  the program is statically linked, or for another C library
+  122  the program gains privileges when it starts (set-user-ID and the like)
+  123  the program is for another kind of processor
+  125  the trace file cannot be written
+  126  the program is there, but cannot be run
+  127  the program was not found
+
+Environment:
+  SOFTRDMA_LIBRARY  the library to load, instead of the one that belongs to this command";
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Run(run) => {
+            let problem = launcher::run(launcher::Order {
+                trace: run.trace,
+                faults: run.fail,
+                caps: run.caps,
+                mr_eopnotsupp: run.mr_eopnotsupp,
+                program: run.program,
+            });
+            // Nobody is there to be told if this fails.
+            let _ = writeln!(io::stderr(), "softrdma: {}", problem.text);
+            ExitCode::from(problem.status)
+        }
+        Command::Calls => {
+            let list: String = CALLS.iter().map(|call| format!("{call}\n")).collect();
+            match io::stdout().write_all(list.as_bytes()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+                Err(error) => {
+                    let _ = writeln!(io::stderr(), "softrdma: {error}");
+                    ExitCode::FAILURE
+                }
+            }
+        }
+    }
+}

@@ -3,11 +3,14 @@
 //! The calls that can be traced and made to fail.
 
 use std::ffi::c_int;
+use std::fmt;
 
 use libc::{
     EADDRNOTAVAIL, EBUSY, ECONNREFUSED, EHOSTUNREACH, EINVAL, EIO, EMFILE, ENETUNREACH, ENODEV,
     ENOMEM, ENOTCONN, EOPNOTSUPP,
 };
+
+use super::errno::Errno;
 
 /// A function of libibverbs or librdmacm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +31,18 @@ pub enum Kind {
     Polled(c_int),
     /// It returns nothing that a program could see a failure by.
     Void,
+}
+
+/// For the list that the launcher prints: the name, and what there is to know about its failure.
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.name;
+        match self.kind {
+            Kind::Fails(errno) => write!(f, "{name} {}", Errno(errno)),
+            Kind::Polled(errno) => write!(f, "{name} {} (not counted as one of any)", Errno(errno)),
+            Kind::Void => write!(f, "{name} (cannot fail)"),
+        }
+    }
 }
 
 const fn fails(name: &'static str, errno: c_int) -> Call {

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! From the command line to the running program.
+
+mod elf;
+mod exec;
+mod library;
+mod program;
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, OpenOptions};
+use std::path::{Path, PathBuf};
+
+use softrdma::instrument::settings::{self, CAPS, FAIL, MR_EOPNOTSUPP, TRACE};
+use softrdma::instrument::{Caps, Fault};
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub(crate) struct Order {
+    pub(crate) trace: Option<PathBuf>,
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) caps: Option<Caps>,
+    pub(crate) mr_eopnotsupp: bool,
+    /// The program, and its arguments.
+    pub(crate) program: Vec<OsString>,
+}
+
+/// Why the program does not run.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    /// The exit status.
+    pub(crate) status: u8,
+    pub(crate) text: String,
+}
+
+/// libsoftrdma.so was not found, or cannot be used.
+const LIBRARY: u8 = 120;
+/// The program is statically linked, or for another C library.
+const NOT_PRELOADABLE: u8 = 121;
+/// The program gains privileges when it starts.
+const PRIVILEGED: u8 = 122;
+/// The program is for another kind of processor.
+const OTHER_PROCESSOR: u8 = 123;
+/// The trace file cannot be written.
+const TRACE_FILE: u8 = 125;
+/// The program is there, but cannot be run.
+const NOT_EXECUTABLE: u8 = 126;
+/// The program was not found.
+const NOT_FOUND: u8 = 127;
+
+impl Problem {
+    fn new(status: u8, text: impl Into<String>) -> Self {
+        Self {
+            status,
+            text: text.into(),
+        }
+    }
+}
+
+/// Becomes the program. Returns only if that is not possible.
+pub(crate) fn run(order: Order) -> Problem {
+    match prepare(order) {
+        Ok(ready) => exec::exec(ready),
+        Err(problem) => problem,
+    }
+}
+
+/// All that `execve` needs.
+struct Ready {
+    file: PathBuf,
+    arguments: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
+}
+
+fn prepare(order: Order) -> Result<Ready, Problem> {
+    let library = library::find()?;
+    let name = order
+        .program
+        .first()
+        .map_or(OsStr::new(""), OsString::as_os_str);
+    let file = program::find(name)?;
+    program::check(&file, &library)?;
+
+    let mut environment: Vec<_> = std::env::vars_os().collect();
+    let mut set = |name: &str, value: OsString| {
+        environment.retain(|(variable, _)| variable != name);
+        environment.push((name.into(), value));
+    };
+    set(
+        "LD_PRELOAD",
+        library.preload(std::env::var_os("LD_PRELOAD")),
+    );
+    if let Some(trace) = &order.trace {
+        set(TRACE, trace_file(trace)?.into());
+    }
+    if !order.faults.is_empty() {
+        let faults: Vec<_> = order.faults.iter().map(ToString::to_string).collect();
+        set(FAIL, faults.join(",").into());
+    }
+    if let Some(caps) = order.caps {
+        set(CAPS, caps.to_string().into());
+    }
+    if order.mr_eopnotsupp {
+        set(MR_EOPNOTSUPP, "1".into());
+    }
+    Ok(Ready {
+        file,
+        arguments: order.program,
+        environment,
+    })
+}
+
+/// Makes the name of the trace file absolute, as the program may change its directory. Empties the
+/// file, if it is one for all: what is in it is of an earlier run.
+fn trace_file(name: &Path) -> Result<PathBuf, Problem> {
+    let problem = |why| {
+        let name = name.display();
+        Problem::new(
+            TRACE_FILE,
+            format!("the trace file {name} cannot be written: {why}"),
+        )
+    };
+    let absolute = std::path::absolute(name).map_err(|error| problem(error.to_string()))?;
+    if settings::for_each_process(&absolute) {
+        let directory = settings::trace_file(&absolute, std::process::id());
+        let is_directory = directory.parent().is_some_and(Path::is_dir);
+        if !is_directory {
+            return Err(problem("its directory does not exist".to_owned()));
+        }
+    } else {
+        let file = settings::trace_file(&absolute, 0);
+        // Not a terminal or a pipe, where opening may wait.
+        if !fs::metadata(&file).is_ok_and(|file| !file.is_file() && !file.is_dir()) {
+            OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .open(&file)
+                .map_err(|error| problem(error.to_string()))?;
+        }
+    }
+    Ok(absolute)
+}

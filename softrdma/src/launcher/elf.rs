@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! As much of ELF as tells whether the dynamic loader can load a library in front of a program's own.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+/// What kind of processor and system a file is for: the start of the file, up to its byte order, and
+/// the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    class: u8,
+    byte_order: u8,
+    machine: u16,
+}
+
+/// An ELF file.
+#[derive(Debug)]
+pub(super) struct Elf {
+    pub(super) target: Target,
+    pub(super) kind: Kind,
+    /// What loads it, if it names that.
+    pub(super) interpreter: Option<PathBuf>,
+    /// It has a name as a library: the dynamic loader itself has one, a static program has none.
+    pub(super) is_library: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// `ET_EXEC` or `ET_DYN`
+    Loadable,
+    /// An object, a core file.
+    Other,
+}
+
+pub(super) const MAGIC: &[u8] = b"\x7fELF";
+
+const ELFCLASS64: u8 = 2;
+const ELFDATA2LSB: u8 = 1;
+const ELFDATA2MSB: u8 = 2;
+const ET_EXEC: u64 = 2;
+const ET_DYN: u64 = 3;
+const PT_DYNAMIC: u64 = 2;
+const PT_INTERP: u64 = 3;
+const DT_NULL: u64 = 0;
+const DT_SONAME: u64 = 14;
+
+/// More than any sound file has.
+const MOST: u64 = 1 << 20;
+
+impl Target {
+    /// The processor's name, for messages.
+    pub(super) fn name(self) -> String {
+        let bits = if self.class == ELFCLASS64 { 64 } else { 32 };
+        match (self.machine, self.class) {
+            (3, _) => "i386".to_owned(),
+            (40, _) => "arm".to_owned(),
+            (62, ELFCLASS64) => "x86-64".to_owned(),
+            (62, _) => "x32".to_owned(),
+            (183, _) => "arm64".to_owned(),
+            (243, _) => format!("riscv{bits}"),
+            (21, _) if self.byte_order == ELFDATA2LSB => "ppc64le".to_owned(),
+            (22, _) => "s390x".to_owned(),
+            (258, _) => format!("loongarch{bits}"),
+            (machine, _) => format!("machine {machine}, {bits} bits"),
+        }
+    }
+}
+
+impl Elf {
+    /// Reads a file that starts with [`MAGIC`].
+    pub(super) fn read(file: &File) -> io::Result<Self> {
+        let mut ident = [0; 16];
+        file.read_exact_at(&mut ident, 0)?;
+        let [_, _, _, _, class, byte_order, ..] = ident;
+        let reader = Reader {
+            file,
+            wide: class == ELFCLASS64,
+            big_endian: byte_order == ELFDATA2MSB,
+        };
+        let machine = reader.number(18, 2)?;
+        let mut elf = Self {
+            target: Target {
+                class,
+                byte_order,
+                // It is two bytes.
+                machine: u16::try_from(machine).unwrap_or_default(),
+            },
+            kind: match reader.number(16, 2)? {
+                ET_EXEC | ET_DYN => Kind::Loadable,
+                _ => Kind::Other,
+            },
+            interpreter: None,
+            is_library: false,
+        };
+        let (headers, size, count) = if reader.wide {
+            (
+                reader.number(32, 8)?,
+                reader.number(54, 2)?,
+                reader.number(56, 2)?,
+            )
+        } else {
+            (
+                reader.number(28, 4)?,
+                reader.number(42, 2)?,
+                reader.number(44, 2)?,
+            )
+        };
+        for index in 0..count {
+            let header = headers.saturating_add(index * size);
+            match reader.number(header, 4)? {
+                PT_INTERP => elf.interpreter = Some(reader.interpreter(header)?),
+                PT_DYNAMIC => elf.is_library = reader.has_soname(header)?,
+                _ => {}
+            }
+        }
+        Ok(elf)
+    }
+}
+
+struct Reader<'a> {
+    file: &'a File,
+    wide: bool,
+    big_endian: bool,
+}
+
+impl Reader<'_> {
+    fn number(&self, at: u64, size: usize) -> io::Result<u64> {
+        let mut bytes = [0; 8];
+        let Some(part) = bytes.get_mut(..size) else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        self.file.read_exact_at(part, at)?;
+        if self.big_endian {
+            part.reverse();
+        }
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    /// Where a segment is in the file, and how long.
+    fn segment(&self, header: u64) -> io::Result<(u64, u64)> {
+        let (offset, length, size) = if self.wide { (8, 32, 8) } else { (4, 16, 4) };
+        Ok((
+            self.number(header.saturating_add(offset), size)?,
+            self.number(header.saturating_add(length), size)?.min(MOST),
+        ))
+    }
+
+    fn interpreter(&self, header: u64) -> io::Result<PathBuf> {
+        let (offset, length) = self.segment(header)?;
+        // At most MOST.
+        let mut name = vec![0; usize::try_from(length).unwrap_or_default()];
+        self.file.read_exact_at(&mut name, offset)?;
+        name.truncate(
+            name.iter()
+                .position(|byte| *byte == 0)
+                .unwrap_or(name.len()),
+        );
+        Ok(OsString::from_vec(name).into())
+    }
+
+    fn has_soname(&self, header: u64) -> io::Result<bool> {
+        let (offset, length) = self.segment(header)?;
+        let (size, step) = if self.wide { (8, 16) } else { (4, 8) };
+        for entry in 0..length / step {
+            match self.number(offset.saturating_add(entry * step), size)? {
+                DT_NULL => break,
+                DT_SONAME => return Ok(true),
+                _ => {}
+            }
+        }
+        Ok(false)
+    }
+}

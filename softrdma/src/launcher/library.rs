@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Where libsoftrdma.so is.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::elf::{Elf, Kind, Target};
+use super::{LIBRARY, Problem};
+
+const VARIABLE: &str = "SOFTRDMA_LIBRARY";
+const NAME: &str = "libsoftrdma.so";
+
+/// The library to load.
+#[derive(Debug)]
+pub(super) struct Library {
+    path: PathBuf,
+    pub(super) target: Target,
+    /// What loads programs of the same C library, by its file name.
+    pub(super) loader: Option<OsString>,
+}
+
+/// The library that [`VARIABLE`] names, or else the one beside this program.
+pub(super) fn find() -> Result<Library, Problem> {
+    if let Some(name) = env::var_os(VARIABLE).filter(|name| !name.is_empty()) {
+        let path = fs::canonicalize(&name).map_err(|error| {
+            let name = name.display();
+            Problem::new(LIBRARY, format!("{VARIABLE}: {name}: {error}"))
+        })?;
+        return Library::open(path);
+    }
+    let program = env::current_exe()
+        .and_then(fs::canonicalize)
+        .map_err(|error| {
+            Problem::new(
+                LIBRARY,
+                format!("cannot tell where softrdma itself is: {error}"),
+            )
+        })?;
+    let directory = program.parent().unwrap_or(Path::new("/"));
+    let candidates = candidates(directory);
+    match candidates.iter().find(|path| path.is_file()) {
+        Some(path) => Library::open(fs::canonicalize(path).unwrap_or_else(|_| path.clone())),
+        None => {
+            let candidates: Vec<_> = candidates
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect();
+            Err(Problem::new(
+                LIBRARY,
+                format!(
+                    "{NAME} was not found; set {VARIABLE} to its path. These are not there: {}",
+                    candidates.join(" ")
+                ),
+            ))
+        }
+    }
+}
+
+fn candidates(directory: &Path) -> Vec<PathBuf> {
+    let multiarch = format!(
+        "{}-linux-gnu{}",
+        env::consts::ARCH,
+        if cfg!(target_abi = "eabihf") {
+            "eabihf"
+        } else {
+            ""
+        }
+    );
+    let mut directories = vec![directory.to_owned()];
+    // Where cargo builds for tests.
+    let deps = directory.join("deps");
+    if newer(&deps.join(NAME), &directory.join(NAME)) {
+        directories.insert(0, deps);
+    } else {
+        directories.push(deps);
+    }
+    if let Some(prefix) = directory.parent() {
+        directories.push(prefix.join("lib"));
+        directories.push(prefix.join("lib").join(multiarch));
+        directories.push(prefix.join("lib64"));
+    }
+    directories
+        .into_iter()
+        .map(|directory| directory.join(NAME))
+        .collect()
+}
+
+/// Whether a file is there and newer than another one.
+fn newer(file: &Path, other: &Path) -> bool {
+    let time = |file: &Path| fs::metadata(file).and_then(|file| file.modified()).ok();
+    time(file) > time(other)
+}
+
+impl Library {
+    fn open(path: PathBuf) -> Result<Self, Problem> {
+        let problem = |why: &str| {
+            let path = path.display();
+            Problem::new(LIBRARY, format!("the library {path} cannot be used: {why}"))
+        };
+        let elf = File::open(&path)
+            .and_then(|file| Elf::read(&file))
+            .map_err(|error| problem(&error.to_string()))?;
+        if elf.kind != Kind::Loadable {
+            return Err(problem("it is not a shared library"));
+        }
+        // The loader splits the list at these, and knows no way to quote them.
+        if path
+            .as_os_str()
+            .as_bytes()
+            .iter()
+            .any(|byte| b" \t\n:;$".contains(byte))
+        {
+            return Err(problem(
+                "the dynamic loader takes no path with a space, a colon or a dollar sign",
+            ));
+        }
+        Ok(Self {
+            path,
+            target: elf.target,
+            loader: own_loader(),
+        })
+    }
+
+    /// `LD_PRELOAD` with the library in front of what is there.
+    pub(super) fn preload(&self, others: Option<OsString>) -> OsString {
+        let mut list = self.path.clone().into_os_string();
+        if let Some(others) = others.filter(|others| !others.is_empty()) {
+            list.push(":");
+            list.push(others);
+        }
+        list
+    }
+}
+
+/// What loads this program: the loader of the C library that the library is made for as well.
+fn own_loader() -> Option<OsString> {
+    let file = File::open("/proc/self/exe").ok()?;
+    let loader = Elf::read(&file).ok()?.interpreter?;
+    loader.file_name().map(ToOwned::to_owned)
+}
