@@ -9,6 +9,7 @@ mod program;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, OpenOptions};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use softrdma::instrument::settings::{self, CAPS, FAIL, MR_EOPNOTSUPP, TRACE};
@@ -54,6 +55,18 @@ impl Problem {
             status,
             text: text.into(),
         }
+    }
+}
+
+/// What the C library calls an error, without Rust's number behind it.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        return "it ends too early".to_owned();
+    }
+    match text.split_once(" (os error") {
+        Some((text, _)) => text.to_owned(),
+        None => text,
     }
 }
 
@@ -120,7 +133,7 @@ fn trace_file(name: &Path) -> Result<PathBuf, Problem> {
             format!("the trace file {name} cannot be written: {why}"),
         )
     };
-    let absolute = std::path::absolute(name).map_err(|error| problem(error.to_string()))?;
+    let absolute = std::path::absolute(name).map_err(|error| problem(reason(&error)))?;
     if settings::for_each_process(&absolute) {
         let directory = settings::trace_file(&absolute, std::process::id());
         let is_directory = directory.parent().is_some_and(Path::is_dir);
@@ -136,7 +149,7 @@ fn trace_file(name: &Path) -> Result<PathBuf, Problem> {
                 .create(true)
                 .truncate(true)
                 .open(&file)
-                .map_err(|error| problem(error.to_string()))?;
+                .map_err(|error| problem(reason(&error)))?;
         }
     }
     Ok(absolute)

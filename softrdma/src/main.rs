@@ -24,9 +24,15 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a program on softrdma
-    #[command(after_help = EXAMPLES, after_long_help = AFTER_RUN)]
+    #[command(
+        override_usage = "softrdma run [OPTIONS] [--] PROGRAM [ARGUMENT]...",
+        after_help = EXAMPLES,
+        after_long_help = AFTER_RUN,
+    )]
     Run(Run),
-    /// List the calls that can be traced and, but for those marked, made to fail
+    /// List the calls that can be traced and made to fail
+    ///
+    /// Behind each stands the error that it fails with when none is asked for.
     Calls,
 }
 
@@ -34,36 +40,44 @@ enum Command {
 struct Run {
     /// Write a line for each call to FILE
     ///
-    /// %p in the name stands for the process id: a file for each process. Without it, FILE is emptied
-    /// first, and all processes of the program append to it. The lines have no addresses, keys or
-    /// descriptors, so that two traces can be compared with diff.
-    #[arg(long, value_name = "FILE")]
+    /// %p in the name stands for the process id: a file for each process.
+    /// Without it, FILE is emptied first, and all processes of the program
+    /// append to it. The lines have no addresses, keys or descriptors, so
+    /// that two traces can be compared with diff.
+    #[arg(long, value_name = "FILE", verbatim_doc_comment)]
     trace: Option<PathBuf>,
 
-    /// Let a call fail: CALL:N[:ERRNO], or any:N[:ERRNO]
+    /// Let a call fail: CALL:N[:ERRNO] or any:N[:ERRNO]
     ///
-    /// The Nth call of CALL in each process fails and does nothing else; with "any", the Nth call of
-    /// all that can fail. ERRNO is a name such as ENOMEM or a number; without it, the call fails with
-    /// an error that is usual for it. May be given several times.
-    #[arg(long, value_name = "CALL:N[:ERRNO]")]
+    /// The Nth call of CALL in each process fails and does nothing else; with
+    /// "any", the Nth call of all that can fail. ERRNO is a name such as
+    /// ENOMEM or a number; without it, the call fails with an error that is
+    /// usual for it. May be given several times. "softrdma calls" lists the
+    /// calls.
+    #[arg(long, value_name = "CALL:N[:ERRNO]", verbatim_doc_comment)]
     fail: Vec<Fault>,
 
-    /// What the device is capable of, besides the plain verbs: odp, atomic-write, flush
+    /// Optional capabilities of the device: odp,atomic-write,flush
     ///
-    /// Separated by commas: odp is on-demand paging, atomic-write and flush are the native operations.
-    /// Without this option the device has none of them.
-    #[arg(long, value_name = "LIST")]
+    /// A list with commas: odp is on-demand paging, atomic-write and flush
+    /// are the native operations. Without this option it has none of them.
+    #[arg(long, value_name = "LIST", verbatim_doc_comment)]
     caps: Option<Caps>,
 
-    /// Let the first registration of each memory region fail with EOPNOTSUPP
+    /// Let the first registration of a region fail with EOPNOTSUPP
     ///
-    /// So do network cards with memory mapped from a file system on persistent memory (DAX), unless
-    /// the region is registered for on-demand paging.
-    #[arg(long)]
+    /// Network cards do so with memory mapped from a file system on persistent
+    /// memory (DAX), unless it is registered for on-demand paging.
+    #[arg(long, verbatim_doc_comment)]
     mr_eopnotsupp: bool,
 
     /// The program and its arguments
-    #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        value_name = "PROGRAM",
+        hide = true
+    )]
     program: Vec<OsString>,
 }
 
@@ -81,7 +95,7 @@ Examples:
   softrdma run --fail ibv_reg_mr:2:ENOMEM --caps odp,flush -- ./client 127.0.0.1 7204
   softrdma run -- ibv_devinfo
 
-The program takes the place of this one: it has its process id, and its exit status is the program's.
+The program takes the place of this one: process id and exit status are those of the program.
 Exit statuses of its own:
     2  the command line, or a setting in the environment, is wrong
   120  libsoftrdma.so was not found, or cannot be used

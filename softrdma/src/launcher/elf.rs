@@ -23,6 +23,12 @@ pub(super) struct Target {
 pub(super) struct Elf {
     pub(super) target: Target,
     pub(super) kind: Kind,
+    file: File,
+}
+
+/// How a program is loaded.
+#[derive(Debug, Default)]
+pub(super) struct Loading {
     /// What loads it, if it names that.
     pub(super) interpreter: Option<PathBuf>,
     /// It has a name as a library: the dynamic loader itself has one, a static program has none.
@@ -72,31 +78,39 @@ impl Target {
 }
 
 impl Elf {
-    /// Reads a file that starts with [`MAGIC`].
-    pub(super) fn read(file: &File) -> io::Result<Self> {
+    /// Reads what a file is.
+    pub(super) fn read(file: File) -> io::Result<Self> {
         let mut ident = [0; 16];
         file.read_exact_at(&mut ident, 0)?;
+        if !ident.starts_with(MAGIC) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "not an ELF file",
+            ));
+        }
         let [_, _, _, _, class, byte_order, ..] = ident;
-        let reader = Reader {
-            file,
-            wide: class == ELFCLASS64,
-            big_endian: byte_order == ELFDATA2MSB,
-        };
-        let machine = reader.number(18, 2)?;
         let mut elf = Self {
             target: Target {
                 class,
                 byte_order,
-                // It is two bytes.
-                machine: u16::try_from(machine).unwrap_or_default(),
+                machine: 0,
             },
-            kind: match reader.number(16, 2)? {
-                ET_EXEC | ET_DYN => Kind::Loadable,
-                _ => Kind::Other,
-            },
-            interpreter: None,
-            is_library: false,
+            kind: Kind::Other,
+            file,
         };
+        let reader = elf.reader();
+        let (kind, machine) = (reader.number(16, 2)?, reader.number(18, 2)?);
+        if matches!(kind, ET_EXEC | ET_DYN) {
+            elf.kind = Kind::Loadable;
+        }
+        // It is two bytes.
+        elf.target.machine = u16::try_from(machine).unwrap_or_default();
+        Ok(elf)
+    }
+
+    /// Reads how it is loaded.
+    pub(super) fn loading(&self) -> io::Result<Loading> {
+        let reader = self.reader();
         let (headers, size, count) = if reader.wide {
             (
                 reader.number(32, 8)?,
@@ -110,15 +124,29 @@ impl Elf {
                 reader.number(44, 2)?,
             )
         };
+        let mut loading = Loading::default();
         for index in 0..count {
             let header = headers.saturating_add(index * size);
             match reader.number(header, 4)? {
-                PT_INTERP => elf.interpreter = Some(reader.interpreter(header)?),
-                PT_DYNAMIC => elf.is_library = reader.has_soname(header)?,
+                PT_INTERP => loading.interpreter = Some(reader.interpreter(header)?),
+                PT_DYNAMIC => loading.is_library = reader.has_soname(header)?,
                 _ => {}
             }
         }
-        Ok(elf)
+        Ok(loading)
+    }
+
+    /// The file that was read.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    fn reader(&self) -> Reader<'_> {
+        Reader {
+            file: &self.file,
+            wide: self.target.class == ELFCLASS64,
+            big_endian: self.target.byte_order == ELFDATA2MSB,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{NOT_EXECUTABLE, Problem, Ready};
+use super::{NOT_EXECUTABLE, Problem, Ready, reason};
 
 /// Rust programs ignore SIGPIPE, and a program keeps what is ignored when it becomes another one.
 static IGNORED_SIGPIPE: AtomicBool = AtomicBool::new(false);
@@ -34,7 +34,7 @@ static AT_START: extern "C" fn() = {
 pub(super) fn exec(ready: Ready) -> Problem {
     let file = ready.file.display();
     match try_exec(&ready) {
-        Ok(error) => Problem::new(NOT_EXECUTABLE, format!("{file}: {error}")),
+        Ok(error) => Problem::new(NOT_EXECUTABLE, format!("{file}: {}", reason(&error))),
         Err(_) => Problem::new(
             NOT_EXECUTABLE,
             format!("{file}: there is a zero byte in an argument"),

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::elf::{Elf, Kind, Target};
-use super::{LIBRARY, Problem};
+use super::{LIBRARY, Problem, reason};
 
 const VARIABLE: &str = "SOFTRDMA_LIBRARY";
 const NAME: &str = "libsoftrdma.so";
@@ -28,7 +28,7 @@ pub(super) fn find() -> Result<Library, Problem> {
     if let Some(name) = env::var_os(VARIABLE).filter(|name| !name.is_empty()) {
         let path = fs::canonicalize(&name).map_err(|error| {
             let name = name.display();
-            Problem::new(LIBRARY, format!("{VARIABLE}: {name}: {error}"))
+            Problem::new(LIBRARY, format!("{VARIABLE}: {name}: {}", reason(&error)))
         })?;
         return Library::open(path);
     }
@@ -37,7 +37,7 @@ pub(super) fn find() -> Result<Library, Problem> {
         .map_err(|error| {
             Problem::new(
                 LIBRARY,
-                format!("cannot tell where softrdma itself is: {error}"),
+                format!("cannot tell where softrdma itself is: {}", reason(&error)),
             )
         })?;
     let directory = program.parent().unwrap_or(Path::new("/"));
@@ -102,8 +102,8 @@ impl Library {
             Problem::new(LIBRARY, format!("the library {path} cannot be used: {why}"))
         };
         let elf = File::open(&path)
-            .and_then(|file| Elf::read(&file))
-            .map_err(|error| problem(&error.to_string()))?;
+            .and_then(Elf::read)
+            .map_err(|error| problem(&reason(&error)))?;
         if elf.kind != Kind::Loadable {
             return Err(problem("it is not a shared library"));
         }
@@ -139,6 +139,6 @@ impl Library {
 /// What loads this program: the loader of the C library that the library is made for as well.
 fn own_loader() -> Option<OsString> {
     let file = File::open("/proc/self/exe").ok()?;
-    let loader = Elf::read(&file).ok()?.interpreter?;
+    let loader = Elf::read(file).ok()?.loading().ok()?.interpreter?;
     loader.file_name().map(ToOwned::to_owned)
 }

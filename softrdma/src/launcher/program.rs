@@ -5,7 +5,7 @@
 use std::env;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,9 @@ use std::ptr;
 
 use super::elf::{self, Elf, Kind};
 use super::library::Library;
-use super::{NOT_EXECUTABLE, NOT_FOUND, NOT_PRELOADABLE, OTHER_PROCESSOR, PRIVILEGED, Problem};
+use super::{
+    NOT_EXECUTABLE, NOT_FOUND, NOT_PRELOADABLE, OTHER_PROCESSOR, PRIVILEGED, Problem, reason,
+};
 
 /// How much of a file the kernel looks at to tell what it is.
 const HEAD: usize = 256;
@@ -64,16 +66,16 @@ enum Refused {
 
 fn why_not_executable(path: &Path) -> Option<Refused> {
     match fs::metadata(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            Some(Refused::There(error.to_string()))
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Some(Refused::There(reason(&error)))
         }
-        Err(error) => Some(Refused::Absent(error.to_string())),
+        Err(error) => Some(Refused::Absent(reason(&error))),
         Ok(file) if file.is_dir() => Some(Refused::There("is a directory".to_owned())),
         Ok(file) if !file.is_file() => Some(Refused::There("is not a file".to_owned())),
         Ok(_) => match CString::new(path.as_os_str().as_bytes()) {
             // SAFETY: the name ends with a zero byte.
             Ok(name) if unsafe { libc::access(name.as_ptr(), libc::X_OK) } == 0 => None,
-            Ok(_) => Some(Refused::There(std::io::Error::last_os_error().to_string())),
+            Ok(_) => Some(Refused::There(reason(&io::Error::last_os_error()))),
             Err(_) => Some(Refused::Absent(
                 "there is a zero byte in the name".to_owned(),
             )),
@@ -92,9 +94,14 @@ pub(super) fn check(program: &Path, library: &Library) -> Result<(), Problem> {
         };
         let mut head = Vec::new();
         let read = file.by_ref().take(HEAD as u64).read_to_end(&mut head);
-        read.map_err(|error| Problem::new(NOT_EXECUTABLE, format!("{}: {error}", path.display())))?;
+        read.map_err(|error| {
+            Problem::new(
+                NOT_EXECUTABLE,
+                format!("{}: {}", path.display(), reason(&error)),
+            )
+        })?;
         if head.starts_with(elf::MAGIC) {
-            return check_elf(&path, &file, library);
+            return check_elf(&path, file, library);
         }
         let Some(line) = head.strip_prefix(b"#!") else {
             if head
@@ -148,20 +155,16 @@ fn interpreter(line: &[u8]) -> OsString {
     OsString::from_vec(name)
 }
 
-fn check_elf(path: &Path, file: &File, library: &Library) -> Result<(), Problem> {
+fn check_elf(path: &Path, file: File, library: &Library) -> Result<(), Problem> {
     let display = path.display();
-    let elf = Elf::read(file).map_err(|error| {
+    let broken = |error: io::Error| {
+        let why = reason(&error);
         Problem::new(
             NOT_EXECUTABLE,
-            format!("{display}: broken ELF file: {error}"),
+            format!("{display}: a broken ELF file: {why}"),
         )
-    })?;
-    if elf.kind == Kind::Other {
-        return Err(Problem::new(
-            NOT_EXECUTABLE,
-            format!("{display}: an ELF file, but not a program"),
-        ));
-    }
+    };
+    let elf = Elf::read(file).map_err(broken)?;
     if elf.target != library.target {
         return Err(Problem::new(
             OTHER_PROCESSOR,
@@ -172,8 +175,15 @@ fn check_elf(path: &Path, file: &File, library: &Library) -> Result<(), Problem>
             ),
         ));
     }
-    match &elf.interpreter {
-        None if elf.is_library => {}
+    if elf.kind == Kind::Other {
+        return Err(Problem::new(
+            NOT_EXECUTABLE,
+            format!("{display}: an ELF file, but not a program"),
+        ));
+    }
+    let loading = elf.loading().map_err(broken)?;
+    match &loading.interpreter {
+        None if loading.is_library => {}
         None => {
             return Err(Problem::new(
                 NOT_PRELOADABLE,
@@ -187,7 +197,7 @@ fn check_elf(path: &Path, file: &File, library: &Library) -> Result<(), Problem>
                 let loader = loader.display();
                 return Err(Problem::new(
                     NOT_EXECUTABLE,
-                    format!("{display}: its loader {loader}: {error}"),
+                    format!("{display}: its loader {loader}: {}", reason(&error)),
                 ));
             }
             if library.loader.is_some() && loader.file_name() != library.loader.as_deref() {
@@ -199,7 +209,7 @@ fn check_elf(path: &Path, file: &File, library: &Library) -> Result<(), Problem>
             }
         }
     }
-    match privilege(path, file) {
+    match privilege(path, elf.file()) {
         Some(privilege) => Err(Problem::new(
             PRIVILEGED,
             format!("{display} {privilege}: the dynamic loader loads no other libraries into it"),

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# softrdma, the RDMA device in user space: the command, its library and its manual page.
+#
+#   softrdma_cargo    target: runs cargo, always, as rpma_cargo does, and after it: the two share cargo's
+#                     directory, which only one can use at a time
+
+option(BUILD_SOFTRDMA "build softrdma, to run RDMA programs without a device" ON)
+if(NOT BUILD_SOFTRDMA)
+	return()
+endif()
+
+get_filename_component(softrdma_dir ${rpma_archive} DIRECTORY)
+set(softrdma ${softrdma_dir}/softrdma)
+set(libsoftrdma ${softrdma_dir}/libsoftrdma.so)
+
+add_custom_target(softrdma_cargo ALL
+	COMMAND ${CMAKE_COMMAND} -E env --unset=CARGO_BUILD_TARGET
+		${CARGO} build --package softrdma --lib --bins
+		--profile ${profile} --target-dir ${cargo_dir} ${cargo_flags}
+	BYPRODUCTS ${softrdma} ${libsoftrdma}
+	WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}
+	COMMENT "Compiling softrdma (profile ${profile})"
+	USES_TERMINAL VERBATIM)
+add_dependencies(softrdma_cargo rpma_cargo)
+
+install(PROGRAMS ${softrdma} DESTINATION ${CMAKE_INSTALL_BINDIR})
+# Beside librpma, where the command looks for it: ../lib, ../lib64 or ../lib/<multiarch>. As a library
+# that only the dynamic loader opens, by its path, it needs no version.
+install(FILES ${libsoftrdma} DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(FILES doc/man/softrdma.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
