@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# softrdma, the RDMA device in user space: the command, its library and its manual page.
+# softrdma, the RDMA device in user space: the command, its library and its manual page. In the build
+# directory they stand as they do below the prefix, in bin and lib, so that the command works there.
 #
 #   softrdma_cargo    target: runs cargo, always, as rpma_cargo does, and after it: the two share cargo's
 #                     directory, which only one can use at a time
@@ -11,13 +12,17 @@ if(NOT BUILD_SOFTRDMA)
 endif()
 
 get_filename_component(softrdma_dir ${rpma_archive} DIRECTORY)
-set(softrdma ${softrdma_dir}/softrdma)
-set(libsoftrdma ${softrdma_dir}/libsoftrdma.so)
+set(softrdma ${CMAKE_CURRENT_BINARY_DIR}/bin/softrdma)
+set(libsoftrdma ${CMAKE_CURRENT_BINARY_DIR}/lib/libsoftrdma.so)
 
 add_custom_target(softrdma_cargo ALL
 	COMMAND ${CMAKE_COMMAND} -E env --unset=CARGO_BUILD_TARGET
 		${CARGO} build --package softrdma --lib --bins
 		--profile ${profile} --target-dir ${cargo_dir} ${cargo_flags}
+	COMMAND ${CMAKE_COMMAND} -E make_directory
+		${CMAKE_CURRENT_BINARY_DIR}/bin ${CMAKE_CURRENT_BINARY_DIR}/lib
+	COMMAND ${CMAKE_COMMAND} -E copy_if_different ${softrdma_dir}/softrdma ${softrdma}
+	COMMAND ${CMAKE_COMMAND} -E copy_if_different ${softrdma_dir}/libsoftrdma.so ${libsoftrdma}
 	BYPRODUCTS ${softrdma} ${libsoftrdma}
 	WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}
 	COMMENT "Compiling softrdma (profile ${profile})"

@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Traces and failures, as a C program under the launcher has them.
+
+// A test fails by panicking.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// Lists the devices as often as each argument says, and prints whether that worked; with `f` the rest
+/// happens in a child, with `c` all descriptors but the standard ones are closed first, and with `t`
+/// four threads list 100 times each.
+const PROGRAM: &str = r#"
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <infiniband/verbs.h>
+
+static void
+list(void)
+{
+	int count = -1;
+	struct ibv_device **devices;
+
+	errno = 0;
+	devices = ibv_get_device_list(&count);
+	printf("%s\n", devices ? count > 0 ? "listed" : "empty" : strerror(errno));
+	fflush(stdout);
+	if (devices)
+		ibv_free_device_list(devices);
+}
+
+static void *
+list_often(void *unused)
+{
+	for (int i = 0; i < 100; i++)
+		ibv_free_device_list(ibv_get_device_list(NULL));
+	return unused;
+}
+
+int
+main(int argc, char *argv[])
+{
+	pthread_t threads[4];
+
+	for (int i = 1; i < argc; i++) {
+		pid_t child;
+		int status;
+
+		switch (argv[i][0]) {
+		case 'f':
+			child = fork();
+			if (child < 0)
+				return 1;
+			if (child > 0)
+				return waitpid(child, &status, 0) == child && status == 0 ? 0 : 1;
+			break;
+		case 'c':
+			for (int fd = 3; fd < 1024; fd++)
+				close(fd);
+			break;
+		case 't':
+			for (int t = 0; t < 4; t++)
+				pthread_create(&threads[t], NULL, list_often, NULL);
+			for (int t = 0; t < 4; t++)
+				pthread_join(threads[t], NULL);
+			break;
+		default:
+			for (int n = atoi(argv[i]); n > 0; n--)
+				list();
+		}
+	}
+
+	return 0;
+}
+"#;
+
+/// The program, and a directory for its files.
+struct Fixture(PathBuf);
+
+impl Fixture {
+    fn new(test: &str) -> Self {
+        let directory =
+            env::temp_dir().join(format!("softrdma-trace-{}-{test}", std::process::id()));
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir(&directory).unwrap();
+        fs::write(directory.join("program.c"), PROGRAM).unwrap();
+        let compiled = Command::new(env::var_os("CC").unwrap_or_else(|| "cc".into()))
+            .args(["-o", "program", "program.c", "-libverbs", "-pthread"])
+            .current_dir(&directory)
+            .output()
+            .unwrap();
+        assert!(compiled.status.success(), "{compiled:?}");
+        Self(directory)
+    }
+
+    fn run(&self, options: &[&str], arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_softrdma"));
+        for name in ["TRACE", "FAIL", "CAPS", "MR_EOPNOTSUPP", "LIBRARY"] {
+            command.env_remove(format!("SOFTRDMA_{name}"));
+        }
+        command
+            .arg("run")
+            .args(options)
+            .arg("./program")
+            .args(arguments);
+        command
+            .current_dir(&self.0)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    /// What the program printed; it must succeed and say nothing on stderr.
+    fn output(&self, options: &[&str], arguments: &[&str]) -> Vec<String> {
+        let output = self.run(options, arguments);
+        assert!(
+            output.status.success() && output.stderr.is_empty(),
+            "{output:?}"
+        );
+        lines(&output.stdout)
+    }
+
+    fn trace(&self, name: &str) -> Vec<String> {
+        lines(&fs::read(self.0.join(name)).unwrap())
+    }
+
+    /// The files of a trace with one for each process.
+    fn traces(&self) -> Vec<Vec<String>> {
+        let mut files: Vec<_> = fs::read_dir(&self.0)
+            .unwrap()
+            .map(|file| file.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.starts_with("trace."))
+            .collect();
+        files.sort_by_key(|name| name.len());
+        files.iter().map(|name| self.trace(name)).collect()
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn lines(text: &[u8]) -> Vec<String> {
+    let text = String::from_utf8(text.to_vec()).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+const LIST: &str = "ibv_get_device_list() = ok";
+const FREE: &str = "ibv_free_device_list() = ok";
+
+/// The lines without what is found: how many devices there are is not what is tested here.
+fn calls(lines: &[String]) -> Vec<&str> {
+    lines
+        .iter()
+        .map(|line| {
+            line.split_once(" = ok (").map_or(line.as_str(), |_| {
+                line.split_inclusive(" = ok").next().unwrap_or_default()
+            })
+        })
+        .collect()
+}
+
+#[test]
+fn a_device_is_there() {
+    let it = Fixture::new("device");
+    assert_eq!(it.output(&[], &["1"]), ["listed"]);
+}
+
+#[test]
+fn calls_are_traced_in_their_order() {
+    let it = Fixture::new("order");
+    it.output(&["--trace", "trace"], &["2"]);
+    assert_eq!(calls(&it.trace("trace")), [LIST, FREE, LIST, FREE]);
+    // A second run starts anew, and without the option there is no trace.
+    it.output(&["--trace", "trace"], &["1"]);
+    assert_eq!(calls(&it.trace("trace")), [LIST, FREE]);
+    it.output(&[], &["1"]);
+    assert_eq!(it.trace("trace").len(), 2);
+}
+
+#[test]
+fn two_runs_have_the_same_trace() {
+    let it = Fixture::new("same");
+    it.output(&["--trace", "one"], &["3"]);
+    it.output(&["--trace", "other"], &["3"]);
+    assert_eq!(it.trace("one"), it.trace("other"));
+}
+
+#[test]
+fn the_nth_call_fails() {
+    let it = Fixture::new("fail");
+    let options = ["--trace", "trace", "--fail", "ibv_get_device_list:2:EPERM"];
+    let output = it.output(&options, &["3"]);
+    assert_eq!(output, ["listed", "Operation not permitted", "listed"]);
+    let failed = "ibv_get_device_list() = EPERM (injected)";
+    assert_eq!(calls(&it.trace("trace")), [LIST, FREE, failed, LIST, FREE]);
+
+    // Calls that cannot fail do not count; without an error, it is one that is usual for the call.
+    assert_eq!(
+        it.output(&["--fail", "any:2"], &["3"])[1],
+        "Cannot allocate memory"
+    );
+    let options = [
+        "--fail",
+        "any:1:5",
+        "--fail",
+        "ibv_get_device_list:2:ENODEV",
+    ];
+    assert_eq!(
+        it.output(&options, &["3"]),
+        ["Input/output error", "No such device", "listed"]
+    );
+    assert_eq!(
+        it.output(&["--fail", "ibv_get_device_list:4"], &["3"]),
+        ["listed"; 3]
+    );
+}
+
+#[test]
+fn a_child_counts_for_itself_and_has_its_own_trace() {
+    let it = Fixture::new("child");
+    let options = ["--trace", "trace.%p", "--fail", "ibv_get_device_list:3:EIO"];
+    let output = it.output(&options, &["2", "f", "2"]);
+    assert_eq!(output, ["listed"; 4]);
+    assert_eq!(
+        it.traces(),
+        [it.traces()[0].clone(), it.traces()[0].clone()]
+    );
+    assert_eq!(calls(&it.traces()[0]), [LIST, FREE, LIST, FREE]);
+
+    it.output(&["--trace", "one"], &["1", "f", "1"]);
+    assert_eq!(calls(&it.trace("one")), [LIST, FREE, LIST, FREE]);
+}
+
+#[test]
+fn a_program_may_close_all_descriptors() {
+    let it = Fixture::new("closed");
+    assert_eq!(
+        it.output(&["--trace", "trace"], &["1", "c", "1"]),
+        ["listed"; 2]
+    );
+    assert_eq!(calls(&it.trace("trace")), [LIST, FREE, LIST, FREE]);
+}
+
+#[test]
+fn lines_of_threads_are_whole() {
+    let it = Fixture::new("threads");
+    it.output(&["--trace", "trace", "--fail", "any:1000"], &["t"]);
+    let trace = it.trace("trace");
+    assert_eq!(trace.len(), 800);
+    assert!(calls(&trace).iter().all(|line| [LIST, FREE].contains(line)));
+}
+
+#[test]
+fn a_trace_that_cannot_be_written_is_told_once() {
+    let it = Fixture::new("unwritable");
+    let output = Command::new(env!("CARGO_BIN_EXE_softrdma"))
+        .args(["run", "./program", "3"])
+        .env("SOFTRDMA_TRACE", "nowhere/trace")
+        .current_dir(&it.0)
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    assert_eq!(lines(&output.stdout), ["listed"; 3]);
+    let text = lines(&output.stderr);
+    assert_eq!(text.len(), 1, "{text:?}");
+    assert!(text[0].contains("nowhere/trace"), "{text:?}");
+}
+
+/// Every C function that the library exports is one that can be traced, or known not to be.
+#[test]
+fn every_exported_call_is_in_the_list() {
+    // They only look something up in what the program has already.
+    const NOT_CALLS: &[&str] = &[
+        "ibv_dofork_range",
+        "ibv_dontfork_range",
+        "ibv_event_type_str",
+        "ibv_get_device_guid",
+        "ibv_get_device_index",
+        "ibv_get_device_name",
+        "ibv_get_sysfs_path",
+        "ibv_is_fork_initialized",
+        "ibv_node_type_str",
+        "ibv_port_state_str",
+        "ibv_qp_to_qp_ex",
+        "ibv_rate_to_mbps",
+        "ibv_rate_to_mult",
+        "ibv_read_ibdev_sysfs_file",
+        "ibv_read_sysfs_file",
+        "ibv_wc_status_str",
+        "mbps_to_ibv_rate",
+        "mult_to_ibv_rate",
+        "rdma_event_str",
+        "rdma_get_dst_port",
+        "rdma_get_src_port",
+    ];
+    let directory = Path::new(env!("CARGO_BIN_EXE_softrdma")).parent().unwrap();
+    let library = ["deps/libsoftrdma.so", "libsoftrdma.so"].map(|name| directory.join(name));
+    let library = library.iter().find(|path| path.is_file()).unwrap();
+    let symbols = match Command::new("nm")
+        .args(["-D", "--defined-only"])
+        .arg(library)
+        .output()
+    {
+        Ok(output) if output.status.success() => lines(&output.stdout),
+        other => {
+            println!("skipped: nm does not work here: {other:?}");
+            return;
+        }
+    };
+    let exported: Vec<_> = symbols
+        .iter()
+        .filter_map(|line| line.split_whitespace().nth(2))
+        .filter(|name| name.starts_with("ibv_") || name.starts_with("rdma_"))
+        .collect();
+    assert!(!exported.is_empty());
+    for name in exported {
+        let known = softrdma::instrument::CALLS
+            .iter()
+            .any(|call| call.name == name);
+        assert!(known != NOT_CALLS.contains(&name), "{name}");
+    }
+}
