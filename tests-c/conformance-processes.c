@@ -1,0 +1,681 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Two processes, peers that die, threads, fork. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "conformance.h"
+
+/* what the server's process tells the client's */
+struct hello {
+	uint16_t port;
+	uint64_t addr;
+	uint32_t rkey;
+};
+
+struct serving {
+	struct listener listener;
+	struct end end;
+	struct setup setup;
+};
+
+static void
+serve(struct serving *serving, int fd)
+{
+	struct hello hello = {0};
+
+	serving->setup = usual();
+	listen_any_port(&serving->listener);
+	hello.port = serving->listener.port;
+	tell(fd, &hello, sizeof(hello));
+	server_take(&serving->end, &serving->listener, &serving->setup);
+	server_accept(&serving->end, &serving->setup);
+	established(&serving->end);
+	fill(serving->end.memory, serving->end.length, 1);
+	hello.addr = remote_of(&serving->end, 0).addr;
+	hello.rkey = remote_of(&serving->end, 0).rkey;
+	tell(fd, &hello, sizeof(hello));
+}
+
+static struct remote
+reach(struct end *client, int fd)
+{
+	struct setup setup = usual();
+	struct hello hello;
+
+	hear(fd, &hello, sizeof(hello));
+	client_start(client, hello.port, &setup);
+	established(client);
+	hear(fd, &hello, sizeof(hello));
+
+	return (struct remote){hello.addr, hello.rkey};
+}
+
+static void
+wait_for_end(int fd)
+{
+	char byte;
+
+	(void)!read(fd, &byte, 1);
+}
+
+/* --- both directions --------------------------------------------------------------------------- */
+
+static void
+exchange_server(int fd)
+{
+	struct serving serving = {0};
+	struct end *end = &serving.end;
+	struct hello client;
+	char byte = 0;
+
+	serve(&serving, fd);
+	NEED(post_recv(end, 1, 0, 64));
+	tell(fd, &byte, 1);
+	within("server");
+	say_wc("receive", end, end->cq);
+	say_filled("data", end->memory, 64, 2);
+	tell(fd, &byte, 1);
+
+	/* and the other way, into the client's memory */
+	hear(fd, &client, sizeof(client));
+	fill(end->memory, 4096, 3);
+	NEED(post_op(end, IBV_WR_RDMA_WRITE_WITH_IMM, 2, 0, 4096, (struct remote){client.addr, client.rkey}));
+	say_wc("write with immediate", end, end->cq);
+	tell(fd, &byte, 1);
+	say_event("event", end->channel, NULL);
+	NEED(rdma_disconnect(end->id));
+	close_end(end);
+	say("its parts", "destroyed");
+	tell(fd, &byte, 1);
+}
+
+static void
+exchange(void)
+{
+	struct process process = start_process(exchange_server);
+	struct end client = {0};
+	struct remote remote = reach(&client, process.fd);
+	struct hello hello;
+	char byte;
+
+	NEED(post_op(&client, IBV_WR_RDMA_READ, 1, 0, 4096, remote));
+	within("client");
+	say_wc("read", &client, client.cq);
+	say_filled("data read", client.memory, 4096, 1);
+	hear(process.fd, &byte, 1);
+	fill(client.memory, 64, 2);
+	NEED(post_send(&client, 2, 0, 64));
+	need_wc(&client, client.cq, NULL);
+	hear(process.fd, &byte, 1);
+
+	hello.addr = remote_of(&client, 0).addr;
+	hello.rkey = remote_of(&client, 0).rkey;
+	NEED(post_recv(&client, 3, 0, 0));
+	tell(process.fd, &hello, sizeof(hello));
+	hear(process.fd, &byte, 1);
+	say_wc("receive", &client, client.cq);
+	say_filled("data written", client.memory, 4096, 3);
+	NEED(rdma_disconnect(client.id));
+	hear(process.fd, &byte, 1);
+	say_event("event", client.channel, NULL);
+	within(NULL);
+	join_process(&process);
+}
+
+/* data of both, the operations of both, at the same time */
+static void
+large_server(int fd)
+{
+	struct serving serving = {0};
+	char byte;
+
+	serving.setup = usual();
+	serve(&serving, fd);
+	hear(fd, &byte, 1);
+	within("server");
+	say_filled("memory", serving.end.memory, serving.end.length, 4);
+	tell(fd, &byte, 1);
+	wait_for_end(fd);
+}
+
+static void
+write_then_tell(void)
+{
+	struct process process = start_process(large_server);
+	struct end client = {0};
+	struct remote remote = reach(&client, process.fd);
+	char byte = 0;
+
+	fill(client.memory, client.length, 4);
+	NEED(post_op(&client, IBV_WR_RDMA_WRITE, 1, 0, client.length, remote));
+	/* once it has completed the bytes are there, whatever the server's process does */
+	need_wc(&client, client.cq, NULL);
+	tell(process.fd, &byte, 1);
+	hear(process.fd, &byte, 1);
+	join_process(&process);
+}
+
+/* --- peers that go ----------------------------------------------------------------------------- */
+
+static void
+idle_server(int fd)
+{
+	struct serving serving = {0};
+
+	serve(&serving, fd);
+	wait_for_end(fd);
+}
+
+static void
+killed(int signal_number)
+{
+	struct process process = start_process(idle_server);
+	struct end client = {0};
+	struct remote remote = reach(&client, process.fd);
+	int status;
+
+	post_recvs(&client, 1, 2);
+	/* SIGTERM does what exit() does here: the process ends, nothing is taken down in order */
+	kill(process.pid, signal_number);
+	waitpid(process.pid, &status, 0);
+	say_event("event", client.channel, NULL);
+	say_no_wc("receives", &client, client.cq);
+	say_state("state", client.qp);
+	say_result("write", post_op(&client, IBV_WR_RDMA_WRITE, 11, 0, 8, remote));
+	say_no_wc("its completion", &client, client.cq);
+	say_result("send", post_send(&client, 12, 0, 8));
+	say_result("disconnect", rdma_disconnect(client.id));
+	say_wcs("completions", &client, client.cq, 4);
+	say_event("event later", client.channel, NULL);
+	say_no_event("event at last", client.channel);
+}
+
+static void
+peer_killed(void)
+{
+	killed(SIGKILL);
+}
+
+static void
+exiting_server(int fd)
+{
+	struct serving serving = {0};
+
+	serve(&serving, fd);
+	wait_for_end(fd);
+	exit(0);
+}
+
+static void
+peer_exits(void)
+{
+	struct process process = start_process(exiting_server);
+	struct end client = {0};
+
+	reach(&client, process.fd);
+	post_recvs(&client, 1, 2);
+	join_process(&process);
+	say_event("event", client.channel, NULL);
+	say_result("disconnect", rdma_disconnect(client.id));
+	say_wcs("receives", &client, client.cq, 2);
+}
+
+/* what the client has in the air when the server dies */
+static void
+peer_killed_under_load(void)
+{
+	struct process process = start_process(idle_server);
+	struct end client = {0};
+	int status;
+
+	reach(&client, process.fd);
+	/* no receive there: they wait */
+	for (unsigned i = 0; i < 5; i++)
+		NEED(post_send(&client, i, 0, 8));
+	say_no_wc("completion", &client, client.cq);
+	kill(process.pid, SIGKILL);
+	waitpid(process.pid, &status, 0);
+	say_event("event", client.channel, NULL);
+	say_no_wc("completion then", &client, client.cq);
+	say_result("disconnect", rdma_disconnect(client.id));
+	say_wcs("completions", &client, client.cq, 5);
+}
+
+static void
+killed_client(int fd)
+{
+	struct end client = {0};
+
+	reach(&client, fd);
+	wait_for_end(fd);
+}
+
+static void
+client_killed(void)
+{
+	struct process process = start_process(killed_client);
+	struct serving serving = {0};
+	struct end second = {0};
+	struct setup setup = usual();
+	int status;
+
+	serve(&serving, process.fd);
+	post_recvs(&serving.end, 1, 2);
+	kill(process.pid, SIGKILL);
+	waitpid(process.pid, &status, 0);
+	say_event("server", serving.end.channel, NULL);
+	say_result("server disconnects", rdma_disconnect(serving.end.id));
+	say_wcs("its receives", &serving.end, serving.end.cq, 2);
+	say_no_event("listener", serving.listener.channel);
+	client_start(&second, serving.listener.port, &setup);
+	say_event("listener, next client", serving.listener.channel, NULL);
+}
+
+static void
+half_client(int fd)
+{
+	struct setup setup = usual();
+	struct end client = {0};
+	uint16_t port;
+
+	hear(fd, &port, sizeof(port));
+	client_start(&client, port, &setup);
+	wait_for_end(fd);
+}
+
+static void
+client_killed_before_accept(void)
+{
+	struct process process = start_process(half_client);
+	struct setup setup = usual();
+	struct rdma_conn_param param = conn_param(&setup);
+	struct listener listener = {0};
+	struct end server = {0};
+	int status;
+
+	listen_any_port(&listener);
+	tell(process.fd, &listener.port, sizeof(listener.port));
+	server_take(&server, &listener, &setup);
+	kill(process.pid, SIGKILL);
+	waitpid(process.pid, &status, 0);
+	say_no_event("server", server.channel);
+	say_result("accept", rdma_accept(server.id, &param));
+}
+
+static void
+listening_server(int fd)
+{
+	struct listener listener = {0};
+	char byte;
+
+	listen_any_port(&listener);
+	tell(fd, &listener.port, sizeof(listener.port));
+	if (!readable(listener.channel->fd, wait_ms))
+		broken("waiting for a request");
+	tell(fd, &(char){0}, 1);
+	hear(fd, &byte, 1);
+}
+
+static void
+server_killed_before_accept(void)
+{
+	struct process process = start_process(listening_server);
+	struct setup setup = usual();
+	struct end client = {0};
+	uint16_t port;
+	char byte;
+	int status;
+
+	hear(process.fd, &port, sizeof(port));
+	client_start(&client, port, &setup);
+	hear(process.fd, &byte, 1);
+	kill(process.pid, SIGKILL);
+	waitpid(process.pid, &status, 0);
+	say_event("client", client.channel, NULL);
+	say_no_event("more", client.channel);
+}
+
+/* a process that does not run takes part all the same, as a device would in its place */
+static void
+peer_stopped(void)
+{
+	struct process process = start_process(idle_server);
+	struct end client = {0};
+	struct remote remote = reach(&client, process.fd);
+	int status;
+
+	kill(process.pid, SIGSTOP);
+	waitpid(process.pid, &status, WUNTRACED);
+	NEED(post_op(&client, IBV_WR_RDMA_WRITE, 1, 0, 8, remote));
+	say_wc("write", &client, client.cq);
+	NEED(post_op(&client, IBV_WR_RDMA_READ, 2, 0, 8, remote));
+	say_wc("read", &client, client.cq);
+	NEED(post_send(&client, 3, 0, 8));
+	say_no_wc("send", &client, client.cq);
+	say_no_event("event", client.channel);
+	kill(process.pid, SIGCONT);
+	say_no_event("event after it goes on", client.channel);
+}
+
+/* --- threads ----------------------------------------------------------------------------------- */
+
+#define THREADS 4
+#define OPS 200
+
+struct worker {
+	pthread_t thread;
+	struct end *end;
+	struct remote remote;
+	unsigned number;
+	unsigned posted;
+};
+
+static atomic_uint in_flight;
+
+/* several threads post to one queue pair; the main one polls */
+static void *
+post_many(void *arg)
+{
+	struct worker *worker = arg;
+
+	while (worker->posted < OPS) {
+		size_t offset = (worker->number * OPS + worker->posted) * 4;
+		int ret;
+
+		/* as many as the queue holds */
+		if (atomic_fetch_add(&in_flight, 1) >= 14) {
+			atomic_fetch_sub(&in_flight, 1);
+			sched_yield();
+			continue;
+		}
+		ret = post_op(worker->end, IBV_WR_RDMA_WRITE, worker->number * OPS + worker->posted, offset, 4,
+				(struct remote){worker->remote.addr + offset, worker->remote.rkey});
+		if (ret) {
+			errno = ret;
+			broken("post in a thread");
+		}
+		worker->posted++;
+	}
+
+	return NULL;
+}
+
+static void
+threads_post(void)
+{
+	struct setup setup = usual();
+	struct pair pair = {0};
+	struct worker workers[THREADS];
+	unsigned next[THREADS] = {0}, good = 0;
+
+	connect_pair(&pair, &setup);
+	fill(pair.client.memory, pair.client.length, 5);
+	for (unsigned i = 0; i < THREADS; i++) {
+		workers[i] = (struct worker){.end = &pair.client, .remote = remote_of(&pair.server, 0), .number = i};
+		NEED(pthread_create(&workers[i].thread, NULL, post_many, &workers[i]));
+	}
+	for (unsigned i = 0; i < THREADS * OPS; i++) {
+		struct ibv_wc wc;
+
+		need_wc(&pair.client, pair.client.cq, &wc);
+		atomic_fetch_sub(&in_flight, 1);
+		/* those of one thread in their order */
+		if (wc.wr_id < THREADS * OPS && wc.wr_id % OPS == next[wc.wr_id / OPS]) {
+			next[wc.wr_id / OPS]++;
+			good++;
+		}
+	}
+	for (unsigned i = 0; i < THREADS; i++)
+		pthread_join(workers[i].thread, NULL);
+	say("writes of 4 threads in the order of each", "%u of %u", good, THREADS * OPS);
+	say_filled("data", pair.server.memory, THREADS * OPS * 4, 5);
+}
+
+/* one thread posts, several poll: each completion is seen once */
+struct poller {
+	pthread_t thread;
+	struct ibv_cq *cq;
+	atomic_uint *taken;
+	atomic_uint *seen;
+};
+
+static void *
+poll_many(void *arg)
+{
+	struct poller *poller = arg;
+
+	while (atomic_load(poller->taken) < OPS) {
+		struct ibv_wc wc;
+
+		if (ibv_poll_cq(poller->cq, 1, &wc) == 1) {
+			atomic_fetch_add(&poller->seen[wc.wr_id], wc.status == IBV_WC_SUCCESS ? 1 : 100);
+			atomic_fetch_add(poller->taken, 1);
+		} else {
+			sched_yield();
+		}
+	}
+
+	return NULL;
+}
+
+static void
+threads_poll(void)
+{
+	struct setup setup = usual();
+	struct pair pair = {0};
+	struct poller pollers[THREADS];
+	static atomic_uint taken, seen[OPS];
+	unsigned good = 0;
+
+	connect_pair(&pair, &setup);
+	for (unsigned i = 0; i < THREADS; i++) {
+		pollers[i] = (struct poller){.cq = pair.client.cq, .taken = &taken, .seen = seen};
+		NEED(pthread_create(&pollers[i].thread, NULL, poll_many, &pollers[i]));
+	}
+	for (unsigned i = 0; i < OPS; i++) {
+		while (i - atomic_load(&taken) >= 14)
+			sched_yield();
+		NEED(post_op(&pair.client, IBV_WR_RDMA_WRITE, i, 0, 8, remote_of(&pair.server, 0)));
+	}
+	for (unsigned i = 0; i < THREADS; i++)
+		pthread_join(pollers[i].thread, NULL);
+	for (unsigned i = 0; i < OPS; i++)
+		good += atomic_load(&seen[i]) == 1;
+	say("completions seen once by 4 threads", "%u of %u", good, OPS);
+}
+
+/* each thread with a connection of its own */
+static void *
+connect_and_talk(void *arg)
+{
+	struct setup setup = usual();
+	struct pair pair = {0};
+	unsigned *good = arg;
+
+	for (unsigned round = 0; round < 3; round++) {
+		struct ibv_wc wc;
+
+		memset(&pair, 0, sizeof(pair));
+		connect_pair(&pair, &setup);
+		for (unsigned i = 0; i < 10; i++) {
+			NEED(post_recv(&pair.server, i, 0, 8));
+			NEED(post_send(&pair.client, i, 0, 8));
+			need_wc(&pair.server, pair.server.cq, &wc);
+			need_wc(&pair.client, pair.client.cq, &wc);
+			*good += wc.wr_id == i;
+		}
+		close_pair(&pair);
+	}
+
+	return NULL;
+}
+
+static void
+threads_connect(void)
+{
+	pthread_t threads[THREADS];
+	unsigned good[THREADS] = {0}, total = 0;
+
+	for (unsigned i = 0; i < THREADS; i++)
+		NEED(pthread_create(&threads[i], NULL, connect_and_talk, &good[i]));
+	for (unsigned i = 0; i < THREADS; i++) {
+		pthread_join(threads[i], NULL);
+		total += good[i];
+	}
+	say("messages in connections of 4 threads", "%u of %u", total, THREADS * 30);
+}
+
+/* one thread waits in the channel, another one makes it happen */
+static void *
+wait_in_channel(void *arg)
+{
+	struct end *end = arg;
+	struct ibv_cq *cq;
+	void *context;
+
+	NEED(ibv_get_cq_event(end->comp, &cq, &context));
+	ibv_ack_cq_events(cq, 1);
+
+	return cq;
+}
+
+static void *
+wait_in_event_channel(void *arg)
+{
+	struct rdma_cm_event *event;
+	enum rdma_cm_event_type type;
+
+	NEED(rdma_get_cm_event(arg, &event));
+	type = event->event;
+	NEED(rdma_ack_cm_event(event));
+
+	return (void *)(uintptr_t)type;
+}
+
+static void
+threads_wait(void)
+{
+	struct setup setup = usual();
+	struct pair pair = {0};
+	pthread_t comp, cm;
+	void *result;
+
+	connect_pair(&pair, &setup);
+	NEED(ibv_req_notify_cq(pair.server.cq, 0));
+	NEED(post_recv(&pair.server, 1, 0, 8));
+	NEED(pthread_create(&comp, NULL, wait_in_channel, &pair.server));
+	NEED(pthread_create(&cm, NULL, wait_in_event_channel, pair.server.channel));
+	NEED(post_send(&pair.client, 2, 0, 8));
+	pthread_join(comp, &result);
+	say("thread in the completion channel", "%s", result == pair.server.cq ? "woken" : "wrong CQ");
+	NEED(rdma_disconnect(pair.client.id));
+	pthread_join(cm, &result);
+	say("thread in the event channel", "%s", cm_event_name((enum rdma_cm_event_type)(uintptr_t)result));
+}
+
+/* --- fork -------------------------------------------------------------------------------------- */
+
+/* a child that ends must not take its parent's connection along */
+static void
+fork_child_ends(void)
+{
+	struct setup setup = usual();
+	struct pair pair = {0};
+	int status;
+	pid_t pid;
+
+	connect_pair(&pair, &setup);
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0)
+		_exit(7);
+	NEED(waitpid(pid, &status, 0) != pid);
+	say("child", "ended with %d", WEXITSTATUS(status));
+	say_no_event("client", pair.client.channel);
+	/* memory of the parent that was written after the fork would be another page than the device's */
+	NEED(post_op(&pair.client, IBV_WR_RDMA_WRITE, 1, 0, 8, remote_of(&pair.server, 0)));
+	say_wc("write", &pair.client, pair.client.cq);
+	NEED(post_recv(&pair.server, 2, 0, 8));
+	NEED(post_send(&pair.client, 3, 0, 8));
+	say_wc("receive", &pair.server, pair.server.cq);
+}
+
+/* ... also when it ends by exit(), with what libraries do then */
+static void
+fork_child_exits(void)
+{
+	struct setup setup = usual();
+	struct pair pair = {0};
+	int status;
+	pid_t pid;
+
+	connect_pair(&pair, &setup);
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0)
+		exit(7);
+	NEED(waitpid(pid, &status, 0) != pid);
+	say("child", "ended with %d", WEXITSTATUS(status));
+	NEED(post_op(&pair.client, IBV_WR_RDMA_WRITE, 1, 0, 8, remote_of(&pair.server, 0)));
+	say_wc("write", &pair.client, pair.client.cq);
+	NEED(rdma_disconnect(pair.client.id));
+	say_event("server", pair.server.channel, NULL);
+}
+
+/* the child makes a connection of its own */
+static void
+fork_child_connects(void)
+{
+	struct setup setup = usual();
+	struct pair pair = {0};
+	int status;
+	pid_t pid;
+
+	connect_pair(&pair, &setup);
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0) {
+		struct end client = {0};
+
+		within("child");
+		if (!rdma_create_event_channel())
+			_exit(1);
+		resolve(&client, pair.listener.port);
+		say("address and route", "resolved");
+		fflush(stdout);
+		_exit(0);
+	}
+	NEED(waitpid(pid, &status, 0) != pid);
+	say("child", WIFSIGNALED(status) ? "ended by a signal" : "ended");
+	NEED(post_op(&pair.client, IBV_WR_RDMA_WRITE, 1, 0, 8, remote_of(&pair.server, 0)));
+	say_wc("write of the parent", &pair.client, pair.client.cq);
+}
+
+const struct test_case process_cases[] = {
+	{.name = "processes-exchange", .run = exchange},
+	{.name = "processes-write-then-tell", .run = write_then_tell},
+	{.name = "peer-killed", .run = peer_killed},
+	{.name = "peer-exits", .run = peer_exits},
+	{.name = "peer-killed-with-sends-waiting", .run = peer_killed_under_load},
+	{.name = "peer-stopped", .run = peer_stopped},
+	{.name = "client-killed", .run = client_killed},
+	{.name = "client-killed-before-accept", .run = client_killed_before_accept},
+	{.name = "server-killed-before-accept", .run = server_killed_before_accept},
+	{.name = "threads-post", .run = threads_post},
+	{.name = "threads-poll", .run = threads_poll},
+	{.name = "threads-connect", .run = threads_connect},
+	{.name = "threads-wait", .run = threads_wait},
+	{.name = "fork-child-ends", .run = fork_child_ends},
+	{.name = "fork-child-exits", .run = fork_child_exits},
+	{.name = "fork-child-connects", .run = fork_child_connects,
+		.optional = "undefined for verbs: a child may not use what its parent made"},
+	{0},
+};
