@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# Pairs of processes on plain verbs. They run on any device whose address they are given; as tests, with
+# the label softrdma, on the one in user space.
+
+foreach(program kill many big)
+	set(target softrdma-${program})
+	add_executable(${target} ${target}.c softrdma-pair.c)
+	target_compile_features(${target} PRIVATE c_std_11)
+	target_compile_options(${target} PRIVATE -Wall -Wextra)
+	target_link_libraries(${target} PRIVATE PkgConfig::RDMACM PkgConfig::IBVERBS Threads::Threads)
+	if(TARGET softrdma_cargo)
+		add_test(NAME ${target} COMMAND ${softrdma} run -- $<TARGET_FILE:${target}>)
+		set_tests_properties(${target} PROPERTIES LABELS softrdma SKIP_RETURN_CODE 77
+			RUN_SERIAL TRUE TIMEOUT 300)
+	endif()
+endforeach()
