@@ -641,12 +641,10 @@ wrong_order(void)
 	listen_any_port(&listener);
 	NEED_POINTER(client.channel, rdma_create_event_channel());
 	NEED(rdma_create_id(client.channel, &id, NULL, RDMA_PS_TCP));
+	/* what needs a device crashes librdmacm on an id that has none */
 	within("new id");
-	say_result("connect", rdma_connect(id, &param));
-	say_result("accept", rdma_accept(id, &param));
 	say_result("reject", rdma_reject(id, NULL, 0));
 	say_result("disconnect", rdma_disconnect(id));
-	say_result("create a queue pair", rdma_create_qp(id, NULL, &attr));
 	say_result("destroy", rdma_destroy_id(id));
 
 	within("address resolved");

@@ -74,10 +74,7 @@ disconnect_both(void)
 	say_wcs("receives of the server", &pair.server, pair.server.cq, 2);
 	say_event("client", pair.client.channel, NULL);
 	say_event("server", pair.server.channel, NULL);
-	say_event("client later", pair.client.channel, NULL);
-	say_event("server later", pair.server.channel, NULL);
-	say_no_event("client at last", pair.client.channel);
-	say_no_event("server at last", pair.server.channel);
+	/* whether TIMEWAIT_EXIT follows depends, on rxe, on whether their messages cross */
 }
 
 static void
@@ -215,13 +212,41 @@ srq_after_disconnect(void)
 	say_state("state of its queue pair", pair.server.qp);
 }
 
-/* what either end may do before it has its ESTABLISHED; a request that was refused is not to be done later */
+/* how many messages came, up to the one with an immediate, and the sends that completed, up to this one */
+static void
+say_exchange(struct end *end, uint64_t last_send)
+{
+	bool immediate = false, sent = false;
+	unsigned received = 0, completed = 0;
+	struct ibv_wc wc;
+
+	while (!immediate || !sent) {
+		if (!take_wc(end, end->cq, &wc, wait_ms)) {
+			say("the last ones", "missing");
+			break;
+		}
+		if (wc.status != IBV_WC_SUCCESS)
+			say("status", "%s", status_name(wc.status));
+		if (wc.wr_id & RECEIVE) {
+			received++;
+			immediate |= (wc.wc_flags & IBV_WC_WITH_IMM) != 0;
+		} else {
+			completed++;
+			sent |= wc.wr_id == last_send;
+		}
+	}
+	say("messages received", "%u", received);
+	say("sends completed", "%u", completed);
+}
+
+/* what either end may do before it has its ESTABLISHED; a send that was refused is not to be done later */
 static void
 before_established(void)
 {
 	struct setup setup = usual();
 	struct pair pair = {0};
 	struct end *client = &pair.client, *server = &pair.server;
+	const struct remote none = {0, 0};
 
 	listen_any_port(&pair.listener);
 	client_start(client, pair.listener.port, &setup);
@@ -236,7 +261,7 @@ before_established(void)
 	say_result("send at the server", post_send(server, 11, 0, 8));
 	server_accept(server, &setup);
 	within("after accept");
-	say_result("send at the server", post_send(server, 12, 0, 8));
+	say_result("send at the server", post_op(server, IBV_WR_SEND_WITH_IMM, 12, 0, 8, none));
 	within("ESTABLISHED not taken");
 	say("event of the client", "%s", readable(client->channel->fd, wait_ms) ? "waiting" : "none");
 	say_state("state of the client's queue pair", client->qp);
@@ -244,10 +269,12 @@ before_established(void)
 	established(client);
 	within("ESTABLISHED taken");
 	say_state("state of the client's queue pair", client->qp);
-	say_result("send", post_send(client, 3, 0, 8));
+	say_result("send", post_op(client, IBV_WR_SEND_WITH_IMM, 3, 0, 8, none));
 	say_event("server", server->channel, NULL);
-	say_wcs("completions of the client", client, client->cq, 2);
-	say_wcs("completions of the server", server, server->cq, 2);
+	within("client");
+	say_exchange(client, 3);
+	within("server");
+	say_exchange(server, 12);
 }
 
 /* at the same time, on one device */
