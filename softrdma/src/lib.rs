@@ -1,5 +1,27 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 //! An RDMA fabric in user space: the functions of libibverbs and librdmacm without a device.
+//!
+//! `abi` has the C functions; `os` the operating system. Between them, in safe code, the objects of a
+//! device: contexts, protection domains, memory regions, queues, and the connection manager.
 
+pub mod fuzzing;
 pub mod instrument;
+
+mod abi;
+mod channel;
+mod cm;
+mod context;
+mod cq;
+mod io;
+mod limits;
+mod mr;
+mod os;
+mod pd;
+mod qp;
+mod srq;
+mod wire;
+
+/// What calls fail with.
+pub(crate) type Errno = std::ffi::c_int;
+pub(crate) type Result<T, E = Errno> = std::result::Result<T, E>;

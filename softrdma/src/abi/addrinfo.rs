@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Address look-up, on top of the C library's.
+
+use std::ffi::{c_char, c_int};
+
+use rdma_sys as sys;
+
+use super::{call, set_errno, zeroed};
+use crate::instrument::names;
+use crate::os::addr::RawAddr;
+
+const RAI_PASSIVE: c_int = 1;
+const RAI_NUMERICHOST: c_int = 2;
+const RAI_FAMILY: c_int = 8;
+
+/// What is handed out: the addresses that its pointers lead to stand behind it.
+#[repr(C)]
+struct Info {
+    abi: sys::rdma_addrinfo,
+    src: RawAddr,
+    dst: RawAddr,
+}
+
+/// # Safety
+/// NULL, or an address of so many bytes.
+unsafe fn copy(from: *const libc::sockaddr, length: libc::socklen_t) -> Option<RawAddr> {
+    let mut raw = RawAddr::empty();
+    if from.is_null() || length == 0 || length > raw.length {
+        return None;
+    }
+    // SAFETY: the caller's promise, and there is room.
+    unsafe {
+        std::ptr::copy_nonoverlapping(
+            from.cast::<u8>(),
+            (&raw mut raw.storage).cast(),
+            length as usize,
+        );
+    }
+    raw.length = length;
+    Some(raw)
+}
+
+/// The first address of a name, or what `getaddrinfo` says of it.
+///
+/// # Safety
+/// NULL or C strings.
+unsafe fn look_up(
+    node: *const c_char,
+    service: *const c_char,
+    flags: c_int,
+    family: c_int,
+) -> Result<RawAddr, c_int> {
+    // SAFETY: plain data and pointers.
+    let mut hints: libc::addrinfo = unsafe { zeroed() };
+    if flags & RAI_PASSIVE != 0 {
+        hints.ai_flags |= libc::AI_PASSIVE;
+    }
+    if flags & RAI_NUMERICHOST != 0 {
+        hints.ai_flags |= libc::AI_NUMERICHOST;
+    }
+    hints.ai_family = family;
+    hints.ai_socktype = libc::SOCK_STREAM;
+    hints.ai_protocol = libc::IPPROTO_TCP;
+    let mut found = std::ptr::null_mut();
+    // SAFETY: the caller's promise.
+    let returned = unsafe { libc::getaddrinfo(node, service, &raw const hints, &raw mut found) };
+    if returned != 0 {
+        return Err(returned);
+    }
+    // SAFETY: a list that was just made, of one at least.
+    unsafe {
+        let first = copy((*found).ai_addr, (*found).ai_addrlen);
+        libc::freeaddrinfo(found);
+        first.ok_or(libc::EAI_FAMILY)
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rdma_getaddrinfo(
+    node: *const c_char,
+    service: *const c_char,
+    hints: *const sys::rdma_addrinfo,
+    to: *mut *mut sys::rdma_addrinfo,
+) -> c_int {
+    // SAFETY: the program's, or NULL.
+    let hints = unsafe { hints.as_ref() };
+    let mut resolver = 0;
+    let result = call(
+        "rdma_getaddrinfo",
+        |args| {
+            if let Some(hints) = hints {
+                args.flags("ai_flags", u64::from(hints.ai_flags.cast_unsigned()));
+                args.num("ai_family", hints.ai_family);
+                let qp_type = u64::from(hints.ai_qp_type.cast_unsigned());
+                args.one_of("ai_qp_type", qp_type, names::QP_TYPE);
+                let space = u64::from(hints.ai_port_space.cast_unsigned());
+                args.one_of("ai_port_space", space, names::PORT_SPACE);
+            }
+        },
+        || {
+            if to.is_null() || (node.is_null() && service.is_null() && hints.is_none()) {
+                return Err(libc::EINVAL);
+            }
+            let flags = hints.map_or(0, |hints| hints.ai_flags);
+            let mut src = None;
+            let mut dst = None;
+            if let Some(hints) = hints {
+                // SAFETY: the program's.
+                unsafe {
+                    src = copy(hints.ai_src_addr, hints.ai_src_len);
+                    dst = copy(hints.ai_dst_addr, hints.ai_dst_len);
+                }
+            }
+            if !node.is_null() || !service.is_null() {
+                let family = hints.map_or(0, |hints| {
+                    if hints.ai_flags & RAI_FAMILY != 0 || hints.ai_family != 0 {
+                        hints.ai_family
+                    } else {
+                        0
+                    }
+                });
+                // SAFETY: the program's.
+                let found = unsafe { look_up(node, service, flags, family) };
+                match found {
+                    Ok(found) if flags & RAI_PASSIVE != 0 => src = Some(found),
+                    Ok(found) => dst = Some(found),
+                    Err(libc::EAI_SYSTEM) => return Err(crate::os::errno()),
+                    Err(code) => {
+                        resolver = code;
+                        return Err(libc::EADDRNOTAVAIL);
+                    }
+                }
+            }
+            let first = src.or(dst);
+            let info = Box::new(Info {
+                // SAFETY: plain data and pointers.
+                abi: unsafe { zeroed() },
+                src: src.unwrap_or_else(RawAddr::empty),
+                dst: dst.unwrap_or_else(RawAddr::empty),
+            });
+            let raw = Box::into_raw(info);
+            // SAFETY: just made; the addresses do not move any more.
+            unsafe {
+                let abi = &mut (*raw).abi;
+                abi.ai_flags = flags;
+                abi.ai_family =
+                    first.map_or(0, |first| c_int::from(first.storage.ss_family));
+                abi.ai_qp_type = match hints.map_or(0, |hints| hints.ai_qp_type) {
+                    0 => sys::ibv_qp_type::IBV_QPT_RC.cast_signed(),
+                    given => given,
+                };
+                abi.ai_port_space = match hints.map_or(0, |hints| hints.ai_port_space) {
+                    0 => sys::rdma_port_space::RDMA_PS_TCP.cast_signed(),
+                    given => given,
+                };
+                if src.is_some() {
+                    abi.ai_src_len = (*raw).src.length;
+                    abi.ai_src_addr = (&raw mut (*raw).src.storage).cast();
+                }
+                if dst.is_some() {
+                    abi.ai_dst_len = (*raw).dst.length;
+                    abi.ai_dst_addr = (&raw mut (*raw).dst.storage).cast();
+                }
+                to.write(raw.cast());
+            }
+            Ok(())
+        },
+    );
+    match result {
+        Ok(()) => 0,
+        Err(_) if resolver != 0 => resolver,
+        Err(errno) => {
+            set_errno(errno);
+            -1
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rdma_freeaddrinfo(info: *mut sys::rdma_addrinfo) {
+    let _ = call("rdma_freeaddrinfo", super::no_args, || {
+        let mut next = info;
+        while !next.is_null() {
+            // SAFETY: a list of the function above.
+            unsafe {
+                let this = next;
+                next = (*this).ai_next;
+                super::take_back::<_, Info>(this);
+            }
+        }
+        Ok(())
+    });
+}

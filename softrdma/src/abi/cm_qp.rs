@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Queue pairs of identifiers, and endpoints: identifiers with all that belongs to them.
+
+use std::collections::HashMap;
+use std::ffi::c_int;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rdma_sys as sys;
+
+use super::cm::{self, IdHandle};
+use super::cq::{self, CqHandle};
+use super::qp::{self, Init, QpHandle};
+use super::{call, context, handle, minus_one, no_args, set_errno};
+use crate::Result;
+use crate::qp::State;
+use crate::srq::Srq;
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rdma_create_qp(
+    id: *mut sys::rdma_cm_id,
+    pd: *mut sys::ibv_pd,
+    attr: *mut sys::ibv_qp_init_attr,
+) -> c_int {
+    // SAFETY: the program's.
+    let Some(attr) = (unsafe { attr.as_mut() }) else {
+        return minus_one(Err(libc::EINVAL));
+    };
+    let mut init = Init::from_plain(attr);
+    minus_one(call(
+        "rdma_create_qp",
+        |args| Init::from_plain(attr).trace(args),
+        || {
+            // SAFETY: the program's.
+            unsafe { create_qp(id, pd, &mut init) }
+        },
+    )
+    .map(|()| {
+        attr.cap = init.attr.cap;
+        attr.send_cq = init.attr.send_cq;
+        attr.recv_cq = init.attr.recv_cq;
+    }))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rdma_create_qp_ex(
+    id: *mut sys::rdma_cm_id,
+    attr: *mut sys::ibv_qp_init_attr_ex,
+) -> c_int {
+    const PD: u32 = 1;
+    // SAFETY: the program's.
+    let Some(attr) = (unsafe { attr.as_mut() }) else {
+        return minus_one(Err(libc::EINVAL));
+    };
+    let asked = Init::from_extended(attr);
+    minus_one(call(
+        "rdma_create_qp_ex",
+        |args| {
+            if let Ok(asked) = &asked {
+                asked.trace(args);
+            }
+        },
+        || {
+            let mut init = Init::from_extended(attr)?;
+            let pd = if attr.comp_mask & PD == 0 {
+                std::ptr::null_mut()
+            } else {
+                attr.pd
+            };
+            // SAFETY: the program's.
+            unsafe { create_qp(id, pd, &mut init) }?;
+            attr.cap = init.attr.cap;
+            attr.send_cq = init.attr.send_cq;
+            attr.recv_cq = init.attr.recv_cq;
+            Ok(())
+        },
+    ))
+}
+
+/// # Safety
+/// The program's.
+unsafe fn create_qp(
+    id: *mut sys::rdma_cm_id,
+    pd: *mut sys::ibv_pd,
+    init: &mut Init,
+) -> Result<()> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let found: &IdHandle = handle(id)?;
+        if (*id).verbs.is_null() || !(*id).qp.is_null() {
+            return Err(libc::EINVAL);
+        }
+        let pd = if pd.is_null() { (*id).pd } else { pd };
+        if pd.is_null() || (*pd).context != (*id).verbs {
+            return Err(libc::EINVAL);
+        }
+        create_cqs(id, init)?;
+        if init.attr.srq.is_null() {
+            init.attr.srq = (*id).srq;
+        }
+        let made = qp::new(pd, init, State::Init);
+        match made {
+            Ok(qp) => {
+                let engine: &QpHandle = handle(qp)?;
+                found.engine.set_qp(Some(Arc::clone(&engine.engine)));
+                (*id).qp = qp;
+                (*id).pd = pd;
+                Ok(())
+            }
+            Err(errno) => {
+                destroy_cqs(id);
+                Err(errno)
+            }
+        }
+    }
+}
+
+/// A program that gives no completion queues gets one for each direction, with a channel.
+unsafe fn create_cqs(id: *mut sys::rdma_cm_id, init: &mut Init) -> Result<()> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let device = context::of((*id).verbs)?;
+        let cq_context = id.cast();
+        let new = |size: u32| -> Result<_> {
+            let channel = cq::new_channel(device)?;
+            let size = c_int::try_from(size.max(1)).map_err(|_| libc::EINVAL)?;
+            cq::new_cq(device, size, cq_context, channel, 0)
+                .map(|cq| (channel, cq))
+                .inspect_err(|_| super::take_back::<_, cq::ChannelHandle>(channel))
+        };
+        if init.attr.send_cq.is_null() {
+            if (*id).send_cq.is_null() {
+                ((*id).send_cq_channel, (*id).send_cq) = new(init.attr.cap.max_send_wr)?;
+            }
+            init.attr.send_cq = (*id).send_cq;
+        }
+        if init.attr.recv_cq.is_null() {
+            if (*id).recv_cq.is_null() {
+                let made = new(init.attr.cap.max_recv_wr);
+                if made.is_err() {
+                    destroy_cqs(id);
+                }
+                ((*id).recv_cq_channel, (*id).recv_cq) = made?;
+            }
+            init.attr.recv_cq = (*id).recv_cq;
+        }
+    }
+    Ok(())
+}
+
+/// Those that were made above.
+unsafe fn destroy_cqs(id: *mut sys::rdma_cm_id) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let both = [
+            (&raw mut (*id).send_cq, &raw mut (*id).send_cq_channel),
+            (&raw mut (*id).recv_cq, &raw mut (*id).recv_cq_channel),
+        ];
+        for (cq, channel) in both {
+            if (*cq).is_null() {
+                continue;
+            }
+            if let Ok(found) = handle::<_, CqHandle>(*cq)
+                && found.engine.destroy().is_ok()
+            {
+                super::take_back::<_, CqHandle>(*cq);
+                if let Ok(found) = handle::<_, cq::ChannelHandle>(*channel) {
+                    found.engine.context.users.remove();
+                }
+                super::take_back::<_, cq::ChannelHandle>(*channel);
+            }
+            *cq = std::ptr::null_mut();
+            *channel = std::ptr::null_mut();
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rdma_destroy_qp(id: *mut sys::rdma_cm_id) {
+    let _ = call("rdma_destroy_qp", no_args, || {
+        if !id.is_null() {
+            // SAFETY: the program's.
+            unsafe { destroy_qp(id) };
+        }
+        Ok(())
+    });
+}
+
+/// # Safety
+/// An identifier of the program.
+pub(super) unsafe fn destroy_qp(id: *mut sys::rdma_cm_id) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let qp = std::mem::replace(&mut (*id).qp, std::ptr::null_mut());
+        if let Ok(found) = handle::<_, IdHandle>(id) {
+            found.engine.set_qp(None);
+        }
+        if !qp.is_null() {
+            // There is one, so there is nothing to fail.
+            let _ = qp::destroy(qp);
+        }
+        destroy_cqs(id);
+    }
+}
+
+// --- Shared receive queues ---------------------------------------------------------------------------
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rdma_create_srq(
+    id: *mut sys::rdma_cm_id,
+    pd: *mut sys::ibv_pd,
+    attr: *mut sys::ibv_srq_init_attr,
+) -> c_int {
+    minus_one(call("rdma_create_srq", no_args, || {
+        // SAFETY: the program's.
+        unsafe {
+            let _: &IdHandle = handle(id)?;
+            let pd = if pd.is_null() { (*id).pd } else { pd };
+            (*id).srq = super::srq::new(pd, attr)?;
+        }
+        Ok(())
+    }))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rdma_create_srq_ex(
+    _id: *mut sys::rdma_cm_id,
+    _attr: *mut sys::ibv_srq_init_attr_ex,
+) -> c_int {
+    minus_one(call("rdma_create_srq_ex", no_args, || {
+        super::unsupported::say("rdma_create_srq_ex");
+        Err(libc::EOPNOTSUPP)
+    }))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rdma_destroy_srq(id: *mut sys::rdma_cm_id) {
+    let _ = call("rdma_destroy_srq", no_args, || {
+        // SAFETY: the program's.
+        unsafe {
+            let srq = (*id).srq;
+            if let Ok(found) = handle::<_, super::srq::SrqHandle>(srq) {
+                let engine: &Arc<Srq> = &found.engine;
+                engine.destroy()?;
+                super::take_back::<_, super::srq::SrqHandle>(srq);
+                (*id).srq = std::ptr::null_mut();
+            }
+        }
+        Ok(())
+    });
+}
+
+// --- Endpoints ---------------------------------------------------------------------------------------
+
+/// What a listening endpoint's connections get.
+struct Template {
+    pd: *mut sys::ibv_pd,
+    attr: sys::ibv_qp_init_attr,
+}
+// SAFETY: what the pointers lead to may be used from any thread.
+unsafe impl Send for Template {}
+
+static TEMPLATES: Mutex<Option<HashMap<usize, Template>>> = Mutex::new(None);
+
+/// A connection of a listening endpoint gets a queue pair like it.
+///
+/// # Safety
+/// Both the program's.
+pub(super) unsafe fn create_as_listener(
+    listen: *mut sys::rdma_cm_id,
+    id: *mut sys::rdma_cm_id,
+) -> Result<()> {
+    let template = TEMPLATES.lock().as_ref().and_then(|all| {
+        all.get(&listen.addr())
+            .map(|template| (template.pd, Init::from_plain(&template.attr)))
+    });
+    match template {
+        // SAFETY: the caller's promise.
+        Some((pd, mut init)) => unsafe { create_qp(id, pd, &mut init) },
+        None => Ok(()),
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rdma_create_ep(
+    to: *mut *mut sys::rdma_cm_id,
+    info: *mut sys::rdma_addrinfo,
+    pd: *mut sys::ibv_pd,
+    attr: *mut sys::ibv_qp_init_attr,
+) -> c_int {
+    const RAI_PASSIVE: c_int = 1;
+    const TIMEOUT_MS: c_int = 2000;
+    minus_one(call("rdma_create_ep", no_args, || {
+        // SAFETY: the program's.
+        unsafe {
+            let info = info.as_ref().ok_or(libc::EINVAL)?;
+            let id = cm::create(std::ptr::null_mut(), std::ptr::null_mut())?;
+            let passive = info.ai_flags & RAI_PASSIVE != 0;
+            let made = (|| {
+                if passive {
+                    cm::bind(id, info.ai_src_addr)?;
+                    if let Some(attr) = attr.as_ref() {
+                        TEMPLATES
+                            .lock()
+                            .get_or_insert_with(HashMap::new)
+                            .insert(id.addr(), Template { pd, attr: *attr });
+                    }
+                    return Ok(());
+                }
+                cm::resolve(id, info.ai_src_addr, info.ai_dst_addr)?;
+                let found: &IdHandle = handle(id)?;
+                let _ = TIMEOUT_MS;
+                found.engine.resolve_route()?;
+                super::cm_event::complete(id)?;
+                if let Some(attr) = attr.as_mut() {
+                    let mut init = Init::from_plain(attr);
+                    create_qp(id, pd, &mut init)?;
+                    attr.cap = init.attr.cap;
+                }
+                Ok(())
+            })();
+            if let Err(errno) = made {
+                cm::destroy(id)?;
+                return Err(errno);
+            }
+            to.write(id);
+        }
+        Ok(())
+    }))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rdma_destroy_ep(id: *mut sys::rdma_cm_id) {
+    let result = call("rdma_destroy_ep", no_args, || {
+        if let Some(templates) = TEMPLATES.lock().as_mut() {
+            templates.remove(&id.addr());
+        }
+        // SAFETY: the program's.
+        unsafe {
+            if !(*id).qp.is_null() {
+                destroy_qp(id);
+            }
+            cm::destroy(id)
+        }
+    });
+    if let Err(errno) = result {
+        set_errno(errno);
+    }
+}

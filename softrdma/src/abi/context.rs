@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Contexts: what the static inline functions of `<infiniband/verbs.h>` go through.
+
+use std::ffi::c_int;
+use std::mem::{self, offset_of};
+use std::sync::{Arc, OnceLock};
+
+use rdma_sys as sys;
+
+use super::{cq, data, device, hand_out, mr, qp, srq, zeroed};
+use crate::Result;
+use crate::context::{AsyncEvent, Context};
+
+/// The extended context, whose last field is the context that programs see.
+#[repr(C)]
+pub(super) struct ContextHandle {
+    pub(super) verbs: sys::verbs_context,
+    pub(super) engine: Arc<Context>,
+}
+
+/// The handle of a context.
+///
+/// # Safety
+/// NULL, or a context of this library that is open.
+pub(super) unsafe fn of<'a>(context: *const sys::ibv_context) -> Result<&'a ContextHandle> {
+    if context.is_null() {
+        return Err(libc::EINVAL);
+    }
+    let start = offset_of!(ContextHandle, verbs) + offset_of!(sys::verbs_context, context);
+    // SAFETY: a context is made below, as a part of its handle.
+    Ok(unsafe { &*context.byte_sub(start).cast::<ContextHandle>() })
+}
+
+impl ContextHandle {
+    pub(super) fn as_ptr(&self) -> *mut sys::ibv_context {
+        (&raw const self.verbs.context).cast_mut()
+    }
+}
+
+/// Opens the device.
+pub(super) fn open() -> Result<*mut sys::ibv_context> {
+    let engine = Context::new()?;
+    // SAFETY: function pointers and plain data; NULL is what the inline functions look for.
+    let mut verbs: sys::verbs_context = unsafe { zeroed() };
+    verbs.sz = mem::size_of::<sys::verbs_context>();
+    verbs.query_port = Some(device::query_port_ex);
+    verbs.query_device_ex = Some(device::query_device_ex);
+    verbs.advise_mr = Some(mr::advise_mr);
+    verbs.create_qp_ex = Some(qp::create_qp_ex);
+    verbs.create_cq_ex = Some(cq::create_cq_ex);
+    verbs.create_srq_ex = Some(srq::create_srq_ex);
+    verbs.get_srq_num = Some(srq::get_srq_num);
+    verbs.modify_cq = Some(cq::modify_cq);
+
+    let context = &mut verbs.context;
+    context.device = device::device();
+    context.ops.poll_cq = Some(data::poll_cq);
+    context.ops.req_notify_cq = Some(data::req_notify_cq);
+    context.ops.post_send = Some(data::post_send);
+    context.ops.post_recv = Some(data::post_recv);
+    context.ops.post_srq_recv = Some(data::post_srq_recv);
+    context.ops.alloc_mw = Some(super::unsupported::alloc_mw);
+    context.ops.bind_mw = Some(super::unsupported::bind_mw);
+    context.ops.dealloc_mw = Some(super::unsupported::dealloc_mw);
+    context.cmd_fd = -1;
+    context.async_fd = engine.events.fd();
+    context.num_comp_vectors = 1;
+    // The mark of an extended context.
+    context.abi_compat = std::ptr::without_provenance_mut(usize::MAX);
+
+    let raw = hand_out(ContextHandle { verbs, engine }, |_| None);
+    // SAFETY: just made.
+    Ok(unsafe { (*raw).as_ptr() })
+}
+
+/// The context of the connection manager, and its protection domain for programs that bring none. They
+/// stay for the life of the process, as librdmacm's do.
+pub(super) struct ForCm {
+    pub(super) context: *mut sys::ibv_context,
+    pub(super) pd: *mut sys::ibv_pd,
+}
+
+// SAFETY: verbs calls may be made on both from any thread.
+unsafe impl Send for ForCm {}
+// SAFETY: as above.
+unsafe impl Sync for ForCm {}
+
+pub(super) fn for_cm() -> Result<&'static ForCm> {
+    static FOR_CM: OnceLock<ForCm> = OnceLock::new();
+    if let Some(found) = FOR_CM.get() {
+        return Ok(found);
+    }
+    let context = open()?;
+    // SAFETY: just opened.
+    let pd = super::mr::new_pd(unsafe { of(context) }?);
+    Ok(FOR_CM.get_or_init(|| ForCm { context, pd }))
+}
+
+// --- Opening and closing -----------------------------------------------------------------------------
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ibv_open_device(_device: *mut sys::ibv_device) -> *mut sys::ibv_context {
+    super::pointer(super::call("ibv_open_device", super::no_args, open))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ibv_close_device(context: *mut sys::ibv_context) -> c_int {
+    super::minus_one(super::call("ibv_close_device", super::no_args, || {
+        // SAFETY: a context of the program.
+        let handle = unsafe { of(context) }?;
+        if super::context::for_cm().is_ok_and(|cm| cm.context == context) {
+            return Err(libc::EINVAL);
+        }
+        let raw = std::ptr::from_ref(handle).cast_mut();
+        // SAFETY: made by `open`, and the program's to close.
+        unsafe { super::take_back::<_, ContextHandle>(raw) };
+        Ok(())
+    }))
+}
+
+// --- Events of the device ----------------------------------------------------------------------------
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ibv_get_async_event(
+    context: *mut sys::ibv_context,
+    event: *mut sys::ibv_async_event,
+) -> c_int {
+    use sys::ibv_event_type as kind;
+    super::minus_one(super::poll(
+        "ibv_get_async_event",
+        || {
+            // SAFETY: a context of the program.
+            let handle = unsafe { of(context) }?;
+            loop {
+                let taken = handle.engine.events.take(|event| match event {
+                    AsyncEvent::CqError(cq) => {
+                        if let Some(cq) = cq.upgrade() {
+                            cq.async_unacknowledged.add();
+                        }
+                    }
+                    AsyncEvent::QpFatal(qp) | AsyncEvent::LastWqeReached(qp) => {
+                        if let Some(qp) = qp.upgrade() {
+                            qp.unacknowledged.add();
+                        }
+                    }
+                    AsyncEvent::SrqLimitReached(srq) => {
+                        if let Some(srq) = srq.upgrade() {
+                            srq.unacknowledged.add();
+                        }
+                    }
+                })?;
+                let (element, event_type) = match &taken {
+                    AsyncEvent::CqError(cq) => {
+                        let Some(cq) = cq.upgrade() else { continue };
+                        let cq = super::given(&cq.handle);
+                        (
+                            sys::ibv_async_event_element_t { cq },
+                            kind::IBV_EVENT_CQ_ERR,
+                        )
+                    }
+                    AsyncEvent::QpFatal(qp) | AsyncEvent::LastWqeReached(qp) => {
+                        let Some(qp) = qp.upgrade() else { continue };
+                        let qp = super::given(&qp.handle);
+                        let kind = match &taken {
+                            AsyncEvent::QpFatal(_) => kind::IBV_EVENT_QP_FATAL,
+                            _ => kind::IBV_EVENT_QP_LAST_WQE_REACHED,
+                        };
+                        (sys::ibv_async_event_element_t { qp }, kind)
+                    }
+                    AsyncEvent::SrqLimitReached(srq) => {
+                        let Some(srq) = srq.upgrade() else { continue };
+                        let srq = super::given(&srq.handle);
+                        (
+                            sys::ibv_async_event_element_t { srq },
+                            kind::IBV_EVENT_SRQ_LIMIT_REACHED,
+                        )
+                    }
+                };
+                // SAFETY: room for an event, the program's.
+                unsafe {
+                    event.write(sys::ibv_async_event {
+                        element,
+                        event_type,
+                    });
+                }
+                return Ok(());
+            }
+        },
+        |(), line| {
+            // SAFETY: written above.
+            line.num("event", unsafe { (*event).event_type } as i32);
+            true
+        },
+    ))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ibv_ack_async_event(event: *mut sys::ibv_async_event) {
+    use sys::ibv_event_type as kind;
+    let _ = super::call("ibv_ack_async_event", super::no_args, || {
+        // SAFETY: an event of the function above.
+        let event = unsafe { event.as_ref() }.ok_or(libc::EINVAL)?;
+        // SAFETY: the type says which object it is, and that exists until it is acknowledged.
+        unsafe {
+            match event.event_type {
+                kind::IBV_EVENT_CQ_ERR => {
+                    let cq: &cq::CqHandle = super::handle(event.element.cq)?;
+                    cq.engine.async_unacknowledged.acknowledge(1);
+                }
+                kind::IBV_EVENT_QP_FATAL | kind::IBV_EVENT_QP_LAST_WQE_REACHED => {
+                    let qp: &qp::QpHandle = super::handle(event.element.qp)?;
+                    qp.engine.unacknowledged.acknowledge(1);
+                }
+                kind::IBV_EVENT_SRQ_LIMIT_REACHED => {
+                    let srq: &srq::SrqHandle = super::handle(event.element.srq)?;
+                    srq.engine.unacknowledged.acknowledge(1);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    });
+}

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Protection domains and memory regions.
+
+use std::collections::HashSet;
+use std::ffi::{c_int, c_void};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rdma_sys as sys;
+
+use super::context::{self, ContextHandle};
+use super::{call, code, hand_out, handle, no_args, pointer, take_back};
+use crate::Result;
+use crate::instrument::{self, names};
+use crate::mr::{Mr, Terms, access};
+use crate::pd::Pd;
+
+#[repr(C)]
+pub(super) struct PdHandle {
+    pub(super) abi: sys::ibv_pd,
+    pub(super) engine: Arc<Pd>,
+}
+
+#[repr(C)]
+pub(super) struct MrHandle {
+    pub(super) abi: sys::ibv_mr,
+    pub(super) engine: Arc<Mr>,
+}
+
+pub(super) fn new_pd(context: &ContextHandle) -> *mut sys::ibv_pd {
+    let engine = Pd::new(&context.engine);
+    let abi = sys::ibv_pd {
+        context: context.as_ptr(),
+        handle: engine.number,
+    };
+    hand_out(PdHandle { abi, engine }, |_| None).cast()
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ibv_alloc_pd(context: *mut sys::ibv_context) -> *mut sys::ibv_pd {
+    pointer(call("ibv_alloc_pd", no_args, || {
+        // SAFETY: a context of the program.
+        Ok(new_pd(unsafe { context::of(context) }?))
+    }))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ibv_dealloc_pd(pd: *mut sys::ibv_pd) -> c_int {
+    code(call("ibv_dealloc_pd", no_args, || {
+        // SAFETY: a domain of the program.
+        let handle: &PdHandle = unsafe { handle(pd) }?;
+        handle.engine.destroy()?;
+        // SAFETY: nothing uses it any more.
+        unsafe { take_back::<_, PdHandle>(pd) };
+        Ok(())
+    }))
+}
+
+/// Memory of a DAX file system cannot be registered but for on-demand access. When a test wants that,
+/// the first registration of each region fails.
+fn fails_as_on_dax(addr: u64, length: u64, flags: u32) -> bool {
+    static SEEN: Mutex<Option<HashSet<(u64, u64)>>> = Mutex::new(None);
+    if !instrument::mr_eopnotsupp() || flags & access::ON_DEMAND != 0 {
+        return false;
+    }
+    SEEN.lock()
+        .get_or_insert_with(HashSet::new)
+        .insert((addr, length))
+}
+
+unsafe fn register(
+    pd: *mut sys::ibv_pd,
+    addr: *mut c_void,
+    length: usize,
+    iova: u64,
+    flags: u32,
+) -> Result<*mut sys::ibv_mr> {
+    // SAFETY: a domain of the program.
+    let pd_handle: &PdHandle = unsafe { handle(pd) }?;
+    let terms = Terms {
+        addr: addr.expose_provenance() as u64,
+        length: length as u64,
+        iova,
+        access: flags,
+    };
+    if fails_as_on_dax(terms.addr, terms.length, flags) {
+        return Err(libc::EOPNOTSUPP);
+    }
+    terms.check()?;
+    let engine = Mr::register(&pd_handle.engine, terms)?;
+    let abi = sys::ibv_mr {
+        context: pd_handle.abi.context,
+        pd,
+        addr,
+        length,
+        handle: engine.key >> 8,
+        lkey: engine.key,
+        rkey: engine.key,
+    };
+    Ok(hand_out(MrHandle { abi, engine }, |_| None).cast())
+}
+
+unsafe fn reg_mr(
+    name: &'static str,
+    pd: *mut sys::ibv_pd,
+    addr: *mut c_void,
+    length: usize,
+    iova: u64,
+    flags: u32,
+) -> *mut sys::ibv_mr {
+    pointer(call(
+        name,
+        |args| {
+            args.num("length", length as i128);
+            args.bits("access", u64::from(flags), names::ACCESS);
+        },
+        // SAFETY: the caller's.
+        || unsafe { register(pd, addr, length, iova, flags) },
+    ))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ibv_reg_mr(
+    pd: *mut sys::ibv_pd,
+    addr: *mut c_void,
+    length: usize,
+    flags: c_int,
+) -> *mut sys::ibv_mr {
+    let iova = addr.addr() as u64;
+    // SAFETY: as this function.
+    unsafe { reg_mr("ibv_reg_mr", pd, addr, length, iova, flags.cast_unsigned()) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ibv_reg_mr_iova(
+    pd: *mut sys::ibv_pd,
+    addr: *mut c_void,
+    length: usize,
+    iova: u64,
+    flags: c_int,
+) -> *mut sys::ibv_mr {
+    let flags = flags.cast_unsigned();
+    // SAFETY: as this function.
+    unsafe { reg_mr("ibv_reg_mr_iova", pd, addr, length, iova, flags) }
+}
+
+/// The inline `ibv_reg_mr` comes here too, when the compiler does not know the flags: for a trace, and
+/// for those who count calls, that is the same call.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ibv_reg_mr_iova2(
+    pd: *mut sys::ibv_pd,
+    addr: *mut c_void,
+    length: usize,
+    iova: u64,
+    flags: u32,
+) -> *mut sys::ibv_mr {
+    let name = if iova == addr.addr() as u64 {
+        "ibv_reg_mr"
+    } else {
+        "ibv_reg_mr_iova2"
+    };
+    // SAFETY: as this function.
+    unsafe { reg_mr(name, pd, addr, length, iova, flags) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ibv_dereg_mr(mr: *mut sys::ibv_mr) -> c_int {
+    code(call("ibv_dereg_mr", no_args, || {
+        // SAFETY: a region of the program.
+        let handle: &MrHandle = unsafe { handle(mr) }?;
+        handle.engine.deregister();
+        // SAFETY: nobody finds it any more.
+        unsafe { take_back::<_, MrHandle>(mr) };
+        Ok(())
+    }))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ibv_rereg_mr(
+    mr: *mut sys::ibv_mr,
+    what: c_int,
+    _pd: *mut sys::ibv_pd,
+    addr: *mut c_void,
+    length: usize,
+    flags: c_int,
+) -> c_int {
+    const CHANGE_TRANSLATION: c_int = 1;
+    const CHANGE_ACCESS: c_int = 4;
+    const ERR_INPUT: c_int = -1;
+    let result = call(
+        "ibv_rereg_mr",
+        |args| {
+            args.num("flags", what);
+            args.num("length", length as i128);
+            args.bits("access", u64::from(flags.cast_unsigned()), names::ACCESS);
+        },
+        || {
+            // SAFETY: a region of the program.
+            let region: &MrHandle = unsafe { handle(mr) }?;
+            // Its domain stays: that is fixed when it is made.
+            if what == 0 || what & !(CHANGE_TRANSLATION | CHANGE_ACCESS) != 0 {
+                return Err(libc::EINVAL);
+            }
+            let mut terms = region.engine.terms().ok_or(libc::EINVAL)?;
+            if what & CHANGE_TRANSLATION != 0 {
+                terms.addr = addr.expose_provenance() as u64;
+                terms.iova = terms.addr;
+                terms.length = length as u64;
+            }
+            if what & CHANGE_ACCESS != 0 {
+                terms.access = flags.cast_unsigned();
+            }
+            terms.check()?;
+            region.engine.change(terms);
+            if what & CHANGE_TRANSLATION != 0 {
+                // SAFETY: the program's struct, which it has asked to change.
+                unsafe {
+                    (*mr).addr = addr;
+                    (*mr).length = length;
+                }
+            }
+            Ok(())
+        },
+    );
+    match result {
+        Ok(()) => 0,
+        Err(errno) => {
+            super::set_errno(errno);
+            ERR_INPUT
+        }
+    }
+}
+
+/// Nothing is paged by the device, so with on-demand paging there is nothing to do, and without it the
+/// advice means nothing.
+pub(super) unsafe extern "C" fn advise_mr(
+    pd: *mut sys::ibv_pd,
+    advice: sys::ib_uverbs_advise_mr_advice::Type,
+    flags: u32,
+    list: *mut sys::ibv_sge,
+    count: u32,
+) -> c_int {
+    code(call(
+        "ibv_advise_mr",
+        |args| {
+            args.num("advice", advice);
+            args.flags("flags", u64::from(flags));
+            args.num("num_sge", count);
+        },
+        || {
+            const PREFETCH_NO_FAULT: u32 = 2;
+            if !instrument::caps().odp {
+                return Err(libc::EOPNOTSUPP);
+            }
+            if advice > PREFETCH_NO_FAULT || flags > 1 || list.is_null() || count == 0 {
+                return Err(libc::EINVAL);
+            }
+            // SAFETY: a domain of the program.
+            let domain: &PdHandle = unsafe { handle(pd) }?;
+            // SAFETY: the program's list of so many.
+            for sge in unsafe { std::slice::from_raw_parts(list, count as usize) } {
+                let range = crate::mr::Range {
+                    addr: sge.addr,
+                    length: sge.length,
+                    key: sge.lkey,
+                };
+                range
+                    .grant(&domain.engine, 0)
+                    .map_err(|_| libc::EFAULT)?;
+            }
+            Ok(())
+        },
+    ))
+}

@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! The extended interface of queue pairs: a request is built by calls, between start and complete.
+
+use std::ffi::{c_int, c_void};
+
+use rdma_sys as sys;
+
+use super::data;
+use super::qp::{self, QpHandle};
+use super::{call, code, handle};
+use crate::Result;
+use crate::instrument::{self, names};
+use crate::mr::Range;
+use crate::qp::work::{Data, Operation, Progress, Request, Scatter};
+
+/// The struct of the headers, and room for what newer headers have behind it.
+#[repr(C)]
+pub(super) struct Functions {
+    pub(super) known: sys::ibv_qp_ex,
+    more: [usize; 8],
+}
+
+mod ops {
+    pub(super) const RDMA_WRITE: u64 = 1;
+    pub(super) const RDMA_WRITE_WITH_IMM: u64 = 1 << 1;
+    pub(super) const SEND: u64 = 1 << 2;
+    pub(super) const SEND_WITH_IMM: u64 = 1 << 3;
+    pub(super) const RDMA_READ: u64 = 1 << 4;
+    pub(super) const FLUSH: u64 = 1 << 11;
+    pub(super) const ATOMIC_WRITE: u64 = 1 << 12;
+    pub(super) const ALWAYS: u64 =
+        RDMA_WRITE | RDMA_WRITE_WITH_IMM | SEND | SEND_WITH_IMM | RDMA_READ;
+}
+
+/// What was built since `ibv_wr_start`.
+#[derive(Default)]
+pub(super) struct Batch {
+    requests: Vec<Request>,
+    failed: Option<crate::Errno>,
+}
+
+/// Whether the device has these operations.
+pub(super) fn check(wanted: u64) -> Result<()> {
+    let caps = qp::caps();
+    let mut has = ops::ALWAYS;
+    if caps.atomic_write {
+        has |= ops::ATOMIC_WRITE;
+    }
+    if caps.flush {
+        has |= ops::FLUSH;
+    }
+    if wanted & !has == 0 {
+        Ok(())
+    } else {
+        Err(libc::EOPNOTSUPP)
+    }
+}
+
+type WrFlush = unsafe extern "C" fn(*mut sys::ibv_qp_ex, u32, u64, usize, u8, u8);
+
+pub(super) fn fill(to: &mut Functions, wanted: u64) {
+    let qp = &mut to.known;
+    qp.wr_start = Some(wr_start);
+    qp.wr_complete = Some(wr_complete);
+    qp.wr_abort = Some(wr_abort);
+    qp.wr_set_sge = Some(wr_set_sge);
+    qp.wr_set_sge_list = Some(wr_set_sge_list);
+    qp.wr_set_inline_data = Some(wr_set_inline_data);
+    qp.wr_set_inline_data_list = Some(wr_set_inline_data_list);
+    let has = |op| wanted & op != 0;
+    if has(ops::SEND) {
+        qp.wr_send = Some(wr_send);
+    }
+    if has(ops::SEND_WITH_IMM) {
+        qp.wr_send_imm = Some(wr_send_imm);
+    }
+    if has(ops::RDMA_WRITE) {
+        qp.wr_rdma_write = Some(wr_rdma_write);
+    }
+    if has(ops::RDMA_WRITE_WITH_IMM) {
+        qp.wr_rdma_write_imm = Some(wr_rdma_write_imm);
+    }
+    if has(ops::RDMA_READ) {
+        qp.wr_rdma_read = Some(wr_rdma_read);
+    }
+    if has(ops::ATOMIC_WRITE) {
+        qp.wr_atomic_write = Some(wr_atomic_write);
+    }
+    if has(ops::FLUSH) {
+        // The field behind wr_atomic_write, whether these headers have it or not.
+        let at = std::mem::offset_of!(sys::ibv_qp_ex, wr_atomic_write) + size_of::<usize>();
+        // SAFETY: a function pointer's place: the last field of `known` of newer headers, or the first
+        // of `more`.
+        unsafe {
+            std::ptr::from_mut(to)
+                .byte_add(at)
+                .cast::<Option<WrFlush>>()
+                .write(Some(wr_flush));
+        }
+    }
+}
+
+/// The queue pair of an extended one.
+///
+/// # Safety
+/// A queue pair of the program.
+unsafe fn of<'a>(qp: *mut sys::ibv_qp_ex) -> Option<&'a QpHandle> {
+    // SAFETY: the caller's promise.
+    unsafe { handle(qp) }.ok()
+}
+
+unsafe extern "C" fn wr_start(qp: *mut sys::ibv_qp_ex) {
+    // SAFETY: the program's.
+    let Some(found) = (unsafe { of(qp) }) else {
+        return;
+    };
+    // Held until complete or abort: other threads wait.
+    let mut batch = found.batch.lock();
+    batch.requests.clear();
+    batch.failed = None;
+    std::mem::forget(batch);
+}
+
+/// # Safety
+/// Between start and complete, on the thread that started.
+unsafe fn batch<'a>(qp: *mut sys::ibv_qp_ex) -> Option<(&'a QpHandle, &'a mut Batch)> {
+    // SAFETY: the caller's promise: the lock is held.
+    unsafe {
+        let found = of(qp)?;
+        Some((found, &mut *found.batch.data_ptr()))
+    }
+}
+
+unsafe fn add(
+    name: &'static str,
+    qp: *mut sys::ibv_qp_ex,
+    operation: Operation,
+    imm: Option<u32>,
+    data: Data,
+) {
+    const FENCE: u32 = 1;
+    const SIGNALED: u32 = 1 << 1;
+    const SOLICITED: u32 = 1 << 2;
+    // SAFETY: between start and complete.
+    let Some((_, batch)) = (unsafe { batch(qp) }) else {
+        return;
+    };
+    // SAFETY: the program's struct, which it has set for this request.
+    let (wr_id, flags) = unsafe { ((*qp).wr_id, (*qp).wr_flags) };
+    let _ = call(
+        name,
+        |args| {
+            args.bits("wr_flags", u64::from(flags), names::SEND_FLAGS);
+            if let Some(imm) = imm {
+                args.flags("imm_data", u64::from(imm));
+            }
+        },
+        || {
+            batch.requests.push(Request {
+                wr_id,
+                operation,
+                data,
+                imm,
+                signaled: flags & SIGNALED != 0,
+                solicited: flags & SOLICITED != 0,
+                fence: flags & FENCE != 0,
+                progress: Progress::Waiting,
+            });
+            Ok(())
+        },
+    );
+}
+
+fn remote(rkey: u32, addr: u64) -> Range {
+    Range {
+        addr,
+        length: 0,
+        key: rkey,
+    }
+}
+
+const NO_DATA: Data = Data::Memory(Scatter::None);
+
+unsafe extern "C" fn wr_send(qp: *mut sys::ibv_qp_ex) {
+    // SAFETY: the program's, started.
+    unsafe { add("ibv_wr_send", qp, Operation::Send, None, NO_DATA) };
+}
+
+unsafe extern "C" fn wr_send_imm(qp: *mut sys::ibv_qp_ex, imm: u32) {
+    let imm = Some(u32::from_be(imm));
+    // SAFETY: the program's, started.
+    unsafe { add("ibv_wr_send_imm", qp, Operation::Send, imm, NO_DATA) };
+}
+
+unsafe extern "C" fn wr_rdma_write(qp: *mut sys::ibv_qp_ex, rkey: u32, addr: u64) {
+    let to = remote(rkey, addr);
+    // SAFETY: the program's, started.
+    unsafe { add("ibv_wr_rdma_write", qp, Operation::Write { to }, None, NO_DATA) };
+}
+
+unsafe extern "C" fn wr_rdma_write_imm(qp: *mut sys::ibv_qp_ex, rkey: u32, addr: u64, imm: u32) {
+    let to = remote(rkey, addr);
+    let imm = Some(u32::from_be(imm));
+    // SAFETY: the program's, started.
+    unsafe { add("ibv_wr_rdma_write_imm", qp, Operation::Write { to }, imm, NO_DATA) };
+}
+
+unsafe extern "C" fn wr_rdma_read(qp: *mut sys::ibv_qp_ex, rkey: u32, addr: u64) {
+    let from = remote(rkey, addr);
+    // SAFETY: the program's, started.
+    unsafe { add("ibv_wr_rdma_read", qp, Operation::Read { from }, None, NO_DATA) };
+}
+
+unsafe extern "C" fn wr_atomic_write(
+    qp: *mut sys::ibv_qp_ex,
+    rkey: u32,
+    addr: u64,
+    bytes: *const c_void,
+) {
+    let to = remote(rkey, addr);
+    // SAFETY: eight bytes of the program.
+    let bytes = unsafe { bytes.cast::<[u8; 8]>().read_unaligned() };
+    let data = Data::Inline(Box::new(bytes));
+    // SAFETY: the program's, started.
+    unsafe {
+        add(
+            "ibv_wr_atomic_write",
+            qp,
+            Operation::AtomicWrite { to },
+            None,
+            data,
+        );
+    }
+}
+
+unsafe extern "C" fn wr_flush(
+    qp: *mut sys::ibv_qp_ex,
+    rkey: u32,
+    addr: u64,
+    length: usize,
+    placement: u8,
+    selectivity: u8,
+) {
+    let at = Range {
+        addr,
+        length: u32::try_from(length).unwrap_or(u32::MAX),
+        key: rkey,
+    };
+    let operation = Operation::Flush {
+        at,
+        placement,
+        whole_region: selectivity != 0,
+    };
+    // SAFETY: the program's, started.
+    unsafe { add("ibv_wr_flush", qp, operation, None, NO_DATA) };
+}
+
+/// Sets the data of the request that was added last.
+unsafe fn set_data(qp: *mut sys::ibv_qp_ex, data: impl FnOnce(&QpHandle) -> Result<Data>) {
+    // SAFETY: between start and complete.
+    let Some((found, batch)) = (unsafe { batch(qp) }) else {
+        return;
+    };
+    match (data(found), batch.requests.last_mut()) {
+        (Ok(data), Some(request)) => request.data = data,
+        (Err(errno), _) => batch.failed = Some(errno),
+        (Ok(_), None) => batch.failed = Some(libc::EINVAL),
+    }
+}
+
+unsafe extern "C" fn wr_set_sge(qp: *mut sys::ibv_qp_ex, lkey: u32, addr: u64, length: u32) {
+    let range = Range {
+        addr,
+        length,
+        key: lkey,
+    };
+    // SAFETY: the program's, started.
+    unsafe { set_data(qp, |_| Ok(Data::Memory(Scatter::One(range)))) };
+}
+
+unsafe extern "C" fn wr_set_sge_list(
+    qp: *mut sys::ibv_qp_ex,
+    count: usize,
+    list: *const sys::ibv_sge,
+) {
+    // SAFETY: the program's list, and the queue pair is started.
+    unsafe {
+        set_data(qp, |_| {
+            if count == 0 {
+                return Ok(NO_DATA);
+            }
+            if list.is_null() || count > crate::limits::MAX_SGE as usize {
+                return Err(libc::EINVAL);
+            }
+            let sges = std::slice::from_raw_parts(list, count);
+            Ok(Data::Memory(data::scatter(sges)))
+        });
+    }
+}
+
+unsafe extern "C" fn wr_set_inline_data(qp: *mut sys::ibv_qp_ex, addr: *mut c_void, length: usize) {
+    let one = std::iter::once((addr.expose_provenance() as u64, length));
+    // SAFETY: the program's memory, and the queue pair is started.
+    unsafe {
+        set_data(qp, |found| {
+            data::take_inline(one, found.engine.setup.caps.max_inline)
+        });
+    }
+}
+
+unsafe extern "C" fn wr_set_inline_data_list(
+    qp: *mut sys::ibv_qp_ex,
+    count: usize,
+    list: *const sys::ibv_data_buf,
+) {
+    // SAFETY: the program's list and memory, and the queue pair is started.
+    unsafe {
+        set_data(qp, |found| {
+            if count == 0 {
+                return Ok(NO_DATA);
+            }
+            if list.is_null() {
+                return Err(libc::EINVAL);
+            }
+            let parts = std::slice::from_raw_parts(list, count)
+                .iter()
+                .map(|part| (part.addr.expose_provenance() as u64, part.length));
+            data::take_inline(parts, found.engine.setup.caps.max_inline)
+        });
+    }
+}
+
+unsafe extern "C" fn wr_complete(qp: *mut sys::ibv_qp_ex) -> c_int {
+    // SAFETY: between start and complete.
+    let Some((found, batch)) = (unsafe { batch(qp) }) else {
+        return code(Err(libc::EINVAL));
+    };
+    let requests = std::mem::take(&mut batch.requests);
+    let failed = batch.failed.take();
+    // SAFETY: start has locked it, on this thread.
+    unsafe { found.batch.force_unlock() };
+    code(call(
+        "ibv_wr_complete",
+        |args| {
+            for request in &requests {
+                args.num("length", request.data.length());
+            }
+        },
+        || {
+            if let Some(errno) = failed {
+                return Err(errno);
+            }
+            let mut posting = found.engine.posting();
+            posting.refuse_if_full(requests.len())?;
+            for request in requests.iter().cloned() {
+                posting.add(request)?;
+            }
+            Ok(())
+        },
+    ))
+}
+
+unsafe extern "C" fn wr_abort(qp: *mut sys::ibv_qp_ex) {
+    let _ = instrument::call("ibv_wr_abort", |_| {}, || {
+        // SAFETY: between start and abort.
+        if let Some((found, batch)) = unsafe { batch(qp) } {
+            batch.requests.clear();
+            // SAFETY: start has locked it, on this thread.
+            unsafe { found.batch.force_unlock() };
+        }
+        Ok(())
+    });
+}

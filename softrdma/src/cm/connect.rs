@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! How a connection comes about: asking and answering.
+
+use std::sync::{Arc, Weak};
+
+use super::event::{Event, Kind, reason};
+use super::handshake::Handshake;
+use super::id::{Id, Inner, Phase};
+use super::proof::{self, Place};
+use crate::limits::{
+    MAX_READS, REJECT_PRIVATE_DATA, REPLY_PRIVATE_DATA, REQUEST_PRIVATE_DATA,
+};
+use crate::os::random;
+use crate::os::socket::Socket;
+use crate::qp::{Qp, Setup, State};
+use crate::qp::link::Start;
+use crate::wire::{Frame, Greeting, Hello, Params, Proof};
+use crate::{Errno, Result};
+
+/// What the program says of a connection.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Offer {
+    pub(crate) params: Params,
+    pub(crate) private_data: Vec<u8>,
+}
+
+impl Id {
+    // --- A client --------------------------------------------------------------------------------
+
+    pub(crate) fn connect(&self, mut offer: Offer) -> Result<()> {
+        let mut inner = self.inner.lock();
+        if inner.phase != Phase::RouteResolved || offer.private_data.len() > REQUEST_PRIVATE_DATA {
+            return Err(libc::EINVAL);
+        }
+        let remote = inner.remote.ok_or(libc::EINVAL)?;
+        let socket = match inner.socket.take() {
+            Some(socket) => socket,
+            None => {
+                let socket = Socket::stream(&remote)?;
+                if let (true, Some(local)) = (inner.source_was_given, inner.local) {
+                    socket.bind(&local, false)?;
+                }
+                socket
+            }
+        };
+        socket.for_connection();
+        if let Some(qp) = &inner.qp {
+            offer.params.qp_num = qp.number;
+        }
+        inner.challenge = random::bytes()?;
+        let hello = Hello {
+            greeting: Greeting::Request,
+            params: offer.params,
+            challenge: inner.challenge,
+            proof: None,
+            private_data: offer.private_data,
+        };
+        let outcome = socket.connect(&remote);
+        inner.local = socket.local_addr().ok().or(inner.local);
+        inner.phase = Phase::Connecting;
+        match outcome {
+            Ok(()) => {
+                inner.handshake = Some(Handshake::ask(socket, Weak::clone(&self.me), &hello)?);
+                self.start_timer(&mut inner, Self::patience(), |id, inner| {
+                    id.unreachable(inner);
+                });
+            }
+            // A refusal can come at once; the program hears of it as of any other.
+            Err(errno) => self.connect_failed_locked(&mut inner, errno),
+        }
+        Ok(())
+    }
+
+    /// The request is on its way.
+    pub(super) fn asked(&self) {
+        let mut inner = self.inner.lock();
+        if let Some(local) = inner
+            .handshake
+            .as_ref()
+            .and_then(|handshake| handshake.with_socket(|socket| socket.local_addr().ok()))
+        {
+            inner.local = local.or(inner.local);
+        }
+    }
+
+    pub(super) fn connect_failed(&self, errno: Errno) {
+        let handshake = {
+            let mut inner = self.inner.lock();
+            self.connect_failed_locked(&mut inner, errno);
+            inner.handshake.take()
+        };
+        if let Some(handshake) = handshake {
+            handshake.abandon();
+        }
+    }
+
+    fn connect_failed_locked(&self, inner: &mut Inner, errno: Errno) {
+        if inner.phase != Phase::Connecting {
+            return;
+        }
+        match errno {
+            libc::ECONNREFUSED => self.refused_locked(inner, reason::INVALID_SERVICE, Vec::new()),
+            libc::ECONNRESET | libc::EPIPE => {
+                self.refused_locked(inner, reason::CONSUMER, Vec::new());
+            }
+            _ => self.unreachable(inner),
+        }
+    }
+
+    fn unreachable(&self, inner: &mut Inner) {
+        if inner.phase == Phase::Connecting {
+            inner.phase = Phase::Over;
+            // Its socket closes with it.
+            inner.handshake = None;
+            Self::stop_timer(inner);
+            self.post(inner, Kind::Unreachable, -libc::ETIMEDOUT);
+        }
+    }
+
+    pub(super) fn post_rejection(&self, inner: &Inner, why: u8, private_data: Vec<u8>) {
+        if let Some(me) = self.me.upgrade() {
+            inner.channel.push(
+                Event::new(me, Kind::Rejected, i32::from(why))
+                    .with_data(private_data, REJECT_PRIVATE_DATA),
+            );
+        }
+    }
+
+    fn refused_locked(&self, inner: &mut Inner, why: u8, private_data: Vec<u8>) {
+        if inner.phase == Phase::Connecting {
+            inner.phase = Phase::Over;
+            Self::stop_timer(inner);
+            self.post_rejection(inner, why, private_data);
+        }
+    }
+
+    pub(super) fn refused(&self, why: u8, private_data: Vec<u8>) {
+        let mut inner = self.inner.lock();
+        inner.handshake = None;
+        self.refused_locked(&mut inner, why, private_data);
+    }
+
+    /// The server has accepted. The connection is used as soon as the program has taken the event.
+    pub(super) fn replied(&self, mut hello: Hello) {
+        let mut inner = self.inner.lock();
+        if inner.phase != Phase::Connecting {
+            return;
+        }
+        Self::stop_timer(&mut inner);
+        inner.phase = Phase::Replied;
+        if let Some(me) = self.me.upgrade() {
+            let private_data = std::mem::take(&mut hello.private_data);
+            let mut event = Event::new(me, Kind::ConnectResponse, 0)
+                .with_data(private_data, REPLY_PRIVATE_DATA);
+            event.params = seen_from_the_other_side(hello.params);
+            inner.hello = Some(hello);
+            inner.channel.push(event);
+        }
+    }
+
+    /// Whether the program has a queue pair on it: then the connection is established when it takes the
+    /// reply, otherwise when it says so.
+    pub(crate) fn has_qp(&self) -> bool {
+        self.inner.lock().qp.is_some()
+    }
+
+    /// The program has taken the reply.
+    pub(crate) fn establish(&self) -> Result<()> {
+        let (handshake, qp, hello, start) = {
+            let mut inner = self.inner.lock();
+            if inner.phase != Phase::Replied {
+                return Err(libc::EINVAL);
+            }
+            let handshake = inner.handshake.take().ok_or(libc::EINVAL)?;
+            let hello = inner.hello.take().ok_or(libc::EINVAL)?;
+            let qp = Self::qp_for_the_connection(&mut inner);
+            inner.phase = Phase::Connected;
+            let here = handshake
+                .with_socket(|socket| (socket.local_addr().ok(), socket.peer_addr().ok()));
+            let (local, peer) = here.unwrap_or((None, None));
+            let mut pull_from = None;
+            let mut own_proof = None;
+            if proof::is_this_host(local, peer) {
+                pull_from = hello
+                    .proof
+                    .and_then(|proof| proof::check(&inner.challenge, proof));
+                inner.place = Place::of(hello.challenge);
+                own_proof = Some(inner.place.proof());
+            }
+            (handshake, qp, hello, (pull_from, own_proof))
+        };
+        let socket = handshake.take_socket().ok_or(libc::ECONNRESET)?;
+        let (pull_from, own_proof) = start;
+        let first = Frame::Use {
+            proof: own_proof,
+            can_pull: pull_from.is_some(),
+        };
+        qp.connect(Start {
+            socket,
+            cm: Weak::clone(&self.me),
+            max_reads: reads(hello.params.responder_resources),
+            first: first.encode().to_vec(),
+            pull_from,
+            peer_pulls: false,
+        })
+    }
+
+    /// The program's queue pair, or one that only keeps the connection.
+    fn qp_for_the_connection(inner: &mut Inner) -> Arc<Qp> {
+        let qp = match &inner.qp {
+            Some(qp) => Arc::clone(qp),
+            None => Qp::new(Setup::default(), State::Init),
+        };
+        inner.connection = Some(Arc::clone(&qp));
+        qp
+    }
+
+    // --- A server --------------------------------------------------------------------------------
+
+    /// A request has come in for a listening identifier.
+    pub(super) fn incoming(self: &Arc<Self>, handshake: &Arc<Handshake>, mut hello: Hello) {
+        let inner = self.inner.lock();
+        let waiting = inner.channel.count(|event| {
+            event
+                .listen
+                .as_ref()
+                .is_some_and(|listen| Arc::ptr_eq(listen, self))
+        });
+        if inner.phase != Phase::Listening || waiting >= inner.backlog {
+            drop(inner);
+            return handshake.reject(reason::CONSUMER, &[]);
+        }
+        let child = Self::new(Arc::clone(&inner.channel));
+        handshake.hand_over(&child);
+        let private_data = std::mem::take(&mut hello.private_data);
+        let params = seen_from_the_other_side(hello.params);
+        {
+            let mut made = child.inner.lock();
+            made.phase = Phase::Requested;
+            let addresses =
+                handshake.with_socket(|socket| (socket.local_addr().ok(), socket.peer_addr().ok()));
+            (made.local, made.remote) = addresses.unwrap_or((None, None));
+            made.handshake = Some(Arc::clone(handshake));
+            made.hello = Some(hello);
+        }
+        let mut event =
+            Event::new(child, Kind::ConnectRequest, 0).with_data(private_data, REQUEST_PRIVATE_DATA);
+        event.listen = Some(Arc::clone(self));
+        event.params = params;
+        inner.channel.push(event);
+    }
+
+    /// The client has gone before it was answered.
+    pub(super) fn client_gone(&self) {
+        let mut inner = self.inner.lock();
+        if inner.phase == Phase::Requested {
+            inner.phase = Phase::Over;
+            inner.handshake = None;
+            self.post_rejection(&inner, reason::TIMEOUT, Vec::new());
+        }
+    }
+
+    pub(crate) fn accept(&self, mut offer: Offer) -> Result<()> {
+        if offer.private_data.len() > REPLY_PRIVATE_DATA {
+            // As the kernel does it: an accept that fails is a rejection.
+            let _ = self.reject(&[]);
+            return Err(libc::EINVAL);
+        }
+        let (handshake, qp, hello, proof) = {
+            let mut inner = self.inner.lock();
+            if inner.phase != Phase::Requested {
+                return Err(libc::EINVAL);
+            }
+            let handshake = inner.handshake.take().ok_or(libc::EINVAL)?;
+            let hello = inner.hello.take().ok_or(libc::EINVAL)?;
+            let qp = Self::qp_for_the_connection(&mut inner);
+            inner.phase = Phase::Accepted;
+            inner.challenge = random::bytes()?;
+            let mut proof = None;
+            if proof::is_this_host(inner.local, inner.remote) {
+                inner.place = Place::of(hello.challenge);
+                proof = Some(inner.place.proof());
+            }
+            offer.params.qp_num = qp.number;
+            let answer = Hello {
+                greeting: Greeting::Reply,
+                params: offer.params,
+                challenge: inner.challenge,
+                proof,
+                private_data: offer.private_data,
+            };
+            (handshake, qp, hello, answer)
+        };
+        let Some(socket) = handshake.take_socket() else {
+            self.inner.lock().phase = Phase::Over;
+            return Err(libc::EINVAL);
+        };
+        qp.connect(Start {
+            socket,
+            cm: Weak::clone(&self.me),
+            max_reads: reads(hello.params.responder_resources),
+            first: proof.encode().to_vec(),
+            pull_from: None,
+            peer_pulls: false,
+        })
+    }
+
+    pub(crate) fn reject(&self, private_data: &[u8]) -> Result<()> {
+        if private_data.len() > REJECT_PRIVATE_DATA {
+            return Err(libc::EINVAL);
+        }
+        let handshake = {
+            let mut inner = self.inner.lock();
+            if inner.phase != Phase::Requested {
+                return Err(libc::EINVAL);
+            }
+            inner.phase = Phase::Over;
+            inner.handshake.take()
+        };
+        if let Some(handshake) = handshake {
+            handshake.reject(reason::CONSUMER, private_data);
+        }
+        Ok(())
+    }
+
+    /// The process that the peer's proof shows it to be.
+    pub(crate) fn check_proof(&self, proof: Proof) -> Option<i32> {
+        let inner = self.inner.lock();
+        if proof::is_this_host(inner.local, inner.remote) {
+            proof::check(&inner.challenge, proof)
+        } else {
+            None
+        }
+    }
+}
+
+/// What one side takes, the other may send.
+fn seen_from_the_other_side(params: Params) -> Params {
+    Params {
+        responder_resources: params.initiator_depth,
+        initiator_depth: params.responder_resources,
+        ..params
+    }
+}
+
+fn reads(responder_resources: u8) -> u8 {
+    responder_resources.clamp(1, MAX_READS)
+}

@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! A connection before it is one: the exchange of hellos.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::event::reason;
+use super::id::Id;
+use crate::Result;
+use crate::io::{self, Source, Timer, Token};
+use crate::os::epoll::{HANG_UP, Interest, READABLE, WRITABLE};
+use crate::os::memory::Span;
+use crate::os::socket::{Socket, would_block};
+use crate::wire::{Greeting, HELLO, Hello, Params};
+
+#[derive(Debug)]
+pub(crate) struct Handshake {
+    token: Token,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    socket: Option<Socket>,
+    stage: Stage,
+    buffer: [u8; HELLO],
+    have: usize,
+    timer: Option<Timer>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// A client whose socket is not connected yet.
+    Connecting { id: Weak<Id>, hello: Box<[u8; HELLO]> },
+    /// A client that waits for the answer.
+    Asked { id: Weak<Id> },
+    /// A server that waits for the request.
+    Serving { listen: Weak<Id> },
+    /// The program has to answer the request.
+    Requested { id: Weak<Id> },
+    Over,
+}
+
+/// Sockets that have connected and said nothing.
+static SILENT: AtomicUsize = AtomicUsize::new(0);
+const MOST_SILENT: usize = 1024;
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// What a hello turned out to be.
+enum Heard {
+    Nothing,
+    Hello(Hello),
+    /// The end, or what is no hello.
+    End,
+}
+
+impl Handshake {
+    fn begin(socket: Socket, stage: Stage, interest: Interest) -> Result<Arc<Self>> {
+        let io = io::start()?;
+        let fd = socket.raw();
+        let handshake = Arc::new(Self {
+            token: io.token(),
+            inner: Mutex::new(Inner {
+                socket: Some(socket),
+                stage,
+                buffer: [0; HELLO],
+                have: 0,
+                timer: None,
+            }),
+        });
+        let source = Arc::clone(&handshake);
+        io.watch(fd, handshake.token, interest, source)?;
+        Ok(handshake)
+    }
+
+    /// A client: sends its hello when the socket is connected.
+    pub(crate) fn ask(socket: Socket, id: Weak<Id>, hello: &Hello) -> Result<Arc<Self>> {
+        let hello = Box::new(hello.encode());
+        Self::begin(socket, Stage::Connecting { id, hello }, WRITABLE)
+    }
+
+    /// A server: waits for a hello.
+    pub(super) fn serve(socket: Socket, listen: Weak<Id>) {
+        if SILENT.load(Ordering::Relaxed) >= MOST_SILENT {
+            return;
+        }
+        let Ok(handshake) = Self::begin(socket, Stage::Serving { listen }, READABLE) else {
+            return;
+        };
+        SILENT.fetch_add(1, Ordering::Relaxed);
+        let Some(io) = io::get() else { return };
+        let late = Arc::downgrade(&handshake);
+        let timer = io.after(SILENCE, move || {
+            if let Some(handshake) = late.upgrade() {
+                handshake.no_longer_silent();
+                handshake.abandon();
+            }
+        });
+        let mut inner = handshake.inner.lock();
+        inner.timer = Some(timer);
+        if !matches!(inner.stage, Stage::Serving { .. }) {
+            // It was quicker.
+            inner.timer = None;
+            io.cancel(timer);
+        }
+    }
+
+    fn no_longer_silent(&self) {
+        let mut inner = self.inner.lock();
+        if matches!(inner.stage, Stage::Serving { .. }) {
+            inner.stage = Stage::Over;
+            SILENT.fetch_sub(1, Ordering::Relaxed);
+        }
+        if let (Some(timer), Some(io)) = (inner.timer.take(), io::get()) {
+            io.cancel(timer);
+        }
+    }
+
+    /// The socket belongs to the caller now.
+    pub(crate) fn take_socket(&self) -> Option<Socket> {
+        let socket = {
+            let mut inner = self.inner.lock();
+            inner.stage = Stage::Over;
+            inner.socket.take()?
+        };
+        if let Some(io) = io::get() {
+            io.forget(socket.raw(), self.token);
+        }
+        Some(socket)
+    }
+
+    pub(crate) fn abandon(&self) {
+        drop(self.take_socket());
+    }
+
+    /// Tells the client that there will be no connection.
+    pub(crate) fn reject(&self, why: u8, private_data: &[u8]) {
+        let Some(socket) = self.take_socket() else {
+            return;
+        };
+        let hello = Hello {
+            greeting: Greeting::Reject(why),
+            params: Params::default(),
+            challenge: [0; 16],
+            proof: None,
+            private_data: private_data.to_vec(),
+        };
+        // A client that does not hear it sees the end of the connection.
+        let _ = socket.send(&[Span::from_slice(&hello.encode())]);
+    }
+
+    fn hear(inner: &mut Inner) -> Heard {
+        let Inner {
+            socket,
+            buffer,
+            have,
+            ..
+        } = inner;
+        let Some(socket) = socket else {
+            return Heard::Nothing;
+        };
+        match socket.receive(&[Span::from_mut(&mut buffer[*have..])]) {
+            Ok(0) => Heard::End,
+            Ok(n) => {
+                *have += n;
+                if *have < HELLO {
+                    return Heard::Nothing;
+                }
+                match Hello::decode(buffer) {
+                    Ok(hello) => Heard::Hello(hello),
+                    Err(_) => Heard::End,
+                }
+            }
+            Err(errno) if would_block(errno) => Heard::Nothing,
+            Err(_) => Heard::End,
+        }
+    }
+
+    /// Nothing is expected from the other end but that it goes.
+    fn watch_for_the_end(&self, inner: &Inner, interest: Interest) {
+        if let (Some(socket), Some(io)) = (&inner.socket, io::get()) {
+            io.change(socket.raw(), self.token, interest);
+        }
+    }
+
+    fn connected(self: &Arc<Self>, id: &Weak<Id>, hello: &[u8; HELLO]) {
+        let outcome = {
+            let mut inner = self.inner.lock();
+            let Some(socket) = &inner.socket else { return };
+            let outcome = socket
+                .pending_error()
+                .and_then(|()| socket.send(&[Span::from_slice(hello)]));
+            if outcome.is_ok() {
+                inner.stage = Stage::Asked { id: Weak::clone(id) };
+                self.watch_for_the_end(&inner, READABLE);
+            }
+            outcome
+        };
+        if let Some(id) = id.upgrade() {
+            match outcome {
+                Ok(_) => id.asked(),
+                Err(errno) => id.connect_failed(errno),
+            }
+        }
+    }
+
+    fn answered(self: &Arc<Self>, id: &Weak<Id>) {
+        let heard = {
+            let mut inner = self.inner.lock();
+            let heard = Self::hear(&mut inner);
+            if matches!(heard, Heard::Hello(_) | Heard::End) {
+                // What follows waits until the program has taken the event.
+                self.watch_for_the_end(&inner, 0);
+                inner.stage = Stage::Over;
+            }
+            heard
+        };
+        let Some(id) = id.upgrade() else {
+            return self.abandon();
+        };
+        match heard {
+            Heard::Nothing => {}
+            Heard::Hello(hello) => match hello.greeting {
+                Greeting::Reply => id.replied(hello),
+                Greeting::Reject(why) => {
+                    self.abandon();
+                    id.refused(why, hello.private_data);
+                }
+                Greeting::Request => {
+                    self.abandon();
+                    id.refused(reason::CONSUMER, Vec::new());
+                }
+            },
+            Heard::End => {
+                self.abandon();
+                id.refused(reason::CONSUMER, Vec::new());
+            }
+        }
+    }
+
+    fn requested(self: &Arc<Self>, listen: &Weak<Id>) {
+        let heard = Self::hear(&mut self.inner.lock());
+        match heard {
+            Heard::Nothing => {}
+            Heard::Hello(hello) if hello.greeting == Greeting::Request => {
+                self.no_longer_silent();
+                match listen.upgrade() {
+                    Some(listen) => listen.incoming(self, hello),
+                    None => self.reject(reason::CONSUMER, &[]),
+                }
+            }
+            _ => {
+                self.no_longer_silent();
+                self.abandon();
+            }
+        }
+    }
+
+    /// From now on it is the child's. Addresses of the connection: local, peer.
+    pub(super) fn hand_over(&self, child: &Arc<Id>) {
+        let mut inner = self.inner.lock();
+        inner.stage = Stage::Requested {
+            id: Arc::downgrade(child),
+        };
+        self.watch_for_the_end(&inner, HANG_UP);
+    }
+
+    pub(super) fn with_socket<T>(&self, look: impl FnOnce(&Socket) -> T) -> Option<T> {
+        self.inner.lock().socket.as_ref().map(look)
+    }
+}
+
+impl Source for Handshake {
+    fn ready(self: Arc<Self>, seen: Interest) {
+        enum Now {
+            Connected(Weak<Id>, Box<[u8; HELLO]>),
+            Answered(Weak<Id>),
+            Requested(Weak<Id>),
+            ClientGone(Weak<Id>),
+            Nothing,
+        }
+        let now = match &self.inner.lock().stage {
+            Stage::Connecting { id, hello } => Now::Connected(Weak::clone(id), hello.clone()),
+            Stage::Asked { id } => Now::Answered(Weak::clone(id)),
+            Stage::Serving { listen } => Now::Requested(Weak::clone(listen)),
+            Stage::Requested { id } if seen & HANG_UP != 0 => Now::ClientGone(Weak::clone(id)),
+            Stage::Requested { .. } => Now::Nothing,
+            Stage::Over => {
+                // A client's peer is gone before the program has taken the reply: that is found out
+                // then.
+                if seen & HANG_UP != 0
+                    && let Some(io) = io::get()
+                {
+                    self.with_socket(|socket| io.forget(socket.raw(), self.token));
+                }
+                return;
+            }
+        };
+        match now {
+            Now::Connected(id, hello) => self.connected(&id, &hello),
+            Now::Answered(id) => self.answered(&id),
+            Now::Requested(listen) => self.requested(&listen),
+            Now::ClientGone(id) => {
+                self.abandon();
+                if let Some(id) = id.upgrade() {
+                    id.client_gone();
+                }
+            }
+            Now::Nothing => {}
+        }
+    }
+}

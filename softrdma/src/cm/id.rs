@@ -1,0 +1,426 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Identifiers of the connection manager: what a socket is to TCP.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::event::{Event, EventChannel, Kind, reason};
+use super::handshake::Handshake;
+use super::listen::Listener;
+use super::proof::Place;
+use crate::Result;
+use crate::channel::Unacknowledged;
+use crate::io::{self, Timer};
+use crate::os::socket::{self, Socket};
+use crate::qp::Qp;
+use crate::wire::{Challenge, Hello};
+
+#[derive(Debug)]
+pub(crate) struct Id {
+    /// The address of what the program has of it.
+    pub(crate) handle: AtomicUsize,
+    pub(crate) unacknowledged: Unacknowledged,
+    pub(super) me: Weak<Id>,
+    pub(super) inner: Mutex<Inner>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Idle,
+    Bound,
+    AddrResolved,
+    RouteResolved,
+    Listening,
+    /// A client that has asked.
+    Connecting,
+    /// A client whose program has not yet taken the reply.
+    Replied,
+    /// A server whose program has to answer.
+    Requested,
+    /// A server whose client has not yet taken the reply.
+    Accepted,
+    Connected,
+    /// There will be no connection.
+    Over,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) channel: Arc<EventChannel>,
+    pub(super) phase: Phase,
+    pub(super) local: Option<SocketAddr>,
+    pub(super) remote: Option<SocketAddr>,
+    /// The program asked for this source address.
+    pub(super) source_was_given: bool,
+    only_v6: bool,
+    /// Bound, and not in use yet.
+    pub(super) socket: Option<Socket>,
+    listener: Option<Arc<Listener>>,
+    pub(super) backlog: usize,
+    pub(super) handshake: Option<Arc<Handshake>>,
+    /// The program's queue pair.
+    pub(super) qp: Option<Arc<Qp>>,
+    /// The queue pair that has the connection; it may outlive the program's.
+    pub(super) connection: Option<Arc<Qp>>,
+    pub(super) end: End,
+    pub(super) timer: Option<Timer>,
+    /// What the peer has to prove, what it has sent, and this side's proof.
+    pub(super) challenge: Challenge,
+    pub(super) hello: Option<Hello>,
+    pub(super) place: Place,
+}
+
+/// How far the end of a connection has come.
+#[derive(Debug, Default)]
+pub(super) struct End {
+    /// The program has disconnected.
+    sent: bool,
+    /// The peer has disconnected, or is gone.
+    received: bool,
+    /// Both.
+    complete: bool,
+}
+
+/// How long a peer may take to answer; the kernel's connection manager gives up after that time.
+const PATIENCE: Duration = Duration::from_secs(102);
+/// How long after its end the numbers of a connection are not used again, on a device.
+const TIME_WAIT: Duration = Duration::from_secs(2);
+
+impl Id {
+    pub(crate) fn new(channel: Arc<EventChannel>) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            handle: AtomicUsize::new(0),
+            unacknowledged: Unacknowledged::default(),
+            me: Weak::clone(me),
+            inner: Mutex::new(Inner {
+                channel,
+                phase: Phase::Idle,
+                local: None,
+                remote: None,
+                source_was_given: false,
+                only_v6: false,
+                socket: None,
+                listener: None,
+                backlog: 0,
+                handshake: None,
+                qp: None,
+                connection: None,
+                end: End::default(),
+                timer: None,
+                challenge: [0; 16],
+                hello: None,
+                place: Place::default(),
+            }),
+        })
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.inner.lock().phase
+    }
+
+    pub(crate) fn addresses(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
+        let inner = self.inner.lock();
+        (inner.local, inner.remote)
+    }
+
+    pub(crate) fn channel(&self) -> Arc<EventChannel> {
+        Arc::clone(&self.inner.lock().channel)
+    }
+
+    pub(crate) fn set_only_v6(&self, only_v6: bool) -> Result<()> {
+        let mut inner = self.inner.lock();
+        if inner.phase != Phase::Idle {
+            return Err(libc::EINVAL);
+        }
+        inner.only_v6 = only_v6;
+        Ok(())
+    }
+
+    pub(super) fn post(&self, inner: &Inner, kind: Kind, status: i32) {
+        if let Some(me) = self.me.upgrade() {
+            inner.channel.push(Event::new(me, kind, status));
+        }
+    }
+
+    // --- Addresses -------------------------------------------------------------------------------
+
+    pub(crate) fn bind(&self, to: SocketAddr) -> Result<()> {
+        let mut inner = self.inner.lock();
+        if inner.phase != Phase::Idle {
+            return Err(libc::EINVAL);
+        }
+        Self::bind_locked(&mut inner, to)
+    }
+
+    fn bind_locked(inner: &mut Inner, to: SocketAddr) -> Result<()> {
+        let socket = Socket::stream(&to)?;
+        socket.bind(&to, inner.only_v6)?;
+        inner.local = Some(socket.local_addr()?);
+        inner.source_was_given = true;
+        inner.socket = Some(socket);
+        inner.phase = Phase::Bound;
+        Ok(())
+    }
+
+    /// Finds the source address for a destination. The event follows at once.
+    pub(crate) fn resolve_addr(&self, from: Option<SocketAddr>, to: SocketAddr) -> Result<()> {
+        let mut inner = self.inner.lock();
+        match inner.phase {
+            Phase::Idle => {}
+            Phase::Bound if from.is_none() => {}
+            Phase::Bound if from.map(|from| from.ip()) == inner.local.map(|local| local.ip()) => {}
+            _ => return Err(libc::EINVAL),
+        }
+        let bound = inner.local;
+        let given = from.or(bound);
+        if given.is_some_and(|given| given.is_ipv4() != to.is_ipv4()) {
+            return Err(libc::EINVAL);
+        }
+        let source = socket::source_for(given.as_ref(), &to)?;
+        let port = given.map_or(0, |given| given.port());
+        let scope = match to {
+            SocketAddr::V6(to) => to.scope_id(),
+            SocketAddr::V4(_) => 0,
+        };
+        let mut local = SocketAddr::new(source, port);
+        if let SocketAddr::V6(local) = &mut local {
+            local.set_scope_id(scope);
+        }
+        inner.source_was_given |= from.is_some_and(|from| !from.ip().is_unspecified());
+        inner.local = Some(local);
+        inner.remote = Some(to);
+        inner.phase = Phase::AddrResolved;
+        self.post(&inner, Kind::AddrResolved, 0);
+        Ok(())
+    }
+
+    pub(crate) fn resolve_route(&self) -> Result<()> {
+        let mut inner = self.inner.lock();
+        if inner.phase != Phase::AddrResolved {
+            return Err(libc::EINVAL);
+        }
+        inner.phase = Phase::RouteResolved;
+        self.post(&inner, Kind::RouteResolved, 0);
+        Ok(())
+    }
+
+    /// `backlog` requests may wait for the program; 0: as many as the system likes.
+    pub(crate) fn listen(&self, backlog: usize) -> Result<()> {
+        const MOST: usize = 1024;
+        let mut inner = self.inner.lock();
+        if inner.phase == Phase::Idle {
+            Self::bind_locked(
+                &mut inner,
+                SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
+            )?;
+        }
+        if inner.phase != Phase::Bound {
+            return Err(libc::EINVAL);
+        }
+        let socket = inner.socket.take().ok_or(libc::EINVAL)?;
+        inner.backlog = if backlog == 0 { MOST } else { backlog.min(MOST) };
+        let listener = Listener::new(socket, Weak::clone(&self.me))?;
+        inner.local = listener.socket().local_addr().ok().or(inner.local);
+        inner.listener = Some(listener);
+        inner.phase = Phase::Listening;
+        Ok(())
+    }
+
+    // --- Queue pairs -----------------------------------------------------------------------------
+
+    pub(crate) fn set_qp(&self, qp: Option<Arc<Qp>>) {
+        self.inner.lock().qp = qp;
+    }
+
+    // --- Events ----------------------------------------------------------------------------------
+
+    /// From now on the events go to another channel, those that wait as well.
+    pub(crate) fn migrate(self: &Arc<Self>, channel: Arc<EventChannel>) {
+        {
+            let mut inner = self.inner.lock();
+            let before = std::mem::replace(&mut inner.channel, channel);
+            if !Arc::ptr_eq(&before, &inner.channel) {
+                for event in before.withdraw(|event| Arc::ptr_eq(event.owner(), self)) {
+                    inner.channel.push(event);
+                }
+            }
+        }
+        self.unacknowledged.wait_for_none();
+    }
+
+    // --- The end of a connection -----------------------------------------------------------------
+
+    pub(crate) fn disconnect(&self) -> Result<()> {
+        let (connection, peer_was_first) = {
+            let mut inner = self.inner.lock();
+            match inner.phase {
+                Phase::Accepted | Phase::Connected => {}
+                Phase::Connecting => return Ok(()),
+                Phase::Replied => {
+                    let handshake = inner.handshake.take();
+                    inner.phase = Phase::Over;
+                    drop(inner);
+                    if let Some(handshake) = handshake {
+                        handshake.abandon();
+                    }
+                    return Ok(());
+                }
+                _ => return Err(libc::EINVAL),
+            }
+            let peer_was_first = inner.end.received;
+            if !inner.end.sent {
+                inner.end.sent = true;
+                if peer_was_first {
+                    self.wait_out(&mut inner);
+                } else {
+                    self.expect_an_answer(&mut inner);
+                }
+            }
+            (inner.connection.clone(), peer_was_first)
+        };
+        if let Some(connection) = connection {
+            connection.disconnect(peer_was_first);
+        }
+        Ok(())
+    }
+
+    pub(super) fn start_timer(
+        &self,
+        inner: &mut Inner,
+        delay: Duration,
+        job: impl FnOnce(&Self, &mut Inner) + Send + 'static,
+    ) {
+        let Some(io) = io::get() else { return };
+        if let Some(before) = inner.timer.take() {
+            io.cancel(before);
+        }
+        let me = Weak::clone(&self.me);
+        inner.timer = Some(io.after(delay, move || {
+            if let Some(id) = me.upgrade() {
+                let mut inner = id.inner.lock();
+                inner.timer = None;
+                job(&id, &mut inner);
+            }
+        }));
+    }
+
+    pub(super) fn stop_timer(inner: &mut Inner) {
+        if let (Some(timer), Some(io)) = (inner.timer.take(), io::get()) {
+            io.cancel(timer);
+        }
+    }
+
+    fn wait_out(&self, inner: &mut Inner) {
+        inner.end.complete = true;
+        self.start_timer(inner, TIME_WAIT, |id, inner| {
+            id.post(inner, Kind::TimewaitExit, 0);
+        });
+    }
+
+    fn expect_an_answer(&self, inner: &mut Inner) {
+        self.start_timer(inner, PATIENCE, |id, inner| id.answered(inner));
+    }
+
+    /// How long a client waits for an answer.
+    pub(super) fn patience() -> Duration {
+        std::env::var("SOFTRDMA_CM_TIMEOUT_MS")
+            .ok()
+            .and_then(|ms| ms.parse().ok())
+            .map_or(PATIENCE, Duration::from_millis)
+    }
+
+    /// The peer has answered this side's disconnect, by whatever.
+    fn answered(&self, inner: &mut Inner) {
+        if inner.end.sent && !inner.end.complete {
+            self.post(inner, Kind::Disconnected, 0);
+            self.wait_out(inner);
+        }
+    }
+
+    fn ended_by_the_peer(&self, mut inner: MutexGuard<'_, Inner>) {
+        if inner.phase == Phase::Accepted {
+            // The client did not want it after all.
+            inner.phase = Phase::Over;
+            self.post_rejection(&inner, reason::CONSUMER, Vec::new());
+        } else if inner.end.sent {
+            self.answered(&mut inner);
+        } else if !inner.end.received {
+            inner.end.received = true;
+            self.post(&inner, Kind::Disconnected, 0);
+        }
+    }
+
+    // The queue pair that has the connection calls these, with its lock held.
+
+    pub(crate) fn peer_disconnected(&self) {
+        self.ended_by_the_peer(self.inner.lock());
+    }
+
+    pub(crate) fn peer_answered_disconnect(&self) {
+        self.answered(&mut self.inner.lock());
+    }
+
+    pub(crate) fn connection_lost(&self) {
+        self.ended_by_the_peer(self.inner.lock());
+    }
+
+    pub(crate) fn client_uses_connection(&self) {
+        let mut inner = self.inner.lock();
+        if inner.phase == Phase::Accepted {
+            inner.phase = Phase::Connected;
+            self.post(&inner, Kind::Established, 0);
+        }
+    }
+
+    // --- The end of an identifier ----------------------------------------------------------------
+
+    /// Ends what it has under way. The program has acknowledged its events when this returns.
+    pub(crate) fn destroy(self: &Arc<Self>) {
+        let (listener, handshake, connection, phase, channel) = {
+            let mut inner = self.inner.lock();
+            Self::stop_timer(&mut inner);
+            inner.socket = None;
+            inner.qp = None;
+            let phase = std::mem::replace(&mut inner.phase, Phase::Over);
+            (
+                inner.listener.take(),
+                inner.handshake.take(),
+                inner.connection.take(),
+                phase,
+                Arc::clone(&inner.channel),
+            )
+        };
+        if let Some(listener) = listener {
+            listener.close();
+        }
+        if let Some(handshake) = handshake {
+            if phase == Phase::Requested {
+                handshake.reject(reason::CONSUMER, &[]);
+            } else {
+                handshake.abandon();
+            }
+        }
+        if let Some(connection) = connection {
+            connection.close();
+        }
+        let mine = |event: &Event| {
+            Arc::ptr_eq(&event.id, self)
+                || event
+                    .listen
+                    .as_ref()
+                    .is_some_and(|listen| Arc::ptr_eq(listen, self))
+        };
+        for event in channel.withdraw(mine) {
+            // Requests that the program has not seen.
+            if !Arc::ptr_eq(&event.id, self) {
+                event.id.destroy();
+            }
+        }
+        self.unacknowledged.wait_for_none();
+    }
+}

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Listening for connections.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::handshake::Handshake;
+use super::id::Id;
+use crate::Result;
+use crate::io::{self, Source, Token};
+use crate::os::epoll::{Interest, READABLE};
+use crate::os::socket::{Socket, would_block};
+
+#[derive(Debug)]
+pub(crate) struct Listener {
+    socket: Socket,
+    token: Token,
+    id: Weak<Id>,
+}
+
+/// When there are no descriptors left, others may be closed soon.
+const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(20);
+
+impl Listener {
+    pub(crate) fn new(socket: Socket, id: Weak<Id>) -> Result<Arc<Self>> {
+        let io = io::start()?;
+        socket.listen()?;
+        let listener = Arc::new(Self {
+            socket,
+            token: io.token(),
+            id,
+        });
+        let source = Arc::clone(&listener);
+        io.watch(listener.socket.raw(), listener.token, READABLE, source)?;
+        Ok(listener)
+    }
+
+    pub(crate) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// From now on nobody listens.
+    pub(crate) fn close(&self) {
+        if let Some(io) = io::get() {
+            io.forget(self.socket.raw(), self.token);
+        }
+        self.socket.shut_down();
+    }
+
+    fn pause(&self) {
+        let Some(io) = io::get() else { return };
+        let (fd, token) = (self.socket.raw(), self.token);
+        io.change(fd, token, 0);
+        io.after(OUT_OF_DESCRIPTORS, move || {
+            if let Some(io) = io::get() {
+                io.change(fd, token, READABLE);
+            }
+        });
+    }
+}
+
+impl Source for Listener {
+    fn ready(self: Arc<Self>, _seen: Interest) {
+        loop {
+            match self.socket.accept() {
+                Ok(socket) => Handshake::serve(socket, Weak::clone(&self.id)),
+                Err(errno) if would_block(errno) => return,
+                Err(libc::ECONNABORTED | libc::EPROTO) => {}
+                Err(_) => return self.pause(),
+            }
+        }
+    }
+}

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! The connection manager. The port of an RDMA connection is a TCP port, and the connection is a TCP
+//! connection: whoever connects sends a hello with the request, and gets one back with the answer.
+
+pub(crate) mod connect;
+pub(crate) mod event;
+pub(crate) mod handshake;
+pub(crate) mod id;
+pub(crate) mod listen;
+pub(crate) mod proof;

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Whether the peer is a process of this host whose memory may be read, and which one.
+//!
+//! Each side sends random bytes. The other one puts them somewhere in its memory and says where, and as
+//! which process. Who finds them there knows that the process at the other end of the connection is the
+//! one whose memory it reads: nobody else could have put them there. Processes of other users, hosts or
+//! process name spaces fail the test, and the bytes of messages go over the socket.
+
+use std::net::SocketAddr;
+use std::sync::OnceLock;
+
+use crate::os::memory::Span;
+use crate::os::pull::{Foreign, pull};
+use crate::wire::{Challenge, Proof};
+
+/// The peer's challenge, at an address that does not change.
+#[derive(Debug, Default)]
+pub(crate) struct Place(Box<Challenge>);
+
+impl Place {
+    pub(crate) fn of(challenge: Challenge) -> Self {
+        Self(Box::new(challenge))
+    }
+
+    pub(crate) fn proof(&self) -> Proof {
+        Proof {
+            pid: i32::try_from(std::process::id()).unwrap_or(0),
+            addr: (&raw const *self.0).addr() as u64,
+        }
+    }
+}
+
+/// Connections between two hosts need no test.
+pub(crate) fn is_this_host(local: Option<SocketAddr>, peer: Option<SocketAddr>) -> bool {
+    static SOCKET_ONLY: OnceLock<bool> = OnceLock::new();
+    if *SOCKET_ONLY.get_or_init(|| std::env::var_os("SOFTRDMA_SOCKET_ONLY").is_some()) {
+        return false;
+    }
+    match (local, peer) {
+        (Some(local), Some(peer)) => {
+            local.ip() == peer.ip() || (local.ip().is_loopback() && peer.ip().is_loopback())
+        }
+        _ => false,
+    }
+}
+
+/// The process that has the challenge where the proof says.
+pub(crate) fn check(challenge: &Challenge, proof: Proof) -> Option<i32> {
+    let mut found = [0u8; 16];
+    let from = [
+        Foreign {
+            addr: proof.addr,
+            length: found.len(),
+        },
+        Foreign { addr: 0, length: 0 },
+    ];
+    let got = pull(proof.pid, from, [Span::from_mut(&mut found), Span::NONE]);
+    (got == Ok(challenge.len()) && found == *challenge).then_some(proof.pid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_proves_to_be_itself() {
+        let place = Place::of([7; 16]);
+        let proof = place.proof();
+        assert_eq!(check(&[7; 16], proof), Some(proof.pid));
+        assert_eq!(check(&[8; 16], proof), None);
+        assert_eq!(check(&[7; 16], Proof { addr: 8, ..proof }), None);
+        assert_eq!(check(&[7; 16], Proof { pid: 0, ..proof }), None);
+    }
+}

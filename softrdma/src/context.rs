@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Open devices, and the events of the device.
+
+use std::sync::{Arc, Weak};
+
+use crate::Result;
+use crate::channel::Channel;
+use crate::cq::Cq;
+use crate::pd::Users;
+use crate::qp::Qp;
+use crate::srq::Srq;
+
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) events: Channel<AsyncEvent>,
+    pub(crate) users: Users,
+}
+
+/// An event that no call of the program has asked for.
+#[derive(Clone, Debug)]
+pub(crate) enum AsyncEvent {
+    CqError(Weak<Cq>),
+    QpFatal(Weak<Qp>),
+    LastWqeReached(Weak<Qp>),
+    SrqLimitReached(Weak<Srq>),
+}
+
+impl Context {
+    pub(crate) fn new() -> Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            events: Channel::new()?,
+            users: Users::default(),
+        }))
+    }
+}

@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Completion queues.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use crate::Result;
+use crate::channel::{Channel, Unacknowledged};
+use crate::context::{AsyncEvent, Context};
+use crate::io;
+use crate::limits;
+use crate::pd::Users;
+use crate::qp::Qp;
+
+/// The statuses of `enum ibv_wc_status` that occur.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    Success = 0,
+    LocalLength = 1,
+    LocalProtection = 4,
+    Flushed = 5,
+    RemoteInvalidRequest = 9,
+    RemoteAccess = 10,
+    RemoteOperation = 11,
+    RetryExceeded = 12,
+}
+
+/// The opcodes of `enum ibv_wc_opcode` that occur.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Opcode {
+    Send = 0,
+    RdmaWrite = 1,
+    RdmaRead = 2,
+    Flush = 8,
+    AtomicWrite = 9,
+    Receive = 128,
+    ReceiveRdmaWithImm = 129,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Completion {
+    pub(crate) wr_id: u64,
+    pub(crate) status: Status,
+    pub(crate) opcode: Opcode,
+    pub(crate) byte_len: u32,
+    pub(crate) imm: Option<u32>,
+    pub(crate) qp_num: u32,
+    /// It is one of a receive queue.
+    pub(crate) received: bool,
+    pub(crate) solicited: bool,
+}
+
+impl Completion {
+    pub(crate) fn failed(wr_id: u64, qp_num: u32, status: Status) -> Self {
+        Self {
+            wr_id,
+            status,
+            opcode: Opcode::Send,
+            byte_len: 0,
+            imm: None,
+            qp_num,
+            received: false,
+            solicited: false,
+        }
+    }
+}
+
+/// Where completion queues announce their events.
+#[derive(Debug)]
+pub(crate) struct CompChannel {
+    pub(crate) events: Channel<Arc<Cq>>,
+    pub(crate) context: Arc<Context>,
+    pub(crate) users: Users,
+}
+
+#[derive(Debug)]
+pub(crate) struct Cq {
+    pub(crate) context: Arc<Context>,
+    pub(crate) channel: Option<Arc<CompChannel>>,
+    /// The address of what the program has of it.
+    pub(crate) handle: AtomicUsize,
+    pub(crate) users: Users,
+    pub(crate) unacknowledged: Unacknowledged,
+    pub(crate) async_unacknowledged: Unacknowledged,
+    inner: Mutex<Inner>,
+    /// The queue pairs that complete here.
+    queue_pairs: Mutex<QueuePairs>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    completions: VecDeque<Completion>,
+    room: usize,
+    armed: Armed,
+    /// A completion was lost: the queue is of no use any more.
+    overrun: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Armed {
+    No,
+    Solicited,
+    Any,
+}
+
+#[derive(Debug, Default)]
+struct QueuePairs {
+    all: Vec<Weak<Qp>>,
+    /// The one that looks for input next.
+    next: usize,
+}
+
+impl Cq {
+    /// A queue for at least `size` completions.
+    pub(crate) fn new(
+        context: &Arc<Context>,
+        size: u32,
+        channel: Option<Arc<CompChannel>>,
+    ) -> Result<Arc<Self>> {
+        if size == 0 || size > limits::MAX_CQE {
+            return Err(libc::EINVAL);
+        }
+        let room = limits::queue_room(size);
+        let mut completions = VecDeque::new();
+        completions
+            .try_reserve(room.min(64))
+            .map_err(|_| libc::ENOMEM)?;
+        if let Some(channel) = &channel {
+            channel.users.add();
+        }
+        context.users.add();
+        Ok(Arc::new(Self {
+            context: Arc::clone(context),
+            channel,
+            handle: AtomicUsize::new(0),
+            users: Users::default(),
+            unacknowledged: Unacknowledged::default(),
+            async_unacknowledged: Unacknowledged::default(),
+            inner: Mutex::new(Inner {
+                completions,
+                room,
+                armed: Armed::No,
+                overrun: false,
+            }),
+            queue_pairs: Mutex::new(QueuePairs::default()),
+        }))
+    }
+
+    pub(crate) fn room(&self) -> usize {
+        self.inner.lock().room
+    }
+
+    pub(crate) fn resize(&self, size: u32) -> Result<usize> {
+        if size == 0 || size > limits::MAX_CQE {
+            return Err(libc::EINVAL);
+        }
+        let room = limits::queue_room(size);
+        let mut inner = self.inner.lock();
+        if inner.completions.len() > room {
+            return Err(libc::EINVAL);
+        }
+        inner.room = room;
+        Ok(room)
+    }
+
+    /// Takes the queue apart, once nothing uses it and the program has acknowledged its events.
+    pub(crate) fn destroy(self: &Arc<Self>) -> Result<()> {
+        self.users.refuse_if_any()?;
+        if let Some(channel) = &self.channel {
+            channel
+                .events
+                .withdraw(|cq: &Arc<Self>| Arc::ptr_eq(cq, self));
+        }
+        self.context
+            .events
+            .withdraw(|event| matches!(event, AsyncEvent::CqError(cq) if cq.as_ptr() == Arc::as_ptr(self)));
+        self.unacknowledged.wait_for_none();
+        self.async_unacknowledged.wait_for_none();
+        if let Some(channel) = &self.channel {
+            channel.users.remove();
+        }
+        self.context.users.remove();
+        Ok(())
+    }
+
+    pub(crate) fn attach(&self, qp: &Arc<Qp>) {
+        self.queue_pairs.lock().all.push(Arc::downgrade(qp));
+        self.users.add();
+    }
+
+    pub(crate) fn detach(&self, qp: &Qp) {
+        self.queue_pairs
+            .lock()
+            .all
+            .retain(|other| !std::ptr::eq(other.as_ptr(), qp));
+        self.users.remove();
+    }
+
+    fn queue_pairs(&self) -> Vec<Arc<Qp>> {
+        let queue_pairs = self.queue_pairs.lock();
+        queue_pairs.all.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Adds a completion, and an event if the queue is armed for it.
+    pub(crate) fn push(self: &Arc<Self>, completion: Completion) {
+        let announce = {
+            let mut inner = self.inner.lock();
+            if inner.overrun {
+                return;
+            }
+            if inner.completions.len() >= inner.room {
+                inner.overrun = true;
+                drop(inner);
+                self.overrun();
+                return;
+            }
+            let wanted = match inner.armed {
+                Armed::No => false,
+                Armed::Any => true,
+                Armed::Solicited => {
+                    completion.solicited || completion.status != Status::Success
+                }
+            };
+            if wanted {
+                inner.armed = Armed::No;
+            }
+            inner.completions.push_back(completion);
+            wanted
+        };
+        if announce && let Some(channel) = &self.channel {
+            channel.events.push(Arc::clone(self));
+        }
+    }
+
+    /// The queue is full: its queue pairs are in error. That is done elsewhere, since one of them holds
+    /// its lock.
+    #[cold]
+    fn overrun(self: &Arc<Self>) {
+        self.context
+            .events
+            .push(AsyncEvent::CqError(Arc::downgrade(self)));
+        let cq = Arc::clone(self);
+        io::later(move || {
+            for qp in cq.queue_pairs() {
+                qp.fail_for_its_cq();
+            }
+        });
+    }
+
+    /// Hands out completions, `most` at most. None and an overrun queue: `EIO`.
+    pub(crate) fn poll(&self, most: usize, mut each: impl FnMut(Completion)) -> Result<usize> {
+        let mut n = self.take(most, &mut each)?;
+        if n == 0 && self.look_for_input() {
+            n = self.take(most, &mut each)?;
+        }
+        Ok(n)
+    }
+
+    fn take(&self, most: usize, each: &mut impl FnMut(Completion)) -> Result<usize> {
+        let mut inner = self.inner.lock();
+        let n = most.min(inner.completions.len());
+        for completion in inner.completions.drain(..n) {
+            each(completion);
+        }
+        if n == 0 && inner.overrun && most > 0 {
+            return Err(libc::EIO);
+        }
+        Ok(n)
+    }
+
+    /// Arms the queue for one event.
+    pub(crate) fn arm(&self, solicited_only: bool) {
+        {
+            let mut inner = self.inner.lock();
+            inner.armed = if solicited_only && inner.armed != Armed::Any {
+                Armed::Solicited
+            } else {
+                Armed::Any
+            };
+        }
+        // The program may go to sleep now: the I/O thread takes over.
+        for qp in &self.queue_pairs.lock().all {
+            if let Some(qp) = qp.upgrade() {
+                qp.end_nap();
+            }
+        }
+    }
+
+    pub(crate) fn is_armed(&self) -> bool {
+        self.inner.lock().armed != Armed::No
+    }
+
+    /// A program that polls does the work of the I/O thread: it reads the sockets of the queue's
+    /// connections, and nobody has to be woken. With many connections it looks at a few each time.
+    fn look_for_input(&self) -> bool {
+        const AT_ONCE: usize = 4;
+        let Some(mut queue_pairs) = self.queue_pairs.try_lock() else {
+            return false;
+        };
+        let mut progress = false;
+        for _ in 0..AT_ONCE.min(queue_pairs.all.len()) {
+            if queue_pairs.next >= queue_pairs.all.len() {
+                queue_pairs.next = 0;
+            }
+            let next = queue_pairs.next;
+            queue_pairs.next += 1;
+            if let Some(qp) = queue_pairs.all.get(next).and_then(Weak::upgrade) {
+                progress |= qp.progress_by_polling();
+            }
+        }
+        progress
+    }
+
+    pub(crate) fn set_handle(&self, addr: usize) {
+        self.handle.store(addr, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn completion(wr_id: u64, solicited: bool) -> Completion {
+        Completion {
+            solicited,
+            ..Completion::failed(wr_id, 1, Status::Success)
+        }
+    }
+
+    fn new(size: u32) -> Result<(Arc<CompChannel>, Arc<Cq>)> {
+        let context = Context::new()?;
+        let channel = Arc::new(CompChannel {
+            events: Channel::new()?,
+            context: Arc::clone(&context),
+            users: Users::default(),
+        });
+        let cq = Cq::new(&context, size, Some(Arc::clone(&channel)))?;
+        Ok((channel, cq))
+    }
+
+    #[test]
+    fn one_event_for_each_time_it_is_armed() -> Result<()> {
+        let (channel, cq) = new(10)?;
+        let events = || channel.events.count(|_| true);
+        cq.push(completion(1, false));
+        assert_eq!(events(), 0);
+        cq.arm(false);
+        assert_eq!(events(), 0);
+        cq.push(completion(2, false));
+        cq.push(completion(3, false));
+        assert_eq!(events(), 1);
+        cq.arm(true);
+        cq.push(completion(4, false));
+        assert_eq!(events(), 1);
+        cq.push(completion(5, true));
+        assert_eq!(events(), 2);
+        let mut seen = Vec::new();
+        assert_eq!(cq.poll(10, |c| seen.push(c.wr_id)), Ok(5));
+        assert_eq!(seen, [1, 2, 3, 4, 5]);
+        cq.destroy()?;
+        assert_eq!(events(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_full_queue_is_an_error_and_keeps_what_it_has() -> Result<()> {
+        let (_channel, cq) = new(1)?;
+        cq.push(completion(1, false));
+        cq.push(completion(2, false));
+        assert_eq!(cq.context.events.count(|_| true), 1);
+        assert_eq!(cq.poll(10, |_| ()), Ok(1));
+        assert_eq!(cq.poll(10, |_| ()), Err(libc::EIO));
+        Ok(())
+    }
+
+    #[test]
+    fn sizes_have_limits() -> Result<()> {
+        let context = Context::new()?;
+        assert!(Cq::new(&context, 0, None).is_err());
+        assert!(Cq::new(&context, 32768, None).is_err());
+        assert_eq!(Cq::new(&context, 32767, None)?.room(), 32767);
+        Ok(())
+    }
+}

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! The I/O thread: it waits for all sockets of the process, and for points in time.
+
+use std::collections::{BTreeMap, HashMap};
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::Result;
+use crate::os::epoll::{Epoll, Interest, READABLE, Ready};
+use crate::os::event_fd::EventFd;
+use crate::os::{child, pull, thread};
+use crate::qp::Qp;
+
+/// What a socket belongs to.
+pub(crate) trait Source: Send + Sync {
+    fn ready(self: Arc<Self>, seen: Interest);
+}
+
+/// What the thread knows a socket by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Token(u64);
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A point in time, and what tells it from others at the same one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Timer(Instant, u64);
+
+pub(crate) struct Io {
+    epoll: Epoll,
+    wake: EventFd,
+    sources: Mutex<HashMap<Token, Arc<dyn Source>>>,
+    timers: Mutex<BTreeMap<Timer, Job>>,
+    jobs: Mutex<Vec<Job>>,
+    /// Connections whose program reads their sockets itself, by polling.
+    napping: Mutex<Vec<Weak<Qp>>>,
+    /// Connections with work that no socket announces.
+    busy: Mutex<Vec<Arc<Qp>>>,
+    next: AtomicU64,
+}
+
+/// How often the thread looks whether a program still polls.
+const NAP: Duration = Duration::from_millis(1);
+const WAKE: u64 = 0;
+
+static IO: OnceLock<Io> = OnceLock::new();
+static STARTING: Mutex<()> = Mutex::new(());
+
+/// The thread's side of the process; starts it when it is needed first.
+pub(crate) fn start() -> Result<&'static Io> {
+    if let Some(io) = IO.get() {
+        return Ok(io);
+    }
+    let _one_at_a_time = STARTING.lock();
+    if let Some(io) = IO.get() {
+        return Ok(io);
+    }
+    let io = Io::new()?;
+    child::watch_forks();
+    pull::permit();
+    io.epoll.add(io.wake.raw(), WAKE, READABLE)?;
+    let io = IO.get_or_init(|| io);
+    thread::spawn("softrdma", || {
+        if let Some(io) = IO.get() {
+            io.run();
+        }
+    })?;
+    thread::at_exit(at_exit);
+    Ok(io)
+}
+
+/// Does something on the I/O thread. Without a thread there is nothing to do it for.
+pub(crate) fn later(job: impl FnOnce() + Send + 'static) {
+    if let Some(io) = IO.get() {
+        io.jobs.lock().push(Box::new(job));
+        io.wake.post();
+    }
+}
+
+pub(crate) fn get() -> Option<&'static Io> {
+    IO.get()
+}
+
+/// The acknowledgements that wait for company go out before the process is gone.
+extern "C" fn at_exit() {
+    if child::refuse().is_err() {
+        return;
+    }
+    if let Some(io) = IO.get() {
+        let napping = io.napping.try_lock().map(|napping| napping.clone());
+        for qp in napping.iter().flatten().filter_map(Weak::upgrade) {
+            qp.flush_responses();
+        }
+    }
+}
+
+impl Io {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            epoll: Epoll::new()?,
+            wake: EventFd::counter()?,
+            sources: Mutex::new(HashMap::new()),
+            timers: Mutex::new(BTreeMap::new()),
+            jobs: Mutex::new(Vec::new()),
+            napping: Mutex::new(Vec::new()),
+            busy: Mutex::new(Vec::new()),
+            next: AtomicU64::new(WAKE + 1),
+        })
+    }
+
+    fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn token(&self) -> Token {
+        Token(self.number())
+    }
+
+    /// Watches a socket for `source`, until `forget`.
+    pub(crate) fn watch(
+        &self,
+        fd: RawFd,
+        token: Token,
+        interest: Interest,
+        source: Arc<dyn Source>,
+    ) -> Result<()> {
+        self.sources.lock().insert(token, source);
+        self.epoll.add(fd, token.0, interest).inspect_err(|_| {
+            self.sources.lock().remove(&token);
+        })
+    }
+
+    pub(crate) fn change(&self, fd: RawFd, token: Token, interest: Interest) {
+        // It can fail only for a descriptor that is not watched.
+        let _ = self.epoll.change(fd, token.0, interest);
+    }
+
+    pub(crate) fn forget(&self, fd: RawFd, token: Token) {
+        self.epoll.remove(fd);
+        let source = self.sources.lock().remove(&token);
+        // Not under the lock: it may be the last owner of much.
+        drop(source);
+    }
+
+    pub(crate) fn after(&self, delay: Duration, job: impl FnOnce() + Send + 'static) -> Timer {
+        let timer = Timer(Instant::now() + delay, self.number());
+        let is_first = {
+            let mut timers = self.timers.lock();
+            timers.insert(timer, Box::new(job));
+            timers.first_key_value().is_some_and(|(first, _)| *first == timer)
+        };
+        if is_first {
+            self.wake.post();
+        }
+        timer
+    }
+
+    pub(crate) fn cancel(&self, timer: Timer) {
+        let job = self.timers.lock().remove(&timer);
+        drop(job);
+    }
+
+    /// Looks after a connection whose program polls, from time to time.
+    pub(crate) fn nap(&self, qp: Weak<Qp>) {
+        self.napping.lock().push(qp);
+    }
+
+    /// Comes back to a connection soon.
+    pub(crate) fn busy(&self, qp: Arc<Qp>) {
+        self.busy.lock().push(qp);
+        self.wake.post();
+    }
+
+    fn run(&self) {
+        let mut ready: Vec<Ready> = Vec::new();
+        let mut looked = Instant::now();
+        loop {
+            self.epoll.wait(&mut ready, self.timeout());
+            for event in &ready {
+                if event.token == WAKE {
+                    self.wake.try_take();
+                    continue;
+                }
+                let source = self.sources.lock().get(&Token(event.token)).cloned();
+                if let Some(source) = source {
+                    source.ready(event.seen);
+                }
+            }
+            for job in std::mem::take(&mut *self.jobs.lock()) {
+                job();
+            }
+            for qp in std::mem::take(&mut *self.busy.lock()) {
+                qp.progress();
+            }
+            self.run_timers();
+            if looked.elapsed() >= NAP {
+                looked = Instant::now();
+                self.look_after_nappers();
+            }
+        }
+    }
+
+    fn timeout(&self) -> i32 {
+        if !self.busy.lock().is_empty() || !self.jobs.lock().is_empty() {
+            return 0;
+        }
+        if !self.napping.lock().is_empty() {
+            return NAP.as_millis() as i32;
+        }
+        match self.timers.lock().first_key_value() {
+            None => -1,
+            Some((first, _)) => {
+                let left = first.0.saturating_duration_since(Instant::now());
+                // Rounded up: not to wake too early, again and again.
+                i32::try_from(left.as_millis() + 1).unwrap_or(i32::MAX)
+            }
+        }
+    }
+
+    fn run_timers(&self) {
+        loop {
+            let job = {
+                let mut timers = self.timers.lock();
+                match timers.first_entry() {
+                    Some(first) if first.key().0 <= Instant::now() => first.remove(),
+                    _ => return,
+                }
+            };
+            job();
+        }
+    }
+
+    fn look_after_nappers(&self) {
+        let napping = std::mem::take(&mut *self.napping.lock());
+        let still: Vec<_> = napping
+            .into_iter()
+            .filter(|qp| qp.upgrade().is_some_and(|qp| qp.still_naps()))
+            .collect();
+        self.napping.lock().extend(still);
+    }
+}

@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Memory regions, and the check of every access to one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{RwLock, RwLockReadGuard};
+
+use crate::Result;
+use crate::instrument;
+use crate::os::maps;
+use crate::os::memory::Span;
+use crate::pd::Pd;
+
+/// What a region may be used for: the bits of `enum ibv_access_flags`.
+pub(crate) mod access {
+    pub(crate) const LOCAL_WRITE: u32 = 1;
+    pub(crate) const REMOTE_WRITE: u32 = 1 << 1;
+    pub(crate) const REMOTE_READ: u32 = 1 << 2;
+    pub(crate) const REMOTE_ATOMIC: u32 = 1 << 3;
+    pub(crate) const MW_BIND: u32 = 1 << 4;
+    pub(crate) const ZERO_BASED: u32 = 1 << 5;
+    pub(crate) const ON_DEMAND: u32 = 1 << 6;
+    pub(crate) const HUGETLB: u32 = 1 << 7;
+    pub(crate) const FLUSH_GLOBAL: u32 = 1 << 8;
+    pub(crate) const FLUSH_PERSISTENT: u32 = 1 << 9;
+    /// Bits 20 to 29 may be ignored by a device.
+    pub(crate) const OPTIONAL: u32 = 0x3ff0_0000;
+    pub(crate) const KNOWN: u32 = LOCAL_WRITE
+        | REMOTE_WRITE
+        | REMOTE_READ
+        | REMOTE_ATOMIC
+        | MW_BIND
+        | ZERO_BASED
+        | ON_DEMAND
+        | HUGETLB
+        | FLUSH_GLOBAL
+        | FLUSH_PERSISTENT
+        | OPTIONAL;
+    /// What the device does with remote memory: it needs memory that can be written.
+    pub(crate) const WRITES: u32 = LOCAL_WRITE | REMOTE_WRITE | REMOTE_ATOMIC;
+}
+
+/// Where a region is, and how it may be used.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    /// Where the program has it.
+    pub(crate) addr: u64,
+    pub(crate) length: u64,
+    /// The address that requests name.
+    pub(crate) iova: u64,
+    pub(crate) access: u32,
+}
+
+impl Terms {
+    pub(crate) fn check(&self) -> Result<()> {
+        let Terms { length, access, .. } = *self;
+        if length == 0 || self.iova.checked_add(length).is_none() {
+            return Err(libc::EINVAL);
+        }
+        if access & !access::KNOWN != 0 {
+            return Err(libc::EINVAL);
+        }
+        if access & (access::REMOTE_WRITE | access::REMOTE_ATOMIC) != 0
+            && access & access::LOCAL_WRITE == 0
+        {
+            return Err(libc::EINVAL);
+        }
+        let caps = instrument::caps();
+        if access & access::ON_DEMAND != 0 && !caps.odp {
+            return Err(libc::EOPNOTSUPP);
+        }
+        if access & (access::FLUSH_GLOBAL | access::FLUSH_PERSISTENT) != 0 && !caps.flush {
+            return Err(libc::EOPNOTSUPP);
+        }
+        maps::check(self.addr, length, access & access::WRITES != 0)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Mr {
+    pub(crate) key: u32,
+    pub(crate) pd: Arc<Pd>,
+    /// None once it is deregistered. Whoever moves bytes holds it for reading, so that deregistration
+    /// returns when nobody does.
+    terms: RwLock<Option<Terms>>,
+    seal: Seal,
+}
+
+/// The regions of the process by their keys. A key is the number of a slot and eight bits that change
+/// from one region in that slot to the next, so that keys of regions that are gone are recognised.
+struct Table {
+    slots: Vec<Option<Arc<Mr>>>,
+    free: Vec<usize>,
+    /// The eight bits for the next region.
+    tags: Vec<u8>,
+}
+
+static TABLE: RwLock<Table> = RwLock::new(Table {
+    slots: Vec::new(),
+    free: Vec::new(),
+    tags: Vec::new(),
+});
+
+/// More slots than this have no keys of 24 bits. Slot 0 is not used: 0 is no key.
+const MAX_SLOTS: usize = 1 << 24;
+
+fn slot_of(key: u32) -> usize {
+    (key >> 8) as usize
+}
+
+impl Mr {
+    /// Registers. The caller has checked the terms.
+    pub(crate) fn register(pd: &Arc<Pd>, terms: Terms) -> Result<Arc<Self>> {
+        let mut table = TABLE.write();
+        let slot = match table.free.pop() {
+            Some(slot) => slot,
+            None => {
+                if table.slots.is_empty() {
+                    table.slots.push(None);
+                    table.tags.push(0);
+                }
+                let slot = table.slots.len();
+                if slot >= MAX_SLOTS {
+                    return Err(libc::ENOMEM);
+                }
+                table.slots.push(None);
+                // Not all the same: a program that mixes up keys of two regions should see it.
+                table.tags.push((slot as u8).wrapping_mul(97));
+                slot
+            }
+        };
+        table.tags[slot] = table.tags[slot].wrapping_add(1);
+        let key = (slot as u32) << 8 | u32::from(table.tags[slot]);
+        let mr = Arc::new(Self {
+            key,
+            pd: Arc::clone(pd),
+            terms: RwLock::new(Some(terms)),
+            seal: Seal::new(),
+        });
+        table.slots[slot] = Some(Arc::clone(&mr));
+        pd.users.add();
+        Ok(mr)
+    }
+
+    /// Deregisters. When it returns, nobody reads or writes the memory any more.
+    pub(crate) fn deregister(&self) {
+        {
+            let mut table = TABLE.write();
+            let slot = slot_of(self.key);
+            if let Some(entry) = table.slots.get_mut(slot) {
+                *entry = None;
+                table.free.push(slot);
+            }
+        }
+        self.seal.break_it();
+        *self.terms.write() = None;
+        self.pd.users.remove();
+    }
+
+    /// Changes where it is or how it may be used.
+    pub(crate) fn change(&self, terms: Terms) {
+        if let Some(held) = self.terms.write().as_mut() {
+            *held = terms;
+        }
+    }
+
+    pub(crate) fn terms(&self) -> Option<Terms> {
+        *self.terms.read()
+    }
+
+    fn find(key: u32) -> Option<Arc<Self>> {
+        let table = TABLE.read();
+        let mr = table.slots.get(slot_of(key))?.as_ref()?;
+        (mr.key == key).then(|| Arc::clone(mr))
+    }
+}
+
+/// A range that some request names, with its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Range {
+    pub(crate) addr: u64,
+    pub(crate) length: u32,
+    pub(crate) key: u32,
+}
+
+/// The region does not exist, is of another domain, does not have the range or does not permit this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Violation;
+
+/// A region that was found to permit an access.
+#[derive(Clone)]
+pub(crate) struct Grant {
+    mr: Arc<Mr>,
+    /// The address in the program of what the request names by `range.addr`.
+    range: Range,
+    needs: u32,
+}
+
+/// A region that cannot be deregistered for the moment.
+pub(crate) struct Held<'a> {
+    _terms: RwLockReadGuard<'a, Option<Terms>>,
+    addr: usize,
+    length: usize,
+}
+
+impl Range {
+    /// Checks an access by a queue pair of `pd`.
+    pub(crate) fn grant(self, pd: &Pd, needs: u32) -> Result<Grant, Violation> {
+        let mr = Mr::find(self.key).ok_or(Violation)?;
+        if mr.pd.number != pd.number {
+            return Err(Violation);
+        }
+        let grant = Grant {
+            mr,
+            range: self,
+            needs,
+        };
+        grant.hold().map(|_| ())?;
+        Ok(grant)
+    }
+}
+
+impl Grant {
+    /// Keeps the region registered while bytes move. It may be gone by now.
+    pub(crate) fn hold(&self) -> Result<Held<'_>, Violation> {
+        let terms = self.mr.terms.read();
+        let held = terms.as_ref().ok_or(Violation)?;
+        if held.access & self.needs != self.needs {
+            return Err(Violation);
+        }
+        let offset = self.range.addr.checked_sub(held.iova).ok_or(Violation)?;
+        let end = offset
+            .checked_add(u64::from(self.range.length))
+            .ok_or(Violation)?;
+        if end > held.length {
+            return Err(Violation);
+        }
+        let addr = (held.addr + offset) as usize;
+        Ok(Held {
+            _terms: terms,
+            addr,
+            length: self.range.length as usize,
+        })
+    }
+
+    /// What a process that copies from the region looks at afterwards.
+    pub(crate) fn seal(&self) -> SealRef {
+        self.mr.seal.reference()
+    }
+}
+
+impl Held<'_> {
+    /// The part of the range that begins at `offset`.
+    pub(crate) fn span(&self, offset: usize) -> Span<'_> {
+        let offset = offset.min(self.length);
+        Span::of_program(self, self.addr + offset, self.length - offset)
+    }
+}
+
+// --- Seals -------------------------------------------------------------------------------------------
+
+/// A number that changes when memory is no longer what a request took it for. Another process that
+/// copies the memory reads it afterwards: if it is still the same, then all that was copied was valid.
+///
+/// Its place is never freed, so that a late reader finds a wrong number and not nothing.
+#[derive(Debug)]
+pub(crate) struct Seal {
+    place: &'static AtomicU64,
+    value: u64,
+}
+
+/// Where a seal is, and what it must read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SealRef {
+    pub(crate) addr: u64,
+    pub(crate) value: u64,
+}
+
+static FREE_SEALS: parking_lot::Mutex<Vec<&'static AtomicU64>> = parking_lot::Mutex::new(Vec::new());
+static NEXT_SEAL: AtomicU64 = AtomicU64::new(1);
+
+impl Seal {
+    pub(crate) fn new() -> Self {
+        const BATCH: usize = 512;
+        let mut free = FREE_SEALS.lock();
+        if free.is_empty() {
+            let places: &'static [AtomicU64] =
+                Box::leak((0..BATCH).map(|_| AtomicU64::new(0)).collect());
+            free.extend(places);
+        }
+        let value = NEXT_SEAL.fetch_add(1, Ordering::Relaxed);
+        static NOWHERE: AtomicU64 = AtomicU64::new(0);
+        let place = free.pop().unwrap_or(&NOWHERE);
+        place.store(value, Ordering::Release);
+        Self { place, value }
+    }
+
+    pub(crate) fn break_it(&self) {
+        let _ = self
+            .place
+            .compare_exchange(self.value, 0, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    pub(crate) fn reference(&self) -> SealRef {
+        SealRef {
+            addr: std::ptr::from_ref(self.place).addr() as u64,
+            value: self.value,
+        }
+    }
+}
+
+impl Drop for Seal {
+    fn drop(&mut self) {
+        self.break_it();
+        FREE_SEALS.lock().push(self.place);
+    }
+}

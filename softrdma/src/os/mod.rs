@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! The operating system, behind safe functions: descriptors, sockets, memory of programs.
+//!
+//! Together with `abi` the only place with unsafe code.
+
+pub(crate) mod addr;
+pub(crate) mod child;
+pub(crate) mod epoll;
+pub(crate) mod event_fd;
+pub(crate) mod maps;
+pub(crate) mod memory;
+pub(crate) mod pull;
+pub(crate) mod random;
+pub(crate) mod socket;
+pub(crate) mod thread;
+
+use std::ffi::c_int;
+use std::os::fd::{FromRawFd, OwnedFd};
+
+use crate::{Errno, Result};
+
+/// The errno of the call that has just failed.
+pub(crate) fn errno() -> Errno {
+    std::io::Error::last_os_error()
+        .raw_os_error()
+        .unwrap_or(libc::EIO)
+}
+
+/// What a call returned that gives -1 and errno on failure.
+fn check(returned: c_int) -> Result<c_int> {
+    if returned < 0 {
+        Err(errno())
+    } else {
+        Ok(returned)
+    }
+}
+
+/// As [`check`], for calls that return a number of bytes.
+fn check_size(returned: isize) -> Result<usize> {
+    usize::try_from(returned).map_err(|_| errno())
+}
+
+/// A descriptor that a call has just returned.
+fn owned(returned: c_int) -> Result<OwnedFd> {
+    let fd = check(returned)?;
+    // SAFETY: the kernel has just made it for the caller alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}

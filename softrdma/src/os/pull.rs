@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Reading another process's memory, in one copy.
+
+use super::check_size;
+use super::memory::Span;
+use crate::Result;
+
+/// Memory of another process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Foreign {
+    pub(crate) addr: u64,
+    pub(crate) length: usize,
+}
+
+impl Foreign {
+    fn range(self) -> libc::iovec {
+        libc::iovec {
+            iov_base: std::ptr::without_provenance_mut(self.addr as usize),
+            iov_len: self.length,
+        }
+    }
+}
+
+/// Copies from one range of another process, and then from a second one, in this order: what the second
+/// one says (that the first is still what it was) holds for the whole of the first.
+pub(crate) fn pull(
+    pid: i32,
+    from: [Foreign; 2],
+    into: [Span<'_>; 2],
+) -> Result<usize> {
+    let remote = from.map(Foreign::range);
+    // SAFETY: `Span` is an iovec, and valid for writing through the call; the kernel checks the other
+    // side's ranges.
+    check_size(unsafe {
+        libc::process_vm_readv(
+            pid,
+            into.as_ptr().cast(),
+            2,
+            remote.as_ptr(),
+            2,
+            0,
+        )
+    })
+}
+
+/// Lets processes of the same user read this one's memory where Yama restricts that to ancestors.
+/// Without Yama it does nothing.
+pub(crate) fn permit() {
+    // SAFETY: no pointers.
+    unsafe { libc::prctl(libc::PR_SET_PTRACER, libc::PR_SET_PTRACER_ANY, 0, 0, 0) };
+}

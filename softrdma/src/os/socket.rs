@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! TCP sockets, non-blocking, and the look-up of a source address.
+
+use std::mem;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use super::addr::{RawAddr, leads_nowhere};
+use super::memory::Span;
+use super::{check, check_size, child, errno, owned};
+use crate::Result;
+
+#[derive(Debug)]
+pub(crate) struct Socket(OwnedFd);
+
+/// How many ranges one call moves.
+pub(crate) const MAX_SPANS: usize = 8;
+
+fn family(addr: &SocketAddr) -> i32 {
+    match addr {
+        SocketAddr::V4(_) => libc::AF_INET,
+        SocketAddr::V6(_) => libc::AF_INET6,
+    }
+}
+
+impl Socket {
+    fn new(fd: OwnedFd) -> Self {
+        child::opened(fd.as_raw_fd());
+        Self(fd)
+    }
+
+    pub(crate) fn raw(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    /// A stream socket for the family of this address.
+    pub(crate) fn stream(like: &SocketAddr) -> Result<Self> {
+        let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        // SAFETY: no pointers.
+        owned(unsafe { libc::socket(family(like), kind, 0) }).map(Self::new)
+    }
+
+    fn set(&self, level: i32, option: i32, value: i32) -> Result<()> {
+        // SAFETY: an int that lives through the call.
+        check(unsafe {
+            libc::setsockopt(
+                self.raw(),
+                level,
+                option,
+                (&raw const value).cast(),
+                mem::size_of::<i32>() as libc::socklen_t,
+            )
+        })
+        .map(|_| ())
+    }
+
+    /// For a socket of a connection: no delay, and its port does not keep others from listening.
+    pub(crate) fn for_connection(&self) {
+        // They only make it slower, or a port unusable for a minute.
+        let _ = self.set(libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
+        let _ = self.set(libc::SOL_SOCKET, libc::SO_REUSEADDR, 1);
+    }
+
+    fn try_bind(&self, to: &SocketAddr) -> Result<()> {
+        let raw = RawAddr::from_addr(to);
+        // SAFETY: an address and its length.
+        check(unsafe { libc::bind(self.raw(), raw.as_ptr(), raw.length) }).map(|_| ())
+    }
+
+    /// Binds. A port that only connections that are over have used is free; one that another socket is
+    /// bound to is not, even if that one does not listen yet. For that `SO_REUSEADDR` must be set on the
+    /// connections' sockets (above), and on this one while it binds, but not afterwards.
+    pub(crate) fn bind(&self, to: &SocketAddr, only_v6: bool) -> Result<()> {
+        if to.is_ipv6() {
+            self.set(
+                libc::IPPROTO_IPV6,
+                libc::IPV6_V6ONLY,
+                i32::from(only_v6),
+            )?;
+        }
+        match self.try_bind(to) {
+            Err(libc::EADDRINUSE) if to.port() != 0 => {
+                self.set(libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+                self.try_bind(to)?;
+                self.set(libc::SOL_SOCKET, libc::SO_REUSEADDR, 0)
+            }
+            other => other,
+        }
+    }
+
+    pub(crate) fn listen(&self) -> Result<()> {
+        // SAFETY: no pointers.
+        check(unsafe { libc::listen(self.raw(), 4096) }).map(|_| ())
+    }
+
+    /// The next connection, if there is one (`EAGAIN`).
+    pub(crate) fn accept(&self) -> Result<Self> {
+        let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        // SAFETY: the address is not asked for.
+        let fd = unsafe {
+            libc::accept4(
+                self.raw(),
+                std::ptr::null_mut(),
+                std::ptr::null_mut(),
+                flags,
+            )
+        };
+        let socket = owned(fd).map(Self::new)?;
+        socket.for_connection();
+        Ok(socket)
+    }
+
+    /// Begins to connect. The socket is writable when that is over.
+    pub(crate) fn connect(&self, to: &SocketAddr) -> Result<()> {
+        let raw = RawAddr::from_addr(to);
+        // SAFETY: an address and its length.
+        match check(unsafe { libc::connect(self.raw(), raw.as_ptr(), raw.length) }) {
+            Ok(_) | Err(libc::EINPROGRESS) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// The error that is pending: what became of a connect.
+    pub(crate) fn pending_error(&self) -> Result<()> {
+        let mut value = 0;
+        let mut length = mem::size_of::<i32>() as libc::socklen_t;
+        // SAFETY: an int and its length that live through the call.
+        check(unsafe {
+            libc::getsockopt(
+                self.raw(),
+                libc::SOL_SOCKET,
+                libc::SO_ERROR,
+                (&raw mut value).cast(),
+                &raw mut length,
+            )
+        })?;
+        if value == 0 { Ok(()) } else { Err(value) }
+    }
+
+    pub(crate) fn local_addr(&self) -> Result<SocketAddr> {
+        let mut raw = RawAddr::empty();
+        // SAFETY: room for any address, and its length.
+        check(unsafe {
+            libc::getsockname(
+                self.raw(),
+                (&raw mut raw.storage).cast(),
+                &raw mut raw.length,
+            )
+        })?;
+        raw.to_addr()
+    }
+
+    pub(crate) fn peer_addr(&self) -> Result<SocketAddr> {
+        let mut raw = RawAddr::empty();
+        // SAFETY: room for any address, and its length.
+        check(unsafe {
+            libc::getpeername(
+                self.raw(),
+                (&raw mut raw.storage).cast(),
+                &raw mut raw.length,
+            )
+        })?;
+        raw.to_addr()
+    }
+
+    /// Sends from these ranges, as much as goes (`EAGAIN`: nothing).
+    pub(crate) fn send(&self, from: &[Span<'_>]) -> Result<usize> {
+        let mut ranges = [Span::NONE; MAX_SPANS];
+        let message = message(from, &mut ranges);
+        // SAFETY: a message of ranges that stay valid through the call (see `Span`).
+        check_size(unsafe {
+            libc::sendmsg(
+                self.raw(),
+                &raw const message,
+                libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT,
+            )
+        })
+    }
+
+    /// Receives into these ranges, as much as there is (`EAGAIN`: nothing; 0: the end).
+    pub(crate) fn receive(&self, into: &[Span<'_>]) -> Result<usize> {
+        let mut ranges = [Span::NONE; MAX_SPANS];
+        let mut message = message(into, &mut ranges);
+        // SAFETY: as above.
+        check_size(unsafe { libc::recvmsg(self.raw(), &raw mut message, libc::MSG_DONTWAIT) })
+    }
+
+    /// Nothing more will be sent.
+    pub(crate) fn shut_down_sending(&self) {
+        // SAFETY: no pointers.
+        unsafe { libc::shutdown(self.raw(), libc::SHUT_WR) };
+    }
+
+    /// Nothing more will be sent or received; a peer that waits for an answer knows it at once.
+    pub(crate) fn shut_down(&self) {
+        // SAFETY: no pointers.
+        unsafe { libc::shutdown(self.raw(), libc::SHUT_RDWR) };
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        child::closing(self.raw());
+    }
+}
+
+fn message<'a>(
+    spans: &[Span<'a>],
+    ranges: &mut [Span<'a>; MAX_SPANS],
+) -> libc::msghdr {
+    let n = spans.len().min(MAX_SPANS);
+    ranges[..n].copy_from_slice(&spans[..n]);
+    // SAFETY: plain data, for which zeros are valid.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    message.msg_iov = ranges.as_mut_ptr().cast();
+    message.msg_iovlen = n as _;
+    message
+}
+
+/// The address that packets to `to` would have as their source, if they can go there at all.
+pub(crate) fn source_for(from: Option<&SocketAddr>, to: &SocketAddr) -> Result<IpAddr> {
+    // SAFETY: no pointers.
+    let fd = owned(unsafe {
+        libc::socket(family(to), libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0)
+    })?;
+    let probe = Socket(fd);
+    if let Some(from) = from.filter(|from| !from.ip().is_unspecified()) {
+        let mut any_port = *from;
+        any_port.set_port(0);
+        probe.try_bind(&any_port)?;
+    }
+    // A port is needed to connect a datagram socket; nothing is sent.
+    let mut somewhere = *to;
+    if somewhere.port() == 0 {
+        somewhere.set_port(9);
+    }
+    probe.connect(&somewhere)?;
+    let source = probe.local_addr()?.ip();
+    if leads_nowhere(source, to.ip()) {
+        return Err(libc::ENETUNREACH);
+    }
+    Ok(source)
+}
+
+/// Whether a failed send or receive only has to wait.
+pub(crate) fn would_block(errno: crate::Errno) -> bool {
+    errno == libc::EAGAIN || errno == libc::EINTR
+}
+
+/// The errno of a socket call.
+#[allow(dead_code)]
+fn last() -> crate::Errno {
+    errno()
+}

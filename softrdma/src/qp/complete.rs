@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! The end of work requests: done, failed, flushed.
+
+use std::sync::Weak;
+
+use crate::context::AsyncEvent;
+use crate::cq::{Completion, Status};
+use crate::wire::{Malformed, Reason};
+
+use super::link::BodySource;
+use super::work::{Progress, Request};
+use super::{Inner, Qp, State};
+
+/// Whose doing an error is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    Local,
+    /// The peer knows, and drops what still comes.
+    Peer,
+}
+
+impl Qp {
+    pub(super) fn complete_request(&self, request: &Request, status: Status) {
+        let Some(cq) = &self.setup.send_cq else {
+            return;
+        };
+        if status != Status::Success {
+            cq.push(Completion::failed(request.wr_id, self.number, status));
+        } else if request.signaled || self.setup.signal_all {
+            cq.push(Completion {
+                opcode: request.operation.opcode(),
+                byte_len: request.length(),
+                // That there was one is all that the initiator is told.
+                imm: request.imm.map(|_| 0),
+                ..Completion::failed(request.wr_id, self.number, status)
+            });
+        }
+    }
+
+    /// Completes a receive that has failed or is flushed.
+    pub(super) fn complete_receive(&self, wr_id: u64, status: Status) {
+        if let Some(cq) = &self.setup.recv_cq {
+            cq.push(Completion::failed(wr_id, self.number, status));
+        }
+    }
+
+    /// Completes what is done, in order, up to the first that is not.
+    pub(super) fn reap(&self, q: &mut Inner) {
+        while let Some(request) = q.sq.front() {
+            match request.progress {
+                Progress::Done => {
+                    self.complete_request(request, Status::Success);
+                    q.sq.pop_front();
+                    q.first += 1;
+                }
+                Progress::Failed(status) => {
+                    // The peer knows of those failures that it has reported itself.
+                    let cause = match status {
+                        Status::LocalProtection | Status::LocalLength => Cause::Local,
+                        _ => Cause::Peer,
+                    };
+                    self.fail(q, status, cause);
+                    return;
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// The first request fails, and with it the queue pair.
+    fn fail(&self, q: &mut Inner, status: Status, cause: Cause) {
+        if let Some(request) = q.sq.pop_front() {
+            self.complete_request(&request, status);
+            q.first += 1;
+            q.next = q.next.max(q.first);
+        }
+        self.enter_error(q, cause);
+    }
+
+    /// What was posted to a peer that is gone fails.
+    pub(super) fn fail_for_the_peer(&self, q: &mut Inner) {
+        if q.state == State::ReadyToSend && !q.sq.is_empty() {
+            self.fail(q, Status::RetryExceeded, Cause::Peer);
+        }
+    }
+
+    /// Moves to the error state: all that is queued is flushed.
+    pub(super) fn enter_error(&self, q: &mut Inner, cause: Cause) {
+        if q.state == State::Error {
+            return;
+        }
+        q.state = State::Error;
+        q.seal.break_it();
+        if let Some(link) = &mut q.link
+            && let Some(body) = &mut link.tx.body
+            && matches!(body.source, BodySource::Request(_))
+        {
+            match cause {
+                Cause::Peer => body.source = BodySource::Zeros,
+                // The memory is the program's again, and the peer waits for the rest of the frame.
+                Cause::Local => link.abort_sending(),
+            }
+        }
+        let in_transit = q.link.as_mut().and_then(|link| link.rx.drop_payload());
+        for request in std::mem::take(&mut q.sq) {
+            self.complete_request(&request, Status::Flushed);
+        }
+        q.first = q.next;
+        q.reads = 0;
+        q.held = false;
+        q.stopped = false;
+        for receive in in_transit.into_iter().chain(std::mem::take(&mut q.rq)) {
+            self.complete_receive(receive.wr_id, Status::Flushed);
+        }
+        if let (Some(_), Some(pd)) = (&self.setup.srq, &self.setup.pd)
+            && !q.released
+        {
+            pd.context
+                .events
+                .push(AsyncEvent::LastWqeReached(Weak::clone(&self.me)));
+        }
+    }
+
+    /// Nothing of the program's memory is read or written any more for this queue pair.
+    pub(super) fn drop_data_in_transit(&self, q: &mut Inner) {
+        if let Some(link) = &mut q.link {
+            link.rx.drop_payload();
+            if let Some(body) = &link.tx.body
+                && matches!(body.source, BodySource::Request(_))
+            {
+                link.abort_sending();
+            }
+        }
+    }
+
+    /// The connection ended in the middle of a message: its receive was not used.
+    pub(super) fn put_back_the_receive_in_transit(&self, q: &mut Inner) {
+        let Some(receive) = q.link.as_mut().and_then(|link| link.rx.drop_payload()) else {
+            return;
+        };
+        match &self.setup.srq {
+            Some(srq) => srq.put_back(receive),
+            None => q.rq.push_front(receive),
+        }
+    }
+
+    // --- What the responder says -----------------------------------------------------------------
+
+    /// The request of this number, if it was sent and is not complete.
+    pub(super) fn sent(q: &mut Inner, seq: u64) -> Result<&mut Request, Malformed> {
+        if seq >= q.next {
+            return Err(Malformed);
+        }
+        let index = seq.checked_sub(q.first).ok_or(Malformed)?;
+        usize::try_from(index)
+            .ok()
+            .and_then(|index| q.sq.get_mut(index))
+            .ok_or(Malformed)
+    }
+
+    /// All requests up to this one are done.
+    pub(super) fn acknowledged(&self, q: &mut Inner, seq: u64) -> Result<(), Malformed> {
+        if q.state == State::Error {
+            return Ok(());
+        }
+        Self::sent(q, seq)?;
+        let count = usize::try_from(seq - q.first + 1).map_err(|_| Malformed)?;
+        let mut reads_done = 0;
+        for request in q.sq.iter_mut().take(count) {
+            match request.progress {
+                Progress::Sent if !request.is_read() => request.progress = Progress::Done,
+                Progress::Arrived => {
+                    request.progress = Progress::Done;
+                    reads_done += 1;
+                }
+                Progress::Done | Progress::Failed(_) => {}
+                Progress::Sent | Progress::Waiting => return Err(Malformed),
+            }
+        }
+        q.reads = q.reads.saturating_sub(reads_done);
+        self.reap(q);
+        Ok(())
+    }
+
+    pub(super) fn refused(&self, q: &mut Inner, seq: u64, reason: Reason) -> Result<(), Malformed> {
+        if q.state == State::Error {
+            return Ok(());
+        }
+        let status = match reason {
+            Reason::RemoteAccess => Status::RemoteAccess,
+            Reason::InvalidRequest => Status::RemoteInvalidRequest,
+            Reason::RemoteOperation => Status::RemoteOperation,
+            Reason::QueuePairGone => Status::RetryExceeded,
+            Reason::InitiatorMemory => Status::LocalProtection,
+        };
+        Self::sent(q, seq)?.progress = Progress::Failed(status);
+        self.reap(q);
+        Ok(())
+    }
+
+    /// The responder has no receive for this request. It has dropped it, and drops those after it.
+    pub(super) fn not_ready(&self, q: &mut Inner, seq: u64) -> Result<(), Malformed> {
+        if q.state == State::Error {
+            return Ok(());
+        }
+        Self::sent(q, seq)?;
+        let done = usize::try_from(seq - q.first).map_err(|_| Malformed)?;
+        let mut reads = 0;
+        for request in q.sq.iter_mut().skip(done) {
+            if request.progress == Progress::Sent {
+                reads += usize::from(request.is_read());
+                request.progress = Progress::Waiting;
+            }
+        }
+        q.reads = q.reads.saturating_sub(reads);
+        q.next = seq;
+        q.held = true;
+        Ok(())
+    }
+
+    pub(super) fn ready_again(&self, q: &mut Inner, seq: u64) -> Result<(), Malformed> {
+        if q.state == State::Error {
+            return Ok(());
+        }
+        if !q.held || seq != q.next {
+            return Err(Malformed);
+        }
+        q.held = false;
+        Ok(())
+    }
+}

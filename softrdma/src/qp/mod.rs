@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Queue pairs, each with its end of a connection.
+//!
+//! One lock for each queue pair guards its queues and its socket. Locks are taken in the order queue
+//! pair, connection identifier, shared receive queue, completion queue, channel.
+
+mod complete;
+mod fuzz;
+pub(crate) mod link;
+mod post;
+mod pulling;
+mod receive;
+mod respond;
+mod transmit;
+pub(crate) mod work;
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use crate::Result;
+use crate::channel::Unacknowledged;
+use crate::cm::id::Id;
+use crate::context::AsyncEvent;
+use crate::cq::Cq;
+use crate::limits;
+use crate::mr::Seal;
+use crate::pd::Pd;
+use crate::srq::Srq;
+
+use link::Link;
+use respond::Response;
+use work::{Receive, Request};
+
+/// What a queue pair is made of.
+#[derive(Debug, Default)]
+pub(crate) struct Setup {
+    /// None of these: the end of a connection for which the program has no queue pair.
+    pub(crate) pd: Option<Arc<Pd>>,
+    pub(crate) send_cq: Option<Arc<Cq>>,
+    pub(crate) recv_cq: Option<Arc<Cq>>,
+    pub(crate) srq: Option<Arc<Srq>>,
+    pub(crate) caps: Caps,
+    /// Every request has a completion, asked for or not.
+    pub(crate) signal_all: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Caps {
+    pub(crate) max_send_wr: u32,
+    pub(crate) max_recv_wr: u32,
+    pub(crate) max_send_sge: u32,
+    pub(crate) max_recv_sge: u32,
+    pub(crate) max_inline: u32,
+}
+
+impl Caps {
+    /// As rxe does it: what the larger of both needs is there for the ranges and the inline data.
+    pub(crate) fn granted(self) -> Result<Self> {
+        if self.max_send_wr > limits::MAX_QP_WR
+            || self.max_recv_wr > limits::MAX_QP_WR
+            || self.max_send_sge > limits::MAX_SGE
+            || self.max_recv_sge > limits::MAX_SGE
+            || self.max_inline > limits::MAX_INLINE
+        {
+            return Err(libc::EINVAL);
+        }
+        let room = self.max_inline.max(self.max_send_sge * 16).next_multiple_of(16);
+        Ok(Self {
+            max_send_sge: (room / 16).min(limits::MAX_SGE),
+            max_inline: room,
+            ..self
+        })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Reset,
+    Init,
+    ReadyToReceive,
+    ReadyToSend,
+    Error,
+}
+
+/// Where the other end is, as far as is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Peer {
+    Connected,
+    /// It has disconnected. Its queue pair does not answer any more.
+    Left,
+    /// It is gone without a word.
+    Gone,
+}
+
+pub(crate) struct Qp {
+    pub(crate) number: u32,
+    /// The address of what the program has of it.
+    pub(crate) handle: AtomicUsize,
+    pub(crate) setup: Setup,
+    pub(crate) unacknowledged: Unacknowledged,
+    me: Weak<Qp>,
+    inner: Mutex<Inner>,
+    /// How often the program has polled, since somebody last looked.
+    polls: AtomicU32,
+    /// The program reads the socket itself: the I/O thread does not watch it.
+    napping: AtomicBool,
+    /// The I/O thread has it on its list of nappers.
+    listed: AtomicBool,
+}
+
+/// What is guarded by the lock.
+struct Inner {
+    state: State,
+    peer: Peer,
+    /// The requests that are not complete. The first has the number `first`.
+    sq: VecDeque<Request>,
+    first: u64,
+    /// The number of the request to send next.
+    next: u64,
+    /// Reads that wait for their data, and how many there may be.
+    reads: usize,
+    max_reads: usize,
+    /// The responder has no receive for request `next`, and will say when.
+    held: bool,
+    /// A request failed before it was sent: it waits for those before it.
+    stopped: bool,
+    rq: VecDeque<Receive>,
+    /// The number of the request to come next.
+    expected: u64,
+    /// There is no receive for it.
+    no_receive: bool,
+    /// Requests after it may still be on their way: they are dropped.
+    dropping: bool,
+    responses: VecDeque<Response>,
+    /// The peer was told that the queue pair is in error.
+    refused: bool,
+    /// This side has disconnected.
+    disconnected: bool,
+    /// The program has destroyed it.
+    released: bool,
+    link: Option<Link>,
+    cm: Weak<Id>,
+    seal: Seal,
+}
+
+impl std::fmt::Debug for Qp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Qp")
+            .field("number", &self.number)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Qp {
+    pub(crate) fn new(setup: Setup, state: State) -> Arc<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(17);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed) & 0xff_ffff;
+        let qp = Arc::new_cyclic(|me| Self {
+            number,
+            handle: AtomicUsize::new(0),
+            setup,
+            unacknowledged: Unacknowledged::default(),
+            me: Weak::clone(me),
+            inner: Mutex::new(Inner {
+                state,
+                peer: Peer::Connected,
+                sq: VecDeque::new(),
+                first: 0,
+                next: 0,
+                reads: 0,
+                max_reads: usize::from(limits::MAX_READS),
+                held: false,
+                stopped: false,
+                rq: VecDeque::new(),
+                expected: 0,
+                no_receive: false,
+                dropping: false,
+                responses: VecDeque::new(),
+                refused: false,
+                disconnected: false,
+                released: false,
+                link: None,
+                cm: Weak::new(),
+                seal: Seal::new(),
+            }),
+            polls: AtomicU32::new(0),
+            napping: AtomicBool::new(false),
+            listed: AtomicBool::new(false),
+        });
+        let Setup {
+            pd,
+            send_cq,
+            recv_cq,
+            srq,
+            ..
+        } = &qp.setup;
+        if let Some(pd) = pd {
+            pd.users.add();
+        }
+        if let Some(srq) = srq {
+            srq.users.add();
+        }
+        for cq in [send_cq, recv_cq].into_iter().flatten() {
+            cq.attach(&qp);
+        }
+        qp
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.inner.lock().state
+    }
+
+    pub(crate) fn has_connection(&self) -> bool {
+        self.inner.lock().link.is_some()
+    }
+
+    /// The program changes the state.
+    pub(crate) fn modify(&self, state: State) -> Result<()> {
+        let mut q = self.inner.lock();
+        match (q.state, state) {
+            (_, State::Error) => self.enter_error(&mut q, complete::Cause::Local),
+            (_, State::Reset) => {
+                q.state = State::Reset;
+                q.sq.clear();
+                q.rq.clear();
+                q.first = q.next;
+            }
+            (State::Reset, State::Init)
+            | (State::Init, State::Init | State::ReadyToReceive)
+            | (State::ReadyToReceive | State::ReadyToSend, State::ReadyToSend) => q.state = state,
+            _ => return Err(libc::EINVAL),
+        }
+        Ok(())
+    }
+
+    /// Its completion queue is full: a completion of it may be lost.
+    pub(crate) fn fail_for_its_cq(&self) {
+        let mut q = self.inner.lock();
+        if q.released || q.state == State::Error {
+            return;
+        }
+        if let Some(pd) = &self.setup.pd {
+            pd.context
+                .events
+                .push(AsyncEvent::QpFatal(Weak::clone(&self.me)));
+        }
+        self.enter_error(&mut q, complete::Cause::Local);
+    }
+
+    /// The program destroys it. Its connection, if it has one, stays with the identifier.
+    pub(crate) fn release(&self) {
+        {
+            let mut q = self.inner.lock();
+            if q.released {
+                return;
+            }
+            q.released = true;
+            q.state = State::Error;
+            q.seal.break_it();
+            q.sq.clear();
+            q.rq.clear();
+            q.first = q.next;
+            self.drop_data_in_transit(&mut q);
+        }
+        let Setup {
+            pd,
+            send_cq,
+            recv_cq,
+            srq,
+            ..
+        } = &self.setup;
+        for cq in [send_cq, recv_cq].into_iter().flatten() {
+            cq.detach(self);
+        }
+        if let Some(srq) = srq {
+            srq.users.remove();
+        }
+        if let Some(pd) = pd {
+            pd.users.remove();
+            pd.context.events.withdraw(|event| match event {
+                AsyncEvent::QpFatal(qp) | AsyncEvent::LastWqeReached(qp) => {
+                    std::ptr::eq(qp.as_ptr(), self)
+                }
+                _ => false,
+            });
+        }
+        self.unacknowledged.wait_for_none();
+    }
+}

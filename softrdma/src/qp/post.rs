@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Posting work requests.
+
+use parking_lot::MutexGuard;
+
+use crate::cq::Status;
+use crate::limits;
+use crate::{Errno, Result};
+
+use super::respond::Response;
+use super::work::{Data, Operation, Receive, Request};
+use super::{Inner, Peer, Qp, State};
+
+/// Requests that are being posted: they are sent when it is dropped.
+pub(crate) struct Posting<'a> {
+    qp: &'a Qp,
+    q: MutexGuard<'a, Inner>,
+}
+
+impl Qp {
+    pub(crate) fn posting(&self) -> Posting<'_> {
+        Posting {
+            qp: self,
+            q: self.inner.lock(),
+        }
+    }
+
+    /// Posts a receive. In the error state it is flushed.
+    pub(crate) fn post_receive(&self, receive: Receive) -> Result<()> {
+        if self.setup.srq.is_some()
+            || receive.into.ranges().len() > self.setup.caps.max_recv_sge as usize
+        {
+            return Err(libc::EINVAL);
+        }
+        let mut q = self.inner.lock();
+        match q.state {
+            State::Reset => return Err(libc::EINVAL),
+            State::Error => {
+                self.complete_receive(receive.wr_id, Status::Flushed);
+                return Ok(());
+            }
+            _ => {}
+        }
+        if q.rq.len() >= limits::queue_room(self.setup.caps.max_recv_wr) {
+            return Err(libc::ENOMEM);
+        }
+        q.rq.try_reserve(1).map_err(|_| libc::ENOMEM)?;
+        q.rq.push_back(receive);
+        self.go_on_with_a_receive(&mut q);
+        Ok(())
+    }
+
+    /// A receive was posted to the shared receive queue that a message waits for.
+    pub(crate) fn receive_posted(&self) {
+        let mut q = self.inner.lock();
+        self.go_on_with_a_receive(&mut q);
+    }
+
+    fn go_on_with_a_receive(&self, q: &mut Inner) {
+        if q.no_receive && q.state != State::Error {
+            q.no_receive = false;
+            let seq = q.expected;
+            q.responses.push_back(Response::Ready(seq));
+            self.transmit(q);
+            self.update_interest(q);
+        }
+    }
+}
+
+impl Posting<'_> {
+    /// All or nothing: fails if there is no room for so many.
+    pub(crate) fn refuse_if_full(&self, count: usize) -> Result<()> {
+        let room = limits::queue_room(self.qp.setup.caps.max_send_wr);
+        if self.q.state == State::ReadyToSend && self.q.sq.len() + count > room {
+            return Err(libc::ENOMEM);
+        }
+        Ok(())
+    }
+
+    /// Adds a request. In the error state it is flushed.
+    pub(crate) fn add(&mut self, request: Request) -> Result<()> {
+        let q = &mut *self.q;
+        let caps = &self.qp.setup.caps;
+        if !matches!(q.state, State::ReadyToSend | State::Error) || q.released {
+            return Err(libc::EINVAL);
+        }
+        self.check(&request)?;
+        let q = &mut *self.q;
+        if q.sq.len() >= limits::queue_room(caps.max_send_wr) {
+            return Err(libc::ENOMEM);
+        }
+        if q.state == State::Error {
+            self.qp.complete_request(&request, Status::Flushed);
+            return Ok(());
+        }
+        q.sq.try_reserve(1).map_err(|_| libc::ENOMEM)?;
+        q.sq.push_back(request);
+        Ok(())
+    }
+
+    fn check(&self, request: &Request) -> Result<(), Errno> {
+        let caps = &self.qp.setup.caps;
+        let fits = match &request.data {
+            Data::Memory(scatter) => scatter.ranges().len() <= caps.max_send_sge as usize,
+            Data::Inline(bytes) => {
+                bytes.len() <= caps.max_inline as usize
+                    && !matches!(request.operation, Operation::Read { .. })
+            }
+        };
+        if fits { Ok(()) } else { Err(libc::EINVAL) }
+    }
+}
+
+impl Drop for Posting<'_> {
+    fn drop(&mut self) {
+        if self.q.peer == Peer::Gone {
+            self.qp.fail_for_the_peer(&mut self.q);
+        }
+        self.qp.transmit(&mut self.q);
+        self.qp.update_interest(&mut self.q);
+    }
+}

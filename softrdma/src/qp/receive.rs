@@ -1,0 +1,743 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Receiving: frames from the peer, and their payloads straight to where they belong.
+//!
+//! Nothing here waits for the program. A message that finds no receive is dropped and asked for again
+//! when there is one, so that the responses behind it are never held up.
+
+use crate::cq::{Completion, Opcode, Status};
+use crate::mr::{Range, access};
+use crate::os::memory::Span;
+use crate::os::socket;
+use crate::wire::{DESCRIPTOR, Carriage, Frame, HEADER, Malformed, Reason};
+
+use super::link::{Link, Stream};
+use super::pulling::Pull;
+use super::respond::{self, Response};
+use super::work::{Progress, Receive};
+use super::{Inner, Peer, Qp, State};
+
+/// Input that is not for the program's memory, and what comes along with it.
+const BUFFER: usize = 4096;
+/// How much one call reads, so that others have their turn.
+const BUDGET: usize = 4 << 20;
+
+pub(super) struct Rx {
+    /// Allocated when something comes.
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    payload: Option<Payload>,
+    /// Bytes that another process holds are on their way to the program's memory.
+    pub(super) pull: Option<Pull>,
+}
+
+/// A payload, as far as it has come.
+pub(super) struct Payload {
+    pub(super) sink: Sink,
+    pub(super) length: u64,
+    done: u64,
+    /// The memory was no good after all: the rest is dropped.
+    failed: bool,
+}
+
+/// Where a payload belongs.
+pub(super) enum Sink {
+    Nowhere,
+    Receive {
+        seq: u64,
+        receive: Receive,
+        imm: Option<u32>,
+        solicited: bool,
+    },
+    Write {
+        seq: u64,
+        to: Range,
+        with_imm: Option<WithImm>,
+    },
+    AtomicWrite {
+        seq: u64,
+        to: Range,
+    },
+    /// The data of a request of this side.
+    ReadData { seq: u64 },
+    /// A descriptor: `sink` is where the bytes that it stands for belong.
+    Descriptor { sink: Box<Sink>, length: u32 },
+}
+
+pub(super) struct WithImm {
+    pub(super) receive: Receive,
+    pub(super) imm: u32,
+    pub(super) solicited: bool,
+}
+
+enum Step {
+    Went,
+    /// More bytes are needed.
+    Needs,
+}
+
+impl Rx {
+    pub(super) fn new() -> Self {
+        Self {
+            buffer: Vec::new(),
+            start: 0,
+            end: 0,
+            payload: None,
+            pull: None,
+        }
+    }
+
+    fn buffered(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.start += n;
+        if self.start >= self.end {
+            self.start = 0;
+            self.end = 0;
+        }
+    }
+
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let bytes = *self.buffered().first_chunk::<N>()?;
+        self.consume(N);
+        Some(bytes)
+    }
+
+    /// The payload under way goes nowhere. The receive that it was for.
+    pub(super) fn drop_payload(&mut self) -> Option<Receive> {
+        if let Some(pull) = self.pull.take() {
+            return pull.sink.into_receive();
+        }
+        let payload = self.payload.as_mut()?;
+        std::mem::replace(&mut payload.sink, Sink::Nowhere).into_receive()
+    }
+}
+
+impl Sink {
+    pub(super) fn into_receive(self) -> Option<Receive> {
+        match self {
+            Self::Receive { receive, .. } => Some(receive),
+            Self::Write {
+                with_imm: Some(with),
+                ..
+            } => Some(with.receive),
+            Self::Descriptor { sink, .. } => sink.into_receive(),
+            _ => None,
+        }
+    }
+
+    /// What is needed in one piece before anything can be done.
+    fn whole(&self) -> bool {
+        matches!(self, Self::AtomicWrite { .. } | Self::Descriptor { .. })
+    }
+}
+
+impl Qp {
+    /// Reads what has come. Whether there was anything.
+    pub(super) fn receive(&self, q: &mut Inner) -> bool {
+        let mut read = 0;
+        loop {
+            match self.work_off(q) {
+                Ok(()) => {}
+                Err(Malformed) => {
+                    self.lost(q);
+                    return true;
+                }
+            }
+            if read >= BUDGET || self.is_pulling(q) {
+                return true;
+            }
+            match self.read_more(q) {
+                // Less than there was room for: it was all. The rest of the work is done above.
+                Ok(More::Some { n, all: true }) => {
+                    read += n;
+                    if self.work_off(q).is_err() {
+                        self.lost(q);
+                    }
+                    return true;
+                }
+                Ok(More::Some { n, all: false }) => read += n,
+                Ok(More::Nothing) => return read > 0,
+                Err(()) => {
+                    self.lost(q);
+                    return true;
+                }
+            }
+        }
+    }
+
+    /// Does what can be done with what was read.
+    fn work_off(&self, q: &mut Inner) -> Result<(), Malformed> {
+        loop {
+            if q.link.is_none() || self.is_pulling(q) {
+                return Ok(());
+            }
+            match self.step(q)? {
+                Step::Went => {}
+                Step::Needs => return Ok(()),
+            }
+        }
+    }
+
+    fn step(&self, q: &mut Inner) -> Result<Step, Malformed> {
+        let Some(link) = &mut q.link else {
+            return Ok(Step::Needs);
+        };
+        if link.rx.payload.is_some() {
+            return self.payload_step(q);
+        }
+        let Some(header) = link.rx.take::<HEADER>() else {
+            return Ok(Step::Needs);
+        };
+        let frame = Frame::decode(&header)?;
+        let sink = self.begin(q, frame)?;
+        let length = frame.payload() as u64;
+        if let Some(link) = &mut q.link {
+            link.rx.payload = Some(Payload {
+                sink,
+                length,
+                done: 0,
+                failed: false,
+            });
+        }
+        Ok(Step::Went)
+    }
+
+    // --- Frames ----------------------------------------------------------------------------------
+
+    /// What is to be done with the payload of a frame.
+    fn begin(&self, q: &mut Inner, frame: Frame) -> Result<Sink, Malformed> {
+        match frame {
+            Frame::Send { seq, .. }
+            | Frame::Write { seq, .. }
+            | Frame::Read { seq, .. }
+            | Frame::AtomicWrite { seq, .. }
+            | Frame::Flush { seq, .. } => {
+                if self.is_next(q, seq)? {
+                    return self.request(q, frame);
+                }
+            }
+            Frame::Ack { seq } => self.acknowledged(q, seq)?,
+            Frame::Nak { seq, reason } => self.refused(q, seq, reason)?,
+            Frame::ReadData {
+                seq,
+                length,
+                carriage,
+            } => return self.read_data(q, seq, length, carriage),
+            Frame::NotReady { seq } => self.not_ready(q, seq)?,
+            Frame::Ready { seq } => self.ready_again(q, seq)?,
+            Frame::Use { proof, can_pull } => {
+                self.client_proves_itself(q, proof, can_pull);
+                if let Some(id) = q.cm.upgrade() {
+                    id.client_uses_connection();
+                }
+            }
+            Frame::CanPull => {
+                if let Some(link) = &mut q.link {
+                    link.peer_pulls = true;
+                }
+            }
+            Frame::Disconnect => {
+                if q.peer == Peer::Connected {
+                    q.peer = Peer::Left;
+                    if let Some(id) = q.cm.upgrade() {
+                        id.peer_disconnected();
+                    }
+                }
+            }
+            Frame::Disconnected => {
+                q.peer = Peer::Left;
+                if let Some(id) = q.cm.upgrade() {
+                    id.peer_answered_disconnect();
+                }
+            }
+        }
+        Ok(Sink::Nowhere)
+    }
+
+    /// Whether a request is the next one and can be served.
+    fn is_next(&self, q: &mut Inner, seq: u64) -> Result<bool, Malformed> {
+        if q.state == State::Error || q.released {
+            if !q.refused && !q.disconnected && !q.released {
+                q.refused = true;
+                q.responses
+                    .push_back(Response::Nak(seq, Reason::QueuePairGone));
+            }
+            return Ok(false);
+        }
+        if q.refused {
+            return Ok(false);
+        }
+        if seq != q.expected {
+            // Those behind a message that found no receive come once more.
+            return if q.dropping && seq > q.expected {
+                Ok(false)
+            } else {
+                Err(Malformed)
+            };
+        }
+        if q.no_receive || respond::too_many_reads(&q.responses) {
+            // It was not asked for yet, or should not have been sent.
+            return Err(Malformed);
+        }
+        q.dropping = false;
+        Ok(true)
+    }
+
+    fn request(&self, q: &mut Inner, frame: Frame) -> Result<Sink, Malformed> {
+        match frame {
+            Frame::Send {
+                seq,
+                length,
+                imm,
+                solicited,
+                carriage,
+            } => {
+                let Some(receive) = self.take_receive(q, seq) else {
+                    return Ok(Sink::Nowhere);
+                };
+                if receive.into.length() < u64::from(length) {
+                    self.complete_receive(receive.wr_id, Status::LocalLength);
+                    self.refuse(q, seq, Reason::InvalidRequest);
+                    return Ok(Sink::Nowhere);
+                }
+                if !self.can_receive(&receive, length) {
+                    self.complete_receive(receive.wr_id, Status::LocalProtection);
+                    self.refuse(q, seq, Reason::RemoteOperation);
+                    return Ok(Sink::Nowhere);
+                }
+                let sink = Sink::Receive {
+                    seq,
+                    receive,
+                    imm,
+                    solicited,
+                };
+                self.carried(q, sink, length, carriage)
+            }
+            Frame::Write {
+                seq,
+                to,
+                imm,
+                solicited,
+                carriage,
+            } => {
+                let mut with_imm = None;
+                if let Some(imm) = imm {
+                    let Some(receive) = self.take_receive(q, seq) else {
+                        return Ok(Sink::Nowhere);
+                    };
+                    with_imm = Some(WithImm {
+                        receive,
+                        imm,
+                        solicited,
+                    });
+                }
+                if to.length > 0 && self.remote_grant(to, access::REMOTE_WRITE).is_none() {
+                    if let Some(with) = with_imm {
+                        self.complete_receive(with.receive.wr_id, Status::RemoteAccess);
+                    }
+                    self.refuse(q, seq, Reason::RemoteAccess);
+                    return Ok(Sink::Nowhere);
+                }
+                self.carried(q, Sink::Write { seq, to, with_imm }, to.length, carriage)
+            }
+            Frame::Read {
+                seq,
+                from,
+                can_pull,
+            } => {
+                if from.length > 0 && self.remote_grant(from, access::REMOTE_READ).is_none() {
+                    self.refuse(q, seq, Reason::RemoteAccess);
+                    return Ok(Sink::Nowhere);
+                }
+                let can_pull = can_pull && q.link.as_ref().is_some_and(|link| link.peer_pulls);
+                q.responses.push_back(Response::Data {
+                    seq,
+                    from,
+                    can_pull,
+                });
+                self.served(q, seq);
+                Ok(Sink::Nowhere)
+            }
+            Frame::AtomicWrite { seq, to } => {
+                if to.addr % 8 != 0 || self.remote_grant(to, access::REMOTE_WRITE).is_none() {
+                    self.refuse(q, seq, Reason::RemoteAccess);
+                    return Ok(Sink::Nowhere);
+                }
+                Ok(Sink::AtomicWrite { seq, to })
+            }
+            Frame::Flush {
+                seq, at, placement, ..
+            } => {
+                self.flush(q, seq, at, placement);
+                Ok(Sink::Nowhere)
+            }
+            _ => Ok(Sink::Nowhere),
+        }
+    }
+
+    /// Writes are in the memory before they are acknowledged, so there is nothing to do but to check.
+    fn flush(&self, q: &mut Inner, seq: u64, at: Range, placement: u8) {
+        let mut needs = 0;
+        if placement & 1 != 0 {
+            needs |= access::FLUSH_GLOBAL;
+        }
+        if placement & 2 != 0 {
+            needs |= access::FLUSH_PERSISTENT;
+        }
+        if self.remote_grant(at, needs).is_some() {
+            self.served(q, seq);
+        } else {
+            self.refuse(q, seq, Reason::RemoteAccess);
+        }
+    }
+
+    /// The receive for a message. If there is none, the message will come again.
+    fn take_receive(&self, q: &mut Inner, seq: u64) -> Option<Receive> {
+        let receive = match (&self.setup.srq, self.me.upgrade()) {
+            (Some(srq), Some(me)) => srq.take_or_wait(&me),
+            _ => q.rq.pop_front(),
+        };
+        if receive.is_none() {
+            q.no_receive = true;
+            q.dropping = true;
+            q.responses.push_back(Response::NotReady(seq));
+        }
+        receive
+    }
+
+    fn can_receive(&self, receive: &Receive, length: u32) -> bool {
+        let mut left = length;
+        for range in receive.into.ranges() {
+            if left == 0 {
+                break;
+            }
+            if range.length > 0 && self.remote_grant(*range, access::LOCAL_WRITE).is_none() {
+                return false;
+            }
+            left = left.saturating_sub(range.length);
+        }
+        true
+    }
+
+    /// The request is done: what follows it is the next one.
+    pub(super) fn served(&self, q: &mut Inner, seq: u64) {
+        q.expected = seq + 1;
+        respond::acknowledge(&mut q.responses, seq);
+    }
+
+    /// The request fails, and the queue pair with it, as soon as the peer was told.
+    pub(super) fn refuse(&self, q: &mut Inner, seq: u64, reason: Reason) {
+        q.refused = true;
+        q.responses.push_back(Response::Nak(seq, reason));
+        if q.link.as_ref().is_none_or(|link| link.tx.broken) {
+            self.enter_error(q, super::complete::Cause::Local);
+        }
+    }
+
+    fn read_data(
+        &self,
+        q: &mut Inner,
+        seq: u64,
+        length: u32,
+        carriage: Carriage,
+    ) -> Result<Sink, Malformed> {
+        if q.state == State::Error {
+            return Ok(Sink::Nowhere);
+        }
+        let request = Self::sent(q, seq)?;
+        if !request.is_read() || request.progress != Progress::Sent || request.length() != length {
+            return Err(Malformed);
+        }
+        self.carried(q, Sink::ReadData { seq }, length, carriage)
+    }
+
+    fn carried(
+        &self,
+        q: &mut Inner,
+        sink: Sink,
+        length: u32,
+        carriage: Carriage,
+    ) -> Result<Sink, Malformed> {
+        match carriage {
+            Carriage::Inband => Ok(sink),
+            Carriage::ByReference
+                if q.link
+                    .as_ref()
+                    .is_some_and(|link| link.pull_from.is_some()) =>
+            {
+                Ok(Sink::Descriptor {
+                    sink: Box::new(sink),
+                    length,
+                })
+            }
+            Carriage::ByReference => Err(Malformed),
+        }
+    }
+
+    // --- Payloads --------------------------------------------------------------------------------
+
+    /// What of the program's memory the payload's next bytes belong to.
+    pub(super) fn target(q: &Inner, sink: &Sink, done: u64) -> Option<(Range, u32)> {
+        match sink {
+            Sink::Receive { receive, .. } => {
+                Some((receive.into.rest_at(done)?, access::LOCAL_WRITE))
+            }
+            Sink::Write { to, .. } => Some((
+                Range {
+                    addr: to.addr.checked_add(done)?,
+                    length: to.length.checked_sub(u32::try_from(done).ok()?)?,
+                    key: to.key,
+                },
+                access::REMOTE_WRITE,
+            )),
+            Sink::ReadData { seq } => {
+                let index = usize::try_from(seq.checked_sub(q.first)?).ok()?;
+                let request = q.sq.get(index)?;
+                Some((request.data.scatter().rest_at(done)?, access::LOCAL_WRITE))
+            }
+            _ => None,
+        }
+    }
+
+    /// Moves on with a payload: with what is in the buffer, or to its end.
+    fn payload_step(&self, q: &mut Inner) -> Result<Step, Malformed> {
+        let Some(mut payload) = q.link.as_mut().and_then(|link| link.rx.payload.take()) else {
+            return Ok(Step::Needs);
+        };
+        if payload.sink.whole() {
+            return self.whole_payload(q, payload);
+        }
+        while payload.done < payload.length {
+            let left = payload.length - payload.done;
+            let target = if payload.failed {
+                None
+            } else {
+                Self::target(q, &payload.sink, payload.done)
+            };
+            let Some(link) = &mut q.link else {
+                return Ok(Step::Needs);
+            };
+            let available = link.rx.buffered();
+            let available = &available[..available.len().min(left as usize)];
+            if available.is_empty() {
+                link.rx.payload = Some(payload);
+                return Ok(Step::Needs);
+            }
+            let n = match target {
+                None => {
+                    payload.failed |= !matches!(payload.sink, Sink::Nowhere);
+                    available.len()
+                }
+                Some((range, needs)) => {
+                    let part = Range {
+                        length: range.length.min(available.len() as u32),
+                        ..range
+                    };
+                    let wrote = self.remote_grant(part, needs).and_then(|grant| {
+                        let held = grant.hold().ok()?;
+                        Some(held.span(0).write(available))
+                    });
+                    payload.failed |= wrote.is_none();
+                    wrote.unwrap_or(available.len())
+                }
+            };
+            link.rx.consume(n);
+            payload.done += n as u64;
+        }
+        self.finish(q, payload.sink, payload.failed, payload.length)?;
+        Ok(Step::Went)
+    }
+
+    /// A payload that is needed in one piece. It is small.
+    fn whole_payload(&self, q: &mut Inner, payload: Payload) -> Result<Step, Malformed> {
+        let Some(link) = &mut q.link else {
+            return Ok(Step::Needs);
+        };
+        match payload.sink {
+            Sink::AtomicWrite { seq, to } => {
+                let Some(bytes) = link.rx.take::<8>() else {
+                    link.rx.payload = Some(payload);
+                    return Ok(Step::Needs);
+                };
+                let stored = self
+                    .remote_grant(to, access::REMOTE_WRITE)
+                    .is_some_and(|grant| {
+                        grant
+                            .hold()
+                            .is_ok_and(|held| held.span(0).store_atomically(bytes))
+                    });
+                if stored {
+                    self.served(q, seq);
+                } else {
+                    self.refuse(q, seq, Reason::RemoteAccess);
+                }
+            }
+            Sink::Descriptor { sink, length } => {
+                let Some(bytes) = link.rx.take::<DESCRIPTOR>() else {
+                    link.rx.payload = Some(Payload {
+                        sink: Sink::Descriptor { sink, length },
+                        ..payload
+                    });
+                    return Ok(Step::Needs);
+                };
+                self.begin_pull(q, *sink, length, &bytes)?;
+            }
+            _ => {}
+        }
+        Ok(Step::Went)
+    }
+
+    /// All of the payload has come.
+    pub(super) fn finish(
+        &self,
+        q: &mut Inner,
+        sink: Sink,
+        failed: bool,
+        length: u64,
+    ) -> Result<(), Malformed> {
+        let byte_len = u32::try_from(length).unwrap_or(u32::MAX);
+        match sink {
+            Sink::Receive {
+                seq,
+                receive,
+                imm,
+                solicited,
+            } => {
+                if failed {
+                    self.complete_receive(receive.wr_id, Status::LocalProtection);
+                    self.refuse(q, seq, Reason::RemoteOperation);
+                } else {
+                    self.received(&receive, Opcode::Receive, byte_len, imm, solicited);
+                    self.served(q, seq);
+                }
+            }
+            Sink::Write { seq, with_imm, .. } => {
+                if failed {
+                    if let Some(with) = with_imm {
+                        self.complete_receive(with.receive.wr_id, Status::RemoteAccess);
+                    }
+                    self.refuse(q, seq, Reason::RemoteAccess);
+                } else {
+                    if let Some(with) = with_imm {
+                        let opcode = Opcode::ReceiveRdmaWithImm;
+                        let imm = Some(with.imm);
+                        self.received(&with.receive, opcode, byte_len, imm, with.solicited);
+                    }
+                    self.served(q, seq);
+                }
+            }
+            Sink::ReadData { seq } if q.state != State::Error => {
+                Self::sent(q, seq)?.progress = if failed {
+                    Progress::Failed(Status::LocalProtection)
+                } else {
+                    Progress::Arrived
+                };
+                self.reap(q);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn received(
+        &self,
+        receive: &Receive,
+        opcode: Opcode,
+        byte_len: u32,
+        imm: Option<u32>,
+        solicited: bool,
+    ) {
+        if let Some(cq) = &self.setup.recv_cq {
+            cq.push(Completion {
+                opcode,
+                byte_len,
+                imm,
+                received: true,
+                solicited,
+                ..Completion::failed(receive.wr_id, self.number, Status::Success)
+            });
+        }
+    }
+
+    // --- The socket ------------------------------------------------------------------------------
+
+    /// Reads from the socket: into the program's memory if a payload is under way, and into the buffer.
+    fn read_more(&self, q: &mut Inner) -> Result<More, ()> {
+        let target = match q.link.as_ref().and_then(|link| link.rx.payload.as_ref()) {
+            Some(payload) if !payload.failed => {
+                Self::target(q, &payload.sink, payload.done).zip(Some(payload.length - payload.done))
+            }
+            _ => None,
+        };
+        let Some(link) = &mut q.link else {
+            return Ok(More::Nothing);
+        };
+        let Link { stream, rx, .. } = link;
+        if rx.buffer.is_empty() {
+            rx.buffer.try_reserve_exact(BUFFER).map_err(|_| ())?;
+            rx.buffer.resize(BUFFER, 0);
+        }
+        if rx.start > 0 {
+            rx.buffer.copy_within(rx.start..rx.end, 0);
+            rx.end -= rx.start;
+            rx.start = 0;
+        }
+        let grant = target.and_then(|((range, needs), left)| {
+            let range = Range {
+                length: range.length.min(u32::try_from(left).unwrap_or(u32::MAX)),
+                ..range
+            };
+            self.remote_grant(range, needs)
+        });
+        let held = grant.as_ref().and_then(|grant| grant.hold().ok());
+        if target.is_some() && held.is_none() && let Some(payload) = &mut rx.payload {
+            payload.failed = true;
+        }
+        // A payload's bytes in the buffer have been used up by now, so the order is right.
+        let direct = held.as_ref().map_or(Span::NONE, |held| held.span(0));
+        let direct_length = direct.len();
+        let room = rx.buffer.len() - rx.end;
+        let buffer = Span::from_mut(&mut rx.buffer[rx.end..]);
+        match receive_into(stream, direct, buffer) {
+            Ok(0) => Err(()),
+            Ok(n) => {
+                let placed = n.min(direct_length);
+                if let Some(payload) = &mut rx.payload {
+                    payload.done += placed as u64;
+                }
+                rx.end += n - placed;
+                Ok(More::Some {
+                    n,
+                    all: n < direct_length + room,
+                })
+            }
+            Err(errno) if socket::would_block(errno) => Ok(More::Nothing),
+            // The program's memory is not there any more.
+            Err(libc::EFAULT) => {
+                if let Some(payload) = &mut rx.payload {
+                    payload.failed = true;
+                }
+                Ok(More::Some { n: 0, all: false })
+            }
+            Err(_) => Err(()),
+        }
+    }
+}
+
+fn receive_into(stream: &mut Stream, direct: Span<'_>, buffer: Span<'_>) -> crate::Result<usize> {
+    if direct.len() == 0 {
+        stream.receive(&[buffer])
+    } else {
+        stream.receive(&[direct, buffer])
+    }
+}
+
+enum More {
+    /// So many bytes were read; `all` when there were no more.
+    Some { n: usize, all: bool },
+    Nothing,
+}

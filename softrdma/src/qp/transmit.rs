@@ -1,0 +1,431 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Sending: responses and requests become frames, as many as the socket takes.
+//!
+//! Small payloads are copied behind their headers, so that many frames go with one call. A large one is
+//! sent from where it is, as the last of a batch.
+
+use std::sync::Arc;
+
+use crate::cq::Status;
+use crate::limits;
+use crate::mr::access;
+use crate::os::memory::Span;
+use crate::os::socket;
+use crate::pd::Pd;
+use crate::wire::{self, Carriage, Frame, Reason};
+
+use super::complete::Cause;
+use super::link::{Body, BodySource, Tx};
+use super::pulling;
+use super::respond::Response;
+use super::work::{Data, Operation, Progress, Request, Scatter};
+use super::{Inner, Qp, State};
+
+/// Payloads up to this go behind their header.
+const COPIED: usize = 4096;
+/// A batch is large enough.
+const BATCH: usize = 16 * 1024;
+/// How much one call sends, so that others have their turn.
+const BUDGET: usize = 8 << 20;
+
+enum Sent {
+    All,
+    Some(usize),
+    /// Nothing goes, for now or for ever.
+    Stuck,
+}
+
+static ZEROS: [u8; 16 * 1024] = [0; 16 * 1024];
+
+impl Qp {
+    /// Sends what there is to send, until the socket is full.
+    pub(super) fn transmit(&self, q: &mut Inner) {
+        let mut budget = BUDGET;
+        loop {
+            let Some(link) = &mut q.link else { return };
+            if link.tx.broken {
+                return;
+            }
+            if link.tx.is_idle() {
+                link.tx.blocked = false;
+                if !self.fill(q) {
+                    return;
+                }
+            }
+            match self.send_some(q) {
+                Sent::All => {}
+                Sent::Some(n) => budget = budget.saturating_sub(n),
+                Sent::Stuck => return,
+            }
+            if budget == 0 {
+                if let Some(link) = &mut q.link {
+                    // The I/O thread goes on as soon as it gets there.
+                    link.tx.blocked = !link.tx.is_idle();
+                }
+                return;
+            }
+        }
+    }
+
+    fn send_some(&self, q: &mut Inner) -> Sent {
+        let Inner {
+            link, sq, first, ..
+        } = q;
+        let Some(link) = link else { return Sent::Stuck };
+        let Tx {
+            staged, sent, body, ..
+        } = &mut link.tx;
+        let grant;
+        let held;
+        let mut spans = [Span::from_slice(&staged[*sent..]), Span::NONE];
+        if let Some(Body {
+            source,
+            done,
+            length,
+        }) = body
+        {
+            let left = (*length - *done) as usize;
+            spans[1] = match source {
+                BodySource::Zeros => Span::from_slice(&ZEROS[..left.min(ZEROS.len())]),
+                BodySource::Region(seq, region) => {
+                    grant = region.clone();
+                    match grant.hold() {
+                        Ok(region) => {
+                            held = region;
+                            held.span(*done as usize).first(left)
+                        }
+                        Err(_) => {
+                            // The rest of the frame has to come, and then that it is no good.
+                            let seq = *seq;
+                            *source = BodySource::Zeros;
+                            q.responses
+                                .push_front(Response::Nak(seq, Reason::RemoteAccess));
+                            return Sent::Some(0);
+                        }
+                    }
+                }
+                BodySource::Request(seq) => {
+                    let range = index(*first, *seq)
+                        .and_then(|index| sq.get(index))
+                        .and_then(|request| request.data.scatter().rest_at(*done));
+                    let pd = self.setup.pd.as_ref();
+                    let granted = range.zip(pd).and_then(|(range, pd)| range.grant(pd, 0).ok());
+                    if let Some(granted) = granted {
+                        grant = granted;
+                        match grant.hold() {
+                            Ok(region) => {
+                                held = region;
+                                held.span(0).first(left)
+                            }
+                            Err(_) => Span::NONE,
+                        }
+                    } else {
+                        Span::NONE
+                    }
+                }
+            };
+            if spans[1].len() == 0 && left > 0 {
+                // The program deregistered memory of a request that is under way.
+                let seq = match source {
+                    BodySource::Request(seq) => *seq,
+                    _ => return Sent::Stuck,
+                };
+                link.abort_sending();
+                if let Ok(request) = Self::sent(q, seq) {
+                    request.progress = Progress::Failed(Status::LocalProtection);
+                }
+                self.enter_error(q, Cause::Local);
+                return Sent::Stuck;
+            }
+        }
+        let offered = spans[0].len() + spans[1].len();
+        match link.stream.send(&spans) {
+            Ok(n) => {
+                let of_staged = n.min(staged.len() - *sent);
+                *sent += of_staged;
+                if let Some(body) = body {
+                    body.done += (n - of_staged) as u64;
+                }
+                let body_done = body.as_ref().is_none_or(|body| body.done >= body.length);
+                if *sent == staged.len() && body_done {
+                    staged.clear();
+                    *sent = 0;
+                    *body = None;
+                    return Sent::All;
+                }
+                if n < offered {
+                    link.tx.blocked = true;
+                    return Sent::Stuck;
+                }
+                Sent::Some(n)
+            }
+            Err(errno) if socket::would_block(errno) => {
+                link.tx.blocked = true;
+                Sent::Stuck
+            }
+            Err(_) => {
+                // The end of the input will tell why, after what is still to be read.
+                link.tx.stop();
+                Sent::Stuck
+            }
+        }
+    }
+
+    /// Prepares the next batch. Whether there is anything to send.
+    fn fill(&self, q: &mut Inner) -> bool {
+        loop {
+            let Some(link) = &q.link else { return false };
+            if link.tx.body.is_some() || link.tx.staged.len() >= BATCH {
+                return true;
+            }
+            // A stream of large responses must not keep requests from being sent, nor the reverse.
+            let requests_first = link.tx.last_was_response;
+            let staged = if requests_first {
+                self.stage_request(q) || self.stage_response(q)
+            } else {
+                self.stage_response(q) || self.stage_request(q)
+            };
+            if !staged {
+                return q.link.as_ref().is_some_and(|link| !link.tx.is_idle());
+            }
+        }
+    }
+
+    /// Puts a frame into the batch.
+    fn stage(q: &mut Inner, frame: Frame, payload: &[u8]) {
+        if let Some(link) = &mut q.link {
+            link.tx.staged.extend_from_slice(&frame.encode());
+            link.tx.staged.extend_from_slice(payload);
+        }
+    }
+
+    fn set_body(q: &mut Inner, source: BodySource, length: u32) {
+        if let Some(link) = &mut q.link {
+            link.tx.last_was_response = matches!(source, BodySource::Region(..));
+            link.tx.body = Some(Body {
+                source,
+                done: 0,
+                length: u64::from(length),
+            });
+        }
+    }
+
+    // --- Responses -------------------------------------------------------------------------------
+
+    fn stage_response(&self, q: &mut Inner) -> bool {
+        let Some(response) = q.responses.pop_front() else {
+            return false;
+        };
+        let frame = match response {
+            Response::Ack(seq) => Frame::Ack { seq },
+            Response::Nak(seq, reason) => {
+                Self::stage(q, Frame::Nak { seq, reason }, &[]);
+                // Only now: what was being sent to the peer is complete.
+                self.enter_error(q, Cause::Local);
+                return true;
+            }
+            Response::Data {
+                seq,
+                from,
+                can_pull,
+            } => {
+                self.stage_data(q, seq, from, can_pull);
+                return true;
+            }
+            Response::NotReady(seq) => Frame::NotReady { seq },
+            Response::Ready(seq) => Frame::Ready { seq },
+            Response::CanPull => Frame::CanPull,
+            Response::Disconnect => Frame::Disconnect,
+            Response::Disconnected => Frame::Disconnected,
+        };
+        Self::stage(q, frame, &[]);
+        true
+    }
+
+    fn stage_data(&self, q: &mut Inner, seq: u64, from: crate::mr::Range, can_pull: bool) {
+        let length = from.length;
+        let inband = Frame::ReadData {
+            seq,
+            length,
+            carriage: Carriage::Inband,
+        };
+        if length == 0 {
+            Self::stage(q, inband, &[]);
+            return;
+        }
+        let Some(grant) = self.remote_grant(from, access::REMOTE_READ) else {
+            q.responses
+                .push_front(Response::Nak(seq, Reason::RemoteAccess));
+            return;
+        };
+        if can_pull && pulling::is_worth_it(length) {
+            let Ok(held) = grant.hold() else { return };
+            let descriptor = wire::encode_descriptor(held.span(0).addr() as u64, grant.seal());
+            drop(held);
+            let frame = Frame::ReadData {
+                seq,
+                length,
+                carriage: Carriage::ByReference,
+            };
+            Self::stage(q, frame, &descriptor);
+            return;
+        }
+        Self::stage(q, inband, &[]);
+        if length as usize <= COPIED {
+            if let (Ok(held), Some(link)) = (grant.hold(), &mut q.link) {
+                held.span(0).append_to(&mut link.tx.staged);
+                return;
+            }
+        }
+        Self::set_body(q, BodySource::Region(seq, grant), length);
+    }
+
+    pub(super) fn remote_grant(
+        &self,
+        range: crate::mr::Range,
+        needs: u32,
+    ) -> Option<crate::mr::Grant> {
+        range.grant(self.setup.pd.as_ref()?, needs).ok()
+    }
+
+    // --- Requests --------------------------------------------------------------------------------
+
+    fn stage_request(&self, q: &mut Inner) -> bool {
+        if q.state != State::ReadyToSend || q.held || q.stopped {
+            return false;
+        }
+        let seq = q.next;
+        let Some(index) = index(q.first, seq) else {
+            return false;
+        };
+        let Inner {
+            sq, link, reads, ..
+        } = q;
+        let (Some(request), Some(link)) = (sq.get_mut(index), link.as_mut()) else {
+            return false;
+        };
+        if request.fence && *reads > 0 {
+            return false;
+        }
+        if request.is_read() && *reads >= q.max_reads {
+            return false;
+        }
+        let pd = self.setup.pd.as_ref();
+        if let Err(status) = check_locally(request, pd) {
+            request.progress = Progress::Failed(status);
+            q.stopped = true;
+            self.reap(q);
+            return false;
+        }
+        request.progress = Progress::Sent;
+        if request.is_read() {
+            *reads += 1;
+        }
+        let length = request.length();
+        let by_reference = link.peer_pulls
+            && pulling::is_worth_it(length)
+            && matches!(request.data, Data::Memory(Scatter::One(_)));
+        let carriage = if by_reference {
+            Carriage::ByReference
+        } else {
+            Carriage::Inband
+        };
+        let frame = match request.operation {
+            Operation::Send => Frame::Send {
+                seq,
+                length,
+                imm: request.imm,
+                solicited: request.solicited,
+                carriage,
+            },
+            Operation::Write { mut to } => {
+                to.length = length;
+                Frame::Write {
+                    seq,
+                    to,
+                    imm: request.imm,
+                    solicited: request.solicited,
+                    carriage,
+                }
+            }
+            Operation::Read { mut from } => {
+                from.length = length;
+                Frame::Read {
+                    seq,
+                    from,
+                    can_pull: link.pull_from.is_some()
+                        && matches!(request.data, Data::Memory(Scatter::One(_))),
+                }
+            }
+            Operation::AtomicWrite { mut to } => {
+                to.length = 8;
+                Frame::AtomicWrite { seq, to }
+            }
+            Operation::Flush {
+                at,
+                placement,
+                whole_region,
+            } => Frame::Flush {
+                seq,
+                at,
+                placement,
+                whole_region,
+            },
+        };
+        let staged = &mut link.tx.staged;
+        staged.extend_from_slice(&frame.encode());
+        q.next += 1;
+        if frame.payload() == 0 {
+            return true;
+        }
+        match &request.data {
+            Data::Inline(bytes) => staged.extend_from_slice(bytes),
+            Data::Memory(Scatter::One(range)) if by_reference => {
+                if let Some(grant) = pd.and_then(|pd| range.grant(pd, 0).ok())
+                    && let Ok(held) = grant.hold()
+                {
+                    let addr = held.span(0).addr() as u64;
+                    let descriptor = wire::encode_descriptor(addr, q.seal.reference());
+                    staged.extend_from_slice(&descriptor);
+                } else {
+                    staged.extend_from_slice(&[0; wire::DESCRIPTOR]);
+                }
+            }
+            Data::Memory(scatter) if length as usize <= COPIED => {
+                let before = staged.len();
+                for range in scatter.ranges() {
+                    if let Some(grant) = pd.and_then(|pd| range.grant(pd, 0).ok())
+                        && let Ok(held) = grant.hold()
+                    {
+                        held.span(0).append_to(staged);
+                    }
+                }
+                // Memory that was deregistered since it was checked a moment ago.
+                staged.resize(before + length as usize, 0);
+            }
+            Data::Memory(_) => Self::set_body(q, BodySource::Request(seq), length),
+        }
+        true
+    }
+}
+
+fn index(first: u64, seq: u64) -> Option<usize> {
+    seq.checked_sub(first)
+        .and_then(|index| usize::try_from(index).ok())
+}
+
+/// The checks of the initiator's own memory.
+fn check_locally(request: &Request, pd: Option<&Arc<Pd>>) -> Result<(), Status> {
+    if request.data.length() > u64::from(limits::MAX_MESSAGE) {
+        return Err(Status::LocalLength);
+    }
+    let pd = pd.ok_or(Status::LocalProtection)?;
+    let needs = request.operation.local_needs();
+    for range in request.data.scatter().ranges() {
+        if range.length > 0 {
+            range.grant(pd, needs).map_err(|_| Status::LocalProtection)?;
+        }
+    }
+    Ok(())
+}

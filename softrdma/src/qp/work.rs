@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Work requests, as queue pairs keep them.
+
+use crate::cq::{Opcode, Status};
+use crate::mr::{Range, access};
+
+/// The ranges of a request. Most have one or none.
+#[derive(Clone, Debug)]
+pub(crate) enum Scatter {
+    None,
+    One(Range),
+    Many(Box<[Range]>),
+}
+
+impl Scatter {
+    pub(crate) fn ranges(&self) -> &[Range] {
+        match self {
+            Self::None => &[],
+            Self::One(range) => std::slice::from_ref(range),
+            Self::Many(ranges) => ranges,
+        }
+    }
+
+    /// How many bytes they have in all.
+    pub(crate) fn length(&self) -> u64 {
+        self.ranges().iter().map(|range| u64::from(range.length)).sum()
+    }
+
+    /// What is left of the range in which the byte `offset` is.
+    pub(crate) fn rest_at(&self, mut offset: u64) -> Option<Range> {
+        for range in self.ranges() {
+            let length = u64::from(range.length);
+            if offset < length {
+                return Some(Range {
+                    addr: range.addr + offset,
+                    length: (length - offset) as u32,
+                    key: range.key,
+                });
+            }
+            offset -= length;
+        }
+        None
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Receive {
+    pub(crate) wr_id: u64,
+    pub(crate) into: Scatter,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Send,
+    Write { to: Range },
+    Read { from: Range },
+    AtomicWrite { to: Range },
+    Flush { at: Range, placement: u8, whole_region: bool },
+}
+
+impl Operation {
+    pub(crate) fn opcode(self) -> Opcode {
+        match self {
+            Self::Send => Opcode::Send,
+            Self::Write { .. } => Opcode::RdmaWrite,
+            Self::Read { .. } => Opcode::RdmaRead,
+            Self::AtomicWrite { .. } => Opcode::AtomicWrite,
+            Self::Flush { .. } => Opcode::Flush,
+        }
+    }
+
+    /// What it does with the initiator's memory.
+    pub(crate) fn local_needs(self) -> u32 {
+        match self {
+            Self::Read { .. } => access::LOCAL_WRITE,
+            _ => 0,
+        }
+    }
+}
+
+/// The bytes of a request, or where they are.
+#[derive(Clone, Debug)]
+pub(crate) enum Data {
+    Memory(Scatter),
+    /// Taken when it was posted.
+    Inline(Box<[u8]>),
+}
+
+impl Data {
+    pub(crate) fn length(&self) -> u64 {
+        match self {
+            Self::Memory(scatter) => scatter.length(),
+            Self::Inline(bytes) => bytes.len() as u64,
+        }
+    }
+
+    pub(crate) fn scatter(&self) -> &Scatter {
+        match self {
+            Self::Memory(scatter) => scatter,
+            Self::Inline(_) => &Scatter::None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// Not sent yet.
+    Waiting,
+    /// Its frame was built.
+    Sent,
+    /// A read whose data is here.
+    Arrived,
+    Done,
+    Failed(Status),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) wr_id: u64,
+    pub(crate) operation: Operation,
+    pub(crate) data: Data,
+    pub(crate) imm: Option<u32>,
+    pub(crate) signaled: bool,
+    pub(crate) solicited: bool,
+    /// It waits until the reads before it are done.
+    pub(crate) fence: bool,
+    pub(crate) progress: Progress,
+}
+
+impl Request {
+    pub(crate) fn is_read(&self) -> bool {
+        matches!(self.operation, Operation::Read { .. })
+    }
+
+    pub(crate) fn length(&self) -> u32 {
+        // Checked when it was posted.
+        u32::try_from(self.data.length()).unwrap_or(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_of_a_scatter_list_are_found_by_their_offset() {
+        let range = |addr, length| Range { addr, length, key: 1 };
+        let many = Scatter::Many(Box::new([range(100, 4), range(200, 0), range(300, 6)]));
+        assert_eq!(many.length(), 10);
+        assert_eq!(many.rest_at(0), Some(range(100, 4)));
+        assert_eq!(many.rest_at(3), Some(range(103, 1)));
+        assert_eq!(many.rest_at(4), Some(range(300, 6)));
+        assert_eq!(many.rest_at(9), Some(range(305, 1)));
+        assert_eq!(many.rest_at(10), None);
+        assert_eq!(Scatter::None.rest_at(0), None);
+    }
+}

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Shared receive queues.
+
+use std::collections::VecDeque;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use crate::Result;
+use crate::channel::Unacknowledged;
+use crate::context::AsyncEvent;
+use crate::limits;
+use crate::pd::{Pd, Users};
+use crate::qp::Qp;
+use crate::qp::work::Receive;
+
+#[derive(Debug)]
+pub(crate) struct Srq {
+    pub(crate) pd: Arc<Pd>,
+    pub(crate) handle: AtomicUsize,
+    pub(crate) users: Users,
+    pub(crate) unacknowledged: Unacknowledged,
+    pub(crate) max_sge: u32,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    receives: VecDeque<Receive>,
+    size: u32,
+    /// An event is wanted when fewer are left; 0 for none.
+    limit: u32,
+    /// Queue pairs with a message that has found no receive.
+    waiting: Vec<Weak<Qp>>,
+}
+
+impl Srq {
+    pub(crate) fn new(pd: &Arc<Pd>, size: u32, max_sge: u32, limit: u32) -> Result<Arc<Self>> {
+        if size == 0 || size > limits::MAX_SRQ_WR || max_sge > limits::MAX_SRQ_SGE || limit > size {
+            return Err(libc::EINVAL);
+        }
+        pd.users.add();
+        Ok(Arc::new(Self {
+            pd: Arc::clone(pd),
+            handle: AtomicUsize::new(0),
+            users: Users::default(),
+            unacknowledged: Unacknowledged::default(),
+            max_sge,
+            inner: Mutex::new(Inner {
+                receives: VecDeque::new(),
+                size,
+                limit,
+                waiting: Vec::new(),
+            }),
+        }))
+    }
+
+    pub(crate) fn destroy(self: &Arc<Self>) -> Result<()> {
+        self.users.refuse_if_any()?;
+        self.pd.context.events.withdraw(
+            |event| matches!(event, AsyncEvent::SrqLimitReached(srq) if srq.as_ptr() == Arc::as_ptr(self)),
+        );
+        self.unacknowledged.wait_for_none();
+        self.pd.users.remove();
+        Ok(())
+    }
+
+    pub(crate) fn size(&self) -> u32 {
+        self.inner.lock().size
+    }
+
+    pub(crate) fn limit(&self) -> u32 {
+        self.inner.lock().limit
+    }
+
+    pub(crate) fn set_limit(&self, limit: u32) -> Result<()> {
+        let mut inner = self.inner.lock();
+        if limit > inner.size {
+            return Err(libc::EINVAL);
+        }
+        inner.limit = limit;
+        Ok(())
+    }
+
+    pub(crate) fn resize(&self, size: u32) -> Result<()> {
+        let mut inner = self.inner.lock();
+        if size == 0
+            || size > limits::MAX_SRQ_WR
+            || size < inner.limit
+            || limits::queue_room(size) < inner.receives.len()
+        {
+            return Err(libc::EINVAL);
+        }
+        inner.size = size;
+        Ok(())
+    }
+
+    /// Posts a receive, and lets a message that waits for one go on.
+    pub(crate) fn post(&self, receive: Receive) -> Result<()> {
+        let waiting = {
+            let mut inner = self.inner.lock();
+            if inner.receives.len() >= limits::queue_room(inner.size) {
+                return Err(libc::ENOMEM);
+            }
+            inner
+                .receives
+                .try_reserve(1)
+                .map_err(|_| libc::ENOMEM)?;
+            inner.receives.push_back(receive);
+            std::mem::take(&mut inner.waiting)
+        };
+        for qp in waiting.iter().filter_map(Weak::upgrade) {
+            qp.receive_posted();
+        }
+        Ok(())
+    }
+
+    /// A receive that was taken for a message that did not arrive.
+    pub(crate) fn put_back(&self, receive: Receive) {
+        self.inner.lock().receives.push_front(receive);
+    }
+
+    /// The next receive, for a message that has come.
+    pub(crate) fn take(self: &Arc<Self>) -> Option<Receive> {
+        let mut inner = self.inner.lock();
+        let receive = inner.receives.pop_front()?;
+        if inner.limit > 0 && inner.receives.len() < inner.limit as usize {
+            // One event for each time it is asked for.
+            inner.limit = 0;
+            drop(inner);
+            self.pd
+                .context
+                .events
+                .push(AsyncEvent::SrqLimitReached(Arc::downgrade(self)));
+        }
+        Some(receive)
+    }
+
+    /// The next receive; if there is none, `qp` is told of the next one that is posted.
+    pub(crate) fn take_or_wait(self: &Arc<Self>, qp: &Arc<Qp>) -> Option<Receive> {
+        let receive = self.take();
+        if receive.is_some() {
+            return receive;
+        }
+        let mut inner = self.inner.lock();
+        if let Some(receive) = inner.receives.pop_front() {
+            return Some(receive);
+        }
+        let waits = |other: &Weak<Qp>| other.as_ptr() == Arc::as_ptr(qp);
+        if !inner.waiting.iter().any(waits) {
+            inner.waiting.push(Arc::downgrade(qp));
+        }
+        None
+    }
+}

@@ -1,0 +1,728 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! What goes over a connection: one hello each way, then frames.
+//!
+//! A frame is a header of 48 bytes, little-endian, and for some kinds a payload. Everything that comes
+//! from a peer is decoded here; what it says is checked against the state of the connection elsewhere.
+//!
+//! | bytes | header |
+//! | --- | --- |
+//! | 0 | kind |
+//! | 1 | flags |
+//! | 2..4 | extra |
+//! | 4..8 | length of the message |
+//! | 8..16 | number of the request |
+//! | 16..24 | remote address |
+//! | 24..28 | remote key |
+//! | 28..32 | immediate, or a reason |
+//! | 32..48 | zero |
+
+use crate::mr::{Range, SealRef};
+use crate::os::pull::Foreign;
+
+pub(crate) const HEADER: usize = 48;
+/// The payload that stands for data that the other side copies itself: address, seal, seal's value.
+pub(crate) const DESCRIPTOR: usize = 24;
+
+/// It is not a frame: the connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Malformed;
+
+/// Where the bytes of a message are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Carriage {
+    /// They follow the header.
+    Inband,
+    /// A descriptor follows the header; whoever gets it copies the bytes.
+    ByReference,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Frame {
+    // Requests. They are numbered.
+    Send {
+        seq: u64,
+        length: u32,
+        imm: Option<u32>,
+        solicited: bool,
+        carriage: Carriage,
+    },
+    Write {
+        seq: u64,
+        to: Range,
+        imm: Option<u32>,
+        solicited: bool,
+        carriage: Carriage,
+    },
+    Read {
+        seq: u64,
+        from: Range,
+        /// The initiator can copy from this process.
+        can_pull: bool,
+    },
+    /// Eight bytes follow.
+    AtomicWrite {
+        seq: u64,
+        to: Range,
+    },
+    Flush {
+        seq: u64,
+        at: Range,
+        placement: u8,
+        whole_region: bool,
+    },
+    // Responses, in the order of the requests.
+    /// All requests up to this one are done.
+    Ack {
+        seq: u64,
+    },
+    Nak {
+        seq: u64,
+        reason: Reason,
+    },
+    /// The data of a read. The read is done when it is acknowledged.
+    ReadData {
+        seq: u64,
+        length: u32,
+        carriage: Carriage,
+    },
+    /// There is no receive for this request: it and what followed it were dropped.
+    NotReady {
+        seq: u64,
+    },
+    /// Now there is: send from this request on.
+    Ready {
+        seq: u64,
+    },
+    // The connection manager's.
+    /// The client uses the connection.
+    Use {
+        proof: Option<Proof>,
+        can_pull: bool,
+    },
+    /// The server can copy from the client.
+    CanPull,
+    Disconnect,
+    Disconnected,
+}
+
+/// Why a request failed at the responder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// It may not do this with the memory.
+    RemoteAccess,
+    /// It does not fit into the receive.
+    InvalidRequest,
+    /// The responder's own receive was no good.
+    RemoteOperation,
+    /// The responder's queue pair is in the error state.
+    QueuePairGone,
+    /// The initiator's memory could not be read.
+    InitiatorMemory,
+}
+
+impl Reason {
+    fn to_wire(self) -> u32 {
+        match self {
+            Self::RemoteAccess => 1,
+            Self::InvalidRequest => 2,
+            Self::RemoteOperation => 3,
+            Self::QueuePairGone => 4,
+            Self::InitiatorMemory => 5,
+        }
+    }
+
+    fn from_wire(value: u32) -> Result<Self, Malformed> {
+        Ok(match value {
+            1 => Self::RemoteAccess,
+            2 => Self::InvalidRequest,
+            3 => Self::RemoteOperation,
+            4 => Self::QueuePairGone,
+            5 => Self::InitiatorMemory,
+            _ => return Err(Malformed),
+        })
+    }
+}
+
+/// Where a process has put the challenge of its peer, to show that it is the process it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Proof {
+    pub(crate) pid: i32,
+    pub(crate) addr: u64,
+}
+
+const SEND: u8 = 1;
+const WRITE: u8 = 2;
+const READ: u8 = 3;
+const ATOMIC_WRITE: u8 = 4;
+const FLUSH: u8 = 5;
+const ACK: u8 = 16;
+const NAK: u8 = 17;
+const READ_DATA: u8 = 18;
+const NOT_READY: u8 = 19;
+const READY: u8 = 20;
+const USE: u8 = 32;
+const CAN_PULL: u8 = 33;
+const DISCONNECT: u8 = 34;
+const DISCONNECTED: u8 = 35;
+
+const WITH_IMM: u8 = 1;
+const SOLICITED: u8 = 2;
+const BY_REFERENCE: u8 = 4;
+const PULLS: u8 = 8;
+const WHOLE_REGION: u8 = 16;
+const WITH_PROOF: u8 = 32;
+
+/// The fields of a header, before their meaning is known.
+#[derive(Default)]
+struct Fields {
+    kind: u8,
+    flags: u8,
+    extra: u16,
+    length: u32,
+    seq: u64,
+    addr: u64,
+    key: u32,
+    imm: u32,
+}
+
+fn bytes<const N: usize>(from: &[u8], at: usize) -> [u8; N] {
+    let mut out = [0; N];
+    if let Some(part) = from.get(at..at + N) {
+        out.copy_from_slice(part);
+    }
+    out
+}
+
+fn u64_at(from: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes(from, at))
+}
+
+fn u32_at(from: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes(from, at))
+}
+
+impl Fields {
+    fn parse(header: &[u8; HEADER]) -> Result<Self, Malformed> {
+        if header[32..].iter().any(|&byte| byte != 0) {
+            return Err(Malformed);
+        }
+        Ok(Self {
+            kind: header[0],
+            flags: header[1],
+            extra: u16::from_le_bytes(bytes(header, 2)),
+            length: u32_at(header, 4),
+            seq: u64_at(header, 8),
+            addr: u64_at(header, 16),
+            key: u32_at(header, 24),
+            imm: u32_at(header, 28),
+        })
+    }
+
+    fn build(&self) -> [u8; HEADER] {
+        let mut header = [0; HEADER];
+        header[0] = self.kind;
+        header[1] = self.flags;
+        header[2..4].copy_from_slice(&self.extra.to_le_bytes());
+        header[4..8].copy_from_slice(&self.length.to_le_bytes());
+        header[8..16].copy_from_slice(&self.seq.to_le_bytes());
+        header[16..24].copy_from_slice(&self.addr.to_le_bytes());
+        header[24..28].copy_from_slice(&self.key.to_le_bytes());
+        header[28..32].copy_from_slice(&self.imm.to_le_bytes());
+        header
+    }
+
+    /// The flags, if there are no others than these.
+    fn only(&self, allowed: u8) -> Result<(), Malformed> {
+        if self.flags & !allowed == 0 {
+            Ok(())
+        } else {
+            Err(Malformed)
+        }
+    }
+
+    fn imm(&self) -> Option<u32> {
+        (self.flags & WITH_IMM != 0).then_some(self.imm)
+    }
+
+    fn carriage(&self) -> Carriage {
+        if self.flags & BY_REFERENCE == 0 {
+            Carriage::Inband
+        } else {
+            Carriage::ByReference
+        }
+    }
+
+    fn range(&self) -> Range {
+        Range {
+            addr: self.addr,
+            length: self.length,
+            key: self.key,
+        }
+    }
+
+    fn with_range(mut self, range: Range) -> Self {
+        self.addr = range.addr;
+        self.length = range.length;
+        self.key = range.key;
+        self
+    }
+}
+
+fn flag(condition: bool, flag: u8) -> u8 {
+    if condition { flag } else { 0 }
+}
+
+impl Frame {
+    pub(crate) fn decode(header: &[u8; HEADER]) -> Result<Self, Malformed> {
+        let fields = Fields::parse(header)?;
+        let Fields { seq, length, .. } = fields;
+        if fields.kind != FLUSH && fields.extra != 0 {
+            return Err(Malformed);
+        }
+        Ok(match fields.kind {
+            SEND => {
+                fields.only(WITH_IMM | SOLICITED | BY_REFERENCE)?;
+                Self::Send {
+                    seq,
+                    length,
+                    imm: fields.imm(),
+                    solicited: fields.flags & SOLICITED != 0,
+                    carriage: fields.carriage(),
+                }
+            }
+            WRITE => {
+                fields.only(WITH_IMM | SOLICITED | BY_REFERENCE)?;
+                Self::Write {
+                    seq,
+                    to: fields.range(),
+                    imm: fields.imm(),
+                    solicited: fields.flags & SOLICITED != 0,
+                    carriage: fields.carriage(),
+                }
+            }
+            READ => {
+                fields.only(PULLS)?;
+                Self::Read {
+                    seq,
+                    from: fields.range(),
+                    can_pull: fields.flags & PULLS != 0,
+                }
+            }
+            ATOMIC_WRITE => {
+                fields.only(0)?;
+                if length != 8 {
+                    return Err(Malformed);
+                }
+                Self::AtomicWrite {
+                    seq,
+                    to: fields.range(),
+                }
+            }
+            FLUSH => {
+                fields.only(WHOLE_REGION)?;
+                Self::Flush {
+                    seq,
+                    at: fields.range(),
+                    placement: u8::try_from(fields.extra).map_err(|_| Malformed)?,
+                    whole_region: fields.flags & WHOLE_REGION != 0,
+                }
+            }
+            ACK => Self::Ack { seq },
+            NAK => Self::Nak {
+                seq,
+                reason: Reason::from_wire(fields.imm)?,
+            },
+            READ_DATA => {
+                fields.only(BY_REFERENCE)?;
+                Self::ReadData {
+                    seq,
+                    length,
+                    carriage: fields.carriage(),
+                }
+            }
+            NOT_READY => Self::NotReady { seq },
+            READY => Self::Ready { seq },
+            USE => {
+                fields.only(PULLS | WITH_PROOF)?;
+                let pid = i32::try_from(length).map_err(|_| Malformed)?;
+                Self::Use {
+                    proof: (fields.flags & WITH_PROOF != 0).then_some(Proof {
+                        pid,
+                        addr: fields.addr,
+                    }),
+                    can_pull: fields.flags & PULLS != 0,
+                }
+            }
+            CAN_PULL => Self::CanPull,
+            DISCONNECT => Self::Disconnect,
+            DISCONNECTED => Self::Disconnected,
+            _ => return Err(Malformed),
+        })
+    }
+
+    pub(crate) fn encode(&self) -> [u8; HEADER] {
+        match *self {
+            Self::Send {
+                seq,
+                length,
+                imm,
+                solicited,
+                carriage,
+            } => Fields {
+                kind: SEND,
+                flags: message_flags(imm, solicited, carriage),
+                length,
+                seq,
+                imm: imm.unwrap_or(0),
+                ..Fields::default()
+            },
+            Self::Write {
+                seq,
+                to,
+                imm,
+                solicited,
+                carriage,
+            } => Fields {
+                kind: WRITE,
+                flags: message_flags(imm, solicited, carriage),
+                seq,
+                imm: imm.unwrap_or(0),
+                ..Fields::default()
+            }
+            .with_range(to),
+            Self::Read {
+                seq,
+                from,
+                can_pull,
+            } => Fields {
+                kind: READ,
+                flags: flag(can_pull, PULLS),
+                seq,
+                ..Fields::default()
+            }
+            .with_range(from),
+            Self::AtomicWrite { seq, to } => Fields {
+                kind: ATOMIC_WRITE,
+                seq,
+                ..Fields::default()
+            }
+            .with_range(to),
+            Self::Flush {
+                seq,
+                at,
+                placement,
+                whole_region,
+            } => Fields {
+                kind: FLUSH,
+                flags: flag(whole_region, WHOLE_REGION),
+                extra: u16::from(placement),
+                seq,
+                ..Fields::default()
+            }
+            .with_range(at),
+            Self::Ack { seq } => Fields::numbered(ACK, seq),
+            Self::Nak { seq, reason } => Fields {
+                imm: reason.to_wire(),
+                ..Fields::numbered(NAK, seq)
+            },
+            Self::ReadData {
+                seq,
+                length,
+                carriage,
+            } => Fields {
+                flags: message_flags(None, false, carriage),
+                length,
+                ..Fields::numbered(READ_DATA, seq)
+            },
+            Self::NotReady { seq } => Fields::numbered(NOT_READY, seq),
+            Self::Ready { seq } => Fields::numbered(READY, seq),
+            Self::Use { proof, can_pull } => Fields {
+                flags: flag(proof.is_some(), WITH_PROOF) | flag(can_pull, PULLS),
+                length: proof.map_or(0, |proof| proof.pid.unsigned_abs()),
+                addr: proof.map_or(0, |proof| proof.addr),
+                ..Fields::numbered(USE, 0)
+            },
+            Self::CanPull => Fields::numbered(CAN_PULL, 0),
+            Self::Disconnect => Fields::numbered(DISCONNECT, 0),
+            Self::Disconnected => Fields::numbered(DISCONNECTED, 0),
+        }
+        .build()
+    }
+
+    /// How many bytes follow the header.
+    pub(crate) fn payload(&self) -> usize {
+        match *self {
+            Self::Send {
+                length, carriage, ..
+            }
+            | Self::ReadData {
+                length, carriage, ..
+            } => carried(length, carriage),
+            Self::Write { to, carriage, .. } => carried(to.length, carriage),
+            Self::AtomicWrite { .. } => 8,
+            _ => 0,
+        }
+    }
+}
+
+impl Fields {
+    fn numbered(kind: u8, seq: u64) -> Self {
+        Self {
+            kind,
+            seq,
+            ..Self::default()
+        }
+    }
+}
+
+fn message_flags(imm: Option<u32>, solicited: bool, carriage: Carriage) -> u8 {
+    flag(imm.is_some(), WITH_IMM)
+        | flag(solicited, SOLICITED)
+        | flag(carriage == Carriage::ByReference, BY_REFERENCE)
+}
+
+fn carried(length: u32, carriage: Carriage) -> usize {
+    match carriage {
+        Carriage::Inband => length as usize,
+        Carriage::ByReference => DESCRIPTOR,
+    }
+}
+
+/// The payload that stands for bytes that the other side copies itself.
+pub(crate) fn encode_descriptor(addr: u64, seal: SealRef) -> [u8; DESCRIPTOR] {
+    let mut out = [0; DESCRIPTOR];
+    out[..8].copy_from_slice(&addr.to_le_bytes());
+    out[8..16].copy_from_slice(&seal.addr.to_le_bytes());
+    out[16..].copy_from_slice(&seal.value.to_le_bytes());
+    out
+}
+
+pub(crate) fn decode_descriptor(from: &[u8; DESCRIPTOR], length: u32) -> (Foreign, SealRef) {
+    (
+        Foreign {
+            addr: u64_at(from, 0),
+            length: length as usize,
+        },
+        SealRef {
+            addr: u64_at(from, 8),
+            value: u64_at(from, 16),
+        },
+    )
+}
+
+// --- Hellos ------------------------------------------------------------------------------------------
+
+pub(crate) const HELLO: usize = 256;
+const MAGIC: [u8; 8] = *b"softrdma";
+const VERSION: u8 = 1;
+const PRIVATE_DATA_AT: usize = 56;
+
+pub(crate) type Challenge = [u8; 16];
+
+/// What a hello is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Greeting {
+    Request,
+    Reply,
+    /// The connection is refused, for this reason (those of the InfiniBand connection manager).
+    Reject(u8),
+}
+
+/// The first that each side sends: the connection manager's messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hello {
+    pub(crate) greeting: Greeting,
+    pub(crate) params: Params,
+    pub(crate) challenge: Challenge,
+    pub(crate) proof: Option<Proof>,
+    pub(crate) private_data: Vec<u8>,
+}
+
+/// What both sides tell each other of the connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Params {
+    pub(crate) responder_resources: u8,
+    pub(crate) initiator_depth: u8,
+    pub(crate) flow_control: u8,
+    pub(crate) retry_count: u8,
+    pub(crate) rnr_retry_count: u8,
+    pub(crate) srq: u8,
+    pub(crate) qp_num: u32,
+}
+
+impl Hello {
+    pub(crate) fn encode(&self) -> [u8; HELLO] {
+        let mut out = [0; HELLO];
+        let (kind, status) = match self.greeting {
+            Greeting::Request => (1, 0),
+            Greeting::Reply => (2, 0),
+            Greeting::Reject(reason) => (3, reason),
+        };
+        let p = &self.params;
+        out[..8].copy_from_slice(&MAGIC);
+        out[8..16].copy_from_slice(&[
+            VERSION,
+            kind,
+            status,
+            p.responder_resources,
+            p.initiator_depth,
+            p.flow_control,
+            p.retry_count,
+            p.rnr_retry_count,
+        ]);
+        let data = &self.private_data[..self.private_data.len().min(HELLO - PRIVATE_DATA_AT)];
+        out[16] = p.srq;
+        out[17] = data.len() as u8;
+        out[18] = u8::from(self.proof.is_some());
+        out[20..24].copy_from_slice(&p.qp_num.to_le_bytes());
+        out[24..40].copy_from_slice(&self.challenge);
+        if let Some(proof) = self.proof {
+            out[40..44].copy_from_slice(&proof.pid.to_le_bytes());
+            out[48..56].copy_from_slice(&proof.addr.to_le_bytes());
+        }
+        out[PRIVATE_DATA_AT..PRIVATE_DATA_AT + data.len()].copy_from_slice(data);
+        out
+    }
+
+    pub(crate) fn decode(from: &[u8; HELLO]) -> Result<Self, Malformed> {
+        if from[..8] != MAGIC || from[8] != VERSION {
+            return Err(Malformed);
+        }
+        let greeting = match from[9] {
+            1 => Greeting::Request,
+            2 => Greeting::Reply,
+            3 => Greeting::Reject(from[10]),
+            _ => return Err(Malformed),
+        };
+        let length = usize::from(from[17]);
+        let private_data = from
+            .get(PRIVATE_DATA_AT..PRIVATE_DATA_AT + length)
+            .ok_or(Malformed)?
+            .to_vec();
+        Ok(Self {
+            greeting,
+            params: Params {
+                responder_resources: from[11],
+                initiator_depth: from[12],
+                flow_control: from[13],
+                retry_count: from[14],
+                rnr_retry_count: from[15],
+                srq: from[16],
+                qp_num: u32_at(from, 20),
+            },
+            challenge: bytes(from, 24),
+            proof: (from[18] != 0).then(|| Proof {
+                pid: i32::from_le_bytes(bytes(from, 40)),
+                addr: u64_at(from, 48),
+            }),
+            private_data,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: Range = Range {
+        addr: 0x1122_3344_5566_7788,
+        length: 8,
+        key: 0x99aa_bbcc,
+    };
+
+    #[test]
+    fn frames_survive_the_round_trip() {
+        let frames = [
+            Frame::Send {
+                seq: 7,
+                length: 100,
+                imm: Some(0x0102_0304),
+                solicited: true,
+                carriage: Carriage::Inband,
+            },
+            Frame::Write {
+                seq: u64::MAX,
+                to: AT,
+                imm: None,
+                solicited: false,
+                carriage: Carriage::ByReference,
+            },
+            Frame::Read {
+                seq: 1,
+                from: AT,
+                can_pull: true,
+            },
+            Frame::AtomicWrite { seq: 2, to: AT },
+            Frame::Flush {
+                seq: 3,
+                at: AT,
+                placement: 2,
+                whole_region: true,
+            },
+            Frame::Ack { seq: 4 },
+            Frame::Nak {
+                seq: 5,
+                reason: Reason::InitiatorMemory,
+            },
+            Frame::ReadData {
+                seq: 6,
+                length: 9,
+                carriage: Carriage::Inband,
+            },
+            Frame::NotReady { seq: 8 },
+            Frame::Ready { seq: 9 },
+            Frame::Use {
+                proof: Some(Proof { pid: 12, addr: 34 }),
+                can_pull: true,
+            },
+            Frame::CanPull,
+            Frame::Disconnect,
+            Frame::Disconnected,
+        ];
+        for frame in frames {
+            assert_eq!(Frame::decode(&frame.encode()), Ok(frame));
+        }
+    }
+
+    #[test]
+    fn bad_frames_are_malformed() {
+        let good = Frame::Ack { seq: 1 }.encode();
+        for (at, value) in [(0, 0), (0, 99), (40, 1), (2, 1)] {
+            let mut bad = good;
+            bad[at] = value;
+            assert_eq!(Frame::decode(&bad), Err(Malformed));
+        }
+        let mut atomic = Frame::AtomicWrite { seq: 1, to: AT }.encode();
+        atomic[4] = 9;
+        assert_eq!(Frame::decode(&atomic), Err(Malformed));
+        let mut nak = Frame::Nak { seq: 1, reason: Reason::RemoteAccess }.encode();
+        nak[28] = 77;
+        assert_eq!(Frame::decode(&nak), Err(Malformed));
+    }
+
+    #[test]
+    fn hellos_survive_the_round_trip() {
+        let hello = Hello {
+            greeting: Greeting::Reject(28),
+            params: Params {
+                responder_resources: 1,
+                initiator_depth: 2,
+                flow_control: 1,
+                retry_count: 7,
+                rnr_retry_count: 6,
+                srq: 1,
+                qp_num: 0xabcdef,
+            },
+            challenge: [9; 16],
+            proof: Some(Proof { pid: 5, addr: 6 }),
+            private_data: (0..196).collect(),
+        };
+        let mut wire = hello.encode();
+        assert_eq!(Hello::decode(&wire), Ok(hello));
+        wire[17] = 201;
+        assert_eq!(Hello::decode(&wire), Err(Malformed));
+        wire[0] = 0;
+        assert_eq!(Hello::decode(&wire), Err(Malformed));
+    }
+}
