@@ -24,8 +24,6 @@
 
 #include "../tests-c/conformance.h"
 
-extern const char *case_name;
-
 #define ROUNDS 7
 #define ROUND_NS 1e8
 #define DEPTH 8

@@ -22,8 +22,6 @@
 
 #include "conformance.h"
 
-extern const char *case_name;
-
 static const struct test_case *const groups[] = {
 	cm_cases, disconnect_cases, data_cases, protection_cases, queue_cases, object_cases,
 	process_cases,

@@ -44,6 +44,8 @@ extern int wait_ms;
 extern int quiet_ms;
 /* the address of the device */
 extern const char *address;
+/* the case that runs */
+extern const char *case_name;
 
 /* --- saying --- */
 void say(const char *step, const char *format, ...) __attribute__((format(printf, 2, 3)));
