@@ -281,25 +281,20 @@ impl Source for Handshake {
             Answered(Weak<Id>),
             Requested(Weak<Id>),
             ClientGone(Weak<Id>),
+            Over,
             Nothing,
         }
-        let now = match &self.inner.lock().stage {
+        // Everything is done without the lock.
+        let inner = self.inner.lock();
+        let now = match &inner.stage {
             Stage::Connecting { id, hello } => Now::Connected(Weak::clone(id), hello.clone()),
             Stage::Asked { id } => Now::Answered(Weak::clone(id)),
             Stage::Serving { listen } => Now::Requested(Weak::clone(listen)),
             Stage::Requested { id } if seen & HANG_UP != 0 => Now::ClientGone(Weak::clone(id)),
             Stage::Requested { .. } => Now::Nothing,
-            Stage::Over => {
-                // A client's peer is gone before the program has taken the reply: that is found out
-                // then.
-                if seen & HANG_UP != 0
-                    && let Some(io) = io::get()
-                {
-                    self.with_socket(|socket| io.forget(socket.raw(), self.token));
-                }
-                return;
-            }
+            Stage::Over => Now::Over,
         };
+        drop(inner);
         match now {
             Now::Connected(id, hello) => self.connected(&id, &hello),
             Now::Answered(id) => self.answered(&id),
@@ -310,7 +305,13 @@ impl Source for Handshake {
                     id.client_gone();
                 }
             }
-            Now::Nothing => {}
+            // A client's peer is gone before the program has taken the reply: that is found out then.
+            Now::Over if seen & HANG_UP != 0 => {
+                if let Some(io) = io::get() {
+                    self.with_socket(|socket| io.forget(socket.raw(), self.token));
+                }
+            }
+            Now::Over | Now::Nothing => {}
         }
     }
 }

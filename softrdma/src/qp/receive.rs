@@ -152,8 +152,7 @@ impl Qp {
             }
             match self.read_more(q) {
                 // Less than there was room for: it was all. The rest of the work is done above.
-                Ok(More::Some { n, all: true }) => {
-                    read += n;
+                Ok(More::Some { all: true, .. }) => {
                     if self.work_off(q).is_err() {
                         self.lost(q);
                     }
