@@ -18,7 +18,7 @@ use crate::private_data::PrivateData;
 use crate::text::c_str_text;
 use crate::verbs::{CmId, CompChannel, ConnParam, EventChannel, Qp, QpInit, Side};
 
-/// A connection request.
+/// A connection request, incoming or outgoing
 pub struct ConnReq {
     queues: Queues,
     id: CmId,

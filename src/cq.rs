@@ -8,7 +8,7 @@ use crate::error::{Code, Error, Releases, Result};
 use crate::log::log;
 use crate::verbs::{self, CompChannel, Context};
 
-/// A completion queue, armed from its creation on.
+/// A completion queue
 pub struct Cq {
     cq: verbs::Cq,
     channel: Channel,

@@ -15,7 +15,8 @@ use crate::private_data::PrivateData;
 use crate::text::c_str_text;
 use crate::verbs::{self, CmId, EventChannel, Side};
 
-/// An endpoint that listens. Its fields stand in the order in which they go.
+// The fields stand in the order in which they go.
+/// An endpoint that listens for connection requests
 pub struct Ep {
     id: CmId,
     events: EventChannel,

@@ -42,7 +42,7 @@ impl Usage {
     }
 }
 
-/// Memory of this process, registered with the device.
+/// Memory of this process, registered with the device
 pub struct MrLocal {
     mr: verbs::Mr,
     usage: Usage,
@@ -124,7 +124,7 @@ fn too_long(len: usize) -> Error {
     )
 }
 
-/// Memory of the remote side.
+/// Memory of the remote side
 pub struct MrRemote {
     descriptor: Descriptor,
 }

@@ -2,6 +2,9 @@
 
 //! The operations of a connection: remote memory access, flush and messages. This is the hot path:
 //! nothing here allocates, locks or formats, unless it fails.
+//!
+//! All of it is inlined into the C function: a `Result` of this crate is large, since its error is, and
+//! handing one back through memory would cost as much as the rest of the operation.
 
 use std::ffi::c_int;
 
@@ -25,7 +28,7 @@ pub(crate) struct Notify {
 }
 
 impl Notify {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(flags: c_int, wr_id: u64) -> Result<Self> {
         if flags == 0 {
             return Err(Error::inval("no flag is set"));
@@ -36,7 +39,7 @@ impl Notify {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn request(self, op: SendOp, local: Option<Sge>) -> Request {
         Request {
             op,
@@ -50,7 +53,7 @@ impl Notify {
 
 /// The two ends of an operation: `len` bytes of the local region at its offset, and the place in
 /// the remote one. No regions, no offsets and no length: an operation that moves nothing.
-#[inline]
+#[inline(always)]
 fn ends(
     local: (Option<&MrLocal>, usize),
     remote: (Option<&MrRemote>, usize),
@@ -69,7 +72,7 @@ fn ends(
 }
 
 /// `len` bytes of a region for a message, or nothing at all.
-#[inline]
+#[inline(always)]
 fn message(mr: Option<&MrLocal>, offset: usize, len: usize) -> Result<Option<Sge>> {
     match mr {
         Some(mr) => Ok(Some(mr.sge(offset, len)?)),
@@ -79,7 +82,7 @@ fn message(mr: Option<&MrLocal>, offset: usize, len: usize) -> Result<Option<Sge
 }
 
 /// Posts a receive to a queue pair.
-#[inline]
+#[inline(always)]
 pub(crate) fn recv(
     qp: &Qp,
     dst: Option<&MrLocal>,
@@ -91,7 +94,7 @@ pub(crate) fn recv(
 }
 
 impl crate::srq::Srq {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn recv(
         &self,
         dst: Option<&MrLocal>,
@@ -104,7 +107,7 @@ impl crate::srq::Srq {
 }
 
 impl Conn {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read(
         &self,
         dst: (Option<&MrLocal>, usize),
@@ -117,7 +120,7 @@ impl Conn {
         Ok(self.qp().post_send(&request)?)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn write(
         &self,
         dst: (Option<&MrRemote>, usize),
@@ -132,7 +135,7 @@ impl Conn {
     }
 
     /// The atomic write of the releases before 1.0: 8 bytes of a registered region.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn write_atomic(
         &self,
         dst: &MrRemote,
@@ -150,7 +153,7 @@ impl Conn {
         Ok(self.qp().post_send(&request)?)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn atomic_write(
         &self,
         dst: &MrRemote,
@@ -168,7 +171,7 @@ impl Conn {
         }?)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn flush(
         &self,
         dst: &MrRemote,
@@ -205,7 +208,7 @@ impl Conn {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn send(
         &self,
         src: Option<&MrLocal>,
@@ -219,7 +222,7 @@ impl Conn {
         Ok(self.qp().post_send(&request)?)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn recv(
         &self,
         dst: Option<&MrLocal>,
@@ -232,7 +235,7 @@ impl Conn {
 }
 
 /// The place of an atomic write.
-#[inline]
+#[inline(always)]
 fn aligned(dst: &MrRemote, offset: usize) -> Result<Remote> {
     if offset.is_multiple_of(ATOMIC_WRITE_SIZE) {
         Ok(dst.at(offset))

@@ -7,7 +7,7 @@ use crate::log::log;
 use crate::mr::Usage;
 use crate::verbs::{self, Access, Context, DeviceCaps, Pd, PdRef};
 
-/// A device in use.
+/// A peer: an RDMA device in use
 pub struct Peer {
     pd: Pd,
     caps: DeviceCaps,

@@ -65,7 +65,7 @@ pub use types::*;
 pub use utils::*;
 
 /// Runs the body of a public function and turns its result into a code.
-#[inline]
+#[inline(always)]
 fn finish(function: &'static CStr, body: impl FnOnce() -> Result<()>) -> c_int {
     match body() {
         Ok(()) => 0,
@@ -122,7 +122,7 @@ fn is_null(name: &str) -> Error {
 /// # Safety
 ///
 /// The contract of C, for `pointer`.
-#[inline]
+#[inline(always)]
 #[track_caller]
 unsafe fn arg<'a, T>(pointer: *const T, name: &str) -> Result<&'a T> {
     // SAFETY: passed on to the caller.
@@ -137,7 +137,7 @@ unsafe fn arg<'a, T>(pointer: *const T, name: &str) -> Result<&'a T> {
 /// # Safety
 ///
 /// The contract of C, for `pointer`.
-#[inline]
+#[inline(always)]
 unsafe fn optional<'a, T>(pointer: *const T) -> Option<&'a T> {
     // SAFETY: passed on to the caller.
     unsafe { pointer.as_ref() }

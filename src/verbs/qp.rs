@@ -37,7 +37,7 @@ pub(crate) struct Sge {
 }
 
 impl Sge {
-    #[inline]
+    #[inline(always)]
     pub(super) fn to_raw(self) -> sys::ibv_sge {
         sys::ibv_sge {
             addr: self.addr,
@@ -144,7 +144,7 @@ impl Qp {
     }
 
     /// `ibv_post_send` of one request
-    #[inline]
+    #[inline(always)]
     pub(crate) fn post_send(&self, request: &Request) -> Result<()> {
         let mut sge = request.local.map(Sge::to_raw);
         let mut flags = 0;
@@ -158,7 +158,7 @@ impl Qp {
     }
 
     /// `ibv_post_send` of a fenced write of 8 bytes that the request carries itself
-    #[inline]
+    #[inline(always)]
     pub(crate) fn post_inline_write(
         &self,
         to: Remote,
@@ -178,7 +178,7 @@ impl Qp {
         self.post_raw(SendOp::Write(to, None), Some(&mut sge), flags, wr_id)
     }
 
-    #[inline]
+    #[inline(always)]
     fn post_raw(
         &self,
         op: SendOp,
@@ -234,7 +234,7 @@ impl Qp {
     }
 
     /// `ibv_post_recv` of one receive, without an SGE for `None`
-    #[inline]
+    #[inline(always)]
     pub(crate) fn post_recv(&self, into: Option<Sge>, wr_id: u64) -> Result<()> {
         let mut request = RecvRequest::new(into, wr_id);
         let mut bad = ptr::null_mut();
@@ -251,7 +251,7 @@ impl Qp {
 
     /// `ibv_wr_atomic_write`, on a queue pair that has it
     #[cfg(has_native_atomic_write)]
-    #[inline]
+    #[inline(always)]
     pub(crate) fn native_atomic_write(
         &self,
         to: Remote,
@@ -284,7 +284,7 @@ impl Qp {
 
     /// `ibv_wr_flush` of a range, on a queue pair that has it
     #[cfg(has_native_flush)]
-    #[inline]
+    #[inline(always)]
     pub(crate) fn native_flush(
         &self,
         at: Remote,
@@ -330,7 +330,7 @@ impl Qp {
     /// Posts one request through the extended interface: start, the request that `build` adds,
     /// complete.
     #[cfg(any(has_native_atomic_write, has_native_flush))]
-    #[inline]
+    #[inline(always)]
     fn post_native(
         &self,
         call: &'static str,
@@ -382,7 +382,7 @@ pub(super) struct RecvRequest {
 }
 
 impl RecvRequest {
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(into: Option<Sge>, wr_id: u64) -> Self {
         Self {
             wr: sys::ibv_recv_wr {
@@ -403,7 +403,7 @@ impl RecvRequest {
     }
 
     /// The request, which points into `self` and is valid while `self` stays where it is.
-    #[inline]
+    #[inline(always)]
     pub(super) fn as_raw(&mut self) -> *mut sys::ibv_recv_wr {
         if self.wr.num_sge > 0 {
             self.wr.sg_list = &raw mut self.sge;

@@ -28,7 +28,7 @@ impl Srq {
     }
 
     /// `ibv_post_srq_recv` of one receive, without an SGE for `None`
-    #[inline]
+    #[inline(always)]
     pub(crate) fn post_recv(&self, into: Option<Sge>, wr_id: u64) -> Result<()> {
         let mut request = RecvRequest::new(into, wr_id);
         let mut bad = ptr::null_mut();
