@@ -294,10 +294,10 @@ impl Qp {
         wr_id: u64,
     ) -> Result<()> {
         let placement = match kind {
-            FlushKind::Persistent => sys::ibv_placement_type::IBV_FLUSH_PERSISTENT,
-            FlushKind::Visibility => sys::ibv_placement_type::IBV_FLUSH_GLOBAL,
+            FlushKind::Persistent => sys::IBV_FLUSH_PERSISTENT,
+            FlushKind::Visibility => sys::IBV_FLUSH_GLOBAL,
         };
-        let level = sys::ibv_selectivity_level::IBV_FLUSH_RANGE;
+        let level = sys::IBV_FLUSH_RANGE;
         self.post_native("ibv_wr_flush", signaled, 0, wr_id, |qp| {
             // SAFETY: the queue pair was made with this operation, so the provider has it.
             unsafe {
