@@ -1127,7 +1127,7 @@ int rpma_conn_req_delete(struct rpma_conn_req **req_ptr);
  *   len of 0
  * - RPMA_E_NOMEM: out of memory
  * - RPMA_E_PROVIDER: accepting or connecting failed (EINVAL if there is too much private data), or
- *   making the event channel or the buffer of the emulated flush
+ *   making the event channel or registering the buffer of the emulated flush
  *
  * See: rpma_conn_req_new, rpma_ep_next_conn_req
  */

@@ -57,7 +57,7 @@ impl Ep {
         // Whatever fails from here on, the id goes with what was made of it, and the event is
         // acknowledged when it is dropped.
         let private_data = PrivateData::copy_of(event.private_data())?;
-        let request = ConnReq::incoming(self.domain, id, settings, private_data)?;
+        let request = ConnReq::from_id(self.domain, id, Side::Passive, settings, private_data)?;
         event.acknowledge()?;
         Ok(request)
     }

@@ -80,12 +80,15 @@ impl Error {
     }
 
     /// An outcome that is nobody's fault and is not logged.
-    #[cold]
     #[track_caller]
     pub(crate) fn quiet(code: Code) -> Self {
         Self {
+            code,
+            errno: 0,
+            call: "",
+            text: Text::new(),
             quiet: true,
-            ..Self::new(code, format_args!(""))
+            at: Location::caller(),
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::ffi::{c_int, c_void};
 
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Releases, Result};
 use crate::log::log;
 use crate::peer::Domain;
 use crate::verbs::{self, Remote, Sge};
@@ -59,8 +59,8 @@ impl MrLocal {
         Ok(Self { mr, usage })
     }
 
-    pub(crate) fn dereg(self) -> Result<()> {
-        Ok(self.mr.destroy()?)
+    pub(crate) fn dereg(self, releases: &mut Releases) {
+        releases.add(self.mr.destroy());
     }
 
     pub(crate) fn addr(&self) -> *mut c_void {

@@ -2,7 +2,7 @@
 
 //! A peer: a device, and the protection domain of all that is made on it.
 
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Releases, Result};
 use crate::log::log;
 use crate::mr::Usage;
 use crate::verbs::{self, Access, Context, DeviceCaps, Pd, PdRef};
@@ -48,8 +48,8 @@ impl Peer {
         Ok(Self { pd, caps })
     }
 
-    pub(crate) fn delete(self) -> Result<()> {
-        Ok(self.pd.destroy()?)
+    pub(crate) fn delete(self, releases: &mut Releases) {
+        releases.add(self.pd.destroy());
     }
 
     pub(crate) fn domain(&self) -> Domain {

@@ -6,7 +6,7 @@ use std::ffi::{c_char, c_int, c_void};
 
 use super::conn_cfg::settings;
 use super::types::rpma_conn_private_data;
-use super::{Slot, arg, bytes, create, delete, finish, out, private_data, string, take};
+use super::{Slot, arg, bytes, create, delete, finish, optional, out, private_data, string, take};
 use crate::conn::Conn;
 use crate::conn_cfg::ConnCfg;
 use crate::conn_req::ConnReq;
@@ -110,7 +110,7 @@ pub unsafe extern "C" fn rpma_conn_req_delete(req_ptr: *mut *mut ConnReq) -> c_i
 ///   len of 0
 /// - RPMA_E_NOMEM: out of memory
 /// - RPMA_E_PROVIDER: accepting or connecting failed (EINVAL if there is too much private data), or
-///   making the event channel or the buffer of the emulated flush
+///   making the event channel or registering the buffer of the emulated flush
 ///
 /// See: rpma_conn_req_new, rpma_ep_next_conn_req
 ///
@@ -134,13 +134,15 @@ pub unsafe extern "C" fn rpma_conn_req_connect(
             // SAFETY: the contract of C.
             let conn = unsafe { out(conn_ptr, "conn_ptr")? };
             // SAFETY: the contract of C.
-            let data = match unsafe { pdata.as_ref() } {
+            let data = match unsafe { optional(pdata) } {
                 None => &[],
                 Some(data) if data.len == 0 => {
                     return Err(Error::inval("private data without a length"));
                 }
                 // SAFETY: the contract of C, for the data and its length.
-                Some(data) => unsafe { bytes(data.ptr, data.len.into(), "pdata->ptr")? },
+                Some(data) => unsafe {
+                    bytes(data.ptr, data.len.into(), usize::MAX, "pdata->ptr")?
+                },
             };
             Ok((conn, data, Slot::reserve()?))
         };

@@ -7,7 +7,7 @@ use std::ffi::{CStr, c_int, c_void};
 use rdma_sys::ibv_wc;
 
 use super::types::{OpNumber, rpma_completion};
-use super::{arg, finish, is_null, out};
+use super::{arg, finish, finish_poll, is_null, optional_out, out};
 use crate::completion::Completion;
 use crate::cq::Cq;
 use crate::error::{Error, Result};
@@ -90,8 +90,7 @@ pub unsafe extern "C" fn rpma_cq_get_wc(
     wc: *mut ibv_wc,
     num_entries_got: *mut c_int,
 ) -> c_int {
-    const FUNCTION: &CStr = c"rpma_cq_get_wc";
-    finish(FUNCTION, || {
+    finish_poll(c"rpma_cq_get_wc", || {
         // SAFETY: the contract of C.
         let cq = unsafe { arg(cq, "cq")? };
         if num_entries < 1 {
@@ -105,12 +104,15 @@ pub unsafe extern "C" fn rpma_cq_get_wc(
         }
         // SAFETY: the contract of C, for an array of so many entries.
         let got = unsafe { cq.raw().poll(num_entries, wc) };
-        let got = Cq::polled(FUNCTION, num_entries, got)?;
-        if !num_entries_got.is_null() {
-            // SAFETY: the contract of C.
-            unsafe { num_entries_got.write(got) };
+        let got = Cq::polled(num_entries, got)?;
+        if got == 0 {
+            return Ok(None);
         }
-        Ok(())
+        // SAFETY: the contract of C.
+        if let Some(num_entries_got) = unsafe { optional_out(num_entries_got) } {
+            num_entries_got.set(got);
+        }
+        Ok(Some(()))
     })
 }
 
@@ -138,7 +140,7 @@ pub unsafe extern "C" fn rpma_cq_get_wc(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_cq_get_completion(cq: *mut Cq, cmpl: *mut rpma_completion) -> c_int {
     const FUNCTION: &CStr = c"rpma_cq_get_completion";
-    finish(FUNCTION, || {
+    finish_poll(FUNCTION, || {
         // SAFETY: the contract of C.
         let cq = unsafe { arg(cq, "cq")? };
         // SAFETY: the contract of C, for a struct of release 0.9.0 at least.
@@ -157,18 +159,20 @@ pub(super) unsafe fn get_completion(
     function: &'static CStr,
     cq: &Cq,
     cmpl: *mut rpma_completion,
-) -> Result<()> {
+) -> Result<Option<()>> {
     if cmpl.is_null() {
         return Err(is_null("cmpl"));
     }
-    let completion = Completion::get(function, cq)?;
+    let Some(completion) = Completion::get(function, cq)? else {
+        return Ok(None);
+    };
     // SAFETY: the contract of this function.
     unsafe {
         (&raw mut (*cmpl).op_context).write(completion.op_context() as *mut c_void);
         (&raw mut (*cmpl).op_status).write(completion.status());
     }
     let Some(details) = completion.details()? else {
-        return Ok(());
+        return Ok(Some(()));
     };
     // SAFETY: as above.
     unsafe {
@@ -179,5 +183,5 @@ pub(super) unsafe fn get_completion(
             (&raw mut (*cmpl).imm).write(immediate);
         }
     }
-    Ok(())
+    Ok(Some(()))
 }

@@ -3,7 +3,7 @@
 //! The C edge: the 89 functions of `<librpma.h>`, which is generated from here.
 //!
 //! A function here turns pointers into references, calls the method that does the work, and turns
-//! the result into a code. The helpers below are the only ways to do so.
+//! the result into a code. The helpers below do so.
 //!
 //! # Safety
 //!
@@ -18,6 +18,7 @@ use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 use std::slice;
 
+use crate::cq::no_completion;
 use crate::error::{Error, Releases, Result};
 
 // The order of the header.
@@ -64,11 +65,35 @@ pub use srq_cfg::*;
 pub use types::*;
 pub use utils::*;
 
+/// C programs use handles on several threads at once.
+const _: () = {
+    const fn shareable<T: Send + Sync>() {}
+    shareable::<crate::conn::Conn>();
+    shareable::<crate::conn_cfg::ConnCfg>();
+    shareable::<crate::conn_req::ConnReq>();
+    shareable::<crate::cq::Cq>();
+    shareable::<crate::ep::Ep>();
+    shareable::<crate::mr::MrLocal>();
+    shareable::<crate::mr::MrRemote>();
+    shareable::<crate::peer::Peer>();
+    shareable::<crate::peer_cfg::PeerCfg>();
+    shareable::<crate::srq::Srq>();
+    shareable::<crate::srq_cfg::SrqCfg>();
+};
+
 /// Runs the body of a public function and turns its result into a code.
 #[inline(always)]
 fn finish(function: &'static CStr, body: impl FnOnce() -> Result<()>) -> c_int {
+    finish_poll(function, || body().map(Some))
+}
+
+/// The same for a function that polls: `None` stands for no completion, which is an everyday outcome
+/// and must cost as little as a completion does.
+#[inline(always)]
+fn finish_poll(function: &'static CStr, body: impl FnOnce() -> Result<Option<()>>) -> c_int {
     match body() {
-        Ok(()) => 0,
+        Ok(Some(())) => 0,
+        Ok(None) => no_completion(function).value(),
         Err(error) => error.report(function),
     }
 }
@@ -157,20 +182,23 @@ unsafe fn string<'a>(pointer: *const c_char, name: &str) -> Result<&'a CStr> {
     Ok(unsafe { CStr::from_ptr(pointer) })
 }
 
-/// Required bytes, `len` of them.
+/// Required bytes: `len` of them, of which the first `wanted` are looked at.
 ///
 /// # Safety
 ///
 /// `pointer` must be NULL or point to `len` bytes that nobody writes until the function returns.
 #[track_caller]
-unsafe fn bytes<'a>(pointer: *const c_void, len: usize, name: &str) -> Result<&'a [u8]> {
+unsafe fn bytes<'a>(
+    pointer: *const c_void,
+    len: usize,
+    wanted: usize,
+    name: &str,
+) -> Result<&'a [u8]> {
     if pointer.is_null() {
         return Err(is_null(name));
     }
-    // More than this cannot be one object; what lies behind is not looked at.
-    let len = len.min(isize::MAX.unsigned_abs());
     // SAFETY: passed on to the caller.
-    Ok(unsafe { slice::from_raw_parts(pointer.cast::<u8>(), len) })
+    Ok(unsafe { slice::from_raw_parts(pointer.cast::<u8>(), len.min(wanted)) })
 }
 
 /// Private data as C sees it, which stays the library's.
@@ -208,6 +236,16 @@ unsafe fn out<T>(pointer: *mut T, name: &str) -> Result<Out<T>> {
     }
 }
 
+/// A pointer to write to that may be NULL.
+///
+/// # Safety
+///
+/// As for `out`.
+#[inline(always)]
+unsafe fn optional_out<T>(pointer: *mut T) -> Option<Out<T>> {
+    NonNull::new(pointer).map(Out)
+}
+
 /// Takes the object behind a handle and sets the handle to NULL; `None` when it is NULL already.
 ///
 /// # Safety
@@ -237,9 +275,10 @@ impl<T> Slot<T> {
     fn reserve() -> Result<Self> {
         // SAFETY: the size is not 0.
         let memory = unsafe { alloc::alloc(Self::LAYOUT) };
-        NonNull::new(memory.cast::<T>())
-            .map(Self)
-            .ok_or_else(Error::nomem)
+        match NonNull::new(memory.cast::<T>()) {
+            Some(memory) => Ok(Self(memory)),
+            None => Err(Error::nomem()),
+        }
     }
 
     fn fill(self, value: T) -> *mut T {

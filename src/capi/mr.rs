@@ -77,9 +77,7 @@ pub unsafe extern "C" fn rpma_mr_reg(
 /// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_mr_dereg(mr_ptr: *mut *mut MrLocal) -> c_int {
-    delete(c"rpma_mr_dereg", mr_ptr, |mr, releases| {
-        releases.add(mr.dereg());
-    })
+    delete(c"rpma_mr_dereg", mr_ptr, MrLocal::dereg)
 }
 
 /// Writes the descriptor of a memory region, which the remote side needs to access it.
@@ -145,7 +143,7 @@ pub unsafe extern "C" fn rpma_mr_remote_from_descriptor(
         c"rpma_mr_remote_from_descriptor",
         mr_ptr,
         // SAFETY: the contract of C, for the descriptor and its size.
-        || unsafe { bytes(desc, desc_size, "desc") },
+        || unsafe { bytes(desc, desc_size, Descriptor::SIZE, "desc") },
         MrRemote::from_descriptor,
     )
 }

@@ -58,7 +58,5 @@ pub unsafe extern "C" fn rpma_peer_new(
 /// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_peer_delete(peer_ptr: *mut *mut Peer) -> c_int {
-    delete(c"rpma_peer_delete", peer_ptr, |peer, releases| {
-        releases.add(peer.delete());
-    })
+    delete(c"rpma_peer_delete", peer_ptr, Peer::delete)
 }

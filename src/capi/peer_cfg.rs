@@ -181,7 +181,7 @@ pub unsafe extern "C" fn rpma_peer_cfg_from_descriptor(
         c"rpma_peer_cfg_from_descriptor",
         pcfg_ptr,
         // SAFETY: the contract of C, for the descriptor and its size.
-        || unsafe { bytes(desc, desc_size, "desc") },
+        || unsafe { bytes(desc, desc_size, PeerCfg::DESCRIPTOR_SIZE, "desc") },
         PeerCfg::from_descriptor,
     )
 }

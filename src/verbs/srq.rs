@@ -33,7 +33,7 @@ impl Srq {
         let mut request = RecvRequest::new(into, wr_id);
         let mut bad = ptr::null_mut();
         // SAFETY: a queue points to its context, and that to the provider's functions.
-        let post = unsafe { (*self.0.as_ref().context).ops.post_srq_recv };
+        let post = unsafe { (*(*self.0.as_ptr()).context).ops.post_srq_recv };
         let returned = match post {
             // SAFETY: the provider's function, with a queue of that provider and a request that
             // lives through the call.

@@ -12,7 +12,7 @@ const struct difference_row differences[DIFF_COUNT] = {
 		"length above 4 GiB - 1",
 		"cut to 32 bits in silence",
 		"INVAL, ERROR log",
-		"ops: length_above_4g; srq: length_above_4g; conn_req: length_above_4g",
+		"ops: length_above_4g; mr: advise_on_more_than_4g; srq: length_above_4g; conn_req: length_above_4g",
 	},
 	[DIFF_REJECTED_REQUEST] = {
 		"rejected incoming request",
