@@ -4,7 +4,7 @@
 
 use std::ffi::CStr;
 
-use crate::cq::Cq;
+use crate::cq::{Cq, no_completion};
 use crate::error::{Code, Error, Result};
 use crate::log::log;
 use crate::verbs::{CompletedOp, Immediate, WorkCompletion, status_text};
@@ -33,17 +33,18 @@ pub(crate) struct Details {
 }
 
 impl Completion {
-    /// Takes one completion from the queue, if there is one.
-    pub(crate) fn get(function: &'static CStr, cq: &Cq) -> Result<Option<Self>> {
+    /// Takes one completion from the queue.
+    pub(crate) fn get(function: &'static CStr, cq: &Cq) -> Result<Self> {
         let (got, wc) = cq.raw().poll_one();
         if Cq::polled(1, got)? == 0 {
-            return Ok(None);
+            no_completion(function);
+            return Err(Error::quiet(Code::NoCompletion));
         }
         if !wc.is_success() {
             let (id, status) = (wc.wr_id(), status_text(wc.status()));
             log!(Warning, function, "operation {id:#x} failed: {status}");
         }
-        Ok(Some(Self(wc)))
+        Ok(Self(wc))
     }
 
     pub(crate) fn op_context(&self) -> u64 {

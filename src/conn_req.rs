@@ -7,7 +7,7 @@ use std::ffi::CStr;
 use crate::conn::Conn;
 use crate::conn_cfg::Settings;
 use crate::cq::Cq;
-use crate::error::{Code, Error, Releases, Result};
+use crate::error::{Code, Error, OpResult, Releases, Result};
 use crate::flush::Flush;
 use crate::info::Info;
 use crate::log::log;
@@ -167,7 +167,13 @@ impl ConnReq {
         failed
     }
 
-    pub(crate) fn recv(&self, dst: &MrLocal, offset: usize, len: usize, wr_id: u64) -> Result<()> {
+    pub(crate) fn recv(
+        &self,
+        dst: &MrLocal,
+        offset: usize,
+        len: usize,
+        wr_id: u64,
+    ) -> OpResult<()> {
         ops::recv(&self.queues.qp, Some(dst), offset, len, wr_id)
     }
 

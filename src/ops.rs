@@ -3,13 +3,13 @@
 //! The operations of a connection: remote memory access, flush and messages. This is the hot path:
 //! nothing here allocates, locks or formats, unless it fails.
 //!
-//! All of it is inlined into the C function: a `Result` of this crate is large, since its error is, and
-//! handing one back through memory would cost as much as the rest of the operation.
+//! All of it is inlined into the C function, and fails with an [`OpError`], which fits into registers:
+//! handing larger results from one function to the next would cost as much as the operation itself.
 
 use std::ffi::c_int;
 
 use crate::conn::Conn;
-use crate::error::{Code, Error, Result};
+use crate::error::{OpError, OpResult, What};
 use crate::flush::{Flush, READ_AFTER_WRITE_SIZE};
 use crate::mr::{MrLocal, MrRemote, Usage};
 use crate::verbs::{FlushKind, Immediate, Qp, Remote, Request, SendOp, Sge};
@@ -29,9 +29,9 @@ pub(crate) struct Notify {
 
 impl Notify {
     #[inline(always)]
-    pub(crate) fn new(flags: c_int, wr_id: u64) -> Result<Self> {
+    pub(crate) fn new(flags: c_int, wr_id: u64) -> OpResult<Self> {
         if flags == 0 {
-            return Err(Error::inval("no flag is set"));
+            return Err(OpError::invalid("no flag is set"));
         }
         Ok(Self {
             signaled: flags & COMPLETION_ON_SUCCESS != 0,
@@ -58,14 +58,16 @@ fn ends(
     local: (Option<&MrLocal>, usize),
     remote: (Option<&MrRemote>, usize),
     len: usize,
-) -> Result<(Option<Sge>, Remote)> {
+) -> OpResult<(Option<Sge>, Remote)> {
     match (local, remote) {
         ((Some(local), offset), (Some(remote), remote_offset)) => {
             Ok((Some(local.sge(offset, len)?), remote.at(remote_offset)))
         }
         ((None, 0), (None, 0)) if len == 0 => Ok((None, Remote::default())),
-        ((None, _), (None, _)) => Err(Error::inval("an offset or length without memory regions")),
-        _ => Err(Error::inval(
+        ((None, _), (None, _)) => Err(OpError::invalid(
+            "an offset or length without memory regions",
+        )),
+        _ => Err(OpError::invalid(
             "one memory region is NULL and the other is not",
         )),
     }
@@ -73,11 +75,13 @@ fn ends(
 
 /// `len` bytes of a region for a message, or nothing at all.
 #[inline(always)]
-fn message(mr: Option<&MrLocal>, offset: usize, len: usize) -> Result<Option<Sge>> {
+fn message(mr: Option<&MrLocal>, offset: usize, len: usize) -> OpResult<Option<Sge>> {
     match mr {
         Some(mr) => Ok(Some(mr.sge(offset, len)?)),
         None if offset == 0 && len == 0 => Ok(None),
-        None => Err(Error::inval("an offset or length without a memory region")),
+        None => Err(OpError::invalid(
+            "an offset or length without a memory region",
+        )),
     }
 }
 
@@ -89,7 +93,7 @@ pub(crate) fn recv(
     offset: usize,
     len: usize,
     wr_id: u64,
-) -> Result<()> {
+) -> OpResult<()> {
     Ok(qp.post_recv(message(dst, offset, len)?, wr_id)?)
 }
 
@@ -101,7 +105,7 @@ impl crate::srq::Srq {
         offset: usize,
         len: usize,
         wr_id: u64,
-    ) -> Result<()> {
+    ) -> OpResult<()> {
         Ok(self.raw().post_recv(message(dst, offset, len)?, wr_id)?)
     }
 }
@@ -114,7 +118,7 @@ impl Conn {
         src: (Option<&MrRemote>, usize),
         len: usize,
         notify: Notify,
-    ) -> Result<()> {
+    ) -> OpResult<()> {
         let (into, from) = ends(dst, src, len)?;
         let request = notify.request(SendOp::Read(from), into);
         Ok(self.qp().post_send(&request)?)
@@ -128,7 +132,7 @@ impl Conn {
         len: usize,
         immediate: Immediate,
         notify: Notify,
-    ) -> Result<()> {
+    ) -> OpResult<()> {
         let (from, to) = ends(src, dst, len)?;
         let request = notify.request(SendOp::Write(to, immediate), from);
         Ok(self.qp().post_send(&request)?)
@@ -143,7 +147,7 @@ impl Conn {
         src: &MrLocal,
         src_offset: usize,
         notify: Notify,
-    ) -> Result<()> {
+    ) -> OpResult<()> {
         let to = aligned(dst, dst_offset)?;
         let from = src.sge(src_offset, ATOMIC_WRITE_SIZE)?;
         let request = Request {
@@ -160,7 +164,7 @@ impl Conn {
         dst_offset: usize,
         bytes: &[u8; ATOMIC_WRITE_SIZE],
         notify: Notify,
-    ) -> Result<()> {
+    ) -> OpResult<()> {
         let to = aligned(dst, dst_offset)?;
         let Notify { signaled, wr_id } = notify;
         let qp = self.qp();
@@ -179,7 +183,7 @@ impl Conn {
         len: usize,
         kind: FlushKind,
         notify: Notify,
-    ) -> Result<()> {
+    ) -> OpResult<()> {
         let needed = match kind {
             FlushKind::Persistent if !self.direct_write_to_pmem() => {
                 return Err(cannot_flush(
@@ -216,7 +220,7 @@ impl Conn {
         len: usize,
         immediate: Immediate,
         notify: Notify,
-    ) -> Result<()> {
+    ) -> OpResult<()> {
         let from = message(src, offset, len)?;
         let request = notify.request(SendOp::Send(immediate), from);
         Ok(self.qp().post_send(&request)?)
@@ -229,22 +233,23 @@ impl Conn {
         offset: usize,
         len: usize,
         wr_id: u64,
-    ) -> Result<()> {
+    ) -> OpResult<()> {
         recv(self.qp(), dst, offset, len, wr_id)
     }
 }
 
 /// The place of an atomic write.
 #[inline(always)]
-fn aligned(dst: &MrRemote, offset: usize) -> Result<Remote> {
+fn aligned(dst: &MrRemote, offset: usize) -> OpResult<Remote> {
     if offset.is_multiple_of(ATOMIC_WRITE_SIZE) {
         Ok(dst.at(offset))
     } else {
-        Err(Error::inval("dst_offset is not a multiple of 8"))
+        Err(OpError::invalid("dst_offset is not a multiple of 8"))
     }
 }
 
 #[cold]
-fn cannot_flush(why: &str) -> Error {
-    Error::new(Code::NoSupp, format_args!("flush is not possible: {why}"))
+#[track_caller]
+fn cannot_flush(why: &'static str) -> OpError {
+    OpError::new(What::NoFlush(why))
 }

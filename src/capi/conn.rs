@@ -6,7 +6,7 @@ use std::ffi::c_int;
 use std::ptr;
 
 use super::types::{ConnEventNumber, rpma_completion, rpma_conn_private_data};
-use super::{arg, cq, delete, finish, finish_poll, optional_out, out, private_data};
+use super::{arg, cq, delete, finish, optional_out, out, private_data};
 use crate::conn::Conn;
 use crate::cq::Cq;
 use crate::peer_cfg::PeerCfg;
@@ -376,7 +376,7 @@ pub unsafe extern "C" fn rpma_conn_completion_get(
     cmpl: *mut rpma_completion,
 ) -> c_int {
     const FUNCTION: &std::ffi::CStr = c"rpma_conn_completion_get";
-    finish_poll(FUNCTION, || {
+    finish(FUNCTION, || {
         // SAFETY: the contract of C.
         let conn = unsafe { arg(conn, "conn")? };
         // SAFETY: the contract of C, for a struct of release 0.9.0 at least.

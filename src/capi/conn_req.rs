@@ -6,7 +6,9 @@ use std::ffi::{c_char, c_int, c_void};
 
 use super::conn_cfg::settings;
 use super::types::rpma_conn_private_data;
-use super::{Slot, arg, bytes, create, delete, finish, optional, out, private_data, string, take};
+use super::{
+    Slot, arg, bytes, create, delete, finish, finish_op, optional, out, private_data, string, take,
+};
 use crate::conn::Conn;
 use crate::conn_cfg::ConnCfg;
 use crate::conn_req::ConnReq;
@@ -186,7 +188,7 @@ pub unsafe extern "C" fn rpma_conn_req_recv(
     len: usize,
     op_context: *const c_void,
 ) -> c_int {
-    finish(c"rpma_conn_req_recv", || {
+    finish_op(c"rpma_conn_req_recv", || {
         // SAFETY: the contract of C.
         let (req, dst) = unsafe { (arg(req, "req")?, arg(dst, "dst")?) };
         req.recv(dst, offset, len, op_context as u64)

@@ -7,10 +7,10 @@ use std::ffi::{CStr, c_int, c_void};
 use rdma_sys::ibv_wc;
 
 use super::types::{OpNumber, rpma_completion};
-use super::{arg, finish, finish_poll, is_null, optional_out, out};
+use super::{arg, finish, is_null, optional_out, out};
 use crate::completion::Completion;
-use crate::cq::Cq;
-use crate::error::{Error, Result};
+use crate::cq::{Cq, no_completion};
+use crate::error::{OpError, Result};
 
 /// Tells the file descriptor of a completion queue's channel.
 ///
@@ -90,11 +90,12 @@ pub unsafe extern "C" fn rpma_cq_get_wc(
     wc: *mut ibv_wc,
     num_entries_got: *mut c_int,
 ) -> c_int {
-    finish_poll(c"rpma_cq_get_wc", || {
+    const FUNCTION: &CStr = c"rpma_cq_get_wc";
+    let poll = || {
         // SAFETY: the contract of C.
         let cq = unsafe { arg(cq, "cq")? };
         if num_entries < 1 {
-            return Err(Error::inval("num_entries is less than 1"));
+            return Err(OpError::invalid("num_entries is less than 1"));
         }
         if wc.is_null() {
             return Err(is_null("wc"));
@@ -104,16 +105,20 @@ pub unsafe extern "C" fn rpma_cq_get_wc(
         }
         // SAFETY: the contract of C, for an array of so many entries.
         let got = unsafe { cq.raw().poll(num_entries, wc) };
-        let got = Cq::polled(num_entries, got)?;
-        if got == 0 {
-            return Ok(None);
+        Cq::polled(num_entries, got)
+    };
+    match poll() {
+        // Programs poll an empty queue over and over: that costs no more than a completion.
+        Ok(0) => no_completion(FUNCTION),
+        Ok(got) => {
+            // SAFETY: the contract of C.
+            if let Some(num_entries_got) = unsafe { optional_out(num_entries_got) } {
+                num_entries_got.set(got);
+            }
+            0
         }
-        // SAFETY: the contract of C.
-        if let Some(num_entries_got) = unsafe { optional_out(num_entries_got) } {
-            num_entries_got.set(got);
-        }
-        Ok(Some(()))
-    })
+        Err(error) => error.report(FUNCTION),
+    }
 }
 
 /// Takes a completion from a completion queue, in the form that 0.10 and 0.11 had.
@@ -140,7 +145,7 @@ pub unsafe extern "C" fn rpma_cq_get_wc(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_cq_get_completion(cq: *mut Cq, cmpl: *mut rpma_completion) -> c_int {
     const FUNCTION: &CStr = c"rpma_cq_get_completion";
-    finish_poll(FUNCTION, || {
+    finish(FUNCTION, || {
         // SAFETY: the contract of C.
         let cq = unsafe { arg(cq, "cq")? };
         // SAFETY: the contract of C, for a struct of release 0.9.0 at least.
@@ -159,20 +164,17 @@ pub(super) unsafe fn get_completion(
     function: &'static CStr,
     cq: &Cq,
     cmpl: *mut rpma_completion,
-) -> Result<Option<()>> {
-    if cmpl.is_null() {
-        return Err(is_null("cmpl"));
-    }
-    let Some(completion) = Completion::get(function, cq)? else {
-        return Ok(None);
-    };
+) -> Result<()> {
+    // SAFETY: the contract of this function.
+    unsafe { out(cmpl, "cmpl")? };
+    let completion = Completion::get(function, cq)?;
     // SAFETY: the contract of this function.
     unsafe {
         (&raw mut (*cmpl).op_context).write(completion.op_context() as *mut c_void);
         (&raw mut (*cmpl).op_status).write(completion.status());
     }
     let Some(details) = completion.details()? else {
-        return Ok(Some(()));
+        return Ok(());
     };
     // SAFETY: as above.
     unsafe {
@@ -183,5 +185,5 @@ pub(super) unsafe fn get_completion(
             (&raw mut (*cmpl).imm).write(immediate);
         }
     }
-    Ok(Some(()))
+    Ok(())
 }

@@ -18,8 +18,7 @@ use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 use std::slice;
 
-use crate::cq::no_completion;
-use crate::error::{Error, Releases, Result};
+use crate::error::{Error, OpError, OpResult, Releases, Result, What};
 
 // The order of the header.
 mod types;
@@ -84,16 +83,17 @@ const _: () = {
 /// Runs the body of a public function and turns its result into a code.
 #[inline(always)]
 fn finish(function: &'static CStr, body: impl FnOnce() -> Result<()>) -> c_int {
-    finish_poll(function, || body().map(Some))
+    match body() {
+        Ok(()) => 0,
+        Err(error) => error.report(function),
+    }
 }
 
-/// The same for a function that polls: `None` stands for no completion, which is an everyday outcome
-/// and must cost as little as a completion does.
+/// The same for an operation, whose error is small: that keeps its way short.
 #[inline(always)]
-fn finish_poll(function: &'static CStr, body: impl FnOnce() -> Result<Option<()>>) -> c_int {
+fn finish_op(function: &'static CStr, body: impl FnOnce() -> OpResult<()>) -> c_int {
     match body() {
-        Ok(Some(())) => 0,
-        Ok(None) => no_completion(function).value(),
+        Ok(()) => 0,
         Err(error) => error.report(function),
     }
 }
@@ -103,7 +103,7 @@ fn finish_poll(function: &'static CStr, body: impl FnOnce() -> Result<Option<()>
 fn create<A, T>(
     function: &'static CStr,
     handle: *mut *mut T,
-    args: impl FnOnce() -> Result<A>,
+    args: impl FnOnce() -> OpResult<A>,
     make: impl FnOnce(A) -> Result<T>,
 ) -> c_int {
     finish(function, || {
@@ -135,11 +135,8 @@ fn delete<T>(
 
 #[cold]
 #[track_caller]
-fn is_null(name: &str) -> Error {
-    Error::new(
-        crate::error::Code::Inval,
-        format_args!("invalid argument: {name} is NULL"),
-    )
+fn is_null(name: &'static str) -> OpError {
+    OpError::new(What::Null(name))
 }
 
 /// What a required pointer points to.
@@ -149,7 +146,7 @@ fn is_null(name: &str) -> Error {
 /// The contract of C, for `pointer`.
 #[inline(always)]
 #[track_caller]
-unsafe fn arg<'a, T>(pointer: *const T, name: &str) -> Result<&'a T> {
+unsafe fn arg<'a, T>(pointer: *const T, name: &'static str) -> OpResult<&'a T> {
     // SAFETY: passed on to the caller.
     match unsafe { pointer.as_ref() } {
         Some(object) => Ok(object),
@@ -174,7 +171,7 @@ unsafe fn optional<'a, T>(pointer: *const T) -> Option<&'a T> {
 ///
 /// The contract of C, for `pointer`.
 #[track_caller]
-unsafe fn string<'a>(pointer: *const c_char, name: &str) -> Result<&'a CStr> {
+unsafe fn string<'a>(pointer: *const c_char, name: &'static str) -> OpResult<&'a CStr> {
     if pointer.is_null() {
         return Err(is_null(name));
     }
@@ -192,8 +189,8 @@ unsafe fn bytes<'a>(
     pointer: *const c_void,
     len: usize,
     wanted: usize,
-    name: &str,
-) -> Result<&'a [u8]> {
+    name: &'static str,
+) -> OpResult<&'a [u8]> {
     if pointer.is_null() {
         return Err(is_null(name));
     }
@@ -229,7 +226,7 @@ impl<T> Out<T> {
 ///
 /// `pointer` must be NULL or valid for writing until the function returns.
 #[track_caller]
-unsafe fn out<T>(pointer: *mut T, name: &str) -> Result<Out<T>> {
+unsafe fn out<T>(pointer: *mut T, name: &'static str) -> OpResult<Out<T>> {
     match NonNull::new(pointer) {
         Some(pointer) => Ok(Out(pointer)),
         None => Err(is_null(name)),

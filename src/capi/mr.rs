@@ -5,7 +5,7 @@
 use std::ffi::{c_int, c_void};
 
 use super::{arg, bytes, create, delete, finish, is_null, out};
-use crate::error::Error;
+use crate::error::OpError;
 use crate::mr::{Descriptor, MrLocal, MrRemote, Usage};
 use crate::peer::Peer;
 
@@ -54,7 +54,7 @@ pub unsafe extern "C" fn rpma_mr_reg(
                 return Err(is_null("ptr"));
             }
             if size == 0 {
-                return Err(Error::inval("size is 0"));
+                return Err(OpError::invalid("size is 0"));
             }
             Ok((domain, Usage::from_bits(usage)?))
         },

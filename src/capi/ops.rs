@@ -5,9 +5,9 @@
 use std::ffi::{c_char, c_int, c_void};
 
 use super::types::{FlushType, rpma_flush_type as kind};
-use super::{arg, finish, optional};
+use super::{arg, finish_op, optional};
 use crate::conn::Conn;
-use crate::error::Error;
+use crate::error::OpError;
 use crate::mr::{MrLocal, MrRemote};
 use crate::ops::{ATOMIC_WRITE_SIZE, Notify};
 use crate::verbs::FlushKind;
@@ -49,7 +49,7 @@ pub unsafe extern "C" fn rpma_read(
     flags: c_int,
     op_context: *const c_void,
 ) -> c_int {
-    finish(c"rpma_read", || {
+    finish_op(c"rpma_read", || {
         // SAFETY: the contract of C.
         let (conn, dst, src) = unsafe { (arg(conn, "conn")?, optional(dst), optional(src)) };
         let notify = Notify::new(flags, op_context as u64)?;
@@ -92,7 +92,7 @@ pub unsafe extern "C" fn rpma_write(
     flags: c_int,
     op_context: *const c_void,
 ) -> c_int {
-    finish(c"rpma_write", || {
+    finish_op(c"rpma_write", || {
         // SAFETY: the contract of C.
         let (conn, dst, src) = unsafe { (arg(conn, "conn")?, optional(dst), optional(src)) };
         let notify = Notify::new(flags, op_context as u64)?;
@@ -137,7 +137,7 @@ pub unsafe extern "C" fn rpma_write_with_imm(
     imm: u32,
     op_context: *const c_void,
 ) -> c_int {
-    finish(c"rpma_write_with_imm", || {
+    finish_op(c"rpma_write_with_imm", || {
         // SAFETY: the contract of C.
         let (conn, dst, src) = unsafe { (arg(conn, "conn")?, optional(dst), optional(src)) };
         let notify = Notify::new(flags, op_context as u64)?;
@@ -179,7 +179,7 @@ pub unsafe extern "C" fn rpma_atomic_write(
     flags: c_int,
     op_context: *const c_void,
 ) -> c_int {
-    finish(c"rpma_atomic_write", || {
+    finish_op(c"rpma_atomic_write", || {
         // SAFETY: the contract of C; the source has 8 bytes.
         let (conn, dst, src) = unsafe {
             (
@@ -231,14 +231,14 @@ pub unsafe extern "C" fn rpma_flush(
     flags: c_int,
     op_context: *const c_void,
 ) -> c_int {
-    finish(c"rpma_flush", || {
+    finish_op(c"rpma_flush", || {
         // SAFETY: the contract of C.
         let (conn, dst) = unsafe { (arg(conn, "conn")?, arg(dst, "dst")?) };
         let notify = Notify::new(flags, op_context as u64)?;
         let kind = match r#type {
             PERSISTENT => FlushKind::Persistent,
             VISIBILITY => FlushKind::Visibility,
-            _ => return Err(Error::inval("unknown type of flush")),
+            _ => return Err(OpError::invalid("unknown type of flush")),
         };
         conn.flush(dst, dst_offset, len, kind, notify)
     })
@@ -276,7 +276,7 @@ pub unsafe extern "C" fn rpma_send(
     flags: c_int,
     op_context: *const c_void,
 ) -> c_int {
-    finish(c"rpma_send", || {
+    finish_op(c"rpma_send", || {
         // SAFETY: the contract of C.
         let (conn, src) = unsafe { (arg(conn, "conn")?, optional(src)) };
         let notify = Notify::new(flags, op_context as u64)?;
@@ -315,7 +315,7 @@ pub unsafe extern "C" fn rpma_send_with_imm(
     imm: u32,
     op_context: *const c_void,
 ) -> c_int {
-    finish(c"rpma_send_with_imm", || {
+    finish_op(c"rpma_send_with_imm", || {
         // SAFETY: the contract of C.
         let (conn, src) = unsafe { (arg(conn, "conn")?, optional(src)) };
         let notify = Notify::new(flags, op_context as u64)?;
@@ -352,7 +352,7 @@ pub unsafe extern "C" fn rpma_recv(
     len: usize,
     op_context: *const c_void,
 ) -> c_int {
-    finish(c"rpma_recv", || {
+    finish_op(c"rpma_recv", || {
         // SAFETY: the contract of C.
         let (conn, dst) = unsafe { (arg(conn, "conn")?, optional(dst)) };
         conn.recv(dst, offset, len, op_context as u64)
@@ -394,7 +394,7 @@ pub unsafe extern "C" fn rpma_write_atomic(
     flags: c_int,
     op_context: *const c_void,
 ) -> c_int {
-    finish(c"rpma_write_atomic", || {
+    finish_op(c"rpma_write_atomic", || {
         // SAFETY: the contract of C.
         let (conn, dst, src) = unsafe { (arg(conn, "conn")?, arg(dst, "dst")?, arg(src, "src")?) };
         let notify = Notify::new(flags, op_context as u64)?;

@@ -5,7 +5,7 @@
 use std::ffi::{c_int, c_void};
 use std::ptr;
 
-use super::{arg, create, delete, finish, optional, out};
+use super::{arg, create, delete, finish, finish_op, optional, out};
 use crate::cq::Cq;
 use crate::mr::MrLocal;
 use crate::peer::Peer;
@@ -91,7 +91,7 @@ pub unsafe extern "C" fn rpma_srq_recv(
     len: usize,
     op_context: *const c_void,
 ) -> c_int {
-    finish(c"rpma_srq_recv", || {
+    finish_op(c"rpma_srq_recv", || {
         // SAFETY: the contract of C.
         let (srq, dst) = unsafe { (arg(srq, "srq")?, optional(dst)) };
         srq.recv(dst, offset, len, op_context as u64)
