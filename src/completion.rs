@@ -4,7 +4,7 @@
 
 use std::ffi::CStr;
 
-use crate::cq::{Cq, no_completion};
+use crate::cq::{Cq, no_completion, polled_badly};
 use crate::error::{Code, Error, Result};
 use crate::log::log;
 use crate::verbs::{CompletedOp, Immediate, WorkCompletion, status_text};
@@ -36,9 +36,13 @@ impl Completion {
     /// Takes one completion from the queue.
     pub(crate) fn get(function: &'static CStr, cq: &Cq) -> Result<Self> {
         let (got, wc) = cq.raw().poll_one();
-        if Cq::polled(1, got)? == 0 {
-            no_completion(function);
-            return Err(Error::quiet(Code::NoCompletion));
+        match got {
+            0 => {
+                no_completion(function);
+                return Err(Error::quiet(Code::NoCompletion));
+            }
+            1 => {}
+            _ => return Err(polled_badly(got, 1).into()),
         }
         if !wc.is_success() {
             let (id, status) = (wc.wr_id(), status_text(wc.status()));

@@ -4,7 +4,7 @@
 
 use std::ffi::{CStr, c_int};
 
-use crate::error::{Code, Error, OpError, OpResult, Releases, Result, What};
+use crate::error::{Code, Error, OpError, Releases, Result, What};
 use crate::log::log;
 use crate::verbs::{self, CompChannel, Context};
 
@@ -81,21 +81,6 @@ impl Cq {
         Ok(self.cq.request_notify()?)
     }
 
-    /// What polling for `wanted` completions returned, as the number of completions there are.
-    ///
-    /// The number came from the provider: it is checked against what was asked for. 0 is no error
-    /// here: programs poll an empty queue over and over.
-    #[inline(always)]
-    pub(crate) fn polled(wanted: c_int, got: c_int) -> OpResult<c_int> {
-        if got < 0 {
-            Err(OpError::new(What::Poll))
-        } else if got > wanted {
-            Err(OpError::new(What::PolledTooMany(got, wanted)))
-        } else {
-            Ok(got)
-        }
-    }
-
     pub(crate) fn delete(self, releases: &mut Releases) {
         releases.add(self.cq.destroy());
         if let Channel::Own(channel) = self.channel {
@@ -111,6 +96,17 @@ fn create(context: Context, size: u32, channel: &CompChannel) -> Result<verbs::C
         .map_err(|failed| Error::from(failed).with(format_args!("cqe={cqe}")))
 }
 
+/// What polling for `wanted` completions failed with: it gave less than none, or more than these.
+#[cold]
+#[inline(never)]
+#[track_caller]
+pub(crate) fn polled_badly(got: c_int, wanted: c_int) -> OpError {
+    OpError::new(match got {
+        ..0 => What::Poll,
+        _ => What::PolledTooMany(got, wanted),
+    })
+}
+
 /// What a function returns that found no completion.
 #[inline(always)]
 pub(crate) fn no_completion(function: &'static CStr) -> c_int {
@@ -123,17 +119,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_clipped_to_what_verbs_takes() {
-        assert_eq!(entries(10), 10);
-        assert_eq!(entries(u32::MAX), c_int::MAX);
+    fn numbers_that_polling_cannot_give_become_codes() {
+        assert_eq!(Error::from(polled_badly(-1, 4)).code(), Code::Provider);
+        assert_eq!(Error::from(polled_badly(5, 4)).code(), Code::Unknown);
     }
 
     #[test]
-    fn polled_numbers_become_codes() {
-        let code = |got| Cq::polled(4, got).map_err(|e| Error::from(e).code());
-        assert_eq!(code(4), Ok(4));
-        assert_eq!(code(0), Ok(0));
-        assert_eq!(code(-1), Err(Code::Provider));
-        assert_eq!(code(5), Err(Code::Unknown));
+    fn sizes_are_clipped_to_what_verbs_takes() {
+        assert_eq!(entries(10), 10);
+        assert_eq!(entries(u32::MAX), c_int::MAX);
     }
 }

@@ -7,10 +7,10 @@ use std::ffi::{CStr, c_int, c_void};
 use rdma_sys::ibv_wc;
 
 use super::types::{OpNumber, rpma_completion};
-use super::{arg, finish, is_null, optional_out, out};
+use super::{arg, finish, optional, optional_out, out, refuse, refuse_null};
 use crate::completion::Completion;
-use crate::cq::{Cq, no_completion};
-use crate::error::{OpError, Result};
+use crate::cq::{Cq, no_completion, polled_badly};
+use crate::error::Result;
 
 /// Tells the file descriptor of a completion queue's channel.
 ///
@@ -91,34 +91,36 @@ pub unsafe extern "C" fn rpma_cq_get_wc(
     num_entries_got: *mut c_int,
 ) -> c_int {
     const FUNCTION: &CStr = c"rpma_cq_get_wc";
-    let poll = || {
-        // SAFETY: the contract of C.
-        let cq = unsafe { arg(cq, "cq")? };
-        if num_entries < 1 {
-            return Err(OpError::invalid("num_entries is less than 1"));
-        }
-        if wc.is_null() {
-            return Err(is_null("wc"));
-        }
-        if num_entries > 1 && num_entries_got.is_null() {
-            return Err(is_null("num_entries_got"));
-        }
-        // SAFETY: the contract of C, for an array of so many entries.
-        let got = unsafe { cq.raw().poll(num_entries, wc) };
-        Cq::polled(num_entries, got)
+    // Programs poll in a loop, mostly empty queues: each way out is kept as short as it can be.
+    // SAFETY: the contract of C.
+    let Some(cq) = (unsafe { optional(cq) }) else {
+        return refuse_null(FUNCTION, "cq");
     };
-    match poll() {
-        // Programs poll an empty queue over and over: that costs no more than a completion.
-        Ok(0) => no_completion(FUNCTION),
-        Ok(got) => {
-            // SAFETY: the contract of C.
-            if let Some(num_entries_got) = unsafe { optional_out(num_entries_got) } {
-                num_entries_got.set(got);
-            }
-            0
+    // SAFETY: the contract of C.
+    let num_entries_got = unsafe { optional_out(num_entries_got) };
+    if num_entries != 1 {
+        if num_entries < 1 {
+            return refuse(FUNCTION, "num_entries is less than 1");
         }
-        Err(error) => error.report(FUNCTION),
+        if num_entries_got.is_none() {
+            return refuse_null(FUNCTION, "num_entries_got");
+        }
     }
+    if wc.is_null() {
+        return refuse_null(FUNCTION, "wc");
+    }
+    // SAFETY: the contract of C, for an array of so many entries.
+    let got = unsafe { cq.raw().poll(num_entries, wc) };
+    if got == 0 {
+        return no_completion(FUNCTION);
+    }
+    if got < 0 || got > num_entries {
+        return polled_badly(got, num_entries).report(FUNCTION);
+    }
+    if let Some(num_entries_got) = num_entries_got {
+        num_entries_got.set(got);
+    }
+    0
 }
 
 /// Takes a completion from a completion queue, in the form that 0.10 and 0.11 had.

@@ -98,6 +98,22 @@ fn finish_op(function: &'static CStr, body: impl FnOnce() -> OpResult<()>) -> c_
     }
 }
 
+/// The end of a function that does not take an argument.
+#[cold]
+#[inline(never)]
+#[track_caller]
+fn refuse(function: &'static CStr, what: &'static str) -> c_int {
+    OpError::invalid(what).report(function)
+}
+
+/// The same for an argument that is NULL.
+#[cold]
+#[inline(never)]
+#[track_caller]
+fn refuse_null(function: &'static CStr, name: &'static str) -> c_int {
+    is_null(name).report(function)
+}
+
 /// A function that makes a handle. `args` checks the arguments; then memory for the handle is
 /// reserved, so that nothing has to be undone for want of it; then `make` does the work.
 fn create<A, T>(
