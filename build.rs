@@ -31,7 +31,20 @@ fn main() {
     println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,librpma.so.0");
 
     let includes = include_paths();
+    for directory in includes
+        .iter()
+        .map(PathBuf::as_path)
+        .chain([Path::new("/usr/include")])
+    {
+        let header = directory.join("infiniband/verbs.h");
+        if header.exists() {
+            println!("cargo::rerun-if-changed={}", header.display());
+        }
+    }
     let out = PathBuf::from(std::env::var_os("OUT_DIR").unwrap_or_default());
+    if !compiles("0", &includes, &out.join("verbs.c")) {
+        println!("cargo::error=a C program with <infiniband/verbs.h> does not compile");
+    }
     for (cfg, expression) in FEATURES {
         if compiles(expression, &includes, &out.join(format!("{cfg}.c"))) {
             println!("cargo::rustc-cfg={cfg}");

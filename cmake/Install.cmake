@@ -9,11 +9,9 @@ install(TARGETS rpma LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(FILES ${rpma_static} DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(FILES include/librpma.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 
-foreach(section 3 7)
-	if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/doc/man${section})
-		install(DIRECTORY doc/man${section} DESTINATION ${CMAKE_INSTALL_MANDIR}
-			FILES_MATCHING PATTERN "*.${section}")
-	endif()
+foreach(section 1 3 7)
+	install(DIRECTORY doc/man/ DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section}
+		FILES_MATCHING PATTERN "*.${section}")
 endforeach()
 
 # pkg-config: the prefix as seen from the .pc file itself, unless the directories are absolute.

@@ -14,7 +14,8 @@ use crate::peer_cfg::PeerCfg;
 use crate::private_data::PrivateData;
 use crate::verbs::{self, CmEvent, CmId, CompChannel, ConnParam, EventChannel, EventKind, Qp};
 
-/// A connection. Its fields stand in the order in which they go.
+// The fields stand in the order in which they go.
+/// A connection
 pub struct Conn {
     flush: Flush,
     queues: Queues,

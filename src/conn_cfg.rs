@@ -12,8 +12,8 @@ use crate::utils::DEFAULT_TIMEOUT_MS;
 
 const DEFAULT_QUEUE_SIZE: u32 = 10;
 
-/// A configuration that a C program fills in. Every field is atomic: threads may set and get at the
-/// same time.
+// Every field is atomic: threads may set and get at the same time.
+/// The configuration of a connection
 pub struct ConnCfg {
     pub(crate) timeout_ms: AtomicI32,
     pub(crate) cq_size: AtomicU32,

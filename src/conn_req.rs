@@ -7,7 +7,7 @@ use std::ffi::CStr;
 use crate::conn::Conn;
 use crate::conn_cfg::Settings;
 use crate::cq::Cq;
-use crate::error::{Code, Error, Releases, Result};
+use crate::error::{Code, Error, OpResult, Releases, Result};
 use crate::flush::Flush;
 use crate::info::Info;
 use crate::log::log;
@@ -18,7 +18,7 @@ use crate::private_data::PrivateData;
 use crate::text::c_str_text;
 use crate::verbs::{CmId, CompChannel, ConnParam, EventChannel, Qp, QpInit, Side};
 
-/// A connection request.
+/// A connection request, incoming or outgoing
 pub struct ConnReq {
     queues: Queues,
     id: CmId,
@@ -60,17 +60,8 @@ impl ConnReq {
         Ok(request)
     }
 
-    /// A request that came in through an endpoint.
-    pub(crate) fn incoming(
-        domain: Domain,
-        id: CmId,
-        settings: Settings<'_>,
-        private_data: PrivateData,
-    ) -> Result<Self> {
-        Self::from_id(domain, id, Side::Passive, settings, private_data)
-    }
-
-    fn from_id(
+    /// A request from an id: one that came in through an endpoint, or a resolved one.
+    pub(crate) fn from_id(
         domain: Domain,
         id: CmId,
         side: Side,
@@ -85,7 +76,7 @@ impl ConnReq {
             ));
         }
         let Some(context) = id.context() else {
-            return Err(Error::inval("the CM id is not bound to a device"));
+            return Err(Error::inval("the address belongs to no RDMA device"));
         };
         let channel = match settings.shared_channel {
             true => Some(context.create_comp_channel()?),
@@ -131,51 +122,58 @@ impl ConnReq {
         match self.side {
             Side::Passive => {
                 self.id.accept(&param)?;
-                match self.prepare() {
-                    Ok((events, flush)) => Ok(self.into_conn(events, flush)),
-                    Err(failed) => {
-                        // The peer takes the connection for established. What there is to say of
-                        // this failure is in `failed`.
-                        let _ = self.id.disconnect();
-                        Err(failed)
-                    }
-                }
+                self.into_conn()
             }
             Side::Active => {
-                let (events, flush) = self.prepare()?;
-                let conn = self.into_conn(events, flush);
+                let conn = self.into_conn()?;
                 conn.connect(&param)?;
                 Ok(conn)
             }
         }
     }
 
-    /// Makes what a connection has and a request has not: events, and the means to flush.
-    fn prepare(&self) -> Result<(EventChannel, Flush)> {
-        let events = EventChannel::create()?;
-        self.id.migrate(Some(&events))?;
-        match Flush::new(self.domain, &self.queues.qp) {
-            Ok(flush) => Ok((events, flush)),
-            Err(failed) => {
-                // The channel goes now, and the id must not stay on it.
-                let _ = self.id.migrate(None);
-                Err(failed)
-            }
+    /// Adds what a connection has and a request has not: events, and the means to flush.
+    fn into_conn(self) -> Result<Conn> {
+        let events = match EventChannel::create() {
+            Ok(events) => events,
+            Err(failed) => return Err(self.abandon(failed.into())),
+        };
+        match self.move_to(&events) {
+            Ok(flush) => Ok(Conn::new(
+                flush,
+                self.queues,
+                self.id,
+                self.channel,
+                events,
+                self.private_data,
+            )),
+            // The id may be on the new channel by now: the request goes here, and so before it.
+            Err(failed) => Err(self.abandon(failed)),
         }
     }
 
-    fn into_conn(self, events: EventChannel, flush: Flush) -> Conn {
-        Conn::new(
-            flush,
-            self.queues,
-            self.id,
-            self.channel,
-            events,
-            self.private_data,
-        )
+    fn move_to(&self, events: &EventChannel) -> Result<Flush> {
+        self.id.migrate(Some(events))?;
+        Flush::new(self.domain, &self.queues.qp)
     }
 
-    pub(crate) fn recv(&self, dst: &MrLocal, offset: usize, len: usize, wr_id: u64) -> Result<()> {
+    /// Drops a request that could not become a connection. `failed` says why; nothing that goes
+    /// wrong here adds to that.
+    fn abandon(self, failed: Error) -> Error {
+        if self.side == Side::Passive {
+            // It was accepted: the peer takes it for established.
+            let _ = self.id.disconnect();
+        }
+        failed
+    }
+
+    pub(crate) fn recv(
+        &self,
+        dst: &MrLocal,
+        offset: usize,
+        len: usize,
+        wr_id: u64,
+    ) -> OpResult<()> {
         ops::recv(&self.queues.qp, Some(dst), offset, len, wr_id)
     }
 

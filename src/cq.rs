@@ -2,13 +2,13 @@
 
 //! Completion queues, and waiting for them.
 
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 
-use crate::error::{Code, Error, Releases, Result};
+use crate::error::{Code, Error, OpError, Releases, Result, What};
 use crate::log::log;
 use crate::verbs::{self, CompChannel, Context};
 
-/// A completion queue, armed from its creation on.
+/// A completion queue
 pub struct Cq {
     cq: verbs::Cq,
     channel: Channel,
@@ -81,21 +81,6 @@ impl Cq {
         Ok(self.cq.request_notify()?)
     }
 
-    /// What polling for `wanted` completions returned, as the number of completions there are.
-    ///
-    /// The number came from the provider: it is checked against what was asked for.
-    #[inline]
-    pub(crate) fn polled(
-        function: &'static std::ffi::CStr,
-        wanted: c_int,
-        got: c_int,
-    ) -> Result<c_int> {
-        if got > 0 && got <= wanted {
-            return Ok(got);
-        }
-        Err(poll_failure(function, wanted, got))
-    }
-
     pub(crate) fn delete(self, releases: &mut Releases) {
         releases.add(self.cq.destroy());
         if let Channel::Own(channel) = self.channel {
@@ -111,22 +96,22 @@ fn create(context: Context, size: u32, channel: &CompChannel) -> Result<verbs::C
         .map_err(|failed| Error::from(failed).with(format_args!("cqe={cqe}")))
 }
 
+/// What polling for `wanted` completions failed with: it gave less than none, or more than these.
 #[cold]
-fn poll_failure(function: &'static std::ffi::CStr, wanted: c_int, got: c_int) -> Error {
-    if got == 0 {
-        log!(Debug, function, "no completion in the CQ");
-        Error::quiet(Code::NoCompletion)
-    } else if got < 0 {
-        Error::new(
-            Code::Provider,
-            format_args!("ibv_poll_cq() failed (no details available)"),
-        )
-    } else {
-        Error::new(
-            Code::Unknown,
-            format_args!("ibv_poll_cq() returned {got} where at most {wanted} was asked for"),
-        )
-    }
+#[inline(never)]
+#[track_caller]
+pub(crate) fn polled_badly(got: c_int, wanted: c_int) -> OpError {
+    OpError::new(match got {
+        ..0 => What::Poll,
+        _ => What::PolledTooMany(got, wanted),
+    })
+}
+
+/// What a function returns that found no completion.
+#[inline(always)]
+pub(crate) fn no_completion(function: &'static CStr) -> c_int {
+    log!(Debug, function, "no completion in the CQ");
+    Code::NoCompletion.value()
 }
 
 #[cfg(test)]
@@ -134,17 +119,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_clipped_to_what_verbs_takes() {
-        assert_eq!(entries(10), 10);
-        assert_eq!(entries(u32::MAX), c_int::MAX);
+    fn numbers_that_polling_cannot_give_become_codes() {
+        assert_eq!(Error::from(polled_badly(-1, 4)).code(), Code::Provider);
+        assert_eq!(Error::from(polled_badly(5, 4)).code(), Code::Unknown);
     }
 
     #[test]
-    fn polled_numbers_become_codes() {
-        let code = |got| Cq::polled(c"rpma_cq_get_wc", 4, got).map_err(|e| e.code());
-        assert_eq!(code(4), Ok(4));
-        assert_eq!(code(0), Err(Code::NoCompletion));
-        assert_eq!(code(-1), Err(Code::Provider));
-        assert_eq!(code(5), Err(Code::Unknown));
+    fn sizes_are_clipped_to_what_verbs_takes() {
+        assert_eq!(entries(10), 10);
+        assert_eq!(entries(u32::MAX), c_int::MAX);
     }
 }

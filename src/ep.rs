@@ -15,7 +15,8 @@ use crate::private_data::PrivateData;
 use crate::text::c_str_text;
 use crate::verbs::{self, CmId, EventChannel, Side};
 
-/// An endpoint that listens. Its fields stand in the order in which they go.
+// The fields stand in the order in which they go.
+/// An endpoint that listens for connection requests
 pub struct Ep {
     id: CmId,
     events: EventChannel,
@@ -56,7 +57,7 @@ impl Ep {
         // Whatever fails from here on, the id goes with what was made of it, and the event is
         // acknowledged when it is dropped.
         let private_data = PrivateData::copy_of(event.private_data())?;
-        let request = ConnReq::incoming(self.domain, id, settings, private_data)?;
+        let request = ConnReq::from_id(self.domain, id, Side::Passive, settings, private_data)?;
         event.acknowledge()?;
         Ok(request)
     }

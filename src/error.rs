@@ -68,8 +68,8 @@ impl Error {
     /// An argument that the function does not take.
     #[cold]
     #[track_caller]
-    pub(crate) fn inval(what: &str) -> Self {
-        Self::new(Code::Inval, format_args!("invalid argument: {what}"))
+    pub(crate) fn inval(what: &'static str) -> Self {
+        OpError::new(What::Invalid(what)).into()
     }
 
     /// Memory that could not be had.
@@ -80,12 +80,15 @@ impl Error {
     }
 
     /// An outcome that is nobody's fault and is not logged.
-    #[cold]
     #[track_caller]
     pub(crate) fn quiet(code: Code) -> Self {
         Self {
+            code,
+            errno: 0,
+            call: "",
+            text: Text::new(),
             quiet: true,
-            ..Self::new(code, format_args!(""))
+            at: Location::caller(),
         }
     }
 
@@ -144,6 +147,103 @@ impl From<VerbsError> for Error {
     #[cold]
     fn from(failed: VerbsError) -> Self {
         Self::from_call(Code::Provider, failed)
+    }
+}
+
+/// What can go wrong with an operation, and with the arguments of any function. It is small, and so
+/// stays in registers: an operation that succeeds pays nothing for it. An [`Error`] is made of it when
+/// it is reported.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OpError {
+    what: What,
+    at: &'static Location<'static>,
+}
+
+pub(crate) type OpResult<T> = std::result::Result<T, OpError>;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum What {
+    /// A required pointer, by its name, is NULL.
+    Null(&'static str),
+    Invalid(&'static str),
+    /// The length of an operation, which is above what a work request can say.
+    TooLong(usize),
+    /// A flush that the connection or the region cannot do, and why.
+    NoFlush(&'static str),
+    /// A verbs call, by its name, and its errno.
+    Call(&'static str, c_int),
+    /// `ibv_poll_cq` failed; it never says why.
+    Poll,
+    /// `ibv_poll_cq` gave so many completions, where so many were asked for.
+    PolledTooMany(c_int, c_int),
+}
+
+impl OpError {
+    #[cold]
+    #[track_caller]
+    pub(crate) fn new(what: What) -> Self {
+        Self {
+            what,
+            at: Location::caller(),
+        }
+    }
+
+    /// An argument that the operation does not take.
+    #[cold]
+    #[track_caller]
+    pub(crate) fn invalid(what: &'static str) -> Self {
+        Self::new(What::Invalid(what))
+    }
+
+    /// As [`Error::report`].
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn report(self, function: &'static std::ffi::CStr) -> c_int {
+        Error::from(self).report(function)
+    }
+}
+
+impl From<VerbsError> for OpError {
+    #[inline(always)]
+    fn from(failed: VerbsError) -> Self {
+        Self {
+            what: What::Call(failed.call, failed.errno),
+            at: failed.at,
+        }
+    }
+}
+
+impl From<OpError> for Error {
+    #[cold]
+    fn from(failed: OpError) -> Self {
+        let at = failed.at;
+        let error = match failed.what {
+            What::Null(name) => Self::new(
+                Code::Inval,
+                format_args!("invalid argument: {name} is NULL"),
+            ),
+            What::Invalid(what) => Self::new(Code::Inval, format_args!("invalid argument: {what}")),
+            What::TooLong(len) => Self::new(
+                Code::Inval,
+                format_args!(
+                    "length {len} is above what one operation can move ({} bytes)",
+                    u32::MAX
+                ),
+            ),
+            What::NoFlush(why) => {
+                Self::new(Code::NoSupp, format_args!("flush is not possible: {why}"))
+            }
+            What::Call(call, errno) => VerbsError { call, errno, at }.into(),
+            What::Poll => Self::new(
+                Code::Provider,
+                format_args!("ibv_poll_cq() failed (no details available)"),
+            ),
+            What::PolledTooMany(got, wanted) => Self::new(
+                Code::Unknown,
+                format_args!("ibv_poll_cq() returned {got} where at most {wanted} was asked for"),
+            ),
+        };
+        Self { at, ..error }
     }
 }
 
@@ -218,7 +318,8 @@ mod tests {
     }
 
     #[test]
-    fn an_error_stays_small() {
+    fn errors_stay_small() {
         assert!(size_of::<Error>() <= 160, "{}", size_of::<Error>());
+        assert!(size_of::<OpError>() <= 32, "{}", size_of::<OpError>());
     }
 }

@@ -2,7 +2,7 @@
 
 //! How a connection flushes: natively, or by a read behind the writes.
 
-use crate::error::{Releases, Result};
+use crate::error::{Code, Error, Releases, Result};
 use crate::mr::{MrLocal, Usage};
 use crate::peer::Domain;
 use crate::verbs::{Qp, SharedPage};
@@ -24,7 +24,10 @@ impl Flush {
         if qp.has_native_flush() {
             return Ok(Self::Native);
         }
-        let page = SharedPage::map()?;
+        let page = SharedPage::map().map_err(|failed| match failed.call {
+            SharedPage::MAP => Error::from_call(Code::NoMem, failed),
+            _ => failed.into(),
+        })?;
         let mr = MrLocal::reg(
             domain,
             page.as_ptr(),
@@ -36,7 +39,7 @@ impl Flush {
 
     pub(crate) fn delete(self, releases: &mut Releases) {
         if let Self::ReadAfterWrite { mr, page } = self {
-            releases.add(mr.dereg());
+            mr.dereg(releases);
             releases.add(page.unmap());
         }
     }

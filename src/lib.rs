@@ -4,7 +4,7 @@
 //! original C library.
 //!
 //! C programs use `<librpma.h>`, which is generated from [`capi`]. Three storeys, each of which
-//! depends only on the one below it:
+//! depends only on those below it:
 //!
 //! - [`capi`]: the C edge. It turns pointers into references and results into codes.
 //! - this module's other children: the objects and rules of librpma, in safe Rust.

@@ -83,9 +83,7 @@ pub(crate) fn write(
     if !passes(level) {
         return;
     }
-    // One byte is kept back for the newline that ends every message.
-    let body = Text::<{ MESSAGE_MAX - 1 }>::format(message);
-    let text = Text::<MESSAGE_MAX>::format(format_args!("{body}\n"));
+    let text = Text::<MESSAGE_MAX>::line(message);
     let file = Text::<256>::format(format_args!("{}", at.file()));
     let line = c_int::try_from(at.line()).unwrap_or(0);
 
@@ -117,7 +115,7 @@ fn write_default(level: Level, at: &Location<'_>, function: &CStr, text: &CStr) 
         Level::Info => ("*INFO*  ", libc::LOG_INFO),
         Level::Debug => ("*DEBUG* ", libc::LOG_DEBUG),
     };
-    let mut record = Text::<{ MESSAGE_MAX + 256 }>::new();
+    let mut record = Text::<{ MESSAGE_MAX + 512 }>::new();
     if level as c_int <= THRESHOLDS[1].load(Ordering::Relaxed) {
         let now = os::local_time();
         let thread = os::thread_id();

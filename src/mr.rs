@@ -5,7 +5,7 @@
 
 use std::ffi::{c_int, c_void};
 
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, OpError, OpResult, Releases, Result, What};
 use crate::log::log;
 use crate::peer::Domain;
 use crate::verbs::{self, Remote, Sge};
@@ -24,11 +24,11 @@ impl Usage {
     pub(crate) const RECV: Self = Self(1 << 7);
 
     /// From the bits of C: at least one, and no unknown one.
-    pub(crate) fn from_bits(bits: c_int) -> Result<Self> {
+    pub(crate) fn from_bits(bits: c_int) -> OpResult<Self> {
         match u8::try_from(bits) {
-            Ok(0) => Err(Error::inval("no usage is set")),
+            Ok(0) => Err(OpError::invalid("no usage is set")),
             Ok(bits) => Ok(Self(bits)),
-            Err(_) => Err(Error::inval("unknown usage bits")),
+            Err(_) => Err(OpError::invalid("unknown usage bits")),
         }
     }
 
@@ -42,7 +42,7 @@ impl Usage {
     }
 }
 
-/// Memory of this process, registered with the device.
+/// Memory of this process, registered with the device
 pub struct MrLocal {
     mr: verbs::Mr,
     usage: Usage,
@@ -59,8 +59,8 @@ impl MrLocal {
         Ok(Self { mr, usage })
     }
 
-    pub(crate) fn dereg(self) -> Result<()> {
-        Ok(self.mr.destroy()?)
+    pub(crate) fn dereg(self, releases: &mut Releases) {
+        releases.add(self.mr.destroy());
     }
 
     pub(crate) fn addr(&self) -> *mut c_void {
@@ -82,10 +82,11 @@ impl MrLocal {
 
     /// `len` bytes at `offset` of the region, whose bounds the device checks.
     #[inline]
-    pub(crate) fn sge(&self, offset: usize, len: usize) -> Result<Sge> {
+    pub(crate) fn sge(&self, offset: usize, len: usize) -> OpResult<Sge> {
         match u32::try_from(len) {
-            Ok(len) => Ok(self.mr.sge(offset, len)),
-            Err(_) => Err(too_long(len)),
+            Ok(length) => Ok(self.mr.sge(offset, length)),
+            // A work request counts its bytes in 32 bits.
+            Err(_) => Err(OpError::new(What::TooLong(len))),
         }
     }
 
@@ -112,19 +113,7 @@ impl MrLocal {
     }
 }
 
-/// A work request counts its bytes in 32 bits.
-#[cold]
-fn too_long(len: usize) -> Error {
-    Error::new(
-        Code::Inval,
-        format_args!(
-            "length {len} is above what one operation can move ({} bytes)",
-            u32::MAX
-        ),
-    )
-}
-
-/// Memory of the remote side.
+/// Memory of the remote side
 pub struct MrRemote {
     descriptor: Descriptor,
 }

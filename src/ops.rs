@@ -2,11 +2,14 @@
 
 //! The operations of a connection: remote memory access, flush and messages. This is the hot path:
 //! nothing here allocates, locks or formats, unless it fails.
+//!
+//! All of it is inlined into the C function, and fails with an [`OpError`], which fits into registers:
+//! handing larger results from one function to the next would cost as much as the operation itself.
 
 use std::ffi::c_int;
 
 use crate::conn::Conn;
-use crate::error::{Code, Error, Result};
+use crate::error::{OpError, OpResult, What};
 use crate::flush::{Flush, READ_AFTER_WRITE_SIZE};
 use crate::mr::{MrLocal, MrRemote, Usage};
 use crate::verbs::{FlushKind, Immediate, Qp, Remote, Request, SendOp, Sge};
@@ -25,10 +28,10 @@ pub(crate) struct Notify {
 }
 
 impl Notify {
-    #[inline]
-    pub(crate) fn new(flags: c_int, wr_id: u64) -> Result<Self> {
+    #[inline(always)]
+    pub(crate) fn new(flags: c_int, wr_id: u64) -> OpResult<Self> {
         if flags == 0 {
-            return Err(Error::inval("no flag is set"));
+            return Err(OpError::invalid("no flag is set"));
         }
         Ok(Self {
             signaled: flags & COMPLETION_ON_SUCCESS != 0,
@@ -36,7 +39,7 @@ impl Notify {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn request(self, op: SendOp, local: Option<Sge>) -> Request {
         Request {
             op,
@@ -50,74 +53,78 @@ impl Notify {
 
 /// The two ends of an operation: `len` bytes of the local region at its offset, and the place in
 /// the remote one. No regions, no offsets and no length: an operation that moves nothing.
-#[inline]
+#[inline(always)]
 fn ends(
     local: (Option<&MrLocal>, usize),
     remote: (Option<&MrRemote>, usize),
     len: usize,
-) -> Result<(Option<Sge>, Remote)> {
+) -> OpResult<(Option<Sge>, Remote)> {
     match (local, remote) {
         ((Some(local), offset), (Some(remote), remote_offset)) => {
             Ok((Some(local.sge(offset, len)?), remote.at(remote_offset)))
         }
         ((None, 0), (None, 0)) if len == 0 => Ok((None, Remote::default())),
-        ((None, _), (None, _)) => Err(Error::inval("an offset or length without memory regions")),
-        _ => Err(Error::inval(
+        ((None, _), (None, _)) => Err(OpError::invalid(
+            "an offset or length without memory regions",
+        )),
+        _ => Err(OpError::invalid(
             "one memory region is NULL and the other is not",
         )),
     }
 }
 
 /// `len` bytes of a region for a message, or nothing at all.
-#[inline]
-fn message(mr: Option<&MrLocal>, offset: usize, len: usize) -> Result<Option<Sge>> {
+#[inline(always)]
+fn message(mr: Option<&MrLocal>, offset: usize, len: usize) -> OpResult<Option<Sge>> {
     match mr {
         Some(mr) => Ok(Some(mr.sge(offset, len)?)),
         None if offset == 0 && len == 0 => Ok(None),
-        None => Err(Error::inval("an offset or length without a memory region")),
+        None => Err(OpError::invalid(
+            "an offset or length without a memory region",
+        )),
     }
 }
 
 /// Posts a receive to a queue pair.
-#[inline]
+#[inline(always)]
 pub(crate) fn recv(
     qp: &Qp,
     dst: Option<&MrLocal>,
     offset: usize,
     len: usize,
     wr_id: u64,
-) -> Result<()> {
+) -> OpResult<()> {
     Ok(qp.post_recv(message(dst, offset, len)?, wr_id)?)
 }
 
 impl crate::srq::Srq {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn recv(
         &self,
         dst: Option<&MrLocal>,
         offset: usize,
         len: usize,
         wr_id: u64,
-    ) -> Result<()> {
+    ) -> OpResult<()> {
         Ok(self.raw().post_recv(message(dst, offset, len)?, wr_id)?)
     }
 }
 
 impl Conn {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read(
         &self,
         dst: (Option<&MrLocal>, usize),
         src: (Option<&MrRemote>, usize),
         len: usize,
         notify: Notify,
-    ) -> Result<()> {
+    ) -> OpResult<()> {
         let (into, from) = ends(dst, src, len)?;
         let request = notify.request(SendOp::Read(from), into);
         Ok(self.qp().post_send(&request)?)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn write(
         &self,
         dst: (Option<&MrRemote>, usize),
@@ -125,14 +132,14 @@ impl Conn {
         len: usize,
         immediate: Immediate,
         notify: Notify,
-    ) -> Result<()> {
+    ) -> OpResult<()> {
         let (from, to) = ends(src, dst, len)?;
         let request = notify.request(SendOp::Write(to, immediate), from);
         Ok(self.qp().post_send(&request)?)
     }
 
     /// The atomic write of the releases before 1.0: 8 bytes of a registered region.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn write_atomic(
         &self,
         dst: &MrRemote,
@@ -140,7 +147,7 @@ impl Conn {
         src: &MrLocal,
         src_offset: usize,
         notify: Notify,
-    ) -> Result<()> {
+    ) -> OpResult<()> {
         let to = aligned(dst, dst_offset)?;
         let from = src.sge(src_offset, ATOMIC_WRITE_SIZE)?;
         let request = Request {
@@ -150,14 +157,14 @@ impl Conn {
         Ok(self.qp().post_send(&request)?)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn atomic_write(
         &self,
         dst: &MrRemote,
         dst_offset: usize,
         bytes: &[u8; ATOMIC_WRITE_SIZE],
         notify: Notify,
-    ) -> Result<()> {
+    ) -> OpResult<()> {
         let to = aligned(dst, dst_offset)?;
         let Notify { signaled, wr_id } = notify;
         let qp = self.qp();
@@ -168,7 +175,7 @@ impl Conn {
         }?)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn flush(
         &self,
         dst: &MrRemote,
@@ -176,7 +183,7 @@ impl Conn {
         len: usize,
         kind: FlushKind,
         notify: Notify,
-    ) -> Result<()> {
+    ) -> OpResult<()> {
         let needed = match kind {
             FlushKind::Persistent if !self.direct_write_to_pmem() => {
                 return Err(cannot_flush(
@@ -205,7 +212,7 @@ impl Conn {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn send(
         &self,
         src: Option<&MrLocal>,
@@ -213,35 +220,36 @@ impl Conn {
         len: usize,
         immediate: Immediate,
         notify: Notify,
-    ) -> Result<()> {
+    ) -> OpResult<()> {
         let from = message(src, offset, len)?;
         let request = notify.request(SendOp::Send(immediate), from);
         Ok(self.qp().post_send(&request)?)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn recv(
         &self,
         dst: Option<&MrLocal>,
         offset: usize,
         len: usize,
         wr_id: u64,
-    ) -> Result<()> {
+    ) -> OpResult<()> {
         recv(self.qp(), dst, offset, len, wr_id)
     }
 }
 
 /// The place of an atomic write.
-#[inline]
-fn aligned(dst: &MrRemote, offset: usize) -> Result<Remote> {
+#[inline(always)]
+fn aligned(dst: &MrRemote, offset: usize) -> OpResult<Remote> {
     if offset.is_multiple_of(ATOMIC_WRITE_SIZE) {
         Ok(dst.at(offset))
     } else {
-        Err(Error::inval("dst_offset is not a multiple of 8"))
+        Err(OpError::invalid("dst_offset is not a multiple of 8"))
     }
 }
 
 #[cold]
-fn cannot_flush(why: &str) -> Error {
-    Error::new(Code::NoSupp, format_args!("flush is not possible: {why}"))
+#[track_caller]
+fn cannot_flush(why: &'static str) -> OpError {
+    OpError::new(What::NoFlush(why))
 }

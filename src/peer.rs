@@ -2,12 +2,12 @@
 
 //! A peer: a device, and the protection domain of all that is made on it.
 
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Releases, Result};
 use crate::log::log;
 use crate::mr::Usage;
 use crate::verbs::{self, Access, Context, DeviceCaps, Pd, PdRef};
 
-/// A device in use.
+/// A peer: an RDMA device in use
 pub struct Peer {
     pd: Pd,
     caps: DeviceCaps,
@@ -48,8 +48,8 @@ impl Peer {
         Ok(Self { pd, caps })
     }
 
-    pub(crate) fn delete(self) -> Result<()> {
-        Ok(self.pd.destroy()?)
+    pub(crate) fn delete(self, releases: &mut Releases) {
+        releases.add(self.pd.destroy());
     }
 
     pub(crate) fn domain(&self) -> Domain {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::error::{Code, Error, Result};
 use crate::log::log;
 
-/// The configuration of a peer: whether it allows direct write to persistent memory.
+/// The configuration of a peer: whether it allows direct write to persistent memory
 pub struct PeerCfg {
     direct_write_to_pmem: AtomicBool,
 }

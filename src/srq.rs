@@ -8,7 +8,7 @@ use crate::peer::Domain;
 use crate::srq_cfg::SrqCfg;
 use crate::verbs;
 
-/// A shared receive queue, with a receive CQ of its own if it was given a size for one.
+/// A shared receive queue
 pub struct Srq {
     srq: verbs::Srq,
     rcq: Option<Cq>,

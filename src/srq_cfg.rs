@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 const DEFAULT_QUEUE_SIZE: u32 = 20;
 
-/// A configuration that a C program fills in; every field is atomic, as in [`crate::conn_cfg`].
+// Every field is atomic: threads may set and get at the same time.
+/// The configuration of a shared receive queue
 pub struct SrqCfg {
     pub(crate) rq_size: AtomicU32,
     pub(crate) rcq_size: AtomicU32,

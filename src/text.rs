@@ -28,6 +28,21 @@ impl<const N: usize> Text<N> {
         text
     }
 
+    /// The same with a newline at the end, for which room is kept.
+    pub(crate) fn line(arguments: fmt::Arguments<'_>) -> Self {
+        let mut text = Self::format(arguments);
+        let mut end = text.len.min(N.saturating_sub(2));
+        // Not within a character: its later bytes all start with the bits 10.
+        while text.bytes.get(end).is_some_and(|byte| byte & 0xc0 == 0x80) {
+            end = end.saturating_sub(1);
+        }
+        if let Some([last, nul, ..]) = text.bytes.get_mut(end..) {
+            (*last, *nul) = (b'\n', 0);
+            text.len = end + 1;
+        }
+        text
+    }
+
     pub(crate) fn as_c_str(&self) -> &CStr {
         CStr::from_bytes_until_nul(&self.bytes).unwrap_or_default()
     }
@@ -89,6 +104,18 @@ mod tests {
         assert_eq!(text.to_string(), "abc");
         let text = Text::<6>::format(format_args!("abc\u{e9}\u{e9}"));
         assert_eq!(text.to_string(), "abc\u{e9}");
+    }
+
+    #[test]
+    fn a_line_ends_with_a_newline_however_long_it_is() {
+        assert_eq!(Text::<8>::line(format_args!("abc")).as_c_str(), c"abc\n");
+        assert_eq!(Text::<5>::line(format_args!("abc")).as_c_str(), c"abc\n");
+        assert_eq!(Text::<5>::line(format_args!("abcdef")).as_c_str(), c"abc\n");
+        assert_eq!(
+            Text::<6>::line(format_args!("abc\u{e9}")).as_c_str(),
+            c"abc\n"
+        );
+        assert_eq!(Text::<2>::line(format_args!("abc")).as_c_str(), c"\n");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Endpoints, connection requests of both kinds, and the private data that comes with them. */
 #define _GNU_SOURCE
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "device.h"
@@ -381,6 +382,78 @@ endpoint_after_a_rejection(void **state)
 	write_and_check(pair, 64, 4);
 }
 
+/* --- what fails half-way: no descriptor is left for the connection's event channel --- */
+
+static int
+connect_without_descriptors(struct rpma_conn_req **req, struct rpma_conn **conn)
+{
+	struct rlimit before;
+	struct rlimit none;
+	const int lowest = dup(0);
+	int ret;
+
+	assert_return_code(lowest, errno);
+	close(lowest);
+	assert_return_code(getrlimit(RLIMIT_NOFILE, &before), errno);
+	none = before;
+	none.rlim_cur = (rlim_t)lowest;
+	assert_return_code(setrlimit(RLIMIT_NOFILE, &none), errno);
+	ret = rpma_conn_req_connect(req, NULL, conn);
+	assert_return_code(setrlimit(RLIMIT_NOFILE, &before), errno);
+
+	return ret;
+}
+
+static void
+connect_fails_half_way(void **state)
+{
+	struct pair *pair = *state;
+	struct rpma_conn *conn = UNTOUCHED_PTR;
+	struct rpma_conn_req *req = new_request(pair->client.peer, pair->port, NULL);
+
+	EXPECT(connect_without_descriptors(&req, &conn), RPMA_E_PROVIDER);
+	assert_null(req);
+	assert_ptr_equal(conn, UNTOUCHED_PTR);
+	pair_connect(pair, NULL, NULL);
+	write_and_check(pair, 64, 4);
+}
+
+static void
+accept_fails_half_way(void **state)
+{
+	struct pair *pair = *state;
+	struct rpma_conn *conn = UNTOUCHED_PTR;
+	struct rpma_conn_req *req;
+
+	pair->client.conn = connect_request(new_request(pair->client.peer, pair->port, NULL));
+	req = take_request(pair->ep, NULL);
+	EXPECT(connect_without_descriptors(&req, &conn), RPMA_E_PROVIDER);
+	assert_null(req);
+	assert_ptr_equal(conn, UNTOUCHED_PTR);
+}
+
+static void
+endpoint_after_an_accept_that_failed_half_way(void **state)
+{
+	struct pair *pair = *state;
+	enum rpma_conn_event event;
+
+	BETTER(DIFF_REJECTED_REQUEST);
+	accept_fails_half_way(state);
+
+	/* the client had its accept, and then nobody was there: it hears of that, sooner or later */
+	do {
+		event = next_event(pair->client.conn);
+	} while (event == RPMA_CONN_ESTABLISHED);
+	assert_true(event == RPMA_CONN_CLOSED || event == RPMA_CONN_REJECTED ||
+			event == RPMA_CONN_LOST);
+	SUCCEED(rpma_conn_delete(&pair->client.conn));
+
+	/* the next event of the endpoint is the next request, and nothing else */
+	pair_connect(pair, NULL, NULL);
+	write_and_check(pair, 64, 4);
+}
+
 /* the client is gone before its request is answered */
 static void
 client_gone_before_the_accept(void **state)
@@ -539,6 +612,9 @@ static const struct CMUnitTest rdma[] = {
 	WITH_EP(rejected_by_a_bad_connect),
 	WITH_EP(endpoint_shut_down_with_the_request_unanswered),
 	WITH_EP(endpoint_after_a_rejection),
+	WITH_EP(connect_fails_half_way),
+	WITH_EP(accept_fails_half_way),
+	WITH_EP(endpoint_after_an_accept_that_failed_half_way),
 	WITH_EP(client_gone_before_the_accept),
 	WITH_EP(private_data),
 	WITH_EP(too_much_private_data_from_the_client),

@@ -539,6 +539,43 @@ notices_of_a_connection(void **unused)
 	pair_release(&pair);
 }
 
+/* --- better than the original --- */
+
+static void
+invalid_arguments_are_logged(void **unused)
+{
+	int fd = 0;
+
+	(void)unused;
+	BETTER(DIFF_LOGGED);
+	log_capture(RPMA_LOG_LEVEL_ERROR);
+	INVALID(rpma_peer_delete(NULL));
+	assert_int_equal(logged.count, 1);
+	assert_int_equal(logged.level, RPMA_LOG_LEVEL_ERROR);
+	assert_string_equal(logged.function, "rpma_peer_delete");
+	INVALID(rpma_cq_get_fd(NULL, &fd));
+	assert_int_equal(logged.count, 2);
+	assert_string_equal(logged.function, "rpma_cq_get_fd");
+	assert_string_equal(logged.text, "invalid argument: cq is NULL\n");
+}
+
+/* the lookup of a name is in a function of its own in either library */
+static void
+the_public_function_is_named(void **unused)
+{
+	struct ibv_context *ctx = NULL;
+
+	(void)unused;
+	BETTER(DIFF_FUNCTION_NAME);
+	log_capture(RPMA_LOG_LEVEL_ERROR);
+	EXPECT(rpma_utils_get_ibv_context("no.such.host.invalid", RPMA_UTIL_IBV_CONTEXT_REMOTE, &ctx),
+			RPMA_E_PROVIDER);
+	assert_int_equal(logged.count, 1);
+	assert_string_equal(logged.function, "rpma_utils_get_ibv_context");
+	assert_non_null(strstr(logged.text, "rdma_getaddrinfo("));
+	assert_non_null(strstr(logged.text, "no.such.host.invalid"));
+}
+
 #define AND_RESET(test) cmocka_unit_test_teardown(test, reset_log)
 
 static const struct CMUnitTest nodev[] = {
@@ -554,6 +591,8 @@ static const struct CMUnitTest nodev[] = {
 	AND_RESET(stderr_format),
 	AND_RESET(syslog_format),
 	AND_RESET(many_threads),
+	AND_RESET(invalid_arguments_are_logged),
+	AND_RESET(the_public_function_is_named),
 };
 
 static const struct CMUnitTest rdma[] = {

@@ -316,6 +316,20 @@ advise(void **state)
 	close_region(&region);
 }
 
+static void
+advise_on_more_than_4g(void **state)
+{
+	struct region region;
+
+	BETTER(DIFF_LENGTH_4G);
+	region = open_region(*state, MR_SIZE, ALL_USAGES);
+	log_capture(RPMA_LOG_LEVEL_ERROR);
+	INVALID(rpma_mr_advise(region.mr, 0, (size_t)UINT32_MAX + 1, IBV_ADVISE_MR_ADVICE_PREFETCH, 0));
+	assert_int_equal(logged.count, 1);
+	log_release();
+	close_region(&region);
+}
+
 /* --- with a device: protection --- */
 
 /* after an error a connection is of no use, so the pair gets a new one, and that one works */
@@ -495,6 +509,7 @@ static const struct CMUnitTest rdma[] = {
 	WITH_PEER(registration_of_read_only_pages),
 	WITH_PEER(errno_of_a_failed_registration),
 	WITH_PEER(advise),
+	WITH_PEER(advise_on_more_than_4g),
 	WITH_PAIR(write_beyond_the_region),
 	WITH_PAIR(write_beyond_what_the_descriptor_says),
 	WITH_PAIR(read_beyond_the_region),

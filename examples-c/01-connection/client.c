@@ -61,8 +61,8 @@ int main(int argc, char *argv[])
 	}
 	say("the server answers as expected: %s", answer);
 
-	/* CLOSED comes when the server has disconnected too */
-	if (FAILED(rpma_conn_disconnect(conn)) || expect_event(conn, RPMA_CONN_CLOSED) != 0)
+	/* the server is the one that closes; the end that is told so disconnects as well */
+	if (expect_event(conn, RPMA_CONN_CLOSED) != 0 || FAILED(rpma_conn_disconnect(conn)))
 		goto out;
 	say("the connection is closed");
 	status = EXIT_SUCCESS;

@@ -2,7 +2,7 @@
 
 /*
  * The server of a connection, step by step: it listens, answers the private data of the one client it
- * serves with private data of its own, and waits until the client closes the connection.
+ * serves with private data of its own, and closes the connection.
  */
 
 #include <stdio.h>
@@ -62,8 +62,11 @@ int main(int argc, char *argv[])
 		goto out;
 	say("the connection is established; my answer was: %s", answer);
 
-	/* the client is the one that closes; the end that is told so disconnects as well */
-	if (expect_event(conn, RPMA_CONN_CLOSED) != 0 || FAILED(rpma_conn_disconnect(conn)))
+	/*
+	 * this end closes: if the client did at once, and the last message of connecting were lost on
+	 * the way, the first event here would be RPMA_CONN_CLOSED
+	 */
+	if (FAILED(rpma_conn_disconnect(conn)) || expect_event(conn, RPMA_CONN_CLOSED) != 0)
 		goto out;
 	say("the connection is closed");
 	status = EXIT_SUCCESS;

@@ -54,6 +54,7 @@ static int set_log_level(void)
 int start(const char *role, int argc, char *const argv[], int max_args, const char *usage)
 {
 	my_role = role;
+	setvbuf(stderr, NULL, _IOLBF, BUFSIZ); /* whole lines, also where both ends write to one place */
 
 	if (argc < 3 || argc > max_args + 1) {
 		fprintf(stderr, "usage: %s %s\n", argc > 0 ? argv[0] : role, usage);

@@ -9,7 +9,22 @@ use super::{arg, create, delete, finish, optional, out};
 use crate::conn_cfg::{ConnCfg, Settings};
 use crate::srq::Srq;
 
-/// Makes a connection configuration with the default settings.
+/// Creates a connection configuration with the default settings.
+///
+/// These are: timeout RPMA_DEFAULT_TIMEOUT_MS, 10 entries each in the CQ, the SQ and the RQ, no
+/// receive CQ, no shared completion channel, no shared RQ. The same configuration can serve any
+/// number of connections: rpma_conn_req_new and rpma_ep_next_conn_req read it while they run and do
+/// not keep it. The caller deletes it with rpma_conn_cfg_delete.
+///
+/// The settings may be set and read from several threads at once.
+///
+/// Errors:
+/// - RPMA_E_INVAL: cfg_ptr is NULL
+/// - RPMA_E_NOMEM: out of memory
+///
+/// See: rpma_conn_cfg_set_timeout, rpma_conn_cfg_set_cq_size, rpma_conn_cfg_set_rcq_size,
+/// rpma_conn_cfg_set_sq_size, rpma_conn_cfg_set_rq_size, rpma_conn_cfg_set_compl_channel,
+/// rpma_conn_cfg_set_srq
 ///
 /// # Safety
 ///
@@ -24,7 +39,13 @@ pub unsafe extern "C" fn rpma_conn_cfg_new(cfg_ptr: *mut *mut ConnCfg) -> c_int 
     )
 }
 
-/// Deletes a connection configuration.
+/// Deletes a connection configuration and sets *cfg_ptr to NULL.
+///
+/// Nothing happens when *cfg_ptr is NULL already. Requests and connections made with the
+/// configuration do not need it any more. A shared RQ that was set in it is left alone.
+///
+/// Errors:
+/// - RPMA_E_INVAL: cfg_ptr is NULL
 ///
 /// # Safety
 ///
@@ -34,7 +55,14 @@ pub unsafe extern "C" fn rpma_conn_cfg_delete(cfg_ptr: *mut *mut ConnCfg) -> c_i
     delete(c"rpma_conn_cfg_delete", cfg_ptr, |_, _| {})
 }
 
-/// Sets how long each step of connecting may take.
+/// Sets how long each step of finding the other side may take, in milliseconds.
+///
+/// The steps are those of rpma_conn_req_new: resolving the address, and then the route. How long
+/// the other side may take to answer the request itself is up to the connection manager. The
+/// default is RPMA_DEFAULT_TIMEOUT_MS. Incoming connections have no use for it.
+///
+/// Errors:
+/// - RPMA_E_INVAL: cfg is NULL, or timeout_ms is negative
 ///
 /// # Safety
 ///
@@ -48,7 +76,10 @@ pub unsafe extern "C" fn rpma_conn_cfg_set_timeout(cfg: *mut ConnCfg, timeout_ms
     })
 }
 
-/// Tells how long each step of connecting may take.
+/// Tells how long each step of finding the other side may take, in milliseconds.
+///
+/// Errors:
+/// - RPMA_E_INVAL: cfg or timeout_ms is NULL
 ///
 /// # Safety
 ///
@@ -66,7 +97,17 @@ pub unsafe extern "C" fn rpma_conn_cfg_get_timeout(
     })
 }
 
-/// Sets the size of the completion queue.
+/// Sets the size of the completion queue (CQ), in entries; the default is 10.
+///
+/// It takes the completions of all operations of the connection, but for those of receives when
+/// there is a receive CQ. It must have room for all completions that may be waiting at a time: when
+/// it overflows, completions are lost or the connection breaks. A size that the device cannot do
+/// (0, for example) makes rpma_conn_req_new and rpma_ep_next_conn_req fail.
+///
+/// Errors:
+/// - RPMA_E_INVAL: cfg is NULL
+///
+/// See: rpma_conn_get_cq
 ///
 /// # Safety
 ///
@@ -81,7 +122,10 @@ pub unsafe extern "C" fn rpma_conn_cfg_set_cq_size(cfg: *mut ConnCfg, cq_size: u
     })
 }
 
-/// Tells whether the completion channel is shared.
+/// Tells whether the CQ and the receive CQ share a completion channel.
+///
+/// Errors:
+/// - RPMA_E_INVAL: cfg or shared is NULL
 ///
 /// # Safety
 ///
@@ -99,7 +143,15 @@ pub unsafe extern "C" fn rpma_conn_cfg_get_compl_channel(
     })
 }
 
-/// Sets whether the completion channel is shared.
+/// Sets whether the CQ and the receive CQ share a completion channel.
+///
+/// When they do, one call of rpma_conn_wait waits for both, on one file descriptor
+/// (rpma_conn_get_compl_fd), and rpma_cq_wait does not work on them. Otherwise, which is the
+/// default, each has a channel of its own. It cannot be combined with a shared RQ that has a
+/// receive CQ of its own.
+///
+/// Errors:
+/// - RPMA_E_INVAL: cfg is NULL
 ///
 /// # Safety
 ///
@@ -114,7 +166,10 @@ pub unsafe extern "C" fn rpma_conn_cfg_set_compl_channel(cfg: *mut ConnCfg, shar
     })
 }
 
-/// Tells the size of the completion queue.
+/// Tells the size of the completion queue (CQ), in entries.
+///
+/// Errors:
+/// - RPMA_E_INVAL: cfg or cq_size is NULL
 ///
 /// # Safety
 ///
@@ -132,7 +187,16 @@ pub unsafe extern "C" fn rpma_conn_cfg_get_cq_size(
     })
 }
 
-/// Sets the size of the receive completion queue.
+/// Sets the size of the receive completion queue (receive CQ), in entries.
+///
+/// 0, the default, means that there is none, and that the completions of receives go to the CQ. The
+/// size is ignored when a shared RQ brings a receive CQ of its own. The queue must have room for
+/// all completions that may be waiting at a time.
+///
+/// Errors:
+/// - RPMA_E_INVAL: cfg is NULL
+///
+/// See: rpma_conn_get_rcq
 ///
 /// # Safety
 ///
@@ -147,7 +211,10 @@ pub unsafe extern "C" fn rpma_conn_cfg_set_rcq_size(cfg: *mut ConnCfg, rcq_size:
     })
 }
 
-/// Tells the size of the receive completion queue.
+/// Tells the size of the receive completion queue (receive CQ), in entries; 0 when there is none.
+///
+/// Errors:
+/// - RPMA_E_INVAL: cfg or rcq_size is NULL
 ///
 /// # Safety
 ///
@@ -165,7 +232,14 @@ pub unsafe extern "C" fn rpma_conn_cfg_get_rcq_size(
     })
 }
 
-/// Sets the size of the send queue.
+/// Sets the size of the send queue (SQ), in operations; the default is 10.
+///
+/// Every operation but a receive takes a place in it, until its completion or that of a later one
+/// has been taken from the CQ. The device may round the size up. A size that it cannot do makes
+/// rpma_conn_req_new and rpma_ep_next_conn_req fail.
+///
+/// Errors:
+/// - RPMA_E_INVAL: cfg is NULL
 ///
 /// # Safety
 ///
@@ -180,7 +254,10 @@ pub unsafe extern "C" fn rpma_conn_cfg_set_sq_size(cfg: *mut ConnCfg, sq_size: u
     })
 }
 
-/// Tells the size of the send queue.
+/// Tells the size of the send queue (SQ), in operations.
+///
+/// Errors:
+/// - RPMA_E_INVAL: cfg or sq_size is NULL
 ///
 /// # Safety
 ///
@@ -198,7 +275,14 @@ pub unsafe extern "C" fn rpma_conn_cfg_get_sq_size(
     })
 }
 
-/// Sets the size of the receive queue.
+/// Sets the size of the receive queue (RQ), in receives; the default is 10.
+///
+/// It is the number of receives that may be posted and not completed (rpma_recv). The device may
+/// round the size up. With a shared RQ the size has no effect. A size that the device cannot do
+/// makes rpma_conn_req_new and rpma_ep_next_conn_req fail.
+///
+/// Errors:
+/// - RPMA_E_INVAL: cfg is NULL
 ///
 /// # Safety
 ///
@@ -213,7 +297,10 @@ pub unsafe extern "C" fn rpma_conn_cfg_set_rq_size(cfg: *mut ConnCfg, rq_size: u
     })
 }
 
-/// Tells the size of the receive queue.
+/// Tells the size of the receive queue (RQ), in receives.
+///
+/// Errors:
+/// - RPMA_E_INVAL: cfg or rq_size is NULL
 ///
 /// # Safety
 ///
@@ -231,7 +318,17 @@ pub unsafe extern "C" fn rpma_conn_cfg_get_rq_size(
     })
 }
 
-/// Sets the shared receive queue.
+/// Sets the shared receive queue (shared RQ) that connections take their receives from.
+///
+/// Receives for such connections are posted with rpma_srq_recv, for all of them together. Their
+/// completions go to the receive CQ of the shared RQ if it has one, else to the connection's
+/// receive CQ, else to its CQ. The shared RQ must be of the same peer, and must outlive every
+/// connection and request that uses it. Once set it cannot be unset: use another configuration.
+///
+/// Errors:
+/// - RPMA_E_INVAL: cfg or srq is NULL
+///
+/// See: rpma_srq_new
 ///
 /// # Safety
 ///
@@ -249,7 +346,12 @@ pub unsafe extern "C" fn rpma_conn_cfg_set_srq(cfg: *mut ConnCfg, srq: *mut Srq)
     })
 }
 
-/// Tells the shared receive queue.
+/// Tells the shared receive queue (shared RQ) that was set, or NULL.
+///
+/// The shared RQ stays the property of the one who made it.
+///
+/// Errors:
+/// - RPMA_E_INVAL: cfg or srq_ptr is NULL
 ///
 /// # Safety
 ///

@@ -7,12 +7,20 @@ use std::ffi::{CStr, c_int, c_void};
 use rdma_sys::ibv_wc;
 
 use super::types::{OpNumber, rpma_completion};
-use super::{arg, finish, is_null, out};
+use super::{arg, finish, optional, optional_out, out, refuse, refuse_null};
 use crate::completion::Completion;
-use crate::cq::Cq;
-use crate::error::{Error, Result};
+use crate::cq::{Cq, no_completion, polled_badly};
+use crate::error::Result;
 
-/// Tells the descriptor of a completion queue's channel.
+/// Tells the file descriptor of a completion queue's channel.
+///
+/// It is readable when rpma_cq_wait has something to take. Use it with poll or epoll; made
+/// non-blocking with fcntl (O_NONBLOCK), it makes that call non-blocking. If the connection's
+/// queues share their channel, it is that of rpma_conn_get_compl_fd. It belongs to the owner of the
+/// queue, and must neither be closed nor read.
+///
+/// Errors:
+/// - RPMA_E_INVAL: cq or fd is NULL
 ///
 /// # Safety
 ///
@@ -27,7 +35,21 @@ pub unsafe extern "C" fn rpma_cq_get_fd(cq: *const Cq, fd: *mut c_int) -> c_int 
     })
 }
 
-/// Waits for a completion.
+/// Waits for a completion in a completion queue.
+///
+/// Waits unless the file descriptor of rpma_cq_get_fd is non-blocking (ibv_get_cq_event,
+/// ibv_req_notify_cq). After that take completions with rpma_cq_get_wc until it returns
+/// RPMA_E_NO_COMPLETION: several may have come with one event. There may also be none, when they
+/// were taken earlier.
+///
+/// Errors:
+/// - RPMA_E_INVAL: cq is NULL
+/// - RPMA_E_NO_COMPLETION: a signal ended the wait, or the file descriptor is non-blocking and
+///   nothing is there; not logged
+/// - RPMA_E_SHARED_CHANNEL: the completion channel is shared; see rpma_conn_wait
+/// - RPMA_E_PROVIDER: asking for the next event failed
+///
+/// See: rpma_conn_get_cq, rpma_conn_get_rcq, rpma_srq_get_rcq
 ///
 /// # Safety
 ///
@@ -40,7 +62,23 @@ pub unsafe extern "C" fn rpma_cq_wait(cq: *mut Cq) -> c_int {
     })
 }
 
-/// Takes completions from a completion queue.
+/// Takes up to num_entries completions from a completion queue, without waiting.
+///
+/// wc is an array of num_entries elements. *num_entries_got is how many of them were filled;
+/// num_entries_got may be NULL when num_entries is 1 (ibv_poll_cq).
+///
+/// wr_id is the op_context of the operation. Check status first: unless it is IBV_WC_SUCCESS, only
+/// wr_id, status, qp_num and vendor_err are valid, and the connection is broken. imm_data is in
+/// network byte order. An emulated flush completes as IBV_WC_RDMA_READ.
+///
+/// Errors:
+/// - RPMA_E_INVAL: cq or wc is NULL, num_entries is below 1, or num_entries_got is NULL with
+///   num_entries above 1
+/// - RPMA_E_NO_COMPLETION: the queue is empty; not logged
+/// - RPMA_E_PROVIDER: polling failed
+/// - RPMA_E_UNKNOWN: the device told more completions than it was asked for
+///
+/// See: rpma_cq_wait, rpma_conn_get_cq, rpma_conn_get_rcq, rpma_srq_get_rcq
 ///
 /// # Safety
 ///
@@ -53,30 +91,55 @@ pub unsafe extern "C" fn rpma_cq_get_wc(
     num_entries_got: *mut c_int,
 ) -> c_int {
     const FUNCTION: &CStr = c"rpma_cq_get_wc";
-    finish(FUNCTION, || {
-        // SAFETY: the contract of C.
-        let cq = unsafe { arg(cq, "cq")? };
+    // Programs poll in a loop, mostly empty queues: each way out is kept as short as it can be.
+    // SAFETY: the contract of C.
+    let Some(cq) = (unsafe { optional(cq) }) else {
+        return refuse_null(FUNCTION, "cq");
+    };
+    // SAFETY: the contract of C.
+    let num_entries_got = unsafe { optional_out(num_entries_got) };
+    if num_entries != 1 {
         if num_entries < 1 {
-            return Err(Error::inval("num_entries is less than 1"));
+            return refuse(FUNCTION, "num_entries is less than 1");
         }
-        if wc.is_null() {
-            return Err(is_null("wc"));
+        if num_entries_got.is_none() {
+            return refuse_null(FUNCTION, "num_entries_got");
         }
-        if num_entries > 1 && num_entries_got.is_null() {
-            return Err(is_null("num_entries_got"));
-        }
-        // SAFETY: the contract of C, for an array of so many entries.
-        let got = unsafe { cq.raw().poll(num_entries, wc) };
-        let got = Cq::polled(FUNCTION, num_entries, got)?;
-        if !num_entries_got.is_null() {
-            // SAFETY: the contract of C.
-            unsafe { num_entries_got.write(got) };
-        }
-        Ok(())
-    })
+    }
+    if wc.is_null() {
+        return refuse_null(FUNCTION, "wc");
+    }
+    // SAFETY: the contract of C, for an array of so many entries.
+    let got = unsafe { cq.raw().poll(num_entries, wc) };
+    if got == 0 {
+        return no_completion(FUNCTION);
+    }
+    if got < 0 || got > num_entries {
+        return polled_badly(got, num_entries).report(FUNCTION);
+    }
+    if let Some(num_entries_got) = num_entries_got {
+        num_entries_got.set(got);
+    }
+    0
 }
 
-/// Takes a completion from a completion queue (releases 0.10 and 0.11).
+/// Takes a completion from a completion queue, in the form that 0.10 and 0.11 had.
+///
+/// Later releases of the original do not have it. New programs use rpma_cq_get_wc, which fills a
+/// struct ibv_wc.
+///
+/// op_context and op_status are always set. When op_status is not IBV_WC_SUCCESS nothing else is,
+/// and the call succeeds nevertheless. imm is set only when the flags have IBV_WC_WITH_IMM.
+///
+/// Errors:
+/// - RPMA_E_INVAL: cq or cmpl is NULL
+/// - RPMA_E_NO_COMPLETION: the queue is empty; not logged
+/// - RPMA_E_NOSUPP: the operation is none of enum rpma_op, like a native flush; the completion is
+///   taken, and op_context and op_status are set
+/// - RPMA_E_PROVIDER: polling the queue failed (ibv_poll_cq)
+/// - RPMA_E_UNKNOWN: the device told more completions than it was asked for
+///
+/// See: rpma_cq_get_wc
 ///
 /// # Safety
 ///
@@ -104,9 +167,8 @@ pub(super) unsafe fn get_completion(
     cq: &Cq,
     cmpl: *mut rpma_completion,
 ) -> Result<()> {
-    if cmpl.is_null() {
-        return Err(is_null("cmpl"));
-    }
+    // SAFETY: the contract of this function.
+    unsafe { out(cmpl, "cmpl")? };
     let completion = Completion::get(function, cq)?;
     // SAFETY: the contract of this function.
     unsafe {

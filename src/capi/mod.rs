@@ -3,7 +3,7 @@
 //! The C edge: the 89 functions of `<librpma.h>`, which is generated from here.
 //!
 //! A function here turns pointers into references, calls the method that does the work, and turns
-//! the result into a code. The helpers below are the only ways to do so.
+//! the result into a code. The helpers below do so.
 //!
 //! # Safety
 //!
@@ -18,7 +18,7 @@ use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 use std::slice;
 
-use crate::error::{Error, Releases, Result};
+use crate::error::{Error, OpError, OpResult, Releases, Result, What};
 
 // The order of the header.
 mod types;
@@ -64,8 +64,24 @@ pub use srq_cfg::*;
 pub use types::*;
 pub use utils::*;
 
+/// C programs use handles on several threads at once.
+const _: () = {
+    const fn shareable<T: Send + Sync>() {}
+    shareable::<crate::conn::Conn>();
+    shareable::<crate::conn_cfg::ConnCfg>();
+    shareable::<crate::conn_req::ConnReq>();
+    shareable::<crate::cq::Cq>();
+    shareable::<crate::ep::Ep>();
+    shareable::<crate::mr::MrLocal>();
+    shareable::<crate::mr::MrRemote>();
+    shareable::<crate::peer::Peer>();
+    shareable::<crate::peer_cfg::PeerCfg>();
+    shareable::<crate::srq::Srq>();
+    shareable::<crate::srq_cfg::SrqCfg>();
+};
+
 /// Runs the body of a public function and turns its result into a code.
-#[inline]
+#[inline(always)]
 fn finish(function: &'static CStr, body: impl FnOnce() -> Result<()>) -> c_int {
     match body() {
         Ok(()) => 0,
@@ -73,12 +89,37 @@ fn finish(function: &'static CStr, body: impl FnOnce() -> Result<()>) -> c_int {
     }
 }
 
+/// The same for an operation, whose error is small: that keeps its way short.
+#[inline(always)]
+fn finish_op(function: &'static CStr, body: impl FnOnce() -> OpResult<()>) -> c_int {
+    match body() {
+        Ok(()) => 0,
+        Err(error) => error.report(function),
+    }
+}
+
+/// The end of a function that does not take an argument.
+#[cold]
+#[inline(never)]
+#[track_caller]
+fn refuse(function: &'static CStr, what: &'static str) -> c_int {
+    OpError::invalid(what).report(function)
+}
+
+/// The same for an argument that is NULL.
+#[cold]
+#[inline(never)]
+#[track_caller]
+fn refuse_null(function: &'static CStr, name: &'static str) -> c_int {
+    is_null(name).report(function)
+}
+
 /// A function that makes a handle. `args` checks the arguments; then memory for the handle is
 /// reserved, so that nothing has to be undone for want of it; then `make` does the work.
 fn create<A, T>(
     function: &'static CStr,
     handle: *mut *mut T,
-    args: impl FnOnce() -> Result<A>,
+    args: impl FnOnce() -> OpResult<A>,
     make: impl FnOnce(A) -> Result<T>,
 ) -> c_int {
     finish(function, || {
@@ -110,11 +151,8 @@ fn delete<T>(
 
 #[cold]
 #[track_caller]
-fn is_null(name: &str) -> Error {
-    Error::new(
-        crate::error::Code::Inval,
-        format_args!("invalid argument: {name} is NULL"),
-    )
+fn is_null(name: &'static str) -> OpError {
+    OpError::new(What::Null(name))
 }
 
 /// What a required pointer points to.
@@ -122,9 +160,9 @@ fn is_null(name: &str) -> Error {
 /// # Safety
 ///
 /// The contract of C, for `pointer`.
-#[inline]
+#[inline(always)]
 #[track_caller]
-unsafe fn arg<'a, T>(pointer: *const T, name: &str) -> Result<&'a T> {
+unsafe fn arg<'a, T>(pointer: *const T, name: &'static str) -> OpResult<&'a T> {
     // SAFETY: passed on to the caller.
     match unsafe { pointer.as_ref() } {
         Some(object) => Ok(object),
@@ -137,7 +175,7 @@ unsafe fn arg<'a, T>(pointer: *const T, name: &str) -> Result<&'a T> {
 /// # Safety
 ///
 /// The contract of C, for `pointer`.
-#[inline]
+#[inline(always)]
 unsafe fn optional<'a, T>(pointer: *const T) -> Option<&'a T> {
     // SAFETY: passed on to the caller.
     unsafe { pointer.as_ref() }
@@ -149,7 +187,7 @@ unsafe fn optional<'a, T>(pointer: *const T) -> Option<&'a T> {
 ///
 /// The contract of C, for `pointer`.
 #[track_caller]
-unsafe fn string<'a>(pointer: *const c_char, name: &str) -> Result<&'a CStr> {
+unsafe fn string<'a>(pointer: *const c_char, name: &'static str) -> OpResult<&'a CStr> {
     if pointer.is_null() {
         return Err(is_null(name));
     }
@@ -157,20 +195,23 @@ unsafe fn string<'a>(pointer: *const c_char, name: &str) -> Result<&'a CStr> {
     Ok(unsafe { CStr::from_ptr(pointer) })
 }
 
-/// Required bytes, `len` of them.
+/// Required bytes: `len` of them, of which the first `wanted` are looked at.
 ///
 /// # Safety
 ///
 /// `pointer` must be NULL or point to `len` bytes that nobody writes until the function returns.
 #[track_caller]
-unsafe fn bytes<'a>(pointer: *const c_void, len: usize, name: &str) -> Result<&'a [u8]> {
+unsafe fn bytes<'a>(
+    pointer: *const c_void,
+    len: usize,
+    wanted: usize,
+    name: &'static str,
+) -> OpResult<&'a [u8]> {
     if pointer.is_null() {
         return Err(is_null(name));
     }
-    // More than this cannot be one object; what lies behind is not looked at.
-    let len = len.min(isize::MAX.unsigned_abs());
     // SAFETY: passed on to the caller.
-    Ok(unsafe { slice::from_raw_parts(pointer.cast::<u8>(), len) })
+    Ok(unsafe { slice::from_raw_parts(pointer.cast::<u8>(), len.min(wanted)) })
 }
 
 /// Private data as C sees it, which stays the library's.
@@ -201,11 +242,21 @@ impl<T> Out<T> {
 ///
 /// `pointer` must be NULL or valid for writing until the function returns.
 #[track_caller]
-unsafe fn out<T>(pointer: *mut T, name: &str) -> Result<Out<T>> {
+unsafe fn out<T>(pointer: *mut T, name: &'static str) -> OpResult<Out<T>> {
     match NonNull::new(pointer) {
         Some(pointer) => Ok(Out(pointer)),
         None => Err(is_null(name)),
     }
+}
+
+/// A pointer to write to that may be NULL.
+///
+/// # Safety
+///
+/// As for `out`.
+#[inline(always)]
+unsafe fn optional_out<T>(pointer: *mut T) -> Option<Out<T>> {
+    NonNull::new(pointer).map(Out)
 }
 
 /// Takes the object behind a handle and sets the handle to NULL; `None` when it is NULL already.
@@ -237,9 +288,10 @@ impl<T> Slot<T> {
     fn reserve() -> Result<Self> {
         // SAFETY: the size is not 0.
         let memory = unsafe { alloc::alloc(Self::LAYOUT) };
-        NonNull::new(memory.cast::<T>())
-            .map(Self)
-            .ok_or_else(Error::nomem)
+        match NonNull::new(memory.cast::<T>()) {
+            Some(memory) => Ok(Self(memory)),
+            None => Err(Error::nomem()),
+        }
     }
 
     fn fill(self, value: T) -> *mut T {

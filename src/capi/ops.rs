@@ -5,9 +5,9 @@
 use std::ffi::{c_char, c_int, c_void};
 
 use super::types::{FlushType, rpma_flush_type as kind};
-use super::{arg, finish, optional};
+use super::{arg, finish_op, optional};
 use crate::conn::Conn;
-use crate::error::Error;
+use crate::error::OpError;
 use crate::mr::{MrLocal, MrRemote};
 use crate::ops::{ATOMIC_WRITE_SIZE, Notify};
 use crate::verbs::FlushKind;
@@ -15,7 +15,25 @@ use crate::verbs::FlushKind;
 const PERSISTENT: c_int = kind::RPMA_FLUSH_TYPE_PERSISTENT as c_int;
 const VISIBILITY: c_int = kind::RPMA_FLUSH_TYPE_VISIBILITY as c_int;
 
-/// Reads from remote memory.
+/// Starts to read from remote memory into local memory.
+///
+/// len bytes from src_offset of src go to dst_offset of dst. Both regions NULL with offsets and len
+/// 0 starts a read of nothing. src must be registered with RPMA_MR_USAGE_READ_SRC, dst with
+/// RPMA_MR_USAGE_READ_DST.
+///
+/// flags is RPMA_F_COMPLETION_ON_ERROR, for a completion only if the operation fails, or
+/// RPMA_F_COMPLETION_ALWAYS. op_context comes back as wr_id of the completion (struct ibv_wc).
+///
+/// The call only posts the operation (ibv_post_send): until it has completed, dst must stay
+/// registered, and its bytes are undefined. A range outside a region or a missing usage is told by
+/// the completion's status, and breaks the connection.
+///
+/// Errors:
+/// - RPMA_E_INVAL: conn is NULL, flags is 0, one region is NULL and the other is not, both are NULL
+///   with an offset or a length, or len is above 4 GiB - 1
+/// - RPMA_E_PROVIDER: posting failed, with ENOMEM when the SQ is full
+///
+/// See: rpma_mr_remote_from_descriptor, rpma_cq_get_wc
 ///
 /// # Safety
 ///
@@ -31,7 +49,7 @@ pub unsafe extern "C" fn rpma_read(
     flags: c_int,
     op_context: *const c_void,
 ) -> c_int {
-    finish(c"rpma_read", || {
+    finish_op(c"rpma_read", || {
         // SAFETY: the contract of C.
         let (conn, dst, src) = unsafe { (arg(conn, "conn")?, optional(dst), optional(src)) };
         let notify = Notify::new(flags, op_context as u64)?;
@@ -39,7 +57,26 @@ pub unsafe extern "C" fn rpma_read(
     })
 }
 
-/// Writes to remote memory.
+/// Starts to write local memory to remote memory.
+///
+/// len bytes from src_offset of src go to dst_offset of dst. Both regions NULL with offsets and len
+/// 0 starts a write of nothing. dst must be registered with RPMA_MR_USAGE_WRITE_DST, src with
+/// RPMA_MR_USAGE_WRITE_SRC. The remote side notices nothing. That the write has completed does not
+/// mean that the data is visible there or persistent: rpma_flush makes sure of that.
+///
+/// flags is RPMA_F_COMPLETION_ON_ERROR, for a completion only if the operation fails, or
+/// RPMA_F_COMPLETION_ALWAYS. op_context comes back as wr_id of the completion (struct ibv_wc).
+///
+/// The call only posts the operation (ibv_post_send): until it has completed, src must stay
+/// registered and its bytes unchanged. A range outside a region or a missing usage is told by the
+/// completion's status, and breaks the connection.
+///
+/// Errors:
+/// - RPMA_E_INVAL: conn is NULL, flags is 0, one region is NULL and the other is not, both are NULL
+///   with an offset or a length, or len is above 4 GiB - 1
+/// - RPMA_E_PROVIDER: posting failed, with ENOMEM when the SQ is full
+///
+/// See: rpma_flush, rpma_mr_remote_from_descriptor, rpma_cq_get_wc
 ///
 /// # Safety
 ///
@@ -55,7 +92,7 @@ pub unsafe extern "C" fn rpma_write(
     flags: c_int,
     op_context: *const c_void,
 ) -> c_int {
-    finish(c"rpma_write", || {
+    finish_op(c"rpma_write", || {
         // SAFETY: the contract of C.
         let (conn, dst, src) = unsafe { (arg(conn, "conn")?, optional(dst), optional(src)) };
         let notify = Notify::new(flags, op_context as u64)?;
@@ -63,7 +100,27 @@ pub unsafe extern "C" fn rpma_write(
     })
 }
 
-/// Writes to remote memory and notifies the remote side.
+/// Starts to write local memory to remote memory, and notifies the remote side.
+///
+/// As rpma_write; besides, the write uses up a receive of the remote side (rpma_recv, or
+/// rpma_srq_recv there), whose completion has the opcode IBV_WC_RECV_RDMA_WITH_IMM, the number of
+/// bytes written, and imm as imm_data in network byte order. imm is given in host byte order.
+/// Nothing is placed in the buffer of that receive. As long as there is no receive, the write
+/// waits.
+///
+/// flags is RPMA_F_COMPLETION_ON_ERROR, for a completion only if the operation fails, or
+/// RPMA_F_COMPLETION_ALWAYS. op_context comes back as wr_id of the completion (struct ibv_wc).
+///
+/// The call only posts the operation (ibv_post_send): until it has completed, src must stay
+/// registered and its bytes unchanged. A range outside a region or a missing usage is told by the
+/// completion's status, and breaks the connection.
+///
+/// Errors:
+/// - RPMA_E_INVAL: conn is NULL, flags is 0, one region is NULL and the other is not, both are NULL
+///   with an offset or a length, or len is above 4 GiB - 1
+/// - RPMA_E_PROVIDER: posting failed, with ENOMEM when the SQ is full
+///
+/// See: rpma_write, rpma_cq_get_wc
 ///
 /// # Safety
 ///
@@ -80,7 +137,7 @@ pub unsafe extern "C" fn rpma_write_with_imm(
     imm: u32,
     op_context: *const c_void,
 ) -> c_int {
-    finish(c"rpma_write_with_imm", || {
+    finish_op(c"rpma_write_with_imm", || {
         // SAFETY: the contract of C.
         let (conn, dst, src) = unsafe { (arg(conn, "conn")?, optional(dst), optional(src)) };
         let notify = Notify::new(flags, op_context as u64)?;
@@ -88,7 +145,27 @@ pub unsafe extern "C" fn rpma_write_with_imm(
     })
 }
 
-/// Writes 8 bytes to remote memory atomically.
+/// Starts to write 8 bytes to remote memory in one piece.
+///
+/// Whoever reads the 8 bytes at dst_offset of dst sees the old ones or the new ones, never some of
+/// each, provided that they are aligned to 8 bytes in the remote memory: dst_offset must be a
+/// multiple of 8 (RPMA_ATOMIC_WRITE_ALIGNMENT), and so should be the address that the region starts
+/// at. dst must be registered with RPMA_MR_USAGE_WRITE_DST. src is ordinary memory, copied in the
+/// call.
+///
+/// Where the device has a native atomic write it is used (ibv_wr_atomic_write), else an RDMA write
+/// that carries the 8 bytes itself, which is as atomic as the remote platform's memory. The
+/// operation waits for the reads and flushes posted before it: what was flushed is in place when
+/// the 8 bytes are.
+///
+/// flags is RPMA_F_COMPLETION_ON_ERROR, for a completion only if the operation fails, or
+/// RPMA_F_COMPLETION_ALWAYS. op_context comes back as wr_id of the completion (struct ibv_wc).
+///
+/// Errors:
+/// - RPMA_E_INVAL: conn, dst or src is NULL, flags is 0, or dst_offset is not a multiple of 8
+/// - RPMA_E_PROVIDER: posting failed, with ENOMEM when the SQ is full
+///
+/// See: rpma_flush, rpma_cq_get_wc
 ///
 /// # Safety
 ///
@@ -102,7 +179,7 @@ pub unsafe extern "C" fn rpma_atomic_write(
     flags: c_int,
     op_context: *const c_void,
 ) -> c_int {
-    finish(c"rpma_atomic_write", || {
+    finish_op(c"rpma_atomic_write", || {
         // SAFETY: the contract of C; the source has 8 bytes.
         let (conn, dst, src) = unsafe {
             (
@@ -116,7 +193,30 @@ pub unsafe extern "C" fn rpma_atomic_write(
     })
 }
 
-/// Flushes remote memory.
+/// Starts to flush what was written to remote memory.
+///
+/// When the flush has completed, what was written before it on the connection to the len bytes from
+/// dst_offset of dst is visible to the remote side (RPMA_FLUSH_TYPE_VISIBILITY), or survives its
+/// power failure (RPMA_FLUSH_TYPE_PERSISTENT). dst must be registered with the usage of that name,
+/// RPMA_MR_USAGE_FLUSH_TYPE_VISIBILITY or RPMA_MR_USAGE_FLUSH_TYPE_PERSISTENT.
+///
+/// Where the device has a native flush it is used (ibv_wr_flush). Otherwise 8 bytes at dst_offset
+/// are read, behind the writes, into a buffer of the library: then all of the earlier writes are
+/// flushed, len has no effect, and the 8 bytes must lie in the region.
+///
+/// A flush to persistence relies on the remote peer's word that direct write to PMem is possible
+/// (rpma_conn_apply_remote_peer_cfg).
+///
+/// flags is RPMA_F_COMPLETION_ON_ERROR, for a completion only if the operation fails, or
+/// RPMA_F_COMPLETION_ALWAYS. op_context comes back as wr_id of the completion (struct ibv_wc).
+///
+/// Errors:
+/// - RPMA_E_INVAL: conn or dst is NULL, flags is 0, or type is unknown
+/// - RPMA_E_NOSUPP: dst is not registered for this type of flush, or the type is
+///   RPMA_FLUSH_TYPE_PERSISTENT and the remote peer has not declared direct write to PMem
+/// - RPMA_E_PROVIDER: posting failed, with ENOMEM when the SQ is full
+///
+/// See: rpma_write, rpma_mr_remote_get_flush_type, rpma_cq_get_wc
 ///
 /// # Safety
 ///
@@ -131,20 +231,38 @@ pub unsafe extern "C" fn rpma_flush(
     flags: c_int,
     op_context: *const c_void,
 ) -> c_int {
-    finish(c"rpma_flush", || {
+    finish_op(c"rpma_flush", || {
         // SAFETY: the contract of C.
         let (conn, dst) = unsafe { (arg(conn, "conn")?, arg(dst, "dst")?) };
         let notify = Notify::new(flags, op_context as u64)?;
         let kind = match r#type {
             PERSISTENT => FlushKind::Persistent,
             VISIBILITY => FlushKind::Visibility,
-            _ => return Err(Error::inval("unknown type of flush")),
+            _ => return Err(OpError::invalid("unknown type of flush")),
         };
         conn.flush(dst, dst_offset, len, kind, notify)
     })
 }
 
-/// Sends a message.
+/// Starts to send a message.
+///
+/// The message is the len bytes from offset of src, registered with RPMA_MR_USAGE_SEND. src NULL
+/// with offset and len 0 sends an empty message. It is placed in the buffer of a receive of the
+/// other side; as long as there is none, it waits. A buffer that is too small breaks the
+/// connection.
+///
+/// flags is RPMA_F_COMPLETION_ON_ERROR, for a completion only if the operation fails, or
+/// RPMA_F_COMPLETION_ALWAYS. op_context comes back as wr_id of the completion (struct ibv_wc).
+///
+/// The call only posts the operation (ibv_post_send): until it has completed, src must stay
+/// registered and its bytes unchanged.
+///
+/// Errors:
+/// - RPMA_E_INVAL: conn is NULL, flags is 0, src is NULL with an offset or a length, or len is
+///   above 4 GiB - 1
+/// - RPMA_E_PROVIDER: posting failed, with ENOMEM when the SQ is full
+///
+/// See: rpma_recv, rpma_cq_get_wc
 ///
 /// # Safety
 ///
@@ -158,7 +276,7 @@ pub unsafe extern "C" fn rpma_send(
     flags: c_int,
     op_context: *const c_void,
 ) -> c_int {
-    finish(c"rpma_send", || {
+    finish_op(c"rpma_send", || {
         // SAFETY: the contract of C.
         let (conn, src) = unsafe { (arg(conn, "conn")?, optional(src)) };
         let notify = Notify::new(flags, op_context as u64)?;
@@ -166,7 +284,23 @@ pub unsafe extern "C" fn rpma_send(
     })
 }
 
-/// Sends a message with an immediate.
+/// Starts to send a message with an immediate: 32 bits that travel beside it.
+///
+/// As rpma_send; besides, the completion of the other side's receive has IBV_WC_WITH_IMM in its
+/// wc_flags and imm as imm_data in network byte order. imm is given in host byte order.
+///
+/// flags is RPMA_F_COMPLETION_ON_ERROR, for a completion only if the operation fails, or
+/// RPMA_F_COMPLETION_ALWAYS. op_context comes back as wr_id of the completion (struct ibv_wc).
+///
+/// The call only posts the operation (ibv_post_send): until it has completed, src must stay
+/// registered and its bytes unchanged.
+///
+/// Errors:
+/// - RPMA_E_INVAL: conn is NULL, flags is 0, src is NULL with an offset or a length, or len is
+///   above 4 GiB - 1
+/// - RPMA_E_PROVIDER: posting failed, with ENOMEM when the SQ is full
+///
+/// See: rpma_send, rpma_recv, rpma_cq_get_wc
 ///
 /// # Safety
 ///
@@ -181,7 +315,7 @@ pub unsafe extern "C" fn rpma_send_with_imm(
     imm: u32,
     op_context: *const c_void,
 ) -> c_int {
-    finish(c"rpma_send_with_imm", || {
+    finish_op(c"rpma_send_with_imm", || {
         // SAFETY: the contract of C.
         let (conn, src) = unsafe { (arg(conn, "conn")?, optional(src)) };
         let notify = Notify::new(flags, op_context as u64)?;
@@ -189,7 +323,23 @@ pub unsafe extern "C" fn rpma_send_with_imm(
     })
 }
 
-/// Posts a receive.
+/// Posts a receive: a buffer for a message from the other side.
+///
+/// The buffer is the len bytes from offset of dst, registered with RPMA_MR_USAGE_RECV; byte_len of
+/// the completion tells how many the message has. dst NULL with offset and len 0 posts a receive
+/// without a buffer, for an empty message or an rpma_write_with_imm. op_context comes back as wr_id
+/// of the completion (struct ibv_wc). Every receive completes.
+///
+/// The call only posts the receive (ibv_post_recv): until it has completed, dst must stay
+/// registered, and its bytes belong to the device. Do not rely on the order in which receives are
+/// used. A connection with a shared RQ takes its receives from there (rpma_srq_recv).
+///
+/// Errors:
+/// - RPMA_E_INVAL: conn is NULL, dst is NULL with an offset or a length, or len is above 4 GiB - 1
+/// - RPMA_E_PROVIDER: posting failed, with ENOMEM when the RQ is full, with EINVAL when the
+///   connection uses a shared RQ
+///
+/// See: rpma_send, rpma_conn_req_recv, rpma_conn_get_rcq
 ///
 /// # Safety
 ///
@@ -202,14 +352,34 @@ pub unsafe extern "C" fn rpma_recv(
     len: usize,
     op_context: *const c_void,
 ) -> c_int {
-    finish(c"rpma_recv", || {
+    finish_op(c"rpma_recv", || {
         // SAFETY: the contract of C.
         let (conn, dst) = unsafe { (arg(conn, "conn")?, optional(dst)) };
         conn.recv(dst, offset, len, op_context as u64)
     })
 }
 
-/// Writes 8 bytes of a memory region to remote memory atomically (releases 0.9 to 0.13).
+/// Starts to write 8 bytes of a memory region to remote memory in one piece: releases 0.9 to 0.13.
+///
+/// Later releases of the original do not have it. New programs use rpma_atomic_write, which takes
+/// the 8 bytes from ordinary memory and uses the device's native operation if there is one.
+///
+/// The 8 bytes at src_offset of src go to dst_offset of dst as a fenced RDMA write, which is as
+/// atomic as the remote platform's memory. dst_offset must be a multiple of 8
+/// (RPMA_ATOMIC_WRITE_ALIGNMENT), and so should be the address that the remote region starts at.
+/// The usages are those of rpma_write.
+///
+/// flags is RPMA_F_COMPLETION_ON_ERROR, for a completion only if the operation fails, or
+/// RPMA_F_COMPLETION_ALWAYS. op_context comes back as wr_id of the completion (struct ibv_wc).
+///
+/// The call only posts the operation (ibv_post_send): until it has completed, src must stay
+/// registered and its bytes unchanged.
+///
+/// Errors:
+/// - RPMA_E_INVAL: conn, dst or src is NULL, flags is 0, or dst_offset is not a multiple of 8
+/// - RPMA_E_PROVIDER: posting failed, with ENOMEM when the SQ is full
+///
+/// See: rpma_atomic_write
 ///
 /// # Safety
 ///
@@ -224,7 +394,7 @@ pub unsafe extern "C" fn rpma_write_atomic(
     flags: c_int,
     op_context: *const c_void,
 ) -> c_int {
-    finish(c"rpma_write_atomic", || {
+    finish_op(c"rpma_write_atomic", || {
         // SAFETY: the contract of C.
         let (conn, dst, src) = unsafe { (arg(conn, "conn")?, arg(dst, "dst")?, arg(src, "src")?) };
         let notify = Notify::new(flags, op_context as u64)?;

@@ -27,28 +27,29 @@ use crate::log::Level;
 /// Not used by any release; kept for the programs that name it.
 pub const RPMA_W_WAIT_FOR_COMPLETION: c_int = 1;
 
-/// Unknown error
+/// Something that should not happen: the log says what
 pub const RPMA_E_UNKNOWN: c_int = -100000;
-/// Not supported
+/// The device, the remote side or the memory region does not support it
 pub const RPMA_E_NOSUPP: c_int = -100001;
-/// A verbs or connection manager call failed; errno says why
+/// A verbs or connection manager call failed: errno and the log say why
 pub const RPMA_E_PROVIDER: c_int = -100002;
 /// Out of memory
 pub const RPMA_E_NOMEM: c_int = -100003;
 /// Invalid argument
 pub const RPMA_E_INVAL: c_int = -100004;
-/// No completion is available
+/// No completion is there: an ordinary outcome, not logged
 pub const RPMA_E_NO_COMPLETION: c_int = -100005;
-/// No event is available
+/// No event is there: an ordinary outcome, not logged
 pub const RPMA_E_NO_EVENT: c_int = -100006;
 /// Temporary error; no function returns it
 pub const RPMA_E_AGAIN: c_int = -100007;
-/// The completion channel is shared
+/// The completion channel is shared: rpma_conn_wait waits on it
 pub const RPMA_E_SHARED_CHANNEL: c_int = -100008;
-/// The completion channel is not shared
+/// The completion channel is not shared: rpma_cq_wait waits on it
 pub const RPMA_E_NOT_SHARED_CHNL: c_int = -100009;
 
-/// How long the steps of connecting may take, in milliseconds, unless configured otherwise
+/// How long each step of finding the other side may take, in milliseconds, unless configured
+/// otherwise (rpma_conn_cfg_set_timeout)
 pub const RPMA_DEFAULT_TIMEOUT_MS: c_int = 1000;
 
 /// The memory is read by the remote side (rpma_read)
@@ -59,44 +60,44 @@ pub const RPMA_MR_USAGE_READ_DST: c_int = 1 << 1;
 pub const RPMA_MR_USAGE_WRITE_SRC: c_int = 1 << 2;
 /// The memory is written by the remote side (rpma_write and its kin, rpma_atomic_write)
 pub const RPMA_MR_USAGE_WRITE_DST: c_int = 1 << 3;
-/// The remote side may flush the memory to global visibility
+/// The remote side may flush the memory to visibility; where that is emulated, also read it
 pub const RPMA_MR_USAGE_FLUSH_TYPE_VISIBILITY: c_int = 1 << 4;
-/// The remote side may flush the memory to persistence
+/// The remote side may flush the memory to persistence; where that is emulated, also read it
 pub const RPMA_MR_USAGE_FLUSH_TYPE_PERSISTENT: c_int = 1 << 5;
 /// The memory holds messages to send (rpma_send)
 pub const RPMA_MR_USAGE_SEND: c_int = 1 << 6;
 /// The memory takes received messages (rpma_recv)
 pub const RPMA_MR_USAGE_RECV: c_int = 1 << 7;
 
-/// Ask for a completion if the operation fails
+/// For the flags of an operation: a completion if it fails
 pub const RPMA_F_COMPLETION_ON_ERROR: c_int = 1 << 0;
-/// Ask for a completion however the operation ends
+/// For the flags of an operation: a completion however it ends
 pub const RPMA_F_COMPLETION_ALWAYS: c_int = 1 << 1 | RPMA_F_COMPLETION_ON_ERROR;
 
-/// What the offset of an atomic write is a multiple of, and how many bytes it writes
+/// What the offset of an atomic write must be a multiple of, and how many bytes it writes
 pub const RPMA_ATOMIC_WRITE_ALIGNMENT: c_int = 8;
 
-/// Where the device is looked for
+/// How rpma_utils_get_ibv_context looks for a device
 #[allow(non_camel_case_types)]
 #[repr(C)]
 pub enum rpma_util_ibv_context_type {
-    /// the device that has the address
+    /// the device that has the address, which is one of this machine
     RPMA_UTIL_IBV_CONTEXT_LOCAL = 0,
-    /// the device through which the address is reached
+    /// the device through which the address, which is one of another machine, is reached
     RPMA_UTIL_IBV_CONTEXT_REMOTE = 1,
 }
 
-/// What happened to a connection
+/// What happened to a connection (rpma_conn_next_event)
 #[allow(non_camel_case_types)]
 #[repr(C)]
 pub enum rpma_conn_event {
-    /// no event
+    /// no event; never told by rpma_conn_next_event
     RPMA_CONN_UNDEFINED = -1,
-    /// the connection is there
+    /// the connection is established
     RPMA_CONN_ESTABLISHED = 0,
-    /// the connection was closed, by either side
+    /// the connection was closed by either side, or the other side's process is gone
     RPMA_CONN_CLOSED = 1,
-    /// the connection was lost
+    /// the connection could not be made for an error, or its device is gone
     RPMA_CONN_LOST = 2,
     /// the other side rejected the connection, or does not listen
     RPMA_CONN_REJECTED = 3,
@@ -108,7 +109,7 @@ pub enum rpma_conn_event {
 #[allow(non_camel_case_types)]
 #[repr(C)]
 pub enum rpma_flush_type {
-    /// the data survives a power failure
+    /// the data survives a power failure of the remote side
     RPMA_FLUSH_TYPE_PERSISTENT = 0,
     /// the data is visible to the remote processors
     RPMA_FLUSH_TYPE_VISIBILITY = 1,
@@ -120,7 +121,7 @@ pub enum rpma_flush_type {
 pub enum rpma_log_level {
     /// as a threshold: nothing is logged
     RPMA_LOG_DISABLED = -1,
-    /// the library cannot go on
+    /// the library cannot go on; no message has this level
     RPMA_LOG_LEVEL_FATAL = 0,
     /// a function failed
     RPMA_LOG_LEVEL_ERROR = 1,
@@ -134,7 +135,7 @@ pub enum rpma_log_level {
     RPMA_LOG_LEVEL_DEBUG = 5,
 }
 
-/// Which threshold of the log
+/// The thresholds of the log (rpma_log_set_threshold)
 #[allow(non_camel_case_types)]
 #[repr(C)]
 pub enum rpma_log_threshold {
@@ -142,39 +143,40 @@ pub enum rpma_log_threshold {
     RPMA_LOG_THRESHOLD = 0,
     /// which of these the default log function writes to stderr as well
     RPMA_LOG_THRESHOLD_AUX = 1,
-    /// the number of thresholds
+    /// the number of thresholds, not one of them
     RPMA_LOG_THRESHOLD_MAX = 2,
 }
 
-/// What a completion of releases 0.9 to 0.11 is of
+/// The kind of operation of a completion, as releases 0.9 to 0.11 told it
 #[allow(non_camel_case_types)]
 #[repr(C)]
 pub enum rpma_op {
     /// rpma_read, or a flush that is emulated by a read
     RPMA_OP_READ = 0,
-    /// rpma_write, rpma_write_with_imm, rpma_write_atomic, rpma_atomic_write
+    /// rpma_write, rpma_write_with_imm, rpma_write_atomic, or an rpma_atomic_write that is emulated
     RPMA_OP_WRITE = 1,
     /// not reported by any release
     RPMA_OP_FLUSH = 2,
     /// rpma_send, rpma_send_with_imm
     RPMA_OP_SEND = 3,
-    /// rpma_recv
+    /// rpma_recv, rpma_conn_req_recv, rpma_srq_recv
     RPMA_OP_RECV = 4,
-    /// rpma_recv that an rpma_write_with_imm of the other side completed
+    /// a receive that an rpma_write_with_imm of the other side has used up
     RPMA_OP_RECV_RDMA_WITH_IMM = 5,
 }
 
-/// Private data: bytes that travel with a connection request or its acceptance
+/// Private data: bytes that travel with a connection request or its acceptance, unencrypted
 #[allow(non_camel_case_types)]
 #[repr(C)]
 pub struct rpma_conn_private_data {
     /// the bytes, or NULL
     pub ptr: *mut c_void,
-    /// how many there are
+    /// how many there are, 0 to 255
     pub len: u8,
 }
 
-/// A completion, as releases 0.9 to 0.11 told it
+/// A completion, as releases 0.9 to 0.11 told it (rpma_conn_completion_get,
+/// rpma_cq_get_completion)
 ///
 /// A program built for release 0.9.0 has this struct without flags and imm. So imm is written only
 /// for a completion that carries an immediate, which release 0.9.0 could not ask for.
@@ -187,7 +189,7 @@ pub struct rpma_completion {
     pub op: OpNumber,
     /// how many bytes were moved
     pub byte_len: u32,
-    /// whether it succeeded; unless it did, only op_context is valid besides
+    /// IBV_WC_SUCCESS if it succeeded; otherwise, only op_context is valid besides
     pub op_status: WcStatus,
     /// flags of enum ibv_wc_flags
     pub flags: std::ffi::c_uint,

@@ -15,7 +15,25 @@ use crate::{conn, utils};
 const LOCAL: c_int = kind::RPMA_UTIL_IBV_CONTEXT_LOCAL as c_int;
 const REMOTE: c_int = kind::RPMA_UTIL_IBV_CONTEXT_REMOTE as c_int;
 
-/// Finds the RDMA device of an address.
+/// Finds the RDMA device of an IPv4 or IPv6 address or host name.
+///
+/// With RPMA_UTIL_IBV_CONTEXT_LOCAL, addr is an address of this machine, and the device is the one
+/// that has it (rdma_bind_addr). With RPMA_UTIL_IBV_CONTEXT_REMOTE, addr is an address of another
+/// machine, and the device is the one through which it is reached (rdma_resolve_addr, which takes
+/// up to RPMA_DEFAULT_TIMEOUT_MS).
+///
+/// The context belongs to librdmacm and stays valid until the process ends: the program must not
+/// close it. A wildcard address (0.0.0.0 or ::) belongs to no device: the function succeeds, and
+/// *ibv_ctx_ptr is NULL.
+///
+/// Not thread-safe: one thread at a time.
+///
+/// Errors:
+/// - RPMA_E_INVAL: addr or ibv_ctx_ptr is NULL, or type is unknown
+/// - RPMA_E_PROVIDER: looking up the address, creating a CM identifier, or binding it or resolving
+///   the address failed; when the name lookup failed, the log has the reason and errno may not
+///
+/// See: rpma_peer_new, rpma_utils_ibv_context_is_odp_capable
 ///
 /// # Safety
 ///
@@ -40,7 +58,15 @@ pub unsafe extern "C" fn rpma_utils_get_ibv_context(
     })
 }
 
-/// Tells whether a device can do on-demand paging.
+/// Tells whether a device can do on-demand paging for reliable connections.
+///
+/// *is_odp_capable is 1 when the device supports on-demand paging for both RDMA reads and RDMA
+/// writes of the RC transport, otherwise 0; it is 0 also when the query failed. Memory mapped from
+/// a file of a DAX file system usually can be registered on such a device only (see rpma_mr_reg).
+///
+/// Errors:
+/// - RPMA_E_INVAL: ibv_ctx or is_odp_capable is NULL
+/// - RPMA_E_PROVIDER: querying the device failed (ibv_query_device_ex)
 ///
 /// # Safety
 ///
@@ -64,13 +90,22 @@ pub unsafe extern "C" fn rpma_utils_ibv_context_is_odp_capable(
     })
 }
 
-/// The text of a connection event.
+/// Gives the text of a connection event.
+///
+/// The string is static, in English and without a newline: the program must not free it. Every
+/// value has a text, also one that is no event.
+///
+/// See: rpma_conn_next_event
 #[unsafe(no_mangle)]
 pub extern "C" fn rpma_utils_conn_event_2str(conn_event: ConnEventNumber) -> *const c_char {
     conn::event_text(conn_event).as_ptr()
 }
 
-/// The text of a code that a function of this library returned.
+/// Gives the text of a code that a function of this library returned.
+///
+/// The string is static, in English and without a newline: the program must not free it. Every
+/// value has a text, 0 and values that are no code as well. What exactly failed is in the log and,
+/// after RPMA_E_PROVIDER, in errno.
 #[unsafe(no_mangle)]
 pub extern "C" fn rpma_err_2str(ret: c_int) -> *const c_char {
     utils::error_text(ret).as_ptr()

@@ -74,12 +74,12 @@ impl AddrInfo {
 
     pub(super) fn src(&self) -> *mut libc::sockaddr {
         // SAFETY: the list exists as long as `self`.
-        unsafe { self.0.as_ref().ai_src_addr }
+        unsafe { (*self.0.as_ptr()).ai_src_addr }
     }
 
     pub(super) fn dst(&self) -> *mut libc::sockaddr {
         // SAFETY: as in `src`.
-        unsafe { self.0.as_ref().ai_dst_addr }
+        unsafe { (*self.0.as_ptr()).ai_dst_addr }
     }
 }
 

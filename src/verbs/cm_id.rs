@@ -87,7 +87,7 @@ impl CmId {
     pub(crate) fn context(&self) -> Option<Context> {
         // SAFETY: the id exists as long as `self`; librdmacm opened the device and keeps it open
         // for the life of the process.
-        unsafe { Context::from_raw(self.0.as_ref().verbs) }
+        unsafe { Context::from_raw((*self.0.as_ptr()).verbs) }
     }
 
     /// `rdma_bind_addr` to the source of a passive lookup
@@ -161,7 +161,7 @@ impl CmId {
             sys::rdma_create_qp_ex(self.as_ptr(), &raw mut raw)
         })?;
         // SAFETY: the call has set the id's queue pair.
-        let qp = check_object("rdma_create_qp_ex", unsafe { self.0.as_ref().qp })?;
+        let qp = check_object("rdma_create_qp_ex", unsafe { (*self.0.as_ptr()).qp })?;
         Ok(Qp::from_raw(
             self.0,
             qp,

@@ -33,7 +33,7 @@ impl CompChannel {
 
     pub(crate) fn fd(&self) -> c_int {
         // SAFETY: the channel exists as long as `self`; its descriptor does not change.
-        unsafe { self.0.as_ref().fd }
+        unsafe { (*self.0.as_ptr()).fd }
     }
 
     /// `ibv_get_cq_event`: waits for an event, unless the descriptor is non-blocking

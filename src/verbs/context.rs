@@ -42,7 +42,7 @@ const DEVICE_ATOMIC_WRITE: u64 = 1 << 40;
 fn extended(context: NonNull<sys::ibv_context>) -> Option<NonNull<sys::verbs_context>> {
     let offset = mem::offset_of!(sys::verbs_context, context);
     // SAFETY: the context is open, so its fields may be read.
-    let mark = unsafe { context.as_ref().abi_compat };
+    let mark = unsafe { (*context.as_ptr()).abi_compat };
     if mark as usize != usize::MAX {
         return None;
     }

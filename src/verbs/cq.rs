@@ -67,7 +67,7 @@ impl Cq {
     #[inline]
     pub(crate) fn request_notify(&self) -> Result<()> {
         // SAFETY: a queue points to its context, and that to the provider's functions.
-        let request = unsafe { (*self.raw.as_ref().context).ops.req_notify_cq };
+        let request = unsafe { (*(*self.raw.as_ptr()).context).ops.req_notify_cq };
         let returned = match request {
             // SAFETY: the provider's function, with a queue of that provider.
             Some(request) => unsafe { request(self.as_ptr(), 0) },
@@ -84,7 +84,7 @@ impl Cq {
     #[inline]
     pub(crate) unsafe fn poll(&self, wanted: c_int, wc: *mut sys::ibv_wc) -> c_int {
         // SAFETY: a queue points to its context, and that to the provider's functions.
-        let poll = unsafe { (*self.raw.as_ref().context).ops.poll_cq };
+        let poll = unsafe { (*(*self.raw.as_ptr()).context).ops.poll_cq };
         match poll {
             // SAFETY: the provider's function, with a queue of that provider; the array is valid
             // by the contract of this function.
@@ -147,6 +147,11 @@ impl WorkCompletion {
         match self.0.opcode {
             opcode::IBV_WC_RDMA_READ => CompletedOp::Read,
             opcode::IBV_WC_RDMA_WRITE => CompletedOp::Write,
+            // What takes their place on other devices, and what programs have always seen.
+            #[cfg(has_native_flush)]
+            opcode::IBV_WC_FLUSH => CompletedOp::Read,
+            #[cfg(has_native_atomic_write)]
+            opcode::IBV_WC_ATOMIC_WRITE => CompletedOp::Write,
             opcode::IBV_WC_SEND => CompletedOp::Send,
             opcode::IBV_WC_RECV => CompletedOp::Recv,
             opcode::IBV_WC_RECV_RDMA_WITH_IMM => CompletedOp::RecvRdmaWithImm,

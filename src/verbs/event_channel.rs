@@ -34,7 +34,7 @@ impl EventChannel {
 
     pub(crate) fn fd(&self) -> c_int {
         // SAFETY: the channel exists as long as `self`; its descriptor does not change.
-        unsafe { self.0.as_ref().fd }
+        unsafe { (*self.0.as_ptr()).fd }
     }
 
     /// `rdma_get_cm_event`: waits for an event, unless the descriptor is non-blocking

@@ -2,9 +2,9 @@
 
 //! Owned handles over libibverbs and librdmacm, and the little that is needed of the C library.
 //!
-//! Each type owns one object of the device or of the connection manager, destroys it exactly once,
-//! and offers a `destroy` that reports what the destruction returned. Dropping a handle destroys
-//! its object as well: that is how a half-built object is undone.
+//! Each type owns one object of the device or of the connection manager and destroys it exactly once:
+//! when it is dropped, which is how a half-built object is undone, or in `destroy`, which reports what
+//! the destruction returned, where it returns anything.
 //!
 //! # Parents
 //!
@@ -65,10 +65,11 @@ fn failed(call: &'static str, errno: c_int) -> VerbsError {
 #[track_caller]
 #[inline]
 fn check_errno(call: &'static str, returned: c_int) -> Result<()> {
-    if returned == 0 {
-        Ok(())
-    } else {
-        Err(failed(call, returned))
+    match returned {
+        0 => Ok(()),
+        // Some providers have it the other way.
+        -1 => Err(failed(call, os::errno())),
+        errno => Err(failed(call, errno)),
     }
 }
 
@@ -86,5 +87,8 @@ fn check(call: &'static str, returned: c_int) -> Result<()> {
 /// For calls that return an object, or NULL and set errno.
 #[track_caller]
 fn check_object<T>(call: &'static str, object: *mut T) -> Result<NonNull<T>> {
-    NonNull::new(object).ok_or_else(|| failed(call, os::errno()))
+    match NonNull::new(object) {
+        Some(object) => Ok(object),
+        None => Err(failed(call, os::errno())),
+    }
 }

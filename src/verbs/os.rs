@@ -85,10 +85,11 @@ pub(crate) fn local_time() -> Text<48> {
 pub(crate) fn write_stderr(text: &CStr) {
     // SAFETY: glibc and musl define `stderr` as a variable of this type, set before `main`.
     unsafe extern "C" {
-        static stderr: *mut libc::FILE;
+        static mut stderr: *mut libc::FILE;
     }
-    // SAFETY: `text` is a C string; `stderr` is a stream or closed, which fputs reports.
-    let _ = unsafe { libc::fputs(text.as_ptr(), stderr) };
+    // SAFETY: `text` is a C string; `stderr`, which a program may assign, is a stream, or closed,
+    // which fputs reports.
+    let _ = unsafe { libc::fputs(text.as_ptr(), (&raw const stderr).read()) };
 }
 
 pub(crate) fn write_syslog(priority: c_int, text: &CStr) {

@@ -20,6 +20,9 @@ unsafe impl Send for SharedPage {}
 unsafe impl Sync for SharedPage {}
 
 impl SharedPage {
+    /// The call that fails for want of memory.
+    pub(crate) const MAP: &'static str = "mmap";
+
     pub(crate) fn map() -> Result<Self> {
         // SAFETY: sysconf takes any number.
         let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
@@ -37,7 +40,7 @@ impl SharedPage {
         };
         match NonNull::new(start) {
             Some(start) if start.as_ptr() != libc::MAP_FAILED => Ok(Self { start, size }),
-            _ => Err(failed("mmap", os::errno())),
+            _ => Err(failed(Self::MAP, os::errno())),
         }
     }
 

@@ -10,6 +10,10 @@ use rdma_sys as sys;
 
 use super::{Result, check_errno};
 
+mod native;
+
+pub(super) use native::native_ops;
+
 /// SGEs of a work request, at most.
 pub(super) const MAX_SGE: u32 = 1;
 /// Bytes that a work request carries itself, at most: those of an atomic write.
@@ -37,7 +41,7 @@ pub(crate) struct Sge {
 }
 
 impl Sge {
-    #[inline]
+    #[inline(always)]
     pub(super) fn to_raw(self) -> sys::ibv_sge {
         sys::ibv_sge {
             addr: self.addr,
@@ -89,32 +93,6 @@ const SIGNALED: u32 = sys::ibv_send_flags::IBV_SEND_SIGNALED.0;
 const FENCE: u32 = sys::ibv_send_flags::IBV_SEND_FENCE.0;
 const INLINE: u32 = sys::ibv_send_flags::IBV_SEND_INLINE.0;
 
-/// The `send_ops_flags` of a queue pair that is to have native operations; 0 when it is not.
-pub(super) fn native_ops(atomic_write: bool, flush: bool) -> u64 {
-    let mut ops = 0;
-    #[cfg(has_native_atomic_write)]
-    if atomic_write {
-        ops |= u64::from(sys::ibv_qp_create_send_ops_flags::IBV_QP_EX_WITH_ATOMIC_WRITE.0);
-    }
-    #[cfg(has_native_flush)]
-    if flush {
-        ops |= u64::from(sys::ibv_qp_create_send_ops_flags::IBV_QP_EX_WITH_FLUSH.0);
-    }
-    // Unused where the headers have neither.
-    let _ = (atomic_write, flush);
-    if ops != 0 {
-        use sys::ibv_qp_create_send_ops_flags as with;
-        ops |= u64::from(
-            with::IBV_QP_EX_WITH_RDMA_READ.0
-                | with::IBV_QP_EX_WITH_RDMA_WRITE.0
-                | with::IBV_QP_EX_WITH_RDMA_WRITE_WITH_IMM.0
-                | with::IBV_QP_EX_WITH_SEND.0
-                | with::IBV_QP_EX_WITH_SEND_WITH_IMM.0,
-        );
-    }
-    ops
-}
-
 impl Qp {
     pub(super) fn from_raw(
         id: NonNull<sys::rdma_cm_id>,
@@ -132,7 +110,7 @@ impl Qp {
 
     pub(crate) fn number(&self) -> u32 {
         // SAFETY: the queue pair exists as long as `self`, and keeps its number.
-        unsafe { self.qp.as_ref().qp_num }
+        unsafe { (*self.qp.as_ptr()).qp_num }
     }
 
     pub(crate) fn has_native_atomic_write(&self) -> bool {
@@ -144,7 +122,7 @@ impl Qp {
     }
 
     /// `ibv_post_send` of one request
-    #[inline]
+    #[inline(always)]
     pub(crate) fn post_send(&self, request: &Request) -> Result<()> {
         let mut sge = request.local.map(Sge::to_raw);
         let mut flags = 0;
@@ -158,7 +136,7 @@ impl Qp {
     }
 
     /// `ibv_post_send` of a fenced write of 8 bytes that the request carries itself
-    #[inline]
+    #[inline(always)]
     pub(crate) fn post_inline_write(
         &self,
         to: Remote,
@@ -178,7 +156,7 @@ impl Qp {
         self.post_raw(SendOp::Write(to, None), Some(&mut sge), flags, wr_id)
     }
 
-    #[inline]
+    #[inline(always)]
     fn post_raw(
         &self,
         op: SendOp,
@@ -222,7 +200,7 @@ impl Qp {
         };
         let mut bad = ptr::null_mut();
         // SAFETY: a queue pair points to its context, and that to the provider's functions.
-        let post = unsafe { (*self.qp.as_ref().context).ops.post_send };
+        let post = unsafe { (*(*self.qp.as_ptr()).context).ops.post_send };
         let returned = match post {
             // SAFETY: the provider's function, with a queue pair of that provider, and a request
             // and SGE that live through the call. Inline data is copied in the call; other memory
@@ -234,12 +212,12 @@ impl Qp {
     }
 
     /// `ibv_post_recv` of one receive, without an SGE for `None`
-    #[inline]
+    #[inline(always)]
     pub(crate) fn post_recv(&self, into: Option<Sge>, wr_id: u64) -> Result<()> {
         let mut request = RecvRequest::new(into, wr_id);
         let mut bad = ptr::null_mut();
         // SAFETY: a queue pair points to its context, and that to the provider's functions.
-        let post = unsafe { (*self.qp.as_ref().context).ops.post_recv };
+        let post = unsafe { (*(*self.qp.as_ptr()).context).ops.post_recv };
         let returned = match post {
             // SAFETY: the provider's function, with a queue pair of that provider and a request
             // that lives through the call.
@@ -247,123 +225,6 @@ impl Qp {
             None => libc::EOPNOTSUPP,
         };
         check_errno("ibv_post_recv", returned)
-    }
-
-    /// `ibv_wr_atomic_write`, on a queue pair that has it
-    #[cfg(has_native_atomic_write)]
-    #[inline]
-    pub(crate) fn native_atomic_write(
-        &self,
-        to: Remote,
-        bytes: &[u8; 8],
-        signaled: bool,
-        wr_id: u64,
-    ) -> Result<()> {
-        // Fenced: a flush before it may be an emulated one, which is a read.
-        self.post_native("ibv_wr_atomic_write", signaled, FENCE, wr_id, |qp| {
-            // SAFETY: the queue pair was made with this operation, so the provider has it; the
-            // bytes are copied in the call.
-            unsafe {
-                (*qp.as_ptr()).wr_atomic_write.map(|atomic_write| {
-                    atomic_write(qp.as_ptr(), to.rkey, to.addr, bytes.as_ptr().cast());
-                })
-            }
-        })
-    }
-
-    #[cfg(not(has_native_atomic_write))]
-    pub(crate) fn native_atomic_write(
-        &self,
-        _: Remote,
-        _: &[u8; 8],
-        _: bool,
-        _: u64,
-    ) -> Result<()> {
-        check_errno("ibv_wr_atomic_write", libc::EOPNOTSUPP)
-    }
-
-    /// `ibv_wr_flush` of a range, on a queue pair that has it
-    #[cfg(has_native_flush)]
-    #[inline]
-    pub(crate) fn native_flush(
-        &self,
-        at: Remote,
-        length: usize,
-        kind: FlushKind,
-        signaled: bool,
-        wr_id: u64,
-    ) -> Result<()> {
-        let placement = match kind {
-            FlushKind::Persistent => sys::ibv_placement_type::IBV_FLUSH_PERSISTENT,
-            FlushKind::Visibility => sys::ibv_placement_type::IBV_FLUSH_GLOBAL,
-        };
-        let level = sys::ibv_selectivity_level::IBV_FLUSH_RANGE;
-        self.post_native("ibv_wr_flush", signaled, 0, wr_id, |qp| {
-            // SAFETY: the queue pair was made with this operation, so the provider has it.
-            unsafe {
-                (*qp.as_ptr()).wr_flush.map(|flush| {
-                    flush(
-                        qp.as_ptr(),
-                        at.rkey,
-                        at.addr,
-                        length,
-                        placement as u8,
-                        level as u8,
-                    );
-                })
-            }
-        })
-    }
-
-    #[cfg(not(has_native_flush))]
-    pub(crate) fn native_flush(
-        &self,
-        _: Remote,
-        _: usize,
-        _: FlushKind,
-        _: bool,
-        _: u64,
-    ) -> Result<()> {
-        check_errno("ibv_wr_flush", libc::EOPNOTSUPP)
-    }
-
-    /// Posts one request through the extended interface: start, the request that `build` adds,
-    /// complete.
-    #[cfg(any(has_native_atomic_write, has_native_flush))]
-    #[inline]
-    fn post_native(
-        &self,
-        call: &'static str,
-        signaled: bool,
-        flags: u32,
-        wr_id: u64,
-        build: impl FnOnce(NonNull<sys::ibv_qp_ex>) -> Option<()>,
-    ) -> Result<()> {
-        // SAFETY: the queue pair exists.
-        let qp = unsafe { sys::ibv_qp_to_qp_ex(self.qp.as_ptr()) };
-        let Some(qp) = NonNull::new(qp) else {
-            return check_errno(call, libc::EOPNOTSUPP);
-        };
-        // SAFETY: the provider set these functions when it made the queue pair; between start and
-        // complete, it holds the queue pair's lock, so the fields are this thread's.
-        let returned = unsafe {
-            let raw = qp.as_ptr();
-            match ((*raw).wr_start, (*raw).wr_complete, (*raw).wr_abort) {
-                (Some(start), Some(complete), Some(abort)) => {
-                    start(raw);
-                    (*raw).wr_id = wr_id;
-                    (*raw).wr_flags = flags | if signaled { SIGNALED } else { 0 };
-                    if build(qp).is_some() {
-                        complete(raw)
-                    } else {
-                        abort(raw);
-                        libc::EOPNOTSUPP
-                    }
-                }
-                _ => libc::EOPNOTSUPP,
-            }
-        };
-        check_errno(call, returned)
     }
 }
 
@@ -382,7 +243,7 @@ pub(super) struct RecvRequest {
 }
 
 impl RecvRequest {
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(into: Option<Sge>, wr_id: u64) -> Self {
         Self {
             wr: sys::ibv_recv_wr {
@@ -403,7 +264,7 @@ impl RecvRequest {
     }
 
     /// The request, which points into `self` and is valid while `self` stays where it is.
-    #[inline]
+    #[inline(always)]
     pub(super) fn as_raw(&mut self) -> *mut sys::ibv_recv_wr {
         if self.wr.num_sge > 0 {
             self.wr.sg_list = &raw mut self.sge;

@@ -28,12 +28,12 @@ impl Srq {
     }
 
     /// `ibv_post_srq_recv` of one receive, without an SGE for `None`
-    #[inline]
+    #[inline(always)]
     pub(crate) fn post_recv(&self, into: Option<Sge>, wr_id: u64) -> Result<()> {
         let mut request = RecvRequest::new(into, wr_id);
         let mut bad = ptr::null_mut();
         // SAFETY: a queue points to its context, and that to the provider's functions.
-        let post = unsafe { (*self.0.as_ref().context).ops.post_srq_recv };
+        let post = unsafe { (*(*self.0.as_ptr()).context).ops.post_srq_recv };
         let returned = match post {
             // SAFETY: the provider's function, with a queue of that provider and a request that
             // lives through the call.

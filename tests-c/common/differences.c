@@ -12,13 +12,15 @@ const struct difference_row differences[DIFF_COUNT] = {
 		"length above 4 GiB - 1",
 		"cut to 32 bits in silence",
 		"INVAL, ERROR log",
-		"ops: length_above_4g; srq: length_above_4g; conn_req: length_above_4g",
+		"ops: length_above_4g; mr: advise_on_more_than_4g; srq: length_above_4g; conn_req: length_above_4g",
 	},
 	[DIFF_REJECTED_REQUEST] = {
 		"rejected incoming request",
-		"the CM id leaks and its later event makes the next ep_next_conn_req fail",
+		"the CM id leaks, in the process and the kernel; a client whose accept was not "
+		"followed up never hears of it",
 		"destroyed",
-		"conn_req: endpoint_after_a_rejection; stress: rejections_leave_nothing; "
+		"conn_req: endpoint_after_a_rejection; "
+		"conn_req: endpoint_after_an_accept_that_failed_half_way; stress: rejections_leave_nothing; "
 		"stress: failed_accepts_leave_nothing",
 	},
 	[DIFF_FLUSH_TYPE] = {
@@ -51,6 +53,18 @@ const struct difference_row differences[DIFF_COUNT] = {
 		"one at a time",
 		"in batches, the rest before the CQ is destroyed",
 		"completions: many_events_then_delete; completions: events_taken_by_many_threads",
+	},
+	[DIFF_LOGGED] = {
+		"invalid argument, memory that cannot be had",
+		"a code, mostly without a log",
+		"an ERROR log as well, which says what is wrong",
+		"log: invalid_arguments_are_logged",
+	},
+	[DIFF_FUNCTION_NAME] = {
+		"function name in the log",
+		"that of an internal function",
+		"that of the public function",
+		"log: the_public_function_is_named",
 	},
 };
 

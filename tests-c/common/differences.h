@@ -18,6 +18,8 @@ enum difference {
 	DIFF_UNKNOWN_EVENT,		/* the log line of an unknown CM event */
 	DIFF_ERRNO,			/* errno after RPMA_E_PROVIDER */
 	DIFF_BATCHED_ACKS,		/* acknowledging completion events */
+	DIFF_LOGGED,			/* an ERROR log for an invalid argument */
+	DIFF_FUNCTION_NAME,		/* which function the log names */
 	DIFF_COUNT
 };
 
