@@ -33,4 +33,3 @@ install(PROGRAMS ${softrdma} DESTINATION ${CMAKE_INSTALL_BINDIR})
 # Beside librpma, where the command looks for it: ../lib, ../lib64 or ../lib/<multiarch>. As a library
 # that only the dynamic loader opens, by its path, it needs no version.
 install(FILES ${libsoftrdma} DESTINATION ${CMAKE_INSTALL_LIBDIR})
-install(FILES doc/man/softrdma.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
