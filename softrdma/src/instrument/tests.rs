@@ -173,7 +173,7 @@ fn any_counts_all_calls_that_can_fail_but_not_polling() {
     let it = Observed::new("any", "any:3");
     assert_eq!(it.call("ibv_get_device_list"), Ok(()));
     assert_eq!(it.call("ibv_poll_cq"), Ok(()));
-    assert_eq!(it.call("ibv_free_device_list"), Ok(()));
+    assert_eq!(it.call("rdma_destroy_qp"), Ok(()));
     assert_eq!(it.call("ibv_alloc_pd"), Ok(()));
     assert_eq!(it.call("ibv_dealloc_pd"), Err(libc::EBUSY));
     assert_eq!(it.call("ibv_dealloc_pd"), Ok(()));
@@ -279,7 +279,7 @@ fn bad_settings_are_refused() {
     refused(FAIL, "ibv_reg_mr:1:ENOMEN", "did you mean ENOMEM?");
     refused(FAIL, "ibv_regmr:1:EIO", "did you mean ibv_reg_mr?");
     refused(FAIL, "printf:1:EIO", "softrdma calls");
-    refused(FAIL, "ibv_free_device_list:1:EIO", "cannot fail");
+    refused(FAIL, "rdma_destroy_qp:1:EIO", "cannot fail");
     refused(CAPS, "odb", "'odb'");
     refused(MR_EOPNOTSUPP, "yes", "'yes'");
 }
