@@ -154,7 +154,8 @@ impl Qp {
         }
         let fd = start.socket.raw();
         let mut link = Link::new(Stream::Tcp(start.socket));
-        link.tx.staged = start.first;
+        link.tx.staged.reserve(super::transmit::ROOM);
+        link.tx.staged.extend_from_slice(&start.first);
         link.pull_from = start.pull_from;
         link.peer_pulls = start.peer_pulls;
         let token = io.token();

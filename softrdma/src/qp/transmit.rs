@@ -24,8 +24,9 @@ use super::{Inner, Qp, State};
 
 /// Payloads up to this go behind their header.
 const COPIED: usize = 4096;
-/// What a batch has room for at first.
-const ROOM: usize = 1024;
+/// What a batch has room for at first. Not as much as the first frame needs: sizes that are all
+/// different do an allocator no good.
+pub(super) const ROOM: usize = 1024;
 /// A batch is large enough.
 const BATCH: usize = 16 * 1024;
 /// How much one call sends, so that others have their turn.
@@ -51,11 +52,6 @@ impl Qp {
             }
             if link.tx.is_idle() {
                 link.tx.blocked = false;
-                if link.tx.staged.capacity() == 0 {
-                    // Not as much as the first frame needs: sizes that are all different do an
-                    // allocator no good.
-                    link.tx.staged.reserve(ROOM);
-                }
                 if !self.fill(q) {
                     return;
                 }
