@@ -89,7 +89,9 @@ impl Socket {
         }
     }
 
+    /// Listens. The port is looked at once more, so connections that are over must not matter here either.
     pub(crate) fn listen(&self) -> Result<()> {
+        self.set(libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
         // SAFETY: no pointers.
         check(unsafe { libc::listen(self.raw(), 4096) }).map(|_| ())
     }
