@@ -306,7 +306,7 @@ bad_receive(enum wrong_local wrong)
 	connect_pair(&pair, &setup);
 	memset(pair.server.memory, 0xee, setup.length);
 	sge = (struct ibv_sge){.addr = (uint64_t)(uintptr_t)pair.server.memory, .length = 64};
-	wr = (struct ibv_recv_wr){.wr_id = 1, .sg_list = &sge, .num_sge = 1};
+	wr = (struct ibv_recv_wr){.wr_id = 1 | RECEIVE, .sg_list = &sge, .num_sge = 1};
 	switch (wrong) {
 	case LOCAL_BEYOND:
 		NEED_POINTER(mr, ibv_reg_mr(pair.server.pd, pair.server.memory, 63, ALL_ACCESS));
