@@ -27,6 +27,7 @@ pub(crate) enum Status {
     RemoteAccess = 10,
     RemoteOperation = 11,
     RetryExceeded = 12,
+    ReceiverNotReady = 13,
 }
 
 /// The opcodes of `enum ibv_wc_opcode` that occur.

@@ -68,11 +68,10 @@ impl Terms {
             return Err(libc::EINVAL);
         }
         let caps = instrument::caps();
-        if access & access::ON_DEMAND != 0 && !caps.odp {
-            return Err(libc::EOPNOTSUPP);
-        }
-        if access & (access::FLUSH_GLOBAL | access::FLUSH_PERSISTENT) != 0 && !caps.flush {
-            return Err(libc::EOPNOTSUPP);
+        let unknown = (access & access::ON_DEMAND != 0 && !caps.odp)
+            || (access & (access::FLUSH_GLOBAL | access::FLUSH_PERSISTENT) != 0 && !caps.flush);
+        if unknown {
+            return Err(libc::EINVAL);
         }
         maps::check(self.addr, length, access & access::WRITES != 0)
     }

@@ -11,6 +11,7 @@ use rdma_sys as sys;
 
 use super::cm_event::{ChannelHandle, complete, new_channel};
 use super::{call, context, handle, hand_out, minus_one, no_args, pointer, set_errno, take_back};
+use super::qp::QpHandle;
 use super::{cm_event, zeroed};
 use crate::Result;
 use crate::cm::connect::Offer;
@@ -41,7 +42,7 @@ pub(super) unsafe fn address(of: *const libc::sockaddr) -> Result<SocketAddr> {
     let length = match i32::from(unsafe { (*of).sa_family }) {
         libc::AF_INET => size_of::<libc::sockaddr_in>(),
         libc::AF_INET6 => size_of::<libc::sockaddr_in6>(),
-        _ => return Err(libc::EAFNOSUPPORT),
+        _ => return Err(libc::EINVAL),
     };
     // SAFETY: an address of that family is so long; there is room for any.
     unsafe {
@@ -436,9 +437,15 @@ unsafe extern "C" fn rdma_disconnect(id: *mut sys::rdma_cm_id) -> c_int {
     minus_one(call("rdma_disconnect", no_args, || {
         // SAFETY: the program's.
         let found: &IdHandle = unsafe { handle(id) }?;
-        found.engine.disconnect()?;
+        let disconnected = found.engine.disconnect();
         // SAFETY: the program's.
-        unsafe { complete(id) }
+        unsafe {
+            if let Ok(qp) = handle::<_, QpHandle>((*id).qp) {
+                (*(*id).qp).state = super::qp::to_abi(qp.engine.state());
+            }
+            disconnected?;
+            complete(id)
+        }
     }))
 }
 

@@ -108,21 +108,23 @@ fn taken(event: &mut Event) -> Result<()> {
             unsafe { cm::refresh(given(&event.id.handle)) }?;
         }
         Kind::ConnectRequest => {
-            let Some(listen) = &event.listen else {
+            let Some(listening) = &event.listen else {
                 return Err(libc::EINVAL);
             };
-            let listen: *mut sys::rdma_cm_id = given(&listen.handle);
+            let listen: *mut sys::rdma_cm_id = given(&listening.handle);
             // SAFETY: as above.
             let (channel, id_context) = unsafe { ((*listen).channel, (*listen).context) };
+            listening.request_taken();
             let id = cm::new_handle(Arc::clone(&event.id), channel, id_context, false);
             // SAFETY: just made.
             unsafe { cm::refresh(id) }?;
         }
         Kind::ConnectResponse if event.id.has_qp() => {
             event.kind = Kind::Established;
-            if let Err(errno) = event.id.establish() {
+            if event.id.establish().is_err() {
+                // librdmacm says no more than this.
                 event.kind = Kind::ConnectError;
-                event.status = -errno;
+                event.status = -1;
                 event.private_data.clear();
             } else {
                 set_qp_state(&event.id, State::ReadyToSend);

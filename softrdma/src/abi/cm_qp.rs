@@ -88,7 +88,7 @@ unsafe fn create_qp(
     // SAFETY: the caller's promise.
     unsafe {
         let found: &IdHandle = handle(id)?;
-        if (*id).verbs.is_null() || !(*id).qp.is_null() {
+        if (*id).verbs.is_null() || !(*id).qp.is_null() || (*id).qp_type != init.attr.qp_type {
             return Err(libc::EINVAL);
         }
         let pd = if pd.is_null() { (*id).pd } else { pd };

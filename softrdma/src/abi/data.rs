@@ -84,7 +84,9 @@ unsafe fn request(qp: &QpHandle, wr: &sys::ibv_send_wr) -> Result<Request> {
     use sys::ibv_wr_opcode as op;
     // SAFETY: the request's list.
     let sges = unsafe { list(wr.sg_list, wr.num_sge) }?;
-    let data = if wr.send_flags & INLINE != 0 {
+    // A read has no data to take along.
+    let is_inline = wr.send_flags & INLINE != 0 && wr.opcode != op::IBV_WR_RDMA_READ;
+    let data = if is_inline {
         let ranges = sges.iter().map(|sge| (sge.addr, sge.length as usize));
         // SAFETY: the program's own memory.
         unsafe { take_inline(ranges, qp.engine.setup.caps.max_inline) }?

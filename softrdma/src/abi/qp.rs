@@ -333,6 +333,12 @@ unsafe extern "C" fn ibv_query_qp(
             attr.port_num = 1;
             attr.cap = cap;
             attr.qp_access_flags = 0xf;
+            let peer = found.engine.peer_params();
+            attr.dest_qp_num = peer.qp_num;
+            attr.retry_cnt = peer.retry_count;
+            attr.rnr_retry = peer.rnr_retry_count;
+            attr.max_rd_atomic = peer.responder_resources;
+            attr.max_dest_rd_atomic = peer.initiator_depth;
             // SAFETY: the program's, and its struct of the queue pair.
             unsafe {
                 (*qp).state = state;

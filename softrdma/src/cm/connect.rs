@@ -9,7 +9,7 @@ use super::handshake::Handshake;
 use super::id::{Id, Inner, Phase};
 use super::proof::{self, Place};
 use crate::limits::{
-    MAX_READS, REJECT_PRIVATE_DATA, REPLY_PRIVATE_DATA, REQUEST_PRIVATE_DATA,
+    REJECT_PRIVATE_DATA, REPLY_PRIVATE_DATA, REQUEST_PRIVATE_DATA,
 };
 use crate::os::random;
 use crate::os::socket::Socket;
@@ -44,11 +44,12 @@ impl Id {
                 socket
             }
         };
-        socket.for_connection();
+        socket.without_delay();
         if let Some(qp) = &inner.qp {
             offer.params.qp_num = qp.number;
         }
         inner.challenge = random::bytes()?;
+        inner.offered = offer.params;
         let hello = Hello {
             greeting: Greeting::Request,
             params: offer.params,
@@ -167,10 +168,18 @@ impl Id {
 
     /// The program has taken the reply.
     pub(crate) fn establish(&self) -> Result<()> {
-        let (handshake, qp, hello, start) = {
+        let (handshake, qp, hello, start, own) = {
             let mut inner = self.inner.lock();
             if inner.phase != Phase::Replied {
                 return Err(libc::EINVAL);
+            }
+            if inner
+                .qp
+                .as_ref()
+                .is_some_and(|qp| qp.state() == State::Error)
+            {
+                // The program has disconnected meanwhile.
+                return Err(libc::EPERM);
             }
             let handshake = inner.handshake.take().ok_or(libc::EINVAL)?;
             let hello = inner.hello.take().ok_or(libc::EINVAL)?;
@@ -188,7 +197,13 @@ impl Id {
                 inner.place = Place::of(hello.challenge);
                 own_proof = Some(inner.place.proof());
             }
-            (handshake, qp, hello, (pull_from, own_proof))
+            (
+                handshake,
+                qp,
+                hello,
+                (pull_from, own_proof),
+                inner.offered,
+            )
         };
         let socket = handshake.take_socket().ok_or(libc::ECONNRESET)?;
         let (pull_from, own_proof) = start;
@@ -199,7 +214,10 @@ impl Id {
         qp.connect(Start {
             socket,
             cm: Weak::clone(&self.me),
-            max_reads: reads(hello.params.responder_resources),
+            peer: Params {
+                retry_count: own.retry_count,
+                ..hello.params
+            },
             first: first.encode().to_vec(),
             pull_from,
             peer_pulls: false,
@@ -220,14 +238,9 @@ impl Id {
 
     /// A request has come in for a listening identifier.
     pub(super) fn incoming(self: &Arc<Self>, handshake: &Arc<Handshake>, mut hello: Hello) {
-        let inner = self.inner.lock();
-        let waiting = inner.channel.count(|event| {
-            event
-                .listen
-                .as_ref()
-                .is_some_and(|listen| Arc::ptr_eq(listen, self))
-        });
-        if inner.phase != Phase::Listening || waiting >= inner.backlog {
+        const MOST_QUEUED: usize = 1024;
+        let mut inner = self.inner.lock();
+        if inner.phase != Phase::Listening || inner.queued.len() >= MOST_QUEUED {
             drop(inner);
             return handshake.reject(reason::CONSUMER, &[]);
         }
@@ -248,16 +261,44 @@ impl Id {
             Event::new(child, Kind::ConnectRequest, 0).with_data(private_data, REQUEST_PRIVATE_DATA);
         event.listen = Some(Arc::clone(self));
         event.params = params;
-        inner.channel.push(event);
+        inner.queued.push_back(event);
+        self.announce(&mut inner);
     }
 
-    /// The client has gone before it was answered.
+    /// As many requests as the backlog allows are for the program to see.
+    fn announce(self: &Arc<Self>, inner: &mut Inner) {
+        let mut waiting = inner.channel.count(|event| {
+            event
+                .listen
+                .as_ref()
+                .is_some_and(|listen| Arc::ptr_eq(listen, self))
+        });
+        while waiting < inner.backlog {
+            let Some(event) = inner.queued.pop_front() else {
+                return;
+            };
+            // The program never hears of a client that has given up by now.
+            if event.id.inner.lock().phase == Phase::Requested {
+                inner.channel.push(event);
+                waiting += 1;
+            }
+        }
+    }
+
+    /// The program has taken a request: there is room for the next.
+    pub(crate) fn request_taken(self: &Arc<Self>) {
+        let mut inner = self.inner.lock();
+        if !inner.queued.is_empty() {
+            self.announce(&mut inner);
+        }
+    }
+
+    /// The client has gone before it was answered. The program finds out when it answers.
     pub(super) fn client_gone(&self) {
         let mut inner = self.inner.lock();
         if inner.phase == Phase::Requested {
             inner.phase = Phase::Over;
             inner.handshake = None;
-            self.post_rejection(&inner, reason::TIMEOUT, Vec::new());
         }
     }
 
@@ -299,7 +340,7 @@ impl Id {
         qp.connect(Start {
             socket,
             cm: Weak::clone(&self.me),
-            max_reads: reads(hello.params.responder_resources),
+            peer: hello.params,
             first: proof.encode().to_vec(),
             pull_from: None,
             peer_pulls: false,
@@ -342,8 +383,4 @@ fn seen_from_the_other_side(params: Params) -> Params {
         initiator_depth: params.responder_resources,
         ..params
     }
-}
-
-fn reads(responder_resources: u8) -> u8 {
-    responder_resources.clamp(1, MAX_READS)
 }

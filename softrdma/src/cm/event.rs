@@ -27,8 +27,6 @@ pub(crate) enum Kind {
 
 /// Reasons of a rejection, as the InfiniBand connection manager numbers them.
 pub(crate) mod reason {
-    /// The client has given up.
-    pub(crate) const TIMEOUT: u8 = 4;
     /// Nobody listens.
     pub(crate) const INVALID_SERVICE: u8 = 8;
     /// The program at the other end did not want it, or is gone.

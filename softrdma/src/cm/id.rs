@@ -2,6 +2,7 @@
 
 //! Identifiers of the connection manager: what a socket is to TCP.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Weak};
@@ -17,8 +18,8 @@ use crate::Result;
 use crate::channel::Unacknowledged;
 use crate::io::{self, Timer};
 use crate::os::socket::{self, Socket};
-use crate::qp::Qp;
-use crate::wire::{Challenge, Hello};
+use crate::qp::{Qp, State};
+use crate::wire::{Challenge, Hello, Params};
 
 #[derive(Debug)]
 pub(crate) struct Id {
@@ -62,6 +63,8 @@ pub(super) struct Inner {
     pub(super) socket: Option<Socket>,
     listener: Option<Arc<Listener>>,
     pub(super) backlog: usize,
+    /// Requests that wait until the program has taken one of those before them.
+    pub(super) queued: VecDeque<Event>,
     pub(super) handshake: Option<Arc<Handshake>>,
     /// The program's queue pair.
     pub(super) qp: Option<Arc<Qp>>,
@@ -72,6 +75,7 @@ pub(super) struct Inner {
     /// What the peer has to prove, what it has sent, and this side's proof.
     pub(super) challenge: Challenge,
     pub(super) hello: Option<Hello>,
+    pub(super) offered: Params,
     pub(super) place: Place,
 }
 
@@ -107,6 +111,7 @@ impl Id {
                 socket: None,
                 listener: None,
                 backlog: 0,
+                queued: VecDeque::new(),
                 handshake: None,
                 qp: None,
                 connection: None,
@@ -114,22 +119,15 @@ impl Id {
                 timer: None,
                 challenge: [0; 16],
                 hello: None,
+                offered: Params::default(),
                 place: Place::default(),
             }),
         })
     }
 
-    pub(crate) fn phase(&self) -> Phase {
-        self.inner.lock().phase
-    }
-
     pub(crate) fn addresses(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
         let inner = self.inner.lock();
         (inner.local, inner.remote)
-    }
-
-    pub(crate) fn channel(&self) -> Arc<EventChannel> {
-        Arc::clone(&self.inner.lock().channel)
     }
 
     pub(crate) fn set_only_v6(&self, only_v6: bool) -> Result<()> {
@@ -176,13 +174,20 @@ impl Id {
             Phase::Bound if from.map(|from| from.ip()) == inner.local.map(|local| local.ip()) => {}
             _ => return Err(libc::EINVAL),
         }
-        let bound = inner.local;
-        let given = from.or(bound);
+        let given = from.or(inner.local);
         if given.is_some_and(|given| given.is_ipv4() != to.is_ipv4()) {
             return Err(libc::EINVAL);
         }
         let source = socket::source_for(given.as_ref(), &to)?;
-        let port = given.map_or(0, |given| given.port());
+        let mut port = given.map_or(0, |given| given.port());
+        if let Some(from) = from
+            && inner.socket.is_none()
+            && (from.port() != 0 || !from.ip().is_unspecified())
+        {
+            // The source that the program asks for is its own from now on.
+            Self::bind_locked(&mut inner, from)?;
+            port = inner.local.map_or(0, |local| local.port());
+        }
         let scope = match to {
             SocketAddr::V6(to) => to.scope_id(),
             SocketAddr::V4(_) => 0,
@@ -191,7 +196,6 @@ impl Id {
         if let SocketAddr::V6(local) = &mut local {
             local.set_scope_id(scope);
         }
-        inner.source_was_given |= from.is_some_and(|from| !from.ip().is_unspecified());
         inner.local = Some(local);
         inner.remote = Some(to);
         inner.phase = Phase::AddrResolved;
@@ -255,22 +259,22 @@ impl Id {
 
     // --- The end of a connection -----------------------------------------------------------------
 
+    /// As librdmacm does it, the program's queue pair is in error after this even when there is nothing
+    /// to disconnect.
     pub(crate) fn disconnect(&self) -> Result<()> {
+        let qp = self.inner.lock().qp.clone();
+        if let Some(qp) = qp {
+            qp.modify(State::Error)?;
+        }
         let (connection, peer_was_first) = {
             let mut inner = self.inner.lock();
             match inner.phase {
                 Phase::Accepted | Phase::Connected => {}
-                Phase::Connecting => return Ok(()),
-                Phase::Replied => {
-                    let handshake = inner.handshake.take();
-                    inner.phase = Phase::Over;
-                    drop(inner);
-                    if let Some(handshake) = handshake {
-                        handshake.abandon();
-                    }
-                    return Ok(());
+                Phase::Idle | Phase::Bound | Phase::AddrResolved | Phase::RouteResolved => {
+                    return Err(libc::EINVAL);
                 }
-                _ => return Err(libc::EINVAL),
+                // The connection manager has heard of it, and has no connection to end.
+                _ => return Ok(()),
             }
             let peer_was_first = inner.end.received;
             if !inner.end.sent {
@@ -381,7 +385,7 @@ impl Id {
 
     /// Ends what it has under way. The program has acknowledged its events when this returns.
     pub(crate) fn destroy(self: &Arc<Self>) {
-        let (listener, handshake, connection, phase, channel) = {
+        let (listener, handshake, connection, phase, channel, queued) = {
             let mut inner = self.inner.lock();
             Self::stop_timer(&mut inner);
             inner.socket = None;
@@ -393,6 +397,7 @@ impl Id {
                 inner.connection.take(),
                 phase,
                 Arc::clone(&inner.channel),
+                std::mem::take(&mut inner.queued),
             )
         };
         if let Some(listener) = listener {
@@ -415,7 +420,7 @@ impl Id {
                     .as_ref()
                     .is_some_and(|listen| Arc::ptr_eq(listen, self))
         };
-        for event in channel.withdraw(mine) {
+        for event in channel.withdraw(mine).into_iter().chain(queued) {
             // Requests that the program has not seen.
             if !Arc::ptr_eq(&event.id, self) {
                 event.id.destroy();

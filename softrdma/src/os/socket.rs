@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use super::addr::{RawAddr, leads_nowhere};
 use super::memory::Span;
-use super::{check, check_size, child, errno, owned};
+use super::{check, check_size, child, owned};
 use crate::Result;
 
 #[derive(Debug)]
@@ -55,11 +55,9 @@ impl Socket {
         .map(|_| ())
     }
 
-    /// For a socket of a connection: no delay, and its port does not keep others from listening.
-    pub(crate) fn for_connection(&self) {
-        // They only make it slower, or a port unusable for a minute.
+    pub(crate) fn without_delay(&self) {
+        // Without it, it is only slower.
         let _ = self.set(libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
-        let _ = self.set(libc::SOL_SOCKET, libc::SO_REUSEADDR, 1);
     }
 
     fn try_bind(&self, to: &SocketAddr) -> Result<()> {
@@ -82,8 +80,15 @@ impl Socket {
         match self.try_bind(to) {
             Err(libc::EADDRINUSE) if to.port() != 0 => {
                 self.set(libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
-                self.try_bind(to)?;
-                self.set(libc::SOL_SOCKET, libc::SO_REUSEADDR, 0)
+                match self.try_bind(to) {
+                    Err(libc::EADDRINUSE) if conflicts_with_a_wildcard(to) => {
+                        Err(libc::EADDRNOTAVAIL)
+                    }
+                    bound => {
+                        bound?;
+                        self.set(libc::SOL_SOCKET, libc::SO_REUSEADDR, 0)
+                    }
+                }
             }
             other => other,
         }
@@ -109,7 +114,9 @@ impl Socket {
             )
         };
         let socket = owned(fd).map(Self::new)?;
-        socket.for_connection();
+        socket.without_delay();
+        // It does not keep another one from listening on this port when its listener is gone.
+        socket.set(libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
         Ok(socket)
     }
 
@@ -201,6 +208,23 @@ impl Socket {
     }
 }
 
+/// The kernel's connection manager tells a port that is in use for the same address from one that is in
+/// use for another one, when one of both is the wildcard.
+fn conflicts_with_a_wildcard(addr: &SocketAddr) -> bool {
+    if addr.ip().is_unspecified() {
+        return true;
+    }
+    let IpAddr::V4(ip) = addr.ip() else {
+        return false;
+    };
+    // Whoever has the port for this address does not have it for one that nobody uses.
+    let [.., last] = ip.octets();
+    let unused = SocketAddr::from(([127, 251, 17, last ^ 0x55], addr.port()));
+    Socket::stream(&unused)
+        .and_then(|socket| socket.try_bind(&unused))
+        .is_err_and(|errno| errno == libc::EADDRINUSE)
+}
+
 impl Drop for Socket {
     fn drop(&mut self) {
         child::closing(self.raw());
@@ -248,10 +272,4 @@ pub(crate) fn source_for(from: Option<&SocketAddr>, to: &SocketAddr) -> Result<I
 /// Whether a failed send or receive only has to wait.
 pub(crate) fn would_block(errno: crate::Errno) -> bool {
     errno == libc::EAGAIN || errno == libc::EINTR
-}
-
-/// The errno of a socket call.
-#[allow(dead_code)]
-fn last() -> crate::Errno {
-    errno()
 }

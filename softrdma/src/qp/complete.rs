@@ -3,9 +3,11 @@
 //! The end of work requests: done, failed, flushed.
 
 use std::sync::Weak;
+use std::time::Duration;
 
 use crate::context::AsyncEvent;
 use crate::cq::{Completion, Status};
+use crate::io;
 use crate::wire::{Malformed, Reason};
 
 use super::link::BodySource;
@@ -216,7 +218,44 @@ impl Qp {
         q.reads = q.reads.saturating_sub(reads);
         q.next = seq;
         q.held = true;
+        self.lose_patience(q, seq);
         Ok(())
+    }
+
+    /// The peer has said how often a message is offered that finds no receive.
+    fn lose_patience(&self, q: &mut Inner, seq: u64) {
+        /// For ever.
+        const NO_END: u8 = 7;
+        /// The delay that connections of the connection manager have.
+        const BETWEEN: Duration = Duration::from_millis(655);
+        let tries = q.peer_params.rnr_retry_count;
+        if tries >= NO_END {
+            return;
+        }
+        if tries == 0 {
+            self.not_received(q, seq);
+            return;
+        }
+        let me = Weak::clone(&self.me);
+        if let Some(io) = io::get() {
+            io.after(BETWEEN * u32::from(tries), move || {
+                if let Some(qp) = me.upgrade() {
+                    qp.not_received(&mut qp.inner.lock(), seq);
+                }
+            });
+        }
+    }
+
+    fn not_received(&self, q: &mut Inner, seq: u64) {
+        if q.state != State::Error
+            && q.held
+            && q.next == seq
+            && let Some(index) = seq.checked_sub(q.first)
+            && let Some(request) = usize::try_from(index).ok().and_then(|i| q.sq.get_mut(i))
+        {
+            request.progress = Progress::Failed(Status::ReceiverNotReady);
+            self.reap(q);
+        }
     }
 
     pub(super) fn ready_again(&self, q: &mut Inner, seq: u64) -> Result<(), Malformed> {

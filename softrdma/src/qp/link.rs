@@ -10,10 +10,12 @@ use std::sync::{Arc, Weak};
 use crate::Result;
 use crate::cm::id::Id;
 use crate::io::{self, Source, Token};
+use crate::limits::MAX_READS;
 use crate::mr::Grant;
 use crate::os::epoll::{HANG_UP, Interest, READABLE, WRITABLE};
 use crate::os::memory::Span;
 use crate::os::socket::Socket;
+use crate::wire::Params;
 
 use super::receive::Rx;
 use super::respond::Response;
@@ -136,8 +138,8 @@ impl Link {
 pub(crate) struct Start {
     pub(crate) socket: Socket,
     pub(crate) cm: Weak<Id>,
-    /// How many reads may wait for their data.
-    pub(crate) max_reads: u8,
+    /// What the peer has said of itself.
+    pub(crate) peer: Params,
     /// What has to be sent first.
     pub(crate) first: Vec<u8>,
     pub(crate) pull_from: Option<i32>,
@@ -162,7 +164,8 @@ impl Qp {
         link.token = Some(token);
         link.interest = READABLE | HANG_UP;
         q.cm = start.cm;
-        q.max_reads = usize::from(start.max_reads).max(1);
+        q.peer_params = start.peer;
+        q.max_reads = usize::from(start.peer.responder_resources.clamp(1, MAX_READS));
         if q.state != State::Error {
             q.state = State::ReadyToSend;
         }
@@ -277,6 +280,7 @@ impl Qp {
         // What the program posts next may take the acknowledgement with it.
         let can_wait = something
             && self.napping.load(Ordering::Acquire)
+            && q.link.as_ref().is_some_and(|link| link.tx.is_idle())
             && q.responses.len() == 1
             && matches!(q.responses.front(), Some(Response::Ack(_)));
         if !can_wait {

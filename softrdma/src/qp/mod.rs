@@ -30,6 +30,7 @@ use crate::limits;
 use crate::mr::Seal;
 use crate::pd::Pd;
 use crate::srq::Srq;
+use crate::wire::Params;
 
 use link::Link;
 use respond::Response;
@@ -145,6 +146,7 @@ struct Inner {
     link: Option<Link>,
     cm: Weak<Id>,
     seal: Seal,
+    peer_params: Params,
 }
 
 impl std::fmt::Debug for Qp {
@@ -186,6 +188,7 @@ impl Qp {
                 link: None,
                 cm: Weak::new(),
                 seal: Seal::new(),
+                peer_params: Params::default(),
             }),
             polls: AtomicU32::new(0),
             napping: AtomicBool::new(false),
@@ -212,6 +215,11 @@ impl Qp {
 
     pub(crate) fn state(&self) -> State {
         self.inner.lock().state
+    }
+
+    /// What the peer has said of itself.
+    pub(crate) fn peer_params(&self) -> Params {
+        self.inner.lock().peer_params
     }
 
     pub(crate) fn has_connection(&self) -> bool {

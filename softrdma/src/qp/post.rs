@@ -103,9 +103,10 @@ impl Posting<'_> {
         let caps = &self.qp.setup.caps;
         let fits = match &request.data {
             Data::Memory(scatter) => scatter.ranges().len() <= caps.max_send_sge as usize,
+            // What an atomic write stores is not counted.
             Data::Inline(bytes) => {
                 bytes.len() <= caps.max_inline as usize
-                    && !matches!(request.operation, Operation::Read { .. })
+                    || matches!(request.operation, Operation::AtomicWrite { .. })
             }
         };
         if fits { Ok(()) } else { Err(libc::EINVAL) }

@@ -359,6 +359,7 @@ impl Qp {
                     can_pull,
                 });
                 self.served(q, seq);
+                self.stage_responses_now(q);
                 Ok(Sink::Nowhere)
             }
             Frame::AtomicWrite { seq, to } => {

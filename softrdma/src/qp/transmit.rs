@@ -214,6 +214,14 @@ impl Qp {
         }
     }
 
+    /// Takes the data of small reads before the requests behind them change it.
+    pub(super) fn stage_responses_now(&self, q: &mut Inner) {
+        while q.link.as_ref().is_some_and(|link| {
+            !link.tx.broken && link.tx.body.is_none() && link.tx.staged.len() < BATCH
+        }) && self.stage_response(q)
+        {}
+    }
+
     // --- Responses -------------------------------------------------------------------------------
 
     fn stage_response(&self, q: &mut Inner) -> bool {
