@@ -26,9 +26,9 @@ pub struct Call {
 pub enum Kind {
     /// With an error, if not said otherwise with this one.
     Fails(c_int),
-    /// As above. But programs repeat it until there is something, so how often it is called depends on
-    /// the time: it does not count as one of `any` call.
-    Polled(c_int),
+    /// As above, but it does not count as one of `any` call: how often programs poll depends on the time,
+    /// and an event that cannot be acknowledged lets them wait for ever.
+    OnlyByName(c_int),
     /// It returns nothing that a program could see a failure by.
     Void,
 }
@@ -39,7 +39,9 @@ impl fmt::Display for Call {
         let name = self.name;
         match self.kind {
             Kind::Fails(errno) => write!(f, "{name} {}", Errno(errno)),
-            Kind::Polled(errno) => write!(f, "{name} {} (not counted as one of any)", Errno(errno)),
+            Kind::OnlyByName(errno) => {
+                write!(f, "{name} {} (not counted as one of any)", Errno(errno))
+            }
             Kind::Void => write!(f, "{name} (cannot fail)"),
         }
     }
@@ -52,10 +54,10 @@ const fn fails(name: &'static str, errno: c_int) -> Call {
     }
 }
 
-const fn polled(name: &'static str, errno: c_int) -> Call {
+const fn only_by_name(name: &'static str, errno: c_int) -> Call {
     Call {
         name,
-        kind: Kind::Polled(errno),
+        kind: Kind::OnlyByName(errno),
     }
 }
 
@@ -96,7 +98,7 @@ pub const CALLS: &[Call] = &[
     fails("ibv_modify_qp", EIO),
     fails("ibv_modify_srq", EIO),
     fails("ibv_open_device", ENODEV),
-    polled("ibv_poll_cq", EIO),
+    only_by_name("ibv_poll_cq", EIO),
     fails("ibv_post_recv", ENOMEM),
     fails("ibv_post_send", ENOMEM),
     fails("ibv_post_srq_recv", ENOMEM),
@@ -125,7 +127,7 @@ pub const CALLS: &[Call] = &[
     void("ibv_wr_send"),
     void("ibv_wr_send_imm"),
     fails("rdma_accept", EINVAL),
-    fails("rdma_ack_cm_event", EINVAL),
+    only_by_name("rdma_ack_cm_event", EINVAL),
     fails("rdma_bind_addr", EADDRNOTAVAIL),
     fails("rdma_connect", ECONNREFUSED),
     fails("rdma_create_ep", ENOMEM),

@@ -144,7 +144,7 @@ impl Fault {
     /// What the call fails with.
     pub(super) fn errno_for(&self, call: &Call) -> c_int {
         match (self.errno, call.kind) {
-            (Some(errno), _) | (None, Kind::Fails(errno) | Kind::Polled(errno)) => errno,
+            (Some(errno), _) | (None, Kind::Fails(errno) | Kind::OnlyByName(errno)) => errno,
             (None, Kind::Void) => libc::EIO,
         }
     }
