@@ -191,10 +191,13 @@ impl Io {
                     source.ready(event.seen);
                 }
             }
-            for job in std::mem::take(&mut *self.jobs.lock()) {
+            // Neither list is locked while its entries do more.
+            let jobs = std::mem::take(&mut *self.jobs.lock());
+            for job in jobs {
                 job();
             }
-            for qp in std::mem::take(&mut *self.busy.lock()) {
+            let busy = std::mem::take(&mut *self.busy.lock());
+            for qp in busy {
                 qp.progress();
             }
             self.run_timers();
