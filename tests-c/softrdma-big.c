@@ -113,6 +113,7 @@ serve(const char *address)
 		link_close(&services[i].link);
 	}
 	CHECK(rdma_destroy_id(listener) == 0);
+	release_pd();
 	rdma_destroy_event_channel(channel);
 
 	return 0;
@@ -247,6 +248,7 @@ work(const char *address, unsigned port)
 	report("%u verified rounds of small operations meanwhile", small);
 	rdma_disconnect(link.id);
 	link_close(&link);
+	release_pd();
 	rdma_destroy_event_channel(channel);
 	report("done");
 

@@ -174,6 +174,7 @@ serve(const char *address, unsigned port)
 			end(&server.links[i]);
 	}
 	CHECK(rdma_destroy_id(listener) == 0);
+	release_pd();
 	rdma_destroy_event_channel(server.channel);
 
 	return 0;
@@ -361,6 +362,7 @@ work(const char *address, unsigned port)
 			client.told = false;
 		}
 	}
+	release_pd();
 	rdma_destroy_event_channel(client.channel);
 
 	return 0;

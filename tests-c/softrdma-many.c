@@ -157,6 +157,9 @@ many_close(struct many *many)
 	}
 	CHECK(ibv_dereg_mr(many->mr) == 0);
 	CHECK(ibv_destroy_cq(many->cq) == 0);
+	release_pd();
+	free(many->ids);
+	free(many->memory);
 }
 
 static void

@@ -325,11 +325,11 @@ conn_param(const void *data, size_t size)
 
 /* --- links ------------------------------------------------------------------------------------- */
 
+static struct ibv_pd *pd;
+
 struct ibv_pd *
 pd_of(struct ibv_context *verbs)
 {
-	static struct ibv_pd *pd;
-
 	if (!pd)
 		pd = ibv_alloc_pd(verbs);
 	CHECK(pd && pd->context == verbs);
@@ -338,9 +338,15 @@ pd_of(struct ibv_context *verbs)
 }
 
 void
+release_pd(void)
+{
+	CHECK(!pd || ibv_dealloc_pd(pd) == 0);
+	pd = NULL;
+}
+
+void
 link_open(struct link *link, struct rdma_cm_id *id, size_t size, unsigned depth)
 {
-	struct ibv_pd *pd = pd_of(id->verbs);
 	struct ibv_qp_init_attr attr = {
 		.cap = {
 			.max_send_wr = depth,
@@ -359,7 +365,7 @@ link_open(struct link *link, struct rdma_cm_id *id, size_t size, unsigned depth)
 	link->cq = ibv_create_cq(id->verbs, (int)depth * 2, NULL, link->channel, 0);
 	CHECK(link->cq);
 	attr.send_cq = attr.recv_cq = link->cq;
-	CHECK(rdma_create_qp(id, pd, &attr) == 0);
+	CHECK(rdma_create_qp(id, pd_of(id->verbs), &attr) == 0);
 	CHECK(ibv_req_notify_cq(link->cq, 0) == 0);
 
 	link->size = size;

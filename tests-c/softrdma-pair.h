@@ -78,6 +78,8 @@ struct link {
 
 /* one protection domain for each process */
 struct ibv_pd *pd_of(struct ibv_context *verbs);
+/* there must be nothing in it any more */
+void release_pd(void);
 
 /* Queues, and memory that is registered, for an id that has a device. */
 void link_open(struct link *link, struct rdma_cm_id *id, size_t size, unsigned depth);
