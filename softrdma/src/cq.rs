@@ -3,7 +3,7 @@
 //! Completion queues.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -314,10 +314,6 @@ impl Cq {
             }
         }
         progress
-    }
-
-    pub(crate) fn set_handle(&self, addr: usize) {
-        self.handle.store(addr, Ordering::Release);
     }
 }
 

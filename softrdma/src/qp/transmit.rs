@@ -184,11 +184,9 @@ impl Qp {
             }
             // A stream of large responses must not keep requests from being sent, nor the reverse.
             let requests_first = link.tx.last_was_response;
-            let staged = if requests_first {
-                self.stage_request(q) || self.stage_response(q)
-            } else {
-                self.stage_response(q) || self.stage_request(q)
-            };
+            let staged = (requests_first && self.stage_request(q))
+                || self.stage_response(q)
+                || (!requests_first && self.stage_request(q));
             if !staged {
                 return q.link.as_ref().is_some_and(|link| !link.tx.is_idle());
             }
