@@ -176,9 +176,9 @@ impl Cq {
                 .events
                 .withdraw(|cq: &Arc<Self>| Arc::ptr_eq(cq, self));
         }
-        self.context
-            .events
-            .withdraw(|event| matches!(event, AsyncEvent::CqError(cq) if cq.as_ptr() == Arc::as_ptr(self)));
+        self.context.events.withdraw(
+            |event| matches!(event, AsyncEvent::CqError(cq) if cq.as_ptr() == Arc::as_ptr(self)),
+        );
         self.unacknowledged.wait_for_none();
         self.async_unacknowledged.wait_for_none();
         if let Some(channel) = &self.channel {
@@ -222,9 +222,7 @@ impl Cq {
             let wanted = match inner.armed {
                 Armed::No => false,
                 Armed::Any => true,
-                Armed::Solicited => {
-                    completion.solicited || completion.status != Status::Success
-                }
+                Armed::Solicited => completion.solicited || completion.status != Status::Success,
             };
             if wanted {
                 inner.armed = Armed::No;

@@ -152,7 +152,9 @@ impl Io {
         let is_first = {
             let mut timers = self.timers.lock();
             timers.insert(timer, Box::new(job));
-            timers.first_key_value().is_some_and(|(first, _)| *first == timer)
+            timers
+                .first_key_value()
+                .is_some_and(|(first, _)| *first == timer)
         };
         if is_first {
             self.wake.post();

@@ -34,7 +34,15 @@ mod tests {
 
     #[test]
     fn queues_hold_the_next_power_of_two_above_their_size_minus_one() {
-        for (n, room) in [(1, 1), (2, 3), (7, 7), (8, 15), (10, 15), (16, 31), (32767, 32767)] {
+        for (n, room) in [
+            (1, 1),
+            (2, 3),
+            (7, 7),
+            (8, 15),
+            (10, 15),
+            (16, 31),
+            (32767, 32767),
+        ] {
             assert_eq!(queue_room(n), room);
         }
     }

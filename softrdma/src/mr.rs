@@ -277,7 +277,8 @@ pub(crate) struct SealRef {
     pub(crate) value: u64,
 }
 
-static FREE_SEALS: parking_lot::Mutex<Vec<&'static AtomicU64>> = parking_lot::Mutex::new(Vec::new());
+static FREE_SEALS: parking_lot::Mutex<Vec<&'static AtomicU64>> =
+    parking_lot::Mutex::new(Vec::new());
 static NEXT_SEAL: AtomicU64 = AtomicU64::new(1);
 
 impl Seal {

@@ -104,10 +104,7 @@ impl Srq {
             if inner.receives.len() >= limits::queue_room(inner.size) {
                 return Err(libc::ENOMEM);
             }
-            inner
-                .receives
-                .try_reserve(1)
-                .map_err(|_| libc::ENOMEM)?;
+            inner.receives.try_reserve(1).map_err(|_| libc::ENOMEM)?;
             inner.receives.push_back(receive);
             std::mem::take(&mut inner.waiting)
         };

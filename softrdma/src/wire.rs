@@ -696,7 +696,11 @@ mod tests {
         let mut atomic = Frame::AtomicWrite { seq: 1, to: AT }.encode();
         atomic[4] = 9;
         assert_eq!(Frame::decode(&atomic), Err(Malformed));
-        let mut nak = Frame::Nak { seq: 1, reason: Reason::RemoteAccess }.encode();
+        let mut nak = Frame::Nak {
+            seq: 1,
+            reason: Reason::RemoteAccess,
+        }
+        .encode();
         nak[28] = 77;
         assert_eq!(Frame::decode(&nak), Err(Malformed));
     }

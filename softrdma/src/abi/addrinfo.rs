@@ -144,8 +144,7 @@ unsafe extern "C" fn rdma_getaddrinfo(
             unsafe {
                 let abi = &mut (*raw).abi;
                 abi.ai_flags = flags;
-                abi.ai_family =
-                    first.map_or(0, |first| c_int::from(first.storage.ss_family));
+                abi.ai_family = first.map_or(0, |first| c_int::from(first.storage.ss_family));
                 abi.ai_qp_type = match hints.map_or(0, |hints| hints.ai_qp_type) {
                     0 => sys::ibv_qp_type::IBV_QPT_RC.cast_signed(),
                     given => given,

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rdma_sys as sys;
 
 use super::cm_event::{ChannelHandle, complete, new_channel};
-use super::{call, context, handle, hand_out, minus_one, no_args, pointer, set_errno, take_back};
 use super::qp::QpHandle;
+use super::{call, context, hand_out, handle, minus_one, no_args, pointer, set_errno, take_back};
 use super::{cm_event, zeroed};
 use crate::Result;
 use crate::cm::connect::Offer;

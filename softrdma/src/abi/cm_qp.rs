@@ -28,19 +28,21 @@ unsafe extern "C" fn rdma_create_qp(
         return minus_one(Err(libc::EINVAL));
     };
     let mut init = Init::from_plain(attr);
-    minus_one(call(
-        "rdma_create_qp",
-        |args| Init::from_plain(attr).trace(args),
-        || {
-            // SAFETY: the program's.
-            unsafe { create_qp(id, pd, &mut init) }
-        },
+    minus_one(
+        call(
+            "rdma_create_qp",
+            |args| Init::from_plain(attr).trace(args),
+            || {
+                // SAFETY: the program's.
+                unsafe { create_qp(id, pd, &mut init) }
+            },
+        )
+        .map(|()| {
+            attr.cap = init.attr.cap;
+            attr.send_cq = init.attr.send_cq;
+            attr.recv_cq = init.attr.recv_cq;
+        }),
     )
-    .map(|()| {
-        attr.cap = init.attr.cap;
-        attr.send_cq = init.attr.send_cq;
-        attr.recv_cq = init.attr.recv_cq;
-    }))
 }
 
 #[unsafe(no_mangle)]
@@ -80,11 +82,7 @@ unsafe extern "C" fn rdma_create_qp_ex(
 
 /// # Safety
 /// The program's.
-unsafe fn create_qp(
-    id: *mut sys::rdma_cm_id,
-    pd: *mut sys::ibv_pd,
-    init: &mut Init,
-) -> Result<()> {
+unsafe fn create_qp(id: *mut sys::rdma_cm_id, pd: *mut sys::ibv_pd, init: &mut Init) -> Result<()> {
     // SAFETY: the caller's promise.
     unsafe {
         let found: &IdHandle = handle(id)?;

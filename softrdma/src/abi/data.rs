@@ -351,7 +351,10 @@ pub(super) unsafe extern "C" fn poll_cq(
     }
 }
 
-pub(super) unsafe extern "C" fn req_notify_cq(cq: *mut sys::ibv_cq, solicited_only: c_int) -> c_int {
+pub(super) unsafe extern "C" fn req_notify_cq(
+    cq: *mut sys::ibv_cq,
+    solicited_only: c_int,
+) -> c_int {
     code(call(
         "ibv_req_notify_cq",
         |args| args.num("solicited_only", solicited_only),

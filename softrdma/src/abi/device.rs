@@ -89,7 +89,11 @@ unsafe extern "C" fn ibv_get_device_guid(_device: *mut sys::ibv_device) -> u64 {
 fn fill_device(attr: &mut sys::ibv_device_attr) {
     // SAFETY: plain data.
     *attr = unsafe { zeroed() };
-    for (to, from) in attr.fw_ver.iter_mut().zip(env!("CARGO_PKG_VERSION").bytes()) {
+    for (to, from) in attr
+        .fw_ver
+        .iter_mut()
+        .zip(env!("CARGO_PKG_VERSION").bytes())
+    {
         *to = from as c_char;
     }
     attr.node_guid = u64::from_ne_bytes(GUID);
@@ -159,8 +163,7 @@ pub(super) unsafe extern "C" fn query_device_ex(
         }
         if caps.odp {
             use sys::ibv_odp_transport_cap_bits as odp;
-            full.odp_caps.general_caps =
-                u64::from(sys::ibv_odp_general_caps::IBV_ODP_SUPPORT.0);
+            full.odp_caps.general_caps = u64::from(sys::ibv_odp_general_caps::IBV_ODP_SUPPORT.0);
             full.odp_caps.per_transport_caps.rc_odp_caps = (odp::IBV_ODP_SUPPORT_SEND
                 | odp::IBV_ODP_SUPPORT_RECV
                 | odp::IBV_ODP_SUPPORT_WRITE
@@ -172,11 +175,7 @@ pub(super) unsafe extern "C" fn query_device_ex(
         let size = size.min(mem::size_of_val(&full));
         // SAFETY: the program has room for `size` bytes, and there are as many.
         unsafe {
-            std::ptr::copy_nonoverlapping(
-                (&raw const full).cast::<u8>(),
-                attr.cast::<u8>(),
-                size,
-            );
+            std::ptr::copy_nonoverlapping((&raw const full).cast::<u8>(), attr.cast::<u8>(), size);
         }
         Ok(())
     }))

@@ -265,9 +265,7 @@ pub(super) unsafe extern "C" fn advise_mr(
                     length: sge.length,
                     key: sge.lkey,
                 };
-                range
-                    .grant(&domain.engine, 0)
-                    .map_err(|_| libc::EFAULT)?;
+                range.grant(&domain.engine, 0).map_err(|_| libc::EFAULT)?;
             }
             Ok(())
         },

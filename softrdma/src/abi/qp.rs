@@ -305,11 +305,7 @@ unsafe extern "C" fn ibv_query_qp(
     code(call(
         "ibv_query_qp",
         |args| {
-            args.bits(
-                "attr_mask",
-                u64::from(mask.cast_unsigned()),
-                names::QP_ATTR,
-            );
+            args.bits("attr_mask", u64::from(mask.cast_unsigned()), names::QP_ATTR);
         },
         || {
             // SAFETY: a queue pair of the program.

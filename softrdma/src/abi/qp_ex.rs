@@ -196,20 +196,44 @@ unsafe extern "C" fn wr_send_imm(qp: *mut sys::ibv_qp_ex, imm: u32) {
 unsafe extern "C" fn wr_rdma_write(qp: *mut sys::ibv_qp_ex, rkey: u32, addr: u64) {
     let to = remote(rkey, addr);
     // SAFETY: the program's, started.
-    unsafe { add("ibv_wr_rdma_write", qp, Operation::Write { to }, None, NO_DATA) };
+    unsafe {
+        add(
+            "ibv_wr_rdma_write",
+            qp,
+            Operation::Write { to },
+            None,
+            NO_DATA,
+        )
+    };
 }
 
 unsafe extern "C" fn wr_rdma_write_imm(qp: *mut sys::ibv_qp_ex, rkey: u32, addr: u64, imm: u32) {
     let to = remote(rkey, addr);
     let imm = Some(u32::from_be(imm));
     // SAFETY: the program's, started.
-    unsafe { add("ibv_wr_rdma_write_imm", qp, Operation::Write { to }, imm, NO_DATA) };
+    unsafe {
+        add(
+            "ibv_wr_rdma_write_imm",
+            qp,
+            Operation::Write { to },
+            imm,
+            NO_DATA,
+        )
+    };
 }
 
 unsafe extern "C" fn wr_rdma_read(qp: *mut sys::ibv_qp_ex, rkey: u32, addr: u64) {
     let from = remote(rkey, addr);
     // SAFETY: the program's, started.
-    unsafe { add("ibv_wr_rdma_read", qp, Operation::Read { from }, None, NO_DATA) };
+    unsafe {
+        add(
+            "ibv_wr_rdma_read",
+            qp,
+            Operation::Read { from },
+            None,
+            NO_DATA,
+        )
+    };
 }
 
 unsafe extern "C" fn wr_atomic_write(
@@ -362,13 +386,17 @@ unsafe extern "C" fn wr_complete(qp: *mut sys::ibv_qp_ex) -> c_int {
 }
 
 unsafe extern "C" fn wr_abort(qp: *mut sys::ibv_qp_ex) {
-    let _ = instrument::call("ibv_wr_abort", |_| {}, || {
-        // SAFETY: between start and abort.
-        if let Some((found, batch)) = unsafe { batch(qp) } {
-            batch.requests.clear();
-            // SAFETY: start has locked it, on this thread.
-            unsafe { found.batch.force_unlock() };
-        }
-        Ok(())
-    });
+    let _ = instrument::call(
+        "ibv_wr_abort",
+        |_| {},
+        || {
+            // SAFETY: between start and abort.
+            if let Some((found, batch)) = unsafe { batch(qp) } {
+                batch.requests.clear();
+                // SAFETY: start has locked it, on this thread.
+                unsafe { found.batch.force_unlock() };
+            }
+            Ok(())
+        },
+    );
 }

@@ -8,13 +8,11 @@ use super::event::{Event, Kind, reason};
 use super::handshake::Handshake;
 use super::id::{Id, Inner, Phase};
 use super::proof::{self, Place};
-use crate::limits::{
-    REJECT_PRIVATE_DATA, REPLY_PRIVATE_DATA, REQUEST_PRIVATE_DATA,
-};
+use crate::limits::{REJECT_PRIVATE_DATA, REPLY_PRIVATE_DATA, REQUEST_PRIVATE_DATA};
 use crate::os::random;
 use crate::os::socket::Socket;
-use crate::qp::{Qp, Setup, State};
 use crate::qp::link::Start;
+use crate::qp::{Qp, Setup, State};
 use crate::wire::{Frame, Greeting, Hello, Params, Proof};
 use crate::{Errno, Result};
 
@@ -185,8 +183,8 @@ impl Id {
             let hello = inner.hello.take().ok_or(libc::EINVAL)?;
             let qp = Self::qp_for_the_connection(&mut inner);
             inner.phase = Phase::Connected;
-            let here = handshake
-                .with_socket(|socket| (socket.local_addr().ok(), socket.peer_addr().ok()));
+            let here =
+                handshake.with_socket(|socket| (socket.local_addr().ok(), socket.peer_addr().ok()));
             let (local, peer) = here.unwrap_or((None, None));
             let mut pull_from = None;
             let mut own_proof = None;
@@ -197,13 +195,7 @@ impl Id {
                 inner.place = Place::of(hello.challenge);
                 own_proof = Some(inner.place.proof());
             }
-            (
-                handshake,
-                qp,
-                hello,
-                (pull_from, own_proof),
-                inner.offered,
-            )
+            (handshake, qp, hello, (pull_from, own_proof), inner.offered)
         };
         let socket = handshake.take_socket().ok_or(libc::ECONNRESET)?;
         let (pull_from, own_proof) = start;
@@ -257,8 +249,8 @@ impl Id {
             made.handshake = Some(Arc::clone(handshake));
             made.hello = Some(hello);
         }
-        let mut event =
-            Event::new(child, Kind::ConnectRequest, 0).with_data(private_data, REQUEST_PRIVATE_DATA);
+        let mut event = Event::new(child, Kind::ConnectRequest, 0)
+            .with_data(private_data, REQUEST_PRIVATE_DATA);
         event.listen = Some(Arc::clone(self));
         event.params = params;
         inner.queued.push_back(event);

@@ -35,13 +35,22 @@ struct Inner {
 #[derive(Debug)]
 enum Stage {
     /// A client whose socket is not connected yet.
-    Connecting { id: Weak<Id>, hello: Box<[u8; HELLO]> },
+    Connecting {
+        id: Weak<Id>,
+        hello: Box<[u8; HELLO]>,
+    },
     /// A client that waits for the answer.
-    Asked { id: Weak<Id> },
+    Asked {
+        id: Weak<Id>,
+    },
     /// A server that waits for the request.
-    Serving { listen: Weak<Id> },
+    Serving {
+        listen: Weak<Id>,
+    },
     /// The program has to answer the request.
-    Requested { id: Weak<Id> },
+    Requested {
+        id: Weak<Id>,
+    },
     Over,
 }
 
@@ -195,7 +204,9 @@ impl Handshake {
                 .pending_error()
                 .and_then(|()| socket.send(&[Span::from_slice(hello)]));
             if outcome.is_ok() {
-                inner.stage = Stage::Asked { id: Weak::clone(id) };
+                inner.stage = Stage::Asked {
+                    id: Weak::clone(id),
+                };
                 self.watch_for_the_end(&inner, READABLE);
             }
             outcome

@@ -227,7 +227,11 @@ impl Id {
             return Err(libc::EINVAL);
         }
         let socket = inner.socket.take().ok_or(libc::EINVAL)?;
-        inner.backlog = if backlog == 0 { MOST } else { backlog.min(MOST) };
+        inner.backlog = if backlog == 0 {
+            MOST
+        } else {
+            backlog.min(MOST)
+        };
         let listener = Listener::new(socket, Weak::clone(&self.me))?;
         inner.local = listener.socket().local_addr().ok().or(inner.local);
         inner.listener = Some(listener);

@@ -103,7 +103,9 @@ mod tests {
     #[test]
     fn addresses_survive_the_round_trip() {
         for text in ["127.0.0.1:7204", "[::1]:7", "[fe80::1%3]:80", "0.0.0.0:0"] {
-            let addr: SocketAddr = text.parse().unwrap_or_else(|_| SocketAddr::from(([9; 4], 9)));
+            let addr: SocketAddr = text
+                .parse()
+                .unwrap_or_else(|_| SocketAddr::from(([9; 4], 9)));
             assert_eq!(RawAddr::from_addr(&addr).to_addr(), Ok(addr));
         }
         assert_eq!(RawAddr::empty().to_addr(), Err(libc::EAFNOSUPPORT));

@@ -24,23 +24,12 @@ impl Foreign {
 
 /// Copies from one range of another process, and then from a second one, in this order: what the second
 /// one says (that the first is still what it was) holds for the whole of the first.
-pub(crate) fn pull(
-    pid: i32,
-    from: [Foreign; 2],
-    into: [Span<'_>; 2],
-) -> Result<usize> {
+pub(crate) fn pull(pid: i32, from: [Foreign; 2], into: [Span<'_>; 2]) -> Result<usize> {
     let remote = from.map(Foreign::range);
     // SAFETY: `Span` is an iovec, and valid for writing through the call; the kernel checks the other
     // side's ranges.
     check_size(unsafe {
-        libc::process_vm_readv(
-            pid,
-            into.as_ptr().cast(),
-            2,
-            remote.as_ptr(),
-            2,
-            0,
-        )
+        libc::process_vm_readv(pid, into.as_ptr().cast(), 2, remote.as_ptr(), 2, 0)
     })
 }
 

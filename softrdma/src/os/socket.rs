@@ -71,11 +71,7 @@ impl Socket {
     /// connections' sockets (above), and on this one while it binds, but not afterwards.
     pub(crate) fn bind(&self, to: &SocketAddr, only_v6: bool) -> Result<()> {
         if to.is_ipv6() {
-            self.set(
-                libc::IPPROTO_IPV6,
-                libc::IPV6_V6ONLY,
-                i32::from(only_v6),
-            )?;
+            self.set(libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, i32::from(only_v6))?;
         }
         match self.try_bind(to) {
             Err(libc::EADDRINUSE) if to.port() != 0 => {
@@ -231,10 +227,7 @@ impl Drop for Socket {
     }
 }
 
-fn message<'a>(
-    spans: &[Span<'a>],
-    ranges: &mut [Span<'a>; MAX_SPANS],
-) -> libc::msghdr {
+fn message<'a>(spans: &[Span<'a>], ranges: &mut [Span<'a>; MAX_SPANS]) -> libc::msghdr {
     let n = spans.len().min(MAX_SPANS);
     ranges[..n].copy_from_slice(&spans[..n]);
     // SAFETY: plain data, for which zeros are valid.
@@ -247,9 +240,7 @@ fn message<'a>(
 /// The address that packets to `to` would have as their source, if they can go there at all.
 pub(crate) fn source_for(from: Option<&SocketAddr>, to: &SocketAddr) -> Result<IpAddr> {
     // SAFETY: no pointers.
-    let fd = owned(unsafe {
-        libc::socket(family(to), libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0)
-    })?;
+    let fd = owned(unsafe { libc::socket(family(to), libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) })?;
     let probe = Socket(fd);
     if let Some(from) = from.filter(|from| !from.ip().is_unspecified()) {
         let mut any_port = *from;

@@ -69,7 +69,10 @@ impl Caps {
         {
             return Err(libc::EINVAL);
         }
-        let room = self.max_inline.max(self.max_send_sge * 16).next_multiple_of(16);
+        let room = self
+            .max_inline
+            .max(self.max_send_sge * 16)
+            .next_multiple_of(16);
         Ok(Self {
             max_send_sge: (room / 16).min(limits::MAX_SGE),
             max_inline: room,

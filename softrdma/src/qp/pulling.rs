@@ -192,18 +192,11 @@ impl Qp {
     // --- Who the peer is -------------------------------------------------------------------------
 
     /// The client has shown where in its memory the server's challenge is.
-    pub(super) fn client_proves_itself(
-        &self,
-        q: &mut Inner,
-        proof: Option<Proof>,
-        can_pull: bool,
-    ) {
+    pub(super) fn client_proves_itself(&self, q: &mut Inner, proof: Option<Proof>, can_pull: bool) {
         let id = q.cm.upgrade();
         let Some(link) = &mut q.link else { return };
         link.peer_pulls = can_pull;
-        link.pull_from = id
-            .zip(proof)
-            .and_then(|(id, proof)| id.check_proof(proof));
+        link.pull_from = id.zip(proof).and_then(|(id, proof)| id.check_proof(proof));
         if link.pull_from.is_some() {
             q.responses.push_back(Response::CanPull);
         }

@@ -9,7 +9,7 @@ use crate::cq::{Completion, Opcode, Status};
 use crate::mr::{Range, access};
 use crate::os::memory::Span;
 use crate::os::socket;
-use crate::wire::{DESCRIPTOR, Carriage, Frame, HEADER, Malformed, Reason};
+use crate::wire::{Carriage, DESCRIPTOR, Frame, HEADER, Malformed, Reason};
 
 use super::link::{Link, Stream};
 use super::pulling::Pull;
@@ -60,9 +60,14 @@ pub(super) enum Sink {
         to: Range,
     },
     /// The data of a request of this side.
-    ReadData { seq: u64 },
+    ReadData {
+        seq: u64,
+    },
     /// A descriptor: `sink` is where the bytes that it stands for belong.
-    Descriptor { sink: Box<Sink>, length: u32 },
+    Descriptor {
+        sink: Box<Sink>,
+        length: u32,
+    },
 }
 
 pub(super) struct WithImm {
@@ -465,9 +470,7 @@ impl Qp {
         match carriage {
             Carriage::Inband => Ok(sink),
             Carriage::ByReference
-                if q.link
-                    .as_ref()
-                    .is_some_and(|link| link.pull_from.is_some()) =>
+                if q.link.as_ref().is_some_and(|link| link.pull_from.is_some()) =>
             {
                 Ok(Sink::Descriptor {
                     sink: Box::new(sink),
@@ -668,9 +671,8 @@ impl Qp {
     /// Reads from the socket: into the program's memory if a payload is under way, and into the buffer.
     fn read_more(&self, q: &mut Inner) -> Result<More, ()> {
         let target = match q.link.as_ref().and_then(|link| link.rx.payload.as_ref()) {
-            Some(payload) if !payload.failed => {
-                Self::target(q, &payload.sink, payload.done).zip(Some(payload.length - payload.done))
-            }
+            Some(payload) if !payload.failed => Self::target(q, &payload.sink, payload.done)
+                .zip(Some(payload.length - payload.done)),
             _ => None,
         };
         let Some(link) = &mut q.link else {
@@ -694,7 +696,10 @@ impl Qp {
             self.remote_grant(range, needs)
         });
         let held = grant.as_ref().and_then(|grant| grant.hold().ok());
-        if target.is_some() && held.is_none() && let Some(payload) = &mut rx.payload {
+        if target.is_some()
+            && held.is_none()
+            && let Some(payload) = &mut rx.payload
+        {
             payload.failed = true;
         }
         // A payload's bytes in the buffer have been used up by now, so the order is right.
@@ -738,6 +743,9 @@ fn receive_into(stream: &mut Stream, direct: Span<'_>, buffer: Span<'_>) -> crat
 
 enum More {
     /// So many bytes were read; `all` when there were no more.
-    Some { n: usize, all: bool },
+    Some {
+        n: usize,
+        all: bool,
+    },
     Nothing,
 }

@@ -113,7 +113,9 @@ impl Qp {
                         .and_then(|index| sq.get(index))
                         .and_then(|request| request.data.scatter().rest_at(*done));
                     let pd = self.setup.pd.as_ref();
-                    let granted = range.zip(pd).and_then(|(range, pd)| range.grant(pd, 0).ok());
+                    let granted = range
+                        .zip(pd)
+                        .and_then(|(range, pd)| range.grant(pd, 0).ok());
                     if let Some(granted) = granted {
                         grant = granted;
                         match grant.hold() {
@@ -433,7 +435,9 @@ fn check_locally(request: &Request, pd: Option<&Arc<Pd>>) -> Result<(), Status> 
     let needs = request.operation.local_needs();
     for range in request.data.scatter().ranges() {
         if range.length > 0 {
-            range.grant(pd, needs).map_err(|_| Status::LocalProtection)?;
+            range
+                .grant(pd, needs)
+                .map_err(|_| Status::LocalProtection)?;
         }
     }
     Ok(())

@@ -24,7 +24,10 @@ impl Scatter {
 
     /// How many bytes they have in all.
     pub(crate) fn length(&self) -> u64 {
-        self.ranges().iter().map(|range| u64::from(range.length)).sum()
+        self.ranges()
+            .iter()
+            .map(|range| u64::from(range.length))
+            .sum()
     }
 
     /// What is left of the range in which the byte `offset` is.
@@ -53,10 +56,20 @@ pub(crate) struct Receive {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
     Send,
-    Write { to: Range },
-    Read { from: Range },
-    AtomicWrite { to: Range },
-    Flush { at: Range, placement: u8, whole_region: bool },
+    Write {
+        to: Range,
+    },
+    Read {
+        from: Range,
+    },
+    AtomicWrite {
+        to: Range,
+    },
+    Flush {
+        at: Range,
+        placement: u8,
+        whole_region: bool,
+    },
 }
 
 impl Operation {
@@ -145,7 +158,11 @@ mod tests {
 
     #[test]
     fn bytes_of_a_scatter_list_are_found_by_their_offset() {
-        let range = |addr, length| Range { addr, length, key: 1 };
+        let range = |addr, length| Range {
+            addr,
+            length,
+            key: 1,
+        };
         let many = Scatter::Many(Box::new([range(100, 4), range(200, 0), range(300, 6)]));
         assert_eq!(many.length(), 10);
         assert_eq!(many.rest_at(0), Some(range(100, 4)));
