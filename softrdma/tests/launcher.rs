@@ -33,16 +33,23 @@ impl Directory {
     }
 
     fn file(&self, name: &str, content: &str, mode: u32) -> PathBuf {
-        let path = self.join(name);
-        fs::write(&path, content).unwrap();
+        let draft = self.join("draft");
+        fs::write(&draft, content).unwrap();
+        let path = self.copy(&draft, name);
+        fs::remove_file(draft).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         path
     }
 
+    /// The copy is made by another process: were it this one, then a test on another thread might fork
+    /// while the file is open for writing, and the file could not be executed (`ETXTBSY`) until its
+    /// child has closed it.
     fn copy(&self, from: impl AsRef<Path>, name: &str) -> PathBuf {
         let path = self.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::copy(from, &path).unwrap();
+        let mut cp = Command::new("cp");
+        let copied = cp.arg("--").arg(from.as_ref()).arg(&path).status().unwrap();
+        assert!(copied.success(), "cp to {}", path.display());
         path
     }
 }
