@@ -99,7 +99,11 @@ pub(crate) enum Frame {
     Use {
         proof: Option<Proof>,
         can_pull: bool,
+        /// It goes on with the local socket.
+        changes_over: bool,
     },
+    /// The server goes on with the local socket as well.
+    ChangesOver,
     /// The server can copy from the client.
     CanPull,
     Disconnect,
@@ -165,6 +169,7 @@ const USE: u8 = 32;
 const CAN_PULL: u8 = 33;
 const DISCONNECT: u8 = 34;
 const DISCONNECTED: u8 = 35;
+const CHANGES_OVER: u8 = 36;
 
 const WITH_IMM: u8 = 1;
 const SOLICITED: u8 = 2;
@@ -172,6 +177,7 @@ const BY_REFERENCE: u8 = 4;
 const PULLS: u8 = 8;
 const WHOLE_REGION: u8 = 16;
 const WITH_PROOF: u8 = 32;
+const CHANGING_OVER: u8 = 64;
 
 /// The fields of a header, before their meaning is known.
 #[derive(Default)]
@@ -344,7 +350,7 @@ impl Frame {
             NOT_READY => Self::NotReady { seq },
             READY => Self::Ready { seq },
             USE => {
-                fields.only(PULLS | WITH_PROOF)?;
+                fields.only(PULLS | WITH_PROOF | CHANGING_OVER)?;
                 let pid = i32::try_from(length).map_err(|_| Malformed)?;
                 Self::Use {
                     proof: (fields.flags & WITH_PROOF != 0).then_some(Proof {
@@ -352,8 +358,10 @@ impl Frame {
                         addr: fields.addr,
                     }),
                     can_pull: fields.flags & PULLS != 0,
+                    changes_over: fields.flags & CHANGING_OVER != 0,
                 }
             }
+            CHANGES_OVER => Self::ChangesOver,
             CAN_PULL => Self::CanPull,
             DISCONNECT => Self::Disconnect,
             DISCONNECTED => Self::Disconnected,
@@ -437,12 +445,19 @@ impl Frame {
             },
             Self::NotReady { seq } => Fields::numbered(NOT_READY, seq),
             Self::Ready { seq } => Fields::numbered(READY, seq),
-            Self::Use { proof, can_pull } => Fields {
-                flags: flag(proof.is_some(), WITH_PROOF) | flag(can_pull, PULLS),
+            Self::Use {
+                proof,
+                can_pull,
+                changes_over,
+            } => Fields {
+                flags: flag(proof.is_some(), WITH_PROOF)
+                    | flag(can_pull, PULLS)
+                    | flag(changes_over, CHANGING_OVER),
                 length: proof.map_or(0, |proof| proof.pid.unsigned_abs()),
                 addr: proof.map_or(0, |proof| proof.addr),
                 ..Fields::numbered(USE, 0)
             },
+            Self::ChangesOver => Fields::numbered(CHANGES_OVER, 0),
             Self::CanPull => Fields::numbered(CAN_PULL, 0),
             Self::Disconnect => Fields::numbered(DISCONNECT, 0),
             Self::Disconnected => Fields::numbered(DISCONNECTED, 0),
@@ -536,6 +551,8 @@ pub(crate) struct Hello {
     pub(crate) params: Params,
     pub(crate) challenge: Challenge,
     pub(crate) proof: Option<Proof>,
+    /// The descriptor, in the server, of the client's end of a pair of local sockets.
+    pub(crate) local: Option<i32>,
     pub(crate) private_data: Vec<u8>,
 }
 
@@ -579,6 +596,7 @@ impl Hello {
         out[24..40].copy_from_slice(&self.challenge);
         if let Some(proof) = self.proof {
             out[40..44].copy_from_slice(&proof.pid.to_le_bytes());
+            out[44..48].copy_from_slice(&self.local.unwrap_or(-1).to_le_bytes());
             out[48..56].copy_from_slice(&proof.addr.to_le_bytes());
         }
         out[PRIVATE_DATA_AT..PRIVATE_DATA_AT + data.len()].copy_from_slice(data);
@@ -616,6 +634,7 @@ impl Hello {
                 pid: i32::from_le_bytes(bytes(from, 40)),
                 addr: u64_at(from, 48),
             }),
+            local: Some(i32::from_le_bytes(bytes(from, 44))).filter(|&fd| from[18] != 0 && fd >= 0),
             private_data,
         })
     }
@@ -675,7 +694,9 @@ mod tests {
             Frame::Use {
                 proof: Some(Proof { pid: 12, addr: 34 }),
                 can_pull: true,
+                changes_over: true,
             },
+            Frame::ChangesOver,
             Frame::CanPull,
             Frame::Disconnect,
             Frame::Disconnected,
@@ -720,6 +741,7 @@ mod tests {
             },
             challenge: [9; 16],
             proof: Some(Proof { pid: 5, addr: 6 }),
+            local: Some(7),
             private_data: (0..196).collect(),
         };
         let mut wire = hello.encode();

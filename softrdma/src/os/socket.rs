@@ -41,6 +41,48 @@ impl Socket {
         owned(unsafe { libc::socket(family(like), kind, 0) }).map(Self::new)
     }
 
+    /// Two that are connected with each other, within the host.
+    pub(crate) fn pair() -> Result<(Self, Self)> {
+        let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        let mut fds = [-1; 2];
+        // SAFETY: room for two descriptors.
+        check(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) })?;
+        Ok((owned(fds[0]).map(Self::new)?, owned(fds[1]).map(Self::new)?))
+    }
+
+    /// The local stream socket that another process has under this number.
+    pub(crate) fn of_process(pid: i32, fd: RawFd) -> Result<Self> {
+        // SAFETY: no pointers.
+        let process = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        let process = owned(i32::try_from(process).unwrap_or(-1))?;
+        // SAFETY: no pointers.
+        let got = unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), fd, 0) };
+        let socket = owned(i32::try_from(got).unwrap_or(-1)).map(Self::new)?;
+        if socket.get(libc::SO_DOMAIN)? == libc::AF_UNIX
+            && socket.get(libc::SO_TYPE)? == libc::SOCK_STREAM
+        {
+            Ok(socket)
+        } else {
+            Err(libc::ENOTSOCK)
+        }
+    }
+
+    fn get(&self, option: i32) -> Result<i32> {
+        let mut value = 0;
+        let mut length = mem::size_of::<i32>() as libc::socklen_t;
+        // SAFETY: an int and its length that live through the call.
+        check(unsafe {
+            libc::getsockopt(
+                self.raw(),
+                libc::SOL_SOCKET,
+                option,
+                (&raw mut value).cast(),
+                &raw mut length,
+            )
+        })?;
+        Ok(value)
+    }
+
     fn set(&self, level: i32, option: i32, value: i32) -> Result<()> {
         // SAFETY: an int that lives through the call.
         check(unsafe {
@@ -128,19 +170,10 @@ impl Socket {
 
     /// The error that is pending: what became of a connect.
     pub(crate) fn pending_error(&self) -> Result<()> {
-        let mut value = 0;
-        let mut length = mem::size_of::<i32>() as libc::socklen_t;
-        // SAFETY: an int and its length that live through the call.
-        check(unsafe {
-            libc::getsockopt(
-                self.raw(),
-                libc::SOL_SOCKET,
-                libc::SO_ERROR,
-                (&raw mut value).cast(),
-                &raw mut length,
-            )
-        })?;
-        if value == 0 { Ok(()) } else { Err(value) }
+        match self.get(libc::SO_ERROR)? {
+            0 => Ok(()),
+            errno => Err(errno),
+        }
     }
 
     pub(crate) fn local_addr(&self) -> Result<SocketAddr> {

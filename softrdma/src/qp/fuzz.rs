@@ -10,7 +10,8 @@ use crate::cq::Cq;
 use crate::mr::{Mr, Range, Terms, access};
 use crate::pd::Pd;
 
-use super::link::{Link, Stream};
+use super::link::Link;
+use super::path::Stream;
 use super::work::{Data, Operation, Progress, Receive, Request, Scatter};
 use super::{Caps, Qp, Setup, State};
 
@@ -72,7 +73,7 @@ impl Qp {
         {
             let mut q = qp.inner.lock();
             // What is sent goes nowhere, so all of it is under way at once.
-            q.link = Some(Link::new(Stream::Memory(input.iter().copied().collect())));
+            q.link = Some(Link::new(Stream::Memory(input.iter().copied().collect()), None));
         }
         {
             let mut posting = qp.posting();

@@ -8,6 +8,7 @@
 mod complete;
 mod fuzz;
 pub(crate) mod link;
+mod path;
 mod post;
 mod pulling;
 mod receive;

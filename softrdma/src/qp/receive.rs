@@ -11,7 +11,8 @@ use crate::os::memory::Span;
 use crate::os::socket;
 use crate::wire::{Carriage, DESCRIPTOR, Frame, HEADER, Malformed, Reason};
 
-use super::link::{Link, Stream};
+use super::link::Link;
+use super::path::Paths;
 use super::pulling::Pull;
 use super::respond::{self, Response};
 use super::work::{Progress, Receive};
@@ -233,8 +234,13 @@ impl Qp {
             } => return self.read_data(q, seq, length, carriage),
             Frame::NotReady { seq } => self.not_ready(q, seq)?,
             Frame::Ready { seq } => self.ready_again(q, seq)?,
-            Frame::Use { proof, can_pull } => {
+            Frame::Use {
+                proof,
+                can_pull,
+                changes_over,
+            } => {
                 self.client_proves_itself(q, proof, can_pull);
+                self.client_changes_over(q, changes_over)?;
                 if let Some(id) = q.cm.upgrade() {
                     id.client_uses_connection();
                 }
@@ -243,6 +249,15 @@ impl Qp {
                 if let Some(link) = &mut q.link {
                     link.peer_pulls = true;
                 }
+            }
+            Frame::ChangesOver => {
+                let Some(link) = &mut q.link else {
+                    return Ok(Sink::Nowhere);
+                };
+                if !link.paths.has_local() {
+                    return Err(Malformed);
+                }
+                link.paths.receive_locally();
             }
             Frame::Disconnect => {
                 if q.peer == Peer::Connected {
@@ -260,6 +275,23 @@ impl Qp {
             }
         }
         Ok(Sink::Nowhere)
+    }
+
+    /// The client says whether it goes on with the local socket that it was offered.
+    fn client_changes_over(&self, q: &mut Inner, changes_over: bool) -> Result<(), Malformed> {
+        let Some(link) = &mut q.link else {
+            return Ok(());
+        };
+        let offered = link.for_client.take().is_some();
+        if !changes_over {
+            link.paths.give_up_local();
+        } else if offered {
+            link.paths.receive_locally();
+            q.responses.push_back(Response::ChangesOver);
+        } else {
+            return Err(Malformed);
+        }
+        Ok(())
     }
 
     /// Whether a request is the next one and can be served.
@@ -678,7 +710,7 @@ impl Qp {
         let Some(link) = &mut q.link else {
             return Ok(More::Nothing);
         };
-        let Link { stream, rx, .. } = link;
+        let Link { paths, rx, .. } = link;
         if rx.buffer.is_empty() {
             rx.buffer.try_reserve_exact(BUFFER).map_err(|_| ())?;
             rx.buffer.resize(BUFFER, 0);
@@ -707,7 +739,7 @@ impl Qp {
         let direct_length = direct.len();
         let room = rx.buffer.len() - rx.end;
         let buffer = Span::from_mut(&mut rx.buffer[rx.end..]);
-        match receive_into(stream, direct, buffer) {
+        match receive_into(paths, direct, buffer) {
             Ok(0) => Err(()),
             Ok(n) => {
                 let placed = n.min(direct_length);
@@ -733,11 +765,11 @@ impl Qp {
     }
 }
 
-fn receive_into(stream: &mut Stream, direct: Span<'_>, buffer: Span<'_>) -> crate::Result<usize> {
+fn receive_into(paths: &mut Paths, direct: Span<'_>, buffer: Span<'_>) -> crate::Result<usize> {
     if direct.len() == 0 {
-        stream.receive(&[buffer])
+        paths.receive(&[buffer])
     } else {
-        stream.receive(&[direct, buffer])
+        paths.receive(&[direct, buffer])
     }
 }
 
