@@ -200,7 +200,13 @@ impl Id {
                 inner.place = Place::of(hello.challenge);
                 own_proof = Some(inner.place.proof());
             }
-            (handshake, qp, hello, (pull_from, own_proof, local_socket), inner.offered)
+            (
+                handshake,
+                qp,
+                hello,
+                (pull_from, own_proof, local_socket),
+                inner.offered,
+            )
         };
         let socket = handshake.take_socket().ok_or(libc::ECONNRESET)?;
         let (pull_from, own_proof, local) = start;

@@ -73,7 +73,10 @@ impl Qp {
         {
             let mut q = qp.inner.lock();
             // What is sent goes nowhere, so all of it is under way at once.
-            q.link = Some(Link::new(Stream::Memory(input.iter().copied().collect()), None));
+            q.link = Some(Link::new(
+                Stream::Memory(input.iter().copied().collect()),
+                None,
+            ));
         }
         {
             let mut posting = qp.posting();

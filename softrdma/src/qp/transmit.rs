@@ -148,7 +148,8 @@ impl Qp {
             }
         }
         let offered = spans[0].len() + spans[1].len();
-        match link.paths.send(&spans) {
+        let ranges = if body.is_some() { 2 } else { 1 };
+        match link.paths.send(&spans[..ranges]) {
             Ok(n) => {
                 let of_staged = n.min(staged.len() - *sent);
                 *sent += of_staged;
