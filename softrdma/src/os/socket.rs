@@ -5,6 +5,7 @@
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::addr::{RawAddr, leads_nowhere};
 use super::memory::Span;
@@ -52,9 +53,16 @@ impl Socket {
 
     /// The local stream socket that another process has under this number.
     pub(crate) fn of_process(pid: i32, fd: RawFd) -> Result<Self> {
+        /// A kernel before 5.6, or valgrind, which complains each time.
+        static UNKNOWN: AtomicBool = AtomicBool::new(false);
+        if UNKNOWN.load(Ordering::Relaxed) {
+            return Err(libc::ENOSYS);
+        }
         // SAFETY: no pointers.
         let process = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-        let process = owned(i32::try_from(process).unwrap_or(-1))?;
+        let process = owned(i32::try_from(process).unwrap_or(-1)).inspect_err(|&errno| {
+            UNKNOWN.store(errno == libc::ENOSYS, Ordering::Relaxed);
+        })?;
         // SAFETY: no pointers.
         let got = unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), fd, 0) };
         let socket = owned(i32::try_from(got).unwrap_or(-1)).map(Self::new)?;

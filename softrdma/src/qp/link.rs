@@ -2,7 +2,7 @@
 
 //! A queue pair's end of a connection: what is on its way in and out, and who looks after the socket.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use crate::Result;
@@ -93,6 +93,15 @@ impl Link {
     pub(super) fn abort_sending(&mut self) {
         self.tx.stop();
         self.paths.shut_down_sending();
+    }
+}
+
+/// How many queue pairs nap.
+static NAPPING: AtomicUsize = AtomicUsize::new(0);
+
+impl Drop for Qp {
+    fn drop(&mut self) {
+        self.set_napping(false);
     }
 }
 
@@ -248,6 +257,17 @@ impl Qp {
         }
     }
 
+    /// Whether it did the opposite before.
+    fn set_napping(&self, naps: bool) -> bool {
+        let changed = self.napping.swap(naps, Ordering::AcqRel) != naps;
+        if changed && naps {
+            NAPPING.fetch_add(1, Ordering::AcqRel);
+        } else if changed {
+            NAPPING.fetch_sub(1, Ordering::AcqRel);
+        }
+        changed
+    }
+
     fn waits_for_an_event(&self) -> bool {
         let armed = |cq: &Option<Arc<crate::cq::Cq>>| cq.as_ref().is_some_and(|cq| cq.is_armed());
         armed(&self.setup.send_cq) || armed(&self.setup.recv_cq)
@@ -258,10 +278,10 @@ impl Qp {
         if self.polls.swap(0, Ordering::Relaxed) == 0 || self.waits_for_an_event() {
             return;
         }
-        self.napping.store(true, Ordering::Release);
+        self.set_napping(true);
         // Looked at once more: it may just have been armed.
         if self.waits_for_an_event() {
-            self.napping.store(false, Ordering::Release);
+            self.set_napping(false);
             return;
         }
         if !self.listed.swap(true, Ordering::AcqRel)
@@ -271,9 +291,14 @@ impl Qp {
         }
     }
 
+    /// Whether any does. Usually none: then a program with many connections need not look at all.
+    pub(crate) fn any_naps() -> bool {
+        NAPPING.load(Ordering::Acquire) > 0
+    }
+
     /// The program is about to wait for an event.
     pub(crate) fn end_nap(&self) {
-        if self.napping.swap(false, Ordering::AcqRel) {
+        if self.set_napping(false) {
             let mut q = self.inner.lock();
             self.transmit(&mut q);
             self.update_interest(&mut q);
@@ -287,7 +312,7 @@ impl Qp {
             return true;
         }
         self.listed.store(false, Ordering::Release);
-        self.napping.store(false, Ordering::Release);
+        self.set_napping(false);
         self.progress();
         false
     }
