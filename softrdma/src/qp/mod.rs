@@ -13,6 +13,7 @@ mod post;
 mod pulling;
 mod receive;
 mod respond;
+mod serve;
 mod transmit;
 pub(crate) mod work;
 
