@@ -268,6 +268,14 @@ impl Qp {
         changed
     }
 
+    /// A program with many connections takes long to get round to each of them.
+    fn is_one_of_many(&self) -> bool {
+        const MANY: usize = 16;
+        let many =
+            |cq: &Option<Arc<crate::cq::Cq>>| cq.as_ref().is_some_and(|cq| cq.users.count() > MANY);
+        many(&self.setup.send_cq) || many(&self.setup.recv_cq)
+    }
+
     fn waits_for_an_event(&self) -> bool {
         let armed = |cq: &Option<Arc<crate::cq::Cq>>| cq.as_ref().is_some_and(|cq| cq.is_armed());
         armed(&self.setup.send_cq) || armed(&self.setup.recv_cq)
@@ -275,7 +283,10 @@ impl Qp {
 
     /// The program has polled since the last time, and waits for no event: it will find out itself.
     fn take_a_nap_if_polled(&self) {
-        if self.polls.swap(0, Ordering::Relaxed) == 0 || self.waits_for_an_event() {
+        if self.polls.swap(0, Ordering::Relaxed) == 0
+            || self.waits_for_an_event()
+            || self.is_one_of_many()
+        {
             return;
         }
         self.set_napping(true);
