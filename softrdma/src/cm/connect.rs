@@ -190,7 +190,7 @@ impl Id {
             let mut pull_from = None;
             let mut own_proof = None;
             let mut local_socket = None;
-            if proof::is_this_host(local, peer) {
+            if proof::may_share_memory(local, peer) {
                 pull_from = hello
                     .proof
                     .and_then(|proof| proof::check(&inner.challenge, proof));
@@ -325,7 +325,7 @@ impl Id {
             inner.challenge = random::bytes()?;
             let mut proof = None;
             let mut pair = None;
-            if proof::is_this_host(inner.local, inner.remote) {
+            if proof::may_share_memory(inner.local, inner.remote) {
                 inner.place = Place::of(hello.challenge);
                 proof = Some(inner.place.proof());
                 pair = Socket::pair().ok();
@@ -378,7 +378,7 @@ impl Id {
     /// The process that the peer's proof shows it to be.
     pub(crate) fn check_proof(&self, proof: Proof) -> Option<i32> {
         let inner = self.inner.lock();
-        if proof::is_this_host(inner.local, inner.remote) {
+        if proof::may_share_memory(inner.local, inner.remote) {
             proof::check(&inner.challenge, proof)
         } else {
             None
