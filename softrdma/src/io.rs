@@ -64,12 +64,9 @@ pub(crate) fn start() -> Result<&'static Io> {
     child::watch_forks();
     pull::permit();
     io.epoll.add(io.wake.raw(), WAKE, READABLE)?;
+    // Without a thread there is no I/O: the next call tries again.
+    thread::spawn("softrdma", || IO.wait().run())?;
     let io = IO.get_or_init(|| io);
-    thread::spawn("softrdma", || {
-        if let Some(io) = IO.get() {
-            io.run();
-        }
-    })?;
     thread::at_exit(at_exit);
     Ok(io)
 }

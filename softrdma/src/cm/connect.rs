@@ -111,8 +111,10 @@ impl Id {
     fn unreachable(&self, inner: &mut Inner) {
         if inner.phase == Phase::Connecting {
             inner.phase = Phase::Over;
-            // Its socket closes with it.
-            inner.handshake = None;
+            // The I/O thread has it too, and would look at a socket that failed over and over.
+            if let Some(handshake) = inner.handshake.take() {
+                handshake.abandon();
+            }
             Self::stop_timer(inner);
             self.post(inner, Kind::Unreachable, -libc::ETIMEDOUT);
         }

@@ -222,15 +222,16 @@ impl Qp {
         }
         Self::sent(q, seq)?;
         let done = usize::try_from(seq - q.first).map_err(|_| Malformed)?;
+        let sent = usize::try_from(q.next - q.first).map_err(|_| Malformed)?;
         let mut reads = 0;
-        for request in q.sq.iter_mut().skip(done) {
-            if request.progress == Progress::Sent {
-                reads += usize::from(request.is_read());
-                request.progress = Progress::Waiting;
-            }
+        for (index, request) in q.sq.iter_mut().enumerate().skip(done) {
+            reads += usize::from(index < sent && request.is_read());
+            // One that failed is checked again when its turn comes.
+            request.progress = Progress::Waiting;
         }
         q.reads = q.reads.saturating_sub(reads);
         q.next = seq;
+        q.stopped = false;
         q.held = true;
         self.lose_patience(q, seq);
         Ok(())
