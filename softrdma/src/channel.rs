@@ -30,7 +30,9 @@ impl<E> Channel<E> {
     }
 
     pub(crate) fn push(&self, event: E) {
-        self.events.lock().push_back(event);
+        let mut events = self.events.lock();
+        events.push_back(event);
+        // Still under the lock: who withdraws the event finds its token.
         self.tokens.post();
     }
 

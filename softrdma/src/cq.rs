@@ -282,6 +282,9 @@ impl Cq {
             };
         }
         // The program may go to sleep now: the I/O thread takes over.
+        if !Qp::any_naps() {
+            return;
+        }
         for qp in &self.queue_pairs.lock().all {
             if let Some(qp) = qp.upgrade() {
                 qp.end_nap();

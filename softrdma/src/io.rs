@@ -64,12 +64,9 @@ pub(crate) fn start() -> Result<&'static Io> {
     child::watch_forks();
     pull::permit();
     io.epoll.add(io.wake.raw(), WAKE, READABLE)?;
+    // Without a thread there is no I/O: the next call tries again.
+    thread::spawn("softrdma", || IO.wait().run())?;
     let io = IO.get_or_init(|| io);
-    thread::spawn("softrdma", || {
-        if let Some(io) = IO.get() {
-            io.run();
-        }
-    })?;
     thread::at_exit(at_exit);
     Ok(io)
 }
@@ -135,16 +132,36 @@ impl Io {
         })
     }
 
+    /// As `watch`, for a source with several sockets, which are added one by one.
+    pub(crate) fn enter(&self, source: Arc<dyn Source>) -> Token {
+        let token = self.token();
+        self.sources.lock().insert(token, source);
+        token
+    }
+
+    pub(crate) fn add(&self, fd: RawFd, token: Token, interest: Interest) -> Result<()> {
+        self.epoll.add(fd, token.0, interest)
+    }
+
+    pub(crate) fn remove(&self, fd: RawFd) {
+        self.epoll.remove(fd);
+    }
+
+    /// All its sockets have been removed.
+    pub(crate) fn leave(&self, token: Token) {
+        let source = self.sources.lock().remove(&token);
+        // Not under the lock: it may be the last owner of much.
+        drop(source);
+    }
+
     pub(crate) fn change(&self, fd: RawFd, token: Token, interest: Interest) {
         // It can fail only for a descriptor that is not watched.
         let _ = self.epoll.change(fd, token.0, interest);
     }
 
     pub(crate) fn forget(&self, fd: RawFd, token: Token) {
-        self.epoll.remove(fd);
-        let source = self.sources.lock().remove(&token);
-        // Not under the lock: it may be the last owner of much.
-        drop(source);
+        self.remove(fd);
+        self.leave(token);
     }
 
     pub(crate) fn after(&self, delay: Duration, job: impl FnOnce() + Send + 'static) -> Timer {

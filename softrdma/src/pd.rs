@@ -21,6 +21,10 @@ impl Users {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(Ordering::Acquire)
+    }
+
     pub(crate) fn refuse_if_any(&self) -> Result<()> {
         if self.0.load(Ordering::Acquire) == 0 {
             Ok(())

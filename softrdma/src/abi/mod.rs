@@ -7,6 +7,7 @@
 
 mod addrinfo;
 mod cm;
+mod cm_connect;
 mod cm_event;
 mod cm_qp;
 mod context;

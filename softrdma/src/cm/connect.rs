@@ -11,7 +11,7 @@ use super::proof::{self, Place};
 use crate::limits::{REJECT_PRIVATE_DATA, REPLY_PRIVATE_DATA, REQUEST_PRIVATE_DATA};
 use crate::os::random;
 use crate::os::socket::Socket;
-use crate::qp::link::Start;
+use crate::qp::link::{Side, Start};
 use crate::qp::{Qp, Setup, State};
 use crate::wire::{Frame, Greeting, Hello, Params, Proof};
 use crate::{Errno, Result};
@@ -53,6 +53,7 @@ impl Id {
             params: offer.params,
             challenge: inner.challenge,
             proof: None,
+            local: None,
             private_data: offer.private_data,
         };
         let outcome = socket.connect(&remote);
@@ -110,8 +111,10 @@ impl Id {
     fn unreachable(&self, inner: &mut Inner) {
         if inner.phase == Phase::Connecting {
             inner.phase = Phase::Over;
-            // Its socket closes with it.
-            inner.handshake = None;
+            // The I/O thread has it too, and would look at a socket that failed over and over.
+            if let Some(handshake) = inner.handshake.take() {
+                handshake.abandon();
+            }
             Self::stop_timer(inner);
             self.post(inner, Kind::Unreachable, -libc::ETIMEDOUT);
         }
@@ -188,20 +191,31 @@ impl Id {
             let (local, peer) = here.unwrap_or((None, None));
             let mut pull_from = None;
             let mut own_proof = None;
-            if proof::is_this_host(local, peer) {
+            let mut local_socket = None;
+            if proof::may_share_memory(local, peer) {
                 pull_from = hello
                     .proof
                     .and_then(|proof| proof::check(&inner.challenge, proof));
+                local_socket = pull_from
+                    .zip(hello.local)
+                    .and_then(|(pid, fd)| Socket::of_process(pid, fd).ok());
                 inner.place = Place::of(hello.challenge);
                 own_proof = Some(inner.place.proof());
             }
-            (handshake, qp, hello, (pull_from, own_proof), inner.offered)
+            (
+                handshake,
+                qp,
+                hello,
+                (pull_from, own_proof, local_socket),
+                inner.offered,
+            )
         };
         let socket = handshake.take_socket().ok_or(libc::ECONNRESET)?;
-        let (pull_from, own_proof) = start;
+        let (pull_from, own_proof, local) = start;
         let first = Frame::Use {
             proof: own_proof,
             can_pull: pull_from.is_some(),
+            changes_over: local.is_some(),
         };
         qp.connect(Start {
             socket,
@@ -212,7 +226,8 @@ impl Id {
             },
             first: first.encode().to_vec(),
             pull_from,
-            peer_pulls: false,
+            local,
+            side: Side::Client,
         })
     }
 
@@ -300,7 +315,7 @@ impl Id {
             let _ = self.reject(&[]);
             return Err(libc::EINVAL);
         }
-        let (handshake, qp, hello, proof) = {
+        let (handshake, qp, hello, answer, pair) = {
             let mut inner = self.inner.lock();
             if inner.phase != Phase::Requested {
                 return Err(libc::EINVAL);
@@ -311,9 +326,11 @@ impl Id {
             inner.phase = Phase::Accepted;
             inner.challenge = random::bytes()?;
             let mut proof = None;
-            if proof::is_this_host(inner.local, inner.remote) {
+            let mut pair = None;
+            if proof::may_share_memory(inner.local, inner.remote) {
                 inner.place = Place::of(hello.challenge);
                 proof = Some(inner.place.proof());
+                pair = Socket::pair().ok();
             }
             offer.params.qp_num = qp.number;
             let answer = Hello {
@@ -321,10 +338,12 @@ impl Id {
                 params: offer.params,
                 challenge: inner.challenge,
                 proof,
+                local: pair.as_ref().map(|(_, for_client)| for_client.raw()),
                 private_data: offer.private_data,
             };
-            (handshake, qp, hello, answer)
+            (handshake, qp, hello, answer, pair)
         };
+        let (local, for_client) = pair.unzip();
         let Some(socket) = handshake.take_socket() else {
             self.inner.lock().phase = Phase::Over;
             return Err(libc::EINVAL);
@@ -333,9 +352,10 @@ impl Id {
             socket,
             cm: Weak::clone(&self.me),
             peer: hello.params,
-            first: proof.encode().to_vec(),
+            first: answer.encode().to_vec(),
             pull_from: None,
-            peer_pulls: false,
+            local,
+            side: Side::Server(for_client),
         })
     }
 
@@ -360,7 +380,7 @@ impl Id {
     /// The process that the peer's proof shows it to be.
     pub(crate) fn check_proof(&self, proof: Proof) -> Option<i32> {
         let inner = self.inner.lock();
-        if proof::is_this_host(inner.local, inner.remote) {
+        if proof::may_share_memory(inner.local, inner.remote) {
             proof::check(&inner.challenge, proof)
         } else {
             None

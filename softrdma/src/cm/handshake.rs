@@ -156,6 +156,7 @@ impl Handshake {
             params: Params::default(),
             challenge: [0; 16],
             proof: None,
+            local: None,
             private_data: private_data.to_vec(),
         };
         // A client that does not hear it sees the end of the connection.

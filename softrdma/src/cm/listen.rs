@@ -5,6 +5,8 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::handshake::Handshake;
 use super::id::Id;
 use crate::Result;
@@ -17,6 +19,7 @@ pub(crate) struct Listener {
     socket: Socket,
     token: Token,
     id: Weak<Id>,
+    closed: Mutex<bool>,
 }
 
 /// When there are no descriptors left, others may be closed soon.
@@ -30,6 +33,7 @@ impl Listener {
             socket,
             token: io.token(),
             id,
+            closed: Mutex::new(false),
         });
         let source = Arc::clone(&listener);
         io.watch(listener.socket.raw(), listener.token, READABLE, source)?;
@@ -42,21 +46,33 @@ impl Listener {
 
     /// From now on nobody listens.
     pub(crate) fn close(&self) {
+        let mut closed = self.closed.lock();
+        *closed = true;
         if let Some(io) = io::get() {
             io.forget(self.socket.raw(), self.token);
         }
         self.socket.shut_down();
     }
 
-    fn pause(&self) {
+    fn pause(self: &Arc<Self>) {
         let Some(io) = io::get() else { return };
-        let (fd, token) = (self.socket.raw(), self.token);
-        io.change(fd, token, 0);
-        io.after(OUT_OF_DESCRIPTORS, move || {
-            if let Some(io) = io::get() {
-                io.change(fd, token, READABLE);
-            }
-        });
+        if self.watch_for(io, 0) {
+            let listener = Arc::downgrade(self);
+            io.after(OUT_OF_DESCRIPTORS, move || {
+                if let (Some(io), Some(listener)) = (io::get(), listener.upgrade()) {
+                    listener.watch_for(io, READABLE);
+                }
+            });
+        }
+    }
+
+    /// Not once it is closed: its descriptor may be another one's then.
+    fn watch_for(&self, io: &io::Io, wanted: Interest) -> bool {
+        let closed = self.closed.lock();
+        if !*closed {
+            io.change(self.socket.raw(), self.token, wanted);
+        }
+        !*closed
     }
 }
 

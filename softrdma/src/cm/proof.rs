@@ -2,15 +2,19 @@
 
 //! Whether the peer is a process of this host whose memory may be read, and which one.
 //!
-//! Each side sends random bytes. The other one puts them somewhere in its memory and says where, and as
-//! which process. Who finds them there knows that the process at the other end of the connection is the
-//! one whose memory it reads: nobody else could have put them there. Processes of other users, hosts or
-//! process name spaces fail the test, and the bytes of messages go over the socket.
+//! The kernel is asked whose socket the other end of the connection is: only a process of this user, on
+//! this host, may take part. It could read this process's memory anyway, so nothing is given away, and
+//! nobody else can pass for it.
+//!
+//! Which process it is, each side then finds out for itself. It sends random bytes; the other one puts
+//! them somewhere in its memory and says where, and as which process. With a process name space of its own
+//! it cannot say so. In all other cases the bytes of messages go over the socket.
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
 
 use crate::os::memory::Span;
+use crate::os::peer;
 use crate::os::pull::{Foreign, pull};
 use crate::wire::{Challenge, Proof};
 
@@ -31,15 +35,17 @@ impl Place {
     }
 }
 
-/// Connections between two hosts need no test.
-pub(crate) fn is_this_host(local: Option<SocketAddr>, peer: Option<SocketAddr>) -> bool {
+/// Whether the other end is a process of this user on this host.
+pub(crate) fn may_share_memory(local: Option<SocketAddr>, remote: Option<SocketAddr>) -> bool {
     static SOCKET_ONLY: OnceLock<bool> = OnceLock::new();
     if *SOCKET_ONLY.get_or_init(|| std::env::var_os("SOFTRDMA_SOCKET_ONLY").is_some()) {
         return false;
     }
-    match (local, peer) {
-        (Some(local), Some(peer)) => {
-            local.ip() == peer.ip() || (local.ip().is_loopback() && peer.ip().is_loopback())
+    match (local, remote) {
+        (Some(local), Some(remote)) => {
+            let one_host = local.ip() == remote.ip()
+                || (local.ip().is_loopback() && remote.ip().is_loopback());
+            one_host && peer::is_of_this_user(local, remote)
         }
         _ => false,
     }

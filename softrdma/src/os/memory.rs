@@ -62,6 +62,14 @@ impl<'a> Span<'a> {
         self.range.iov_len
     }
 
+    pub(super) fn as_ptr(&self) -> *const libc::c_void {
+        self.range.iov_base
+    }
+
+    pub(super) fn as_mut_ptr(&self) -> *mut libc::c_void {
+        self.range.iov_base
+    }
+
     pub(crate) fn addr(&self) -> usize {
         self.range.iov_base.addr()
     }

@@ -10,6 +10,7 @@ pub(crate) mod epoll;
 pub(crate) mod event_fd;
 pub(crate) mod maps;
 pub(crate) mod memory;
+pub(crate) mod peer;
 pub(crate) mod pull;
 pub(crate) mod random;
 pub(crate) mod socket;

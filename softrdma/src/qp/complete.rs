@@ -11,7 +11,8 @@ use crate::io;
 use crate::wire::{Malformed, Reason};
 
 use super::link::BodySource;
-use super::work::{Progress, Request};
+use super::receive::Sink;
+use super::work::{Progress, Receive, Request};
 use super::{Inner, Qp, State};
 
 /// Whose doing an error is.
@@ -138,11 +139,24 @@ impl Qp {
 
     /// The connection ended in the middle of a message: its receive was not used.
     pub(super) fn put_back_the_receive_in_transit(&self, q: &mut Inner) {
-        let Some(receive) = q.link.as_mut().and_then(|link| link.rx.drop_payload()) else {
-            return;
-        };
+        if let Some(receive) = q.link.as_mut().and_then(|link| link.rx.drop_payload()) {
+            self.give_back_receive(q, receive);
+        }
+    }
+
+    /// A message does not come: its receive, if it has one, was not used.
+    pub(super) fn give_back(&self, q: &mut Inner, sink: Sink) {
+        if let Some(receive) = sink.into_receive() {
+            self.give_back_receive(q, receive);
+        }
+    }
+
+    fn give_back_receive(&self, q: &mut Inner, receive: Receive) {
         match &self.setup.srq {
             Some(srq) => srq.put_back(receive),
+            None if q.state == State::Error => {
+                self.complete_receive(receive.wr_id, Status::Flushed);
+            }
             None => q.rq.push_front(receive),
         }
     }
@@ -208,15 +222,16 @@ impl Qp {
         }
         Self::sent(q, seq)?;
         let done = usize::try_from(seq - q.first).map_err(|_| Malformed)?;
+        let sent = usize::try_from(q.next - q.first).map_err(|_| Malformed)?;
         let mut reads = 0;
-        for request in q.sq.iter_mut().skip(done) {
-            if request.progress == Progress::Sent {
-                reads += usize::from(request.is_read());
-                request.progress = Progress::Waiting;
-            }
+        for (index, request) in q.sq.iter_mut().enumerate().skip(done) {
+            reads += usize::from(index < sent && request.is_read());
+            // One that failed is checked again when its turn comes.
+            request.progress = Progress::Waiting;
         }
         q.reads = q.reads.saturating_sub(reads);
         q.next = seq;
+        q.stopped = false;
         q.held = true;
         self.lose_patience(q, seq);
         Ok(())

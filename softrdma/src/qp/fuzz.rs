@@ -2,7 +2,7 @@
 
 //! A connection that reads from memory, for fuzzers.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::Result;
 use crate::context::Context;
@@ -10,40 +10,56 @@ use crate::cq::Cq;
 use crate::mr::{Mr, Range, Terms, access};
 use crate::pd::Pd;
 
-use super::link::{Link, Stream};
+use super::link::Link;
+use super::path::Stream;
 use super::work::{Data, Operation, Progress, Receive, Request, Scatter};
 use super::{Caps, Qp, Setup, State};
 
 /// How much memory the peer may touch.
 const MEMORY: usize = 4096;
 
+/// What all runs share. The region is never deregistered, so that its key is the same each time, and
+/// input that names it goes on doing so.
+struct Bed {
+    context: Arc<Context>,
+    pd: Arc<Pd>,
+    mr: Arc<Mr>,
+}
+
+fn bed() -> Result<&'static Bed> {
+    static BED: OnceLock<Bed> = OnceLock::new();
+    if let Some(bed) = BED.get() {
+        return Ok(bed);
+    }
+    let context = Context::new()?;
+    let pd = Pd::new(&context);
+    let memory = Box::leak(vec![0u8; MEMORY].into_boxed_slice());
+    let mr = Mr::register(
+        &pd,
+        Terms {
+            addr: memory.as_mut_ptr().expose_provenance() as u64,
+            length: MEMORY as u64,
+            // The input cannot know where the memory is.
+            iova: 0,
+            access: access::LOCAL_WRITE | access::REMOTE_WRITE | access::REMOTE_READ,
+        },
+    )?;
+    Ok(BED.get_or_init(|| Bed { context, pd, mr }))
+}
+
 impl Qp {
-    /// Feeds what a peer might send to a queue pair with a region, receives and requests under way. The
-    /// key of the region, so that the input can name it, is its first one.
+    /// Feeds what a peer might send to a queue pair with a region, receives and requests under way.
     pub(crate) fn fuzz(input: &[u8]) {
         // Without memory there is nothing to test.
         let _ = Self::try_fuzz(input);
     }
 
     fn try_fuzz(input: &[u8]) -> Result<()> {
-        let context = Context::new()?;
-        let pd = Pd::new(&context);
-        let cq = Cq::new(&context, 64, None)?;
-        let mut memory = vec![0u8; MEMORY];
-        let addr = memory.as_mut_ptr().expose_provenance() as u64;
-        let mr = Mr::register(
-            &pd,
-            Terms {
-                addr,
-                length: MEMORY as u64,
-                // The input cannot know where the memory is.
-                iova: 0,
-                access: access::LOCAL_WRITE | access::REMOTE_WRITE | access::REMOTE_READ,
-            },
-        )?;
+        let bed = bed()?;
+        let cq = Cq::new(&bed.context, 64, None)?;
         let qp = Self::new(
             Setup {
-                pd: Some(Arc::clone(&pd)),
+                pd: Some(Arc::clone(&bed.pd)),
                 send_cq: Some(Arc::clone(&cq)),
                 recv_cq: Some(Arc::clone(&cq)),
                 srq: None,
@@ -61,7 +77,7 @@ impl Qp {
         let part = |offset| Range {
             addr: offset,
             length: 64,
-            key: mr.key,
+            key: bed.mr.key,
         };
         for i in 0..4 {
             qp.post_receive(Receive {
@@ -71,8 +87,10 @@ impl Qp {
         }
         {
             let mut q = qp.inner.lock();
+            q.peer_params.rnr_retry_count = 7;
             // What is sent goes nowhere, so all of it is under way at once.
-            q.link = Some(Link::new(Stream::Memory(input.iter().copied().collect())));
+            let stream = Stream::Memory(input.iter().copied().collect());
+            q.link = Some(Link::new(stream, None));
         }
         {
             let mut posting = qp.posting();
@@ -102,54 +120,143 @@ impl Qp {
                 break;
             }
         }
+        // Every request and receive completes once, at the latest when the queue pair fails.
+        qp.modify(State::Error)?;
+        let mut seen = 0;
+        cq.poll(64, |_| seen += 1)?;
+        assert_eq!(seen, 4 + 3, "a completion is missing, or came twice");
         qp.close();
         qp.release();
-        mr.deregister();
-        drop(memory);
-        Ok(())
+        cq.destroy()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Frame;
+    use crate::wire::{Carriage, Frame, Reason};
+
+    struct Noise(u64);
+
+    impl Noise {
+        fn below(&mut self, n: u64) -> u64 {
+            self.0 = self
+                .0
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
+            (self.0 >> 33) % n
+        }
+
+        fn flip(&mut self) -> bool {
+            self.below(2) == 0
+        }
+
+        /// Mostly what makes sense.
+        fn range(&mut self) -> Range {
+            Range {
+                addr: [0, 8, 64, 1000, 4090, 1 << 40][self.below(6) as usize],
+                length: [0, 1, 8, 64, 100, 5000][self.below(6) as usize],
+                key: if self.below(8) == 0 {
+                    1
+                } else {
+                    bed().map_or(0, |bed| bed.mr.key)
+                },
+            }
+        }
+
+        fn frame(&mut self, expected: u64) -> Frame {
+            let seq = if self.below(6) == 0 {
+                self.below(6)
+            } else {
+                expected
+            };
+            let imm = self.flip().then_some(7);
+            let carriage = if self.below(20) == 0 {
+                Carriage::ByReference
+            } else {
+                Carriage::Inband
+            };
+            match self.below(13) {
+                0 | 1 => Frame::Send {
+                    seq,
+                    length: self.below(80) as u32,
+                    imm,
+                    solicited: self.flip(),
+                    carriage,
+                },
+                2 | 3 => Frame::Write {
+                    seq,
+                    to: self.range(),
+                    imm,
+                    solicited: self.flip(),
+                    carriage,
+                },
+                4 => Frame::Read {
+                    seq,
+                    from: self.range(),
+                    can_pull: self.flip(),
+                },
+                5 => Frame::AtomicWrite {
+                    seq,
+                    to: Range {
+                        length: 8,
+                        ..self.range()
+                    },
+                },
+                6 => Frame::Flush {
+                    seq,
+                    at: self.range(),
+                    placement: self.below(4) as u8,
+                    whole_region: self.flip(),
+                },
+                7 => Frame::Ack { seq: self.below(4) },
+                8 => Frame::Nak {
+                    seq: self.below(4),
+                    reason: Reason::RemoteAccess,
+                },
+                9 => Frame::ReadData {
+                    seq: 1,
+                    length: [64, 63][self.below(2) as usize],
+                    carriage,
+                },
+                10 => Frame::NotReady { seq: self.below(4) },
+                11 => Frame::Ready { seq: self.below(4) },
+                _ => [
+                    Frame::Disconnect,
+                    Frame::Disconnected,
+                    Frame::CanPull,
+                    Frame::ChangesOver,
+                    Frame::Use {
+                        proof: None,
+                        can_pull: self.flip(),
+                        changes_over: self.flip(),
+                    },
+                ][self.below(5) as usize],
+            }
+        }
+    }
 
     #[test]
     fn a_peer_that_sends_anything_does_no_harm() {
-        let mut input = Vec::new();
-        let frames = [
-            Frame::Ack { seq: 0 },
-            Frame::Write {
-                seq: 0,
-                to: Range {
-                    addr: 1 << 40,
-                    length: 8,
-                    key: 77,
-                },
-                imm: Some(1),
-                solicited: false,
-                carriage: crate::wire::Carriage::Inband,
-            },
-            Frame::Disconnect,
-        ];
-        for frame in frames {
-            input.extend_from_slice(&frame.encode());
-            input.resize(input.len() + frame.payload(), 7);
-        }
-        for end in 0..=input.len() {
-            Qp::fuzz(&input[..end]);
-        }
-        let mut noise = 1u64;
-        for _ in 0..2000 {
-            let mut bytes = Vec::new();
-            for _ in 0..30 {
-                noise = noise.wrapping_mul(6364136223846793005).wrapping_add(1);
-                bytes.extend_from_slice(&noise.to_le_bytes());
+        let rounds = std::env::var("FUZZ_ROUNDS")
+            .ok()
+            .and_then(|n| n.parse().ok());
+        let mut noise = Noise(rounds.unwrap_or(7));
+        for _ in 0..rounds.unwrap_or(3000) {
+            let mut input = Vec::new();
+            for seq in 0..noise.below(12) {
+                let frame = noise.frame(seq);
+                input.extend_from_slice(&frame.encode());
+                input.resize(input.len() + frame.payload().min(6000), 7);
             }
-            bytes[0] = (noise >> 60) as u8;
-            bytes[1] = 0;
-            Qp::fuzz(&bytes);
+            if noise.below(4) == 0 {
+                input.truncate(noise.below(input.len() as u64 + 1) as usize);
+            }
+            if noise.below(8) == 0 && !input.is_empty() {
+                let at = noise.below(input.len() as u64) as usize;
+                input[at] ^= 1 << noise.below(8);
+            }
+            Qp::fuzz(&input);
         }
     }
 }

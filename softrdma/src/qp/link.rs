@@ -1,73 +1,34 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! A queue pair's end of a connection: the socket, what is on its way in and out, and who looks after
-//! the socket.
+//! A queue pair's end of a connection: what is on its way in and out, and who looks after the socket.
 
-use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use crate::Result;
 use crate::cm::id::Id;
-use crate::io::{self, Source, Token};
+use crate::io::{self, Source};
 use crate::limits::MAX_READS;
 use crate::mr::Grant;
-use crate::os::epoll::{HANG_UP, Interest, READABLE, WRITABLE};
-use crate::os::memory::Span;
+use crate::os::epoll::Interest;
 use crate::os::socket::Socket;
 use crate::wire::Params;
 
+use super::path::{Paths, Stream};
 use super::receive::Rx;
 use super::respond::Response;
 use super::{Inner, Peer, Qp, State};
 
 pub(super) struct Link {
-    pub(super) stream: Stream,
+    pub(super) paths: Paths,
     pub(super) rx: Rx,
     pub(super) tx: Tx,
-    token: Option<Token>,
-    interest: Interest,
+    /// The client's end of the local sockets, until the client has taken it.
+    pub(super) for_client: Option<Socket>,
     /// The process whose memory can be read, if the peer is on this host.
     pub(super) pull_from: Option<i32>,
     /// The peer can read this process's memory.
     pub(super) peer_pulls: bool,
-}
-
-/// Where bytes come from and go to.
-pub(super) enum Stream {
-    Tcp(Socket),
-    /// For tests: input from memory; output goes nowhere.
-    Memory(VecDeque<u8>),
-}
-
-impl Stream {
-    pub(super) fn send(&self, from: &[Span<'_>]) -> Result<usize> {
-        match self {
-            Self::Tcp(socket) => socket.send(from),
-            Self::Memory(_) => Ok(from.iter().map(Span::len).sum()),
-        }
-    }
-
-    pub(super) fn receive(&mut self, into: &[Span<'_>]) -> Result<usize> {
-        match self {
-            Self::Tcp(socket) => socket.receive(into),
-            Self::Memory(input) => {
-                let mut got = 0;
-                for span in into {
-                    let n = span.len().min(input.len());
-                    let bytes: Vec<u8> = input.drain(..n).collect();
-                    got += span.write(&bytes);
-                }
-                Ok(got)
-            }
-        }
-    }
-
-    fn shut_down_sending(&self) {
-        if let Self::Tcp(socket) = self {
-            socket.shut_down_sending();
-        }
-    }
 }
 
 /// What is being sent.
@@ -81,6 +42,8 @@ pub(super) struct Tx {
     pub(super) blocked: bool,
     /// Nothing can be sent any more.
     pub(super) broken: bool,
+    /// What is staged is the last that goes over TCP.
+    pub(super) leaves_tcp: bool,
     /// Whose turn it was last.
     pub(super) last_was_response: bool,
 }
@@ -115,13 +78,12 @@ impl Tx {
 }
 
 impl Link {
-    pub(super) fn new(stream: Stream) -> Self {
+    pub(super) fn new(stream: Stream, local: Option<Socket>) -> Self {
         Self {
-            stream,
+            paths: Paths::new(stream, local),
             rx: Rx::new(),
             tx: Tx::default(),
-            token: None,
-            interest: 0,
+            for_client: None,
             pull_from: None,
             peer_pulls: false,
         }
@@ -130,7 +92,16 @@ impl Link {
     /// Ends sending in the middle of a frame, which the peer sees as the end of the connection.
     pub(super) fn abort_sending(&mut self) {
         self.tx.stop();
-        self.stream.shut_down_sending();
+        self.paths.shut_down_sending();
+    }
+}
+
+/// How many queue pairs nap.
+static NAPPING: AtomicUsize = AtomicUsize::new(0);
+
+impl Drop for Qp {
+    fn drop(&mut self) {
+        self.set_napping(false);
     }
 }
 
@@ -143,7 +114,17 @@ pub(crate) struct Start {
     /// What has to be sent first.
     pub(crate) first: Vec<u8>,
     pub(crate) pull_from: Option<i32>,
-    pub(crate) peer_pulls: bool,
+    /// This side's end of a pair of local sockets.
+    pub(crate) local: Option<Socket>,
+    pub(crate) side: Side,
+}
+
+/// How the local sockets come to be used.
+pub(crate) enum Side {
+    /// The first frame says that the client has one: that is the last one on TCP.
+    Client,
+    /// The client may take this one.
+    Server(Option<Socket>),
 }
 
 impl Qp {
@@ -154,15 +135,15 @@ impl Qp {
         if q.link.is_some() {
             return Err(libc::EISCONN);
         }
-        let fd = start.socket.raw();
-        let mut link = Link::new(Stream::Tcp(start.socket));
+        let mut link = Link::new(Stream::Socket(start.socket), start.local);
         link.tx.staged.reserve(super::transmit::ROOM);
         link.tx.staged.extend_from_slice(&start.first);
         link.pull_from = start.pull_from;
-        link.peer_pulls = start.peer_pulls;
-        let token = io.token();
-        link.token = Some(token);
-        link.interest = READABLE | HANG_UP;
+        match start.side {
+            Side::Client => link.tx.leaves_tcp = link.paths.has_local(),
+            Side::Server(for_client) => link.for_client = for_client,
+        }
+        link.paths.start_watching(io, Arc::clone(self) as _)?;
         q.cm = start.cm;
         q.peer_params = start.peer;
         q.max_reads = usize::from(start.peer.responder_resources.clamp(1, MAX_READS));
@@ -171,7 +152,6 @@ impl Qp {
         }
         q.link = Some(link);
         self.transmit(&mut q);
-        io.watch(fd, token, READABLE | HANG_UP, Arc::clone(self) as _)?;
         self.update_interest(&mut q);
         Ok(())
     }
@@ -180,41 +160,21 @@ impl Qp {
     pub(super) fn update_interest(&self, q: &mut Inner) {
         let napping = self.napping.load(Ordering::Acquire);
         let Some(link) = &mut q.link else { return };
-        let (Stream::Tcp(socket), Some(token), Some(io)) = (&link.stream, link.token, io::get())
-        else {
-            return;
-        };
-        let mut interest = if napping { 0 } else { READABLE | HANG_UP };
-        if link.tx.blocked {
-            interest |= WRITABLE;
-        }
-        if interest != link.interest {
-            link.interest = interest;
-            io.change(socket.raw(), token, interest);
-        }
-    }
-
-    /// The socket has nothing more to say.
-    fn stop_watching(link: &mut Link) {
-        if let (Stream::Tcp(socket), Some(token), Some(io)) =
-            (&link.stream, link.token.take(), io::get())
-        {
-            io.forget(socket.raw(), token);
+        if link.paths.watch(!napping, link.tx.blocked).is_err() {
+            self.lost(q);
         }
     }
 
     /// The other end is gone, or sends what is no protocol.
     pub(super) fn lost(&self, q: &mut Inner) {
         if let Some(link) = &mut q.link {
-            Self::stop_watching(link);
+            link.paths.stop_watching();
             link.tx.stop();
         }
         self.put_back_the_receive_in_transit(q);
         if let Some(mut link) = q.link.take() {
             link.rx = Rx::new();
-            if let Stream::Tcp(socket) = &link.stream {
-                socket.shut_down();
-            }
+            link.paths.shut_down();
         }
         q.responses.clear();
         if let Some(id) = q.cm.upgrade() {
@@ -231,7 +191,7 @@ impl Qp {
         let mut q = self.inner.lock();
         self.transmit(&mut q);
         if let Some(mut link) = q.link.take() {
-            Self::stop_watching(&mut link);
+            link.paths.stop_watching();
         }
         q.responses.clear();
     }
@@ -297,6 +257,25 @@ impl Qp {
         }
     }
 
+    /// Whether it did the opposite before.
+    fn set_napping(&self, naps: bool) -> bool {
+        let changed = self.napping.swap(naps, Ordering::AcqRel) != naps;
+        if changed && naps {
+            NAPPING.fetch_add(1, Ordering::AcqRel);
+        } else if changed {
+            NAPPING.fetch_sub(1, Ordering::AcqRel);
+        }
+        changed
+    }
+
+    /// A program with many connections takes long to get round to each of them.
+    fn is_one_of_many(&self) -> bool {
+        const MANY: usize = 16;
+        let many =
+            |cq: &Option<Arc<crate::cq::Cq>>| cq.as_ref().is_some_and(|cq| cq.users.count() > MANY);
+        many(&self.setup.send_cq) || many(&self.setup.recv_cq)
+    }
+
     fn waits_for_an_event(&self) -> bool {
         let armed = |cq: &Option<Arc<crate::cq::Cq>>| cq.as_ref().is_some_and(|cq| cq.is_armed());
         armed(&self.setup.send_cq) || armed(&self.setup.recv_cq)
@@ -304,13 +283,16 @@ impl Qp {
 
     /// The program has polled since the last time, and waits for no event: it will find out itself.
     fn take_a_nap_if_polled(&self) {
-        if self.polls.swap(0, Ordering::Relaxed) == 0 || self.waits_for_an_event() {
+        if self.polls.swap(0, Ordering::Relaxed) == 0
+            || self.waits_for_an_event()
+            || self.is_one_of_many()
+        {
             return;
         }
-        self.napping.store(true, Ordering::Release);
+        self.set_napping(true);
         // Looked at once more: it may just have been armed.
         if self.waits_for_an_event() {
-            self.napping.store(false, Ordering::Release);
+            self.set_napping(false);
             return;
         }
         if !self.listed.swap(true, Ordering::AcqRel)
@@ -320,9 +302,14 @@ impl Qp {
         }
     }
 
+    /// Whether any does. Usually none: then a program with many connections need not look at all.
+    pub(crate) fn any_naps() -> bool {
+        NAPPING.load(Ordering::Acquire) > 0
+    }
+
     /// The program is about to wait for an event.
     pub(crate) fn end_nap(&self) {
-        if self.napping.swap(false, Ordering::AcqRel) {
+        if self.set_napping(false) {
             let mut q = self.inner.lock();
             self.transmit(&mut q);
             self.update_interest(&mut q);
@@ -336,7 +323,7 @@ impl Qp {
             return true;
         }
         self.listed.store(false, Ordering::Release);
-        self.napping.store(false, Ordering::Release);
+        self.set_napping(false);
         self.progress();
         false
     }

@@ -8,10 +8,12 @@
 mod complete;
 mod fuzz;
 pub(crate) mod link;
+mod path;
 mod post;
 mod pulling;
 mod receive;
 mod respond;
+mod serve;
 mod transmit;
 pub(crate) mod work;
 

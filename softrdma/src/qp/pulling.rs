@@ -156,15 +156,7 @@ impl Qp {
             }
             // The connection is ending: the receive was not used.
             sink => {
-                if let Some(receive) = sink.into_receive() {
-                    match &self.setup.srq {
-                        Some(srq) => srq.put_back(receive),
-                        None if q.state == State::Error => {
-                            self.complete_receive(receive.wr_id, Status::Flushed);
-                        }
-                        None => q.rq.push_front(receive),
-                    }
-                }
+                self.give_back(q, sink);
                 q.refused = true;
                 Ok(())
             }

@@ -5,15 +5,16 @@
 //! Nothing here waits for the program. A message that finds no receive is dropped and asked for again
 //! when there is one, so that the responses behind it are never held up.
 
-use crate::cq::{Completion, Opcode, Status};
+use crate::cq::{Opcode, Status};
 use crate::mr::{Range, access};
 use crate::os::memory::Span;
 use crate::os::socket;
 use crate::wire::{Carriage, DESCRIPTOR, Frame, HEADER, Malformed, Reason};
 
-use super::link::{Link, Stream};
+use super::link::Link;
+use super::path::Paths;
 use super::pulling::Pull;
-use super::respond::{self, Response};
+use super::respond::Response;
 use super::work::{Progress, Receive};
 use super::{Inner, Peer, Qp, State};
 
@@ -233,8 +234,13 @@ impl Qp {
             } => return self.read_data(q, seq, length, carriage),
             Frame::NotReady { seq } => self.not_ready(q, seq)?,
             Frame::Ready { seq } => self.ready_again(q, seq)?,
-            Frame::Use { proof, can_pull } => {
+            Frame::Use {
+                proof,
+                can_pull,
+                changes_over,
+            } => {
                 self.client_proves_itself(q, proof, can_pull);
+                self.client_changes_over(q, changes_over)?;
                 if let Some(id) = q.cm.upgrade() {
                     id.client_uses_connection();
                 }
@@ -243,6 +249,15 @@ impl Qp {
                 if let Some(link) = &mut q.link {
                     link.peer_pulls = true;
                 }
+            }
+            Frame::ChangesOver => {
+                let Some(link) = &mut q.link else {
+                    return Ok(Sink::Nowhere);
+                };
+                if !link.paths.has_local() {
+                    return Err(Malformed);
+                }
+                link.paths.receive_locally();
             }
             Frame::Disconnect => {
                 if q.peer == Peer::Connected {
@@ -262,185 +277,21 @@ impl Qp {
         Ok(Sink::Nowhere)
     }
 
-    /// Whether a request is the next one and can be served.
-    fn is_next(&self, q: &mut Inner, seq: u64) -> Result<bool, Malformed> {
-        if q.state == State::Error || q.released {
-            if !q.refused && !q.disconnected && !q.released {
-                q.refused = true;
-                q.responses
-                    .push_back(Response::Nak(seq, Reason::QueuePairGone));
-            }
-            return Ok(false);
-        }
-        if q.refused {
-            return Ok(false);
-        }
-        if seq != q.expected {
-            // Those behind a message that found no receive come once more.
-            return if q.dropping && seq > q.expected {
-                Ok(false)
-            } else {
-                Err(Malformed)
-            };
-        }
-        if q.no_receive || respond::too_many_reads(&q.responses) {
-            // It was not asked for yet, or should not have been sent.
+    /// The client says whether it goes on with the local socket that it was offered.
+    fn client_changes_over(&self, q: &mut Inner, changes_over: bool) -> Result<(), Malformed> {
+        let Some(link) = &mut q.link else {
+            return Ok(());
+        };
+        let offered = link.for_client.take().is_some();
+        if !changes_over {
+            link.paths.give_up_local();
+        } else if offered {
+            link.paths.receive_locally();
+            q.responses.push_back(Response::ChangesOver);
+        } else {
             return Err(Malformed);
         }
-        q.dropping = false;
-        Ok(true)
-    }
-
-    fn request(&self, q: &mut Inner, frame: Frame) -> Result<Sink, Malformed> {
-        match frame {
-            Frame::Send {
-                seq,
-                length,
-                imm,
-                solicited,
-                carriage,
-            } => {
-                let Some(receive) = self.take_receive(q, seq) else {
-                    return Ok(Sink::Nowhere);
-                };
-                if receive.into.length() < u64::from(length) {
-                    self.complete_receive(receive.wr_id, Status::LocalLength);
-                    self.refuse(q, seq, Reason::InvalidRequest);
-                    return Ok(Sink::Nowhere);
-                }
-                if !self.can_receive(&receive, length) {
-                    self.complete_receive(receive.wr_id, Status::LocalProtection);
-                    self.refuse(q, seq, Reason::RemoteOperation);
-                    return Ok(Sink::Nowhere);
-                }
-                let sink = Sink::Receive {
-                    seq,
-                    receive,
-                    imm,
-                    solicited,
-                };
-                self.carried(q, sink, length, carriage)
-            }
-            Frame::Write {
-                seq,
-                to,
-                imm,
-                solicited,
-                carriage,
-            } => {
-                let mut with_imm = None;
-                if let Some(imm) = imm {
-                    let Some(receive) = self.take_receive(q, seq) else {
-                        return Ok(Sink::Nowhere);
-                    };
-                    with_imm = Some(WithImm {
-                        receive,
-                        imm,
-                        solicited,
-                    });
-                }
-                if to.length > 0 && self.remote_grant(to, access::REMOTE_WRITE).is_none() {
-                    if let Some(with) = with_imm {
-                        self.complete_receive(with.receive.wr_id, Status::RemoteAccess);
-                    }
-                    self.refuse(q, seq, Reason::RemoteAccess);
-                    return Ok(Sink::Nowhere);
-                }
-                self.carried(q, Sink::Write { seq, to, with_imm }, to.length, carriage)
-            }
-            Frame::Read {
-                seq,
-                from,
-                can_pull,
-            } => {
-                if from.length > 0 && self.remote_grant(from, access::REMOTE_READ).is_none() {
-                    self.refuse(q, seq, Reason::RemoteAccess);
-                    return Ok(Sink::Nowhere);
-                }
-                let can_pull = can_pull && q.link.as_ref().is_some_and(|link| link.peer_pulls);
-                q.responses.push_back(Response::Data {
-                    seq,
-                    from,
-                    can_pull,
-                });
-                self.served(q, seq);
-                self.stage_responses_now(q);
-                Ok(Sink::Nowhere)
-            }
-            Frame::AtomicWrite { seq, to } => {
-                if to.addr % 8 != 0 || self.remote_grant(to, access::REMOTE_WRITE).is_none() {
-                    self.refuse(q, seq, Reason::RemoteAccess);
-                    return Ok(Sink::Nowhere);
-                }
-                Ok(Sink::AtomicWrite { seq, to })
-            }
-            Frame::Flush {
-                seq, at, placement, ..
-            } => {
-                self.flush(q, seq, at, placement);
-                Ok(Sink::Nowhere)
-            }
-            _ => Ok(Sink::Nowhere),
-        }
-    }
-
-    /// Writes are in the memory before they are acknowledged, so there is nothing to do but to check.
-    fn flush(&self, q: &mut Inner, seq: u64, at: Range, placement: u8) {
-        let mut needs = 0;
-        if placement & 1 != 0 {
-            needs |= access::FLUSH_GLOBAL;
-        }
-        if placement & 2 != 0 {
-            needs |= access::FLUSH_PERSISTENT;
-        }
-        if self.remote_grant(at, needs).is_some() {
-            self.served(q, seq);
-        } else {
-            self.refuse(q, seq, Reason::RemoteAccess);
-        }
-    }
-
-    /// The receive for a message. If there is none, the message will come again.
-    fn take_receive(&self, q: &mut Inner, seq: u64) -> Option<Receive> {
-        let receive = match (&self.setup.srq, self.me.upgrade()) {
-            (Some(srq), Some(me)) => srq.take_or_wait(&me),
-            _ => q.rq.pop_front(),
-        };
-        if receive.is_none() {
-            q.no_receive = true;
-            q.dropping = true;
-            q.responses.push_back(Response::NotReady(seq));
-        }
-        receive
-    }
-
-    fn can_receive(&self, receive: &Receive, length: u32) -> bool {
-        let mut left = length;
-        for range in receive.into.ranges() {
-            if left == 0 {
-                break;
-            }
-            if range.length > 0 && self.remote_grant(*range, access::LOCAL_WRITE).is_none() {
-                return false;
-            }
-            left = left.saturating_sub(range.length);
-        }
-        true
-    }
-
-    /// The request is done: what follows it is the next one.
-    pub(super) fn served(&self, q: &mut Inner, seq: u64) {
-        q.expected = seq + 1;
-        respond::acknowledge(&mut q.responses, seq);
-    }
-
-    /// The request fails, and the queue pair with it, as soon as the peer was told.
-    pub(super) fn refuse(&self, q: &mut Inner, seq: u64, reason: Reason) {
-        q.refused = true;
-        q.responses.push_back(Response::Nak(seq, reason));
-        if q.link.as_ref().is_none_or(|link| link.tx.broken) {
-            self.enter_error(q, super::complete::Cause::Local);
-        }
+        Ok(())
     }
 
     fn read_data(
@@ -460,7 +311,7 @@ impl Qp {
         self.carried(q, Sink::ReadData { seq }, length, carriage)
     }
 
-    fn carried(
+    pub(super) fn carried(
         &self,
         q: &mut Inner,
         sink: Sink,
@@ -477,7 +328,11 @@ impl Qp {
                     length,
                 })
             }
-            Carriage::ByReference => Err(Malformed),
+            Carriage::ByReference => {
+                // Nothing can be copied from this peer, and it knows.
+                self.give_back(q, sink);
+                Err(Malformed)
+            }
         }
     }
 
@@ -646,26 +501,6 @@ impl Qp {
         Ok(())
     }
 
-    fn received(
-        &self,
-        receive: &Receive,
-        opcode: Opcode,
-        byte_len: u32,
-        imm: Option<u32>,
-        solicited: bool,
-    ) {
-        if let Some(cq) = &self.setup.recv_cq {
-            cq.push(Completion {
-                opcode,
-                byte_len,
-                imm,
-                received: true,
-                solicited,
-                ..Completion::failed(receive.wr_id, self.number, Status::Success)
-            });
-        }
-    }
-
     // --- The socket ------------------------------------------------------------------------------
 
     /// Reads from the socket: into the program's memory if a payload is under way, and into the buffer.
@@ -678,7 +513,7 @@ impl Qp {
         let Some(link) = &mut q.link else {
             return Ok(More::Nothing);
         };
-        let Link { stream, rx, .. } = link;
+        let Link { paths, rx, .. } = link;
         if rx.buffer.is_empty() {
             rx.buffer.try_reserve_exact(BUFFER).map_err(|_| ())?;
             rx.buffer.resize(BUFFER, 0);
@@ -707,7 +542,7 @@ impl Qp {
         let direct_length = direct.len();
         let room = rx.buffer.len() - rx.end;
         let buffer = Span::from_mut(&mut rx.buffer[rx.end..]);
-        match receive_into(stream, direct, buffer) {
+        match receive_into(paths, direct, buffer) {
             Ok(0) => Err(()),
             Ok(n) => {
                 let placed = n.min(direct_length);
@@ -733,11 +568,11 @@ impl Qp {
     }
 }
 
-fn receive_into(stream: &mut Stream, direct: Span<'_>, buffer: Span<'_>) -> crate::Result<usize> {
+fn receive_into(paths: &mut Paths, direct: Span<'_>, buffer: Span<'_>) -> crate::Result<usize> {
     if direct.len() == 0 {
-        stream.receive(&[buffer])
+        paths.receive(&[buffer])
     } else {
-        stream.receive(&[direct, buffer])
+        paths.receive(&[direct, buffer])
     }
 }
 

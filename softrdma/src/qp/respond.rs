@@ -20,6 +20,7 @@ pub(super) enum Response {
     NotReady(u64),
     Ready(u64),
     CanPull,
+    ChangesOver,
     Disconnect,
     Disconnected,
 }

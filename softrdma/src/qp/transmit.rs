@@ -52,6 +52,9 @@ impl Qp {
             }
             if link.tx.is_idle() {
                 link.tx.blocked = false;
+                if std::mem::take(&mut link.tx.leaves_tcp) {
+                    link.paths.send_locally();
+                }
                 if !self.fill(q) {
                     return;
                 }
@@ -145,7 +148,8 @@ impl Qp {
             }
         }
         let offered = spans[0].len() + spans[1].len();
-        match link.stream.send(&spans) {
+        let ranges = if body.is_some() { 2 } else { 1 };
+        match link.paths.send(&spans[..ranges]) {
             Ok(n) => {
                 let of_staged = n.min(staged.len() - *sent);
                 *sent += of_staged;
@@ -181,7 +185,7 @@ impl Qp {
     fn fill(&self, q: &mut Inner) -> bool {
         loop {
             let Some(link) = &q.link else { return false };
-            if link.tx.body.is_some() || link.tx.staged.len() >= BATCH {
+            if link.tx.body.is_some() || link.tx.staged.len() >= BATCH || link.tx.leaves_tcp {
                 return true;
             }
             // A stream of large responses must not keep requests from being sent, nor the reverse.
@@ -217,7 +221,10 @@ impl Qp {
     /// Takes the data of small reads before the requests behind them change it.
     pub(super) fn stage_responses_now(&self, q: &mut Inner) {
         while q.link.as_ref().is_some_and(|link| {
-            !link.tx.broken && link.tx.body.is_none() && link.tx.staged.len() < BATCH
+            !link.tx.broken
+                && !link.tx.leaves_tcp
+                && link.tx.body.is_none()
+                && link.tx.staged.len() < BATCH
         }) && self.stage_response(q)
         {}
     }
@@ -247,6 +254,12 @@ impl Qp {
             Response::NotReady(seq) => Frame::NotReady { seq },
             Response::Ready(seq) => Frame::Ready { seq },
             Response::CanPull => Frame::CanPull,
+            Response::ChangesOver => {
+                if let Some(link) = &mut q.link {
+                    link.tx.leaves_tcp = true;
+                }
+                Frame::ChangesOver
+            }
             Response::Disconnect => Frame::Disconnect,
             Response::Disconnected => Frame::Disconnected,
         };

@@ -17,8 +17,12 @@
 //! | 28..32 | immediate, or a reason |
 //! | 32..48 | zero |
 
+mod hello;
+
 use crate::mr::{Range, SealRef};
 use crate::os::pull::Foreign;
+
+pub(crate) use hello::{Challenge, Greeting, HELLO, Hello, Params};
 
 pub(crate) const HEADER: usize = 48;
 /// The payload that stands for data that the other side copies itself: address, seal, seal's value.
@@ -99,7 +103,11 @@ pub(crate) enum Frame {
     Use {
         proof: Option<Proof>,
         can_pull: bool,
+        /// It goes on with the local socket.
+        changes_over: bool,
     },
+    /// The server goes on with the local socket as well.
+    ChangesOver,
     /// The server can copy from the client.
     CanPull,
     Disconnect,
@@ -165,6 +173,7 @@ const USE: u8 = 32;
 const CAN_PULL: u8 = 33;
 const DISCONNECT: u8 = 34;
 const DISCONNECTED: u8 = 35;
+const CHANGES_OVER: u8 = 36;
 
 const WITH_IMM: u8 = 1;
 const SOLICITED: u8 = 2;
@@ -172,6 +181,7 @@ const BY_REFERENCE: u8 = 4;
 const PULLS: u8 = 8;
 const WHOLE_REGION: u8 = 16;
 const WITH_PROOF: u8 = 32;
+const CHANGING_OVER: u8 = 64;
 
 /// The fields of a header, before their meaning is known.
 #[derive(Default)]
@@ -344,7 +354,7 @@ impl Frame {
             NOT_READY => Self::NotReady { seq },
             READY => Self::Ready { seq },
             USE => {
-                fields.only(PULLS | WITH_PROOF)?;
+                fields.only(PULLS | WITH_PROOF | CHANGING_OVER)?;
                 let pid = i32::try_from(length).map_err(|_| Malformed)?;
                 Self::Use {
                     proof: (fields.flags & WITH_PROOF != 0).then_some(Proof {
@@ -352,8 +362,10 @@ impl Frame {
                         addr: fields.addr,
                     }),
                     can_pull: fields.flags & PULLS != 0,
+                    changes_over: fields.flags & CHANGING_OVER != 0,
                 }
             }
+            CHANGES_OVER => Self::ChangesOver,
             CAN_PULL => Self::CanPull,
             DISCONNECT => Self::Disconnect,
             DISCONNECTED => Self::Disconnected,
@@ -437,12 +449,19 @@ impl Frame {
             },
             Self::NotReady { seq } => Fields::numbered(NOT_READY, seq),
             Self::Ready { seq } => Fields::numbered(READY, seq),
-            Self::Use { proof, can_pull } => Fields {
-                flags: flag(proof.is_some(), WITH_PROOF) | flag(can_pull, PULLS),
+            Self::Use {
+                proof,
+                can_pull,
+                changes_over,
+            } => Fields {
+                flags: flag(proof.is_some(), WITH_PROOF)
+                    | flag(can_pull, PULLS)
+                    | flag(changes_over, CHANGING_OVER),
                 length: proof.map_or(0, |proof| proof.pid.unsigned_abs()),
                 addr: proof.map_or(0, |proof| proof.addr),
                 ..Fields::numbered(USE, 0)
             },
+            Self::ChangesOver => Fields::numbered(CHANGES_OVER, 0),
             Self::CanPull => Fields::numbered(CAN_PULL, 0),
             Self::Disconnect => Fields::numbered(DISCONNECT, 0),
             Self::Disconnected => Fields::numbered(DISCONNECTED, 0),
@@ -511,116 +530,6 @@ pub(crate) fn decode_descriptor(from: &[u8; DESCRIPTOR], length: u32) -> (Foreig
     )
 }
 
-// --- Hellos ------------------------------------------------------------------------------------------
-
-pub(crate) const HELLO: usize = 256;
-const MAGIC: [u8; 8] = *b"softrdma";
-const VERSION: u8 = 1;
-const PRIVATE_DATA_AT: usize = 56;
-
-pub(crate) type Challenge = [u8; 16];
-
-/// What a hello is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Greeting {
-    Request,
-    Reply,
-    /// The connection is refused, for this reason (those of the InfiniBand connection manager).
-    Reject(u8),
-}
-
-/// The first that each side sends: the connection manager's messages.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Hello {
-    pub(crate) greeting: Greeting,
-    pub(crate) params: Params,
-    pub(crate) challenge: Challenge,
-    pub(crate) proof: Option<Proof>,
-    pub(crate) private_data: Vec<u8>,
-}
-
-/// What both sides tell each other of the connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Params {
-    pub(crate) responder_resources: u8,
-    pub(crate) initiator_depth: u8,
-    pub(crate) flow_control: u8,
-    pub(crate) retry_count: u8,
-    pub(crate) rnr_retry_count: u8,
-    pub(crate) srq: u8,
-    pub(crate) qp_num: u32,
-}
-
-impl Hello {
-    pub(crate) fn encode(&self) -> [u8; HELLO] {
-        let mut out = [0; HELLO];
-        let (kind, status) = match self.greeting {
-            Greeting::Request => (1, 0),
-            Greeting::Reply => (2, 0),
-            Greeting::Reject(reason) => (3, reason),
-        };
-        let p = &self.params;
-        out[..8].copy_from_slice(&MAGIC);
-        out[8..16].copy_from_slice(&[
-            VERSION,
-            kind,
-            status,
-            p.responder_resources,
-            p.initiator_depth,
-            p.flow_control,
-            p.retry_count,
-            p.rnr_retry_count,
-        ]);
-        let data = &self.private_data[..self.private_data.len().min(HELLO - PRIVATE_DATA_AT)];
-        out[16] = p.srq;
-        out[17] = data.len() as u8;
-        out[18] = u8::from(self.proof.is_some());
-        out[20..24].copy_from_slice(&p.qp_num.to_le_bytes());
-        out[24..40].copy_from_slice(&self.challenge);
-        if let Some(proof) = self.proof {
-            out[40..44].copy_from_slice(&proof.pid.to_le_bytes());
-            out[48..56].copy_from_slice(&proof.addr.to_le_bytes());
-        }
-        out[PRIVATE_DATA_AT..PRIVATE_DATA_AT + data.len()].copy_from_slice(data);
-        out
-    }
-
-    pub(crate) fn decode(from: &[u8; HELLO]) -> Result<Self, Malformed> {
-        if from[..8] != MAGIC || from[8] != VERSION {
-            return Err(Malformed);
-        }
-        let greeting = match from[9] {
-            1 => Greeting::Request,
-            2 => Greeting::Reply,
-            3 => Greeting::Reject(from[10]),
-            _ => return Err(Malformed),
-        };
-        let length = usize::from(from[17]);
-        let private_data = from
-            .get(PRIVATE_DATA_AT..PRIVATE_DATA_AT + length)
-            .ok_or(Malformed)?
-            .to_vec();
-        Ok(Self {
-            greeting,
-            params: Params {
-                responder_resources: from[11],
-                initiator_depth: from[12],
-                flow_control: from[13],
-                retry_count: from[14],
-                rnr_retry_count: from[15],
-                srq: from[16],
-                qp_num: u32_at(from, 20),
-            },
-            challenge: bytes(from, 24),
-            proof: (from[18] != 0).then(|| Proof {
-                pid: i32::from_le_bytes(bytes(from, 40)),
-                addr: u64_at(from, 48),
-            }),
-            private_data,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -675,7 +584,9 @@ mod tests {
             Frame::Use {
                 proof: Some(Proof { pid: 12, addr: 34 }),
                 can_pull: true,
+                changes_over: true,
             },
+            Frame::ChangesOver,
             Frame::CanPull,
             Frame::Disconnect,
             Frame::Disconnected,
@@ -703,30 +614,5 @@ mod tests {
         .encode();
         nak[28] = 77;
         assert_eq!(Frame::decode(&nak), Err(Malformed));
-    }
-
-    #[test]
-    fn hellos_survive_the_round_trip() {
-        let hello = Hello {
-            greeting: Greeting::Reject(28),
-            params: Params {
-                responder_resources: 1,
-                initiator_depth: 2,
-                flow_control: 1,
-                retry_count: 7,
-                rnr_retry_count: 6,
-                srq: 1,
-                qp_num: 0xabcdef,
-            },
-            challenge: [9; 16],
-            proof: Some(Proof { pid: 5, addr: 6 }),
-            private_data: (0..196).collect(),
-        };
-        let mut wire = hello.encode();
-        assert_eq!(Hello::decode(&wire), Ok(hello));
-        wire[17] = 201;
-        assert_eq!(Hello::decode(&wire), Err(Malformed));
-        wire[0] = 0;
-        assert_eq!(Hello::decode(&wire), Err(Malformed));
     }
 }

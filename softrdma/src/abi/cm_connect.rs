@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Connecting, answering, disconnecting.
+
+use std::ffi::{c_int, c_void};
+
+use rdma_sys as sys;
+
+use super::cm::{IdHandle, refresh};
+use super::cm_event::complete;
+use super::qp::QpHandle;
+use super::{call, handle, minus_one, no_args};
+use crate::Result;
+use crate::cm::connect::Offer;
+use crate::instrument::Args;
+use crate::limits::MAX_READS;
+use crate::wire::Params;
+
+/// # Safety
+/// NULL, or parameters of the program.
+unsafe fn offer(param: *const sys::rdma_conn_param) -> Result<Offer> {
+    // SAFETY: the caller's promise.
+    let Some(param) = (unsafe { param.as_ref() }) else {
+        return Ok(Offer {
+            params: Params {
+                responder_resources: MAX_READS,
+                initiator_depth: MAX_READS,
+                retry_count: 7,
+                rnr_retry_count: 7,
+                ..Params::default()
+            },
+            private_data: Vec::new(),
+        });
+    };
+    const MOST: u8 = 0xff;
+    let reads = |wanted: u8| match wanted {
+        MOST => Ok(MAX_READS),
+        wanted if wanted > MAX_READS => Err(libc::EINVAL),
+        wanted => Ok(wanted),
+    };
+    let length = usize::from(param.private_data_len);
+    let private_data = if length == 0 || param.private_data.is_null() {
+        Vec::new()
+    } else {
+        // SAFETY: the program says that there are so many bytes.
+        unsafe { std::slice::from_raw_parts(param.private_data.cast::<u8>(), length) }.to_vec()
+    };
+    Ok(Offer {
+        params: Params {
+            responder_resources: reads(param.responder_resources)?,
+            initiator_depth: reads(param.initiator_depth)?,
+            flow_control: param.flow_control,
+            retry_count: param.retry_count,
+            rnr_retry_count: param.rnr_retry_count,
+            srq: param.srq,
+            qp_num: param.qp_num,
+        },
+        private_data,
+    })
+}
+
+/// # Safety
+/// NULL, or parameters of the program.
+unsafe fn trace_param(args: &mut Args, param: *const sys::rdma_conn_param) {
+    // SAFETY: the caller's promise.
+    if let Some(param) = unsafe { param.as_ref() } {
+        args.num("private_data_len", param.private_data_len);
+        args.num("responder_resources", param.responder_resources);
+        args.num("initiator_depth", param.initiator_depth);
+        args.num("flow_control", param.flow_control);
+        args.num("retry_count", param.retry_count);
+        args.num("rnr_retry_count", param.rnr_retry_count);
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rdma_connect(
+    id: *mut sys::rdma_cm_id,
+    param: *mut sys::rdma_conn_param,
+) -> c_int {
+    minus_one(call(
+        "rdma_connect",
+        // SAFETY: the program's.
+        |args| unsafe { trace_param(args, param) },
+        || {
+            // SAFETY: the program's.
+            let found: &IdHandle = unsafe { handle(id) }?;
+            // SAFETY: the program's.
+            found.engine.connect(unsafe { offer(param) }?)?;
+            // SAFETY: the program's.
+            unsafe {
+                refresh(id)?;
+                complete(id)
+            }
+        },
+    ))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rdma_accept(
+    id: *mut sys::rdma_cm_id,
+    param: *mut sys::rdma_conn_param,
+) -> c_int {
+    minus_one(call(
+        "rdma_accept",
+        // SAFETY: the program's.
+        |args| unsafe { trace_param(args, param) },
+        || {
+            // SAFETY: the program's.
+            let found: &IdHandle = unsafe { handle(id) }?;
+            // SAFETY: the program's.
+            found.engine.accept(unsafe { offer(param) }?)?;
+            // SAFETY: the program's.
+            unsafe { complete(id) }
+        },
+    ))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rdma_reject(
+    id: *mut sys::rdma_cm_id,
+    private_data: *const c_void,
+    length: u8,
+) -> c_int {
+    minus_one(call(
+        "rdma_reject",
+        |args| args.num("private_data_len", length),
+        || {
+            // SAFETY: the program's.
+            let found: &IdHandle = unsafe { handle(id) }?;
+            let data = if private_data.is_null() {
+                &[]
+            } else {
+                // SAFETY: the program says that there are so many bytes.
+                unsafe {
+                    std::slice::from_raw_parts(private_data.cast::<u8>(), usize::from(length))
+                }
+            };
+            found.engine.reject(data)
+        },
+    ))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rdma_disconnect(id: *mut sys::rdma_cm_id) -> c_int {
+    minus_one(call("rdma_disconnect", no_args, || {
+        // SAFETY: the program's.
+        let found: &IdHandle = unsafe { handle(id) }?;
+        let disconnected = found.engine.disconnect();
+        // SAFETY: the program's.
+        unsafe {
+            if let Ok(qp) = handle::<_, QpHandle>((*id).qp) {
+                (*(*id).qp).state = super::qp::to_abi(qp.engine.state());
+            }
+            disconnected?;
+            complete(id)
+        }
+    }))
+}
+
+/// For a program that has brought its own queue pair into shape.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rdma_establish(id: *mut sys::rdma_cm_id) -> c_int {
+    minus_one(call("rdma_establish", no_args, || {
+        // SAFETY: the program's.
+        let found: &IdHandle = unsafe { handle(id) }?;
+        // SAFETY: the program's.
+        if unsafe { !(*id).qp.is_null() } {
+            return Err(libc::EINVAL);
+        }
+        found.engine.establish()
+    }))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rdma_notify(_id: *mut sys::rdma_cm_id, _event: c_int) -> c_int {
+    // A connection is never established by a message that comes before the client's word.
+    minus_one(call("rdma_notify", no_args, || Ok(())))
+}

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Serving the peer's requests: what of the program's memory and receives each one gets.
+
+use crate::cq::{Completion, Opcode, Status};
+use crate::mr::{Range, access};
+use crate::wire::{Frame, Malformed, Reason};
+
+use super::complete::Cause;
+use super::receive::{Sink, WithImm};
+use super::respond::{self, Response};
+use super::work::Receive;
+use super::{Inner, Qp, State};
+
+impl Qp {
+    /// Whether a request is the next one and can be served.
+    pub(super) fn is_next(&self, q: &mut Inner, seq: u64) -> Result<bool, Malformed> {
+        if q.state == State::Error || q.released {
+            if !q.refused && !q.disconnected && !q.released {
+                q.refused = true;
+                q.responses
+                    .push_back(Response::Nak(seq, Reason::QueuePairGone));
+            }
+            return Ok(false);
+        }
+        if q.refused {
+            return Ok(false);
+        }
+        if seq != q.expected {
+            // Those behind a message that found no receive come once more.
+            return if q.dropping && seq > q.expected {
+                Ok(false)
+            } else {
+                Err(Malformed)
+            };
+        }
+        if q.no_receive || respond::too_many_reads(&q.responses) {
+            // It was not asked for yet, or should not have been sent.
+            return Err(Malformed);
+        }
+        q.dropping = false;
+        Ok(true)
+    }
+
+    pub(super) fn request(&self, q: &mut Inner, frame: Frame) -> Result<Sink, Malformed> {
+        match frame {
+            Frame::Send {
+                seq,
+                length,
+                imm,
+                solicited,
+                carriage,
+            } => {
+                let Some(receive) = self.take_receive(q, seq) else {
+                    return Ok(Sink::Nowhere);
+                };
+                if receive.into.length() < u64::from(length) {
+                    self.complete_receive(receive.wr_id, Status::LocalLength);
+                    self.refuse(q, seq, Reason::InvalidRequest);
+                    return Ok(Sink::Nowhere);
+                }
+                if !self.can_receive(&receive, length) {
+                    self.complete_receive(receive.wr_id, Status::LocalProtection);
+                    self.refuse(q, seq, Reason::RemoteOperation);
+                    return Ok(Sink::Nowhere);
+                }
+                let sink = Sink::Receive {
+                    seq,
+                    receive,
+                    imm,
+                    solicited,
+                };
+                self.carried(q, sink, length, carriage)
+            }
+            Frame::Write {
+                seq,
+                to,
+                imm,
+                solicited,
+                carriage,
+            } => {
+                let mut with_imm = None;
+                if let Some(imm) = imm {
+                    let Some(receive) = self.take_receive(q, seq) else {
+                        return Ok(Sink::Nowhere);
+                    };
+                    with_imm = Some(WithImm {
+                        receive,
+                        imm,
+                        solicited,
+                    });
+                }
+                if to.length > 0 && self.remote_grant(to, access::REMOTE_WRITE).is_none() {
+                    if let Some(with) = with_imm {
+                        self.complete_receive(with.receive.wr_id, Status::RemoteAccess);
+                    }
+                    self.refuse(q, seq, Reason::RemoteAccess);
+                    return Ok(Sink::Nowhere);
+                }
+                self.carried(q, Sink::Write { seq, to, with_imm }, to.length, carriage)
+            }
+            Frame::Read {
+                seq,
+                from,
+                can_pull,
+            } => {
+                if from.length > 0 && self.remote_grant(from, access::REMOTE_READ).is_none() {
+                    self.refuse(q, seq, Reason::RemoteAccess);
+                    return Ok(Sink::Nowhere);
+                }
+                let can_pull = can_pull && q.link.as_ref().is_some_and(|link| link.peer_pulls);
+                q.responses.push_back(Response::Data {
+                    seq,
+                    from,
+                    can_pull,
+                });
+                self.served(q, seq);
+                self.stage_responses_now(q);
+                Ok(Sink::Nowhere)
+            }
+            Frame::AtomicWrite { seq, to } => {
+                if to.addr % 8 != 0 || self.remote_grant(to, access::REMOTE_WRITE).is_none() {
+                    self.refuse(q, seq, Reason::RemoteAccess);
+                    return Ok(Sink::Nowhere);
+                }
+                Ok(Sink::AtomicWrite { seq, to })
+            }
+            Frame::Flush {
+                seq, at, placement, ..
+            } => {
+                self.flush(q, seq, at, placement);
+                Ok(Sink::Nowhere)
+            }
+            _ => Ok(Sink::Nowhere),
+        }
+    }
+
+    /// Writes are in the memory before they are acknowledged, so there is nothing to do but to check.
+    fn flush(&self, q: &mut Inner, seq: u64, at: Range, placement: u8) {
+        let mut needs = 0;
+        if placement & 1 != 0 {
+            needs |= access::FLUSH_GLOBAL;
+        }
+        if placement & 2 != 0 {
+            needs |= access::FLUSH_PERSISTENT;
+        }
+        if self.remote_grant(at, needs).is_some() {
+            self.served(q, seq);
+        } else {
+            self.refuse(q, seq, Reason::RemoteAccess);
+        }
+    }
+
+    /// The receive for a message. If there is none, the message will come again.
+    fn take_receive(&self, q: &mut Inner, seq: u64) -> Option<Receive> {
+        let receive = match (&self.setup.srq, self.me.upgrade()) {
+            (Some(srq), Some(me)) => srq.take_or_wait(&me),
+            _ => q.rq.pop_front(),
+        };
+        if receive.is_none() {
+            q.no_receive = true;
+            q.dropping = true;
+            q.responses.push_back(Response::NotReady(seq));
+        }
+        receive
+    }
+
+    fn can_receive(&self, receive: &Receive, length: u32) -> bool {
+        let mut left = length;
+        for range in receive.into.ranges() {
+            if left == 0 {
+                break;
+            }
+            if range.length > 0 && self.remote_grant(*range, access::LOCAL_WRITE).is_none() {
+                return false;
+            }
+            left = left.saturating_sub(range.length);
+        }
+        true
+    }
+
+    /// The request is done: what follows it is the next one.
+    pub(super) fn served(&self, q: &mut Inner, seq: u64) {
+        q.expected = seq + 1;
+        respond::acknowledge(&mut q.responses, seq);
+    }
+
+    /// The request fails, and the queue pair with it, as soon as the peer was told.
+    pub(super) fn refuse(&self, q: &mut Inner, seq: u64, reason: Reason) {
+        q.refused = true;
+        q.responses.push_back(Response::Nak(seq, reason));
+        if q.link.as_ref().is_none_or(|link| link.tx.broken) {
+            self.enter_error(q, Cause::Local);
+        }
+    }
+
+    pub(super) fn received(
+        &self,
+        receive: &Receive,
+        opcode: Opcode,
+        byte_len: u32,
+        imm: Option<u32>,
+        solicited: bool,
+    ) {
+        if let Some(cq) = &self.setup.recv_cq {
+            cq.push(Completion {
+                opcode,
+                byte_len,
+                imm,
+                received: true,
+                solicited,
+                ..Completion::failed(receive.wr_id, self.number, Status::Success)
+            });
+        }
+    }
+}
