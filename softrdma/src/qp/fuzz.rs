@@ -90,7 +90,10 @@ impl Qp {
             q.peer_params.rnr_retry_count = 7;
             // What is sent goes nowhere, so all of it is under way at once.
             let stream = Stream::Memory(input.iter().copied().collect());
-            q.link = Some(Link::new(stream, None));
+            let mut link = Link::new(stream, None);
+            link.awaits_use = true;
+            link.awaits_can_pull = true;
+            q.link = Some(link);
         }
         {
             let mut posting = qp.posting();
