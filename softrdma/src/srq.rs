@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use crate::Result;
 use crate::channel::Unacknowledged;
 use crate::context::AsyncEvent;
+use crate::io;
 use crate::limits;
 use crate::pd::{Pd, Users};
 use crate::qp::Qp;
@@ -116,7 +117,19 @@ impl Srq {
 
     /// A receive that was taken for a message that did not arrive.
     pub(crate) fn put_back(&self, receive: Receive) {
-        self.inner.lock().receives.push_front(receive);
+        let waiting = {
+            let mut inner = self.inner.lock();
+            inner.receives.push_front(receive);
+            std::mem::take(&mut inner.waiting)
+        };
+        if !waiting.is_empty() {
+            // Later: the queue pair that puts it back is locked.
+            io::later(move || {
+                for qp in waiting.iter().filter_map(Weak::upgrade) {
+                    qp.receive_posted();
+                }
+            });
+        }
     }
 
     /// The next receive, for a message that has come.

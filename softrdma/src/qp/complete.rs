@@ -107,7 +107,11 @@ impl Qp {
         }
         let in_transit = q.link.as_mut().and_then(|link| link.rx.drop_payload());
         for request in std::mem::take(&mut q.sq) {
-            self.complete_request(&request, Status::Flushed);
+            let status = match request.progress {
+                Progress::Failed(status) if cause == Cause::Local => status,
+                _ => Status::Flushed,
+            };
+            self.complete_request(&request, status);
         }
         q.first = q.next;
         q.reads = 0;

@@ -90,7 +90,10 @@ impl Qp {
             q.peer_params.rnr_retry_count = 7;
             // What is sent goes nowhere, so all of it is under way at once.
             let stream = Stream::Memory(input.iter().copied().collect());
-            q.link = Some(Link::new(stream, None));
+            let mut link = Link::new(stream, None);
+            link.awaits_use = true;
+            link.awaits_can_pull = true;
+            q.link = Some(link);
         }
         {
             let mut posting = qp.posting();
@@ -134,6 +137,7 @@ impl Qp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cq::Status;
     use crate::wire::{Carriage, Frame, Reason};
 
     struct Noise(u64);
@@ -258,5 +262,61 @@ mod tests {
             }
             Qp::fuzz(&input);
         }
+    }
+
+    #[test]
+    fn a_request_that_failed_behind_one_without_a_receive_fails_in_its_turn() -> Result<()> {
+        let bed = bed()?;
+        let cq = Cq::new(&bed.context, 8, None)?;
+        let qp = Qp::new(
+            Setup {
+                pd: Some(Arc::clone(&bed.pd)),
+                send_cq: Some(Arc::clone(&cq)),
+                caps: Caps {
+                    max_send_wr: 15,
+                    max_send_sge: 4,
+                    ..Caps::default()
+                },
+                ..Setup::default()
+            },
+            State::ReadyToSend,
+        );
+        {
+            let mut q = qp.inner.lock();
+            q.peer_params.rnr_retry_count = 7;
+            q.link = Some(Link::new(Stream::Memory([].into()), None));
+        }
+        for (wr_id, key) in [(0, bed.mr.key), (1, 1)] {
+            qp.posting().add(Request {
+                wr_id,
+                operation: Operation::Send,
+                data: Data::Memory(Scatter::One(Range {
+                    addr: 0,
+                    length: 64,
+                    key,
+                })),
+                imm: None,
+                signaled: true,
+                solicited: false,
+                fence: false,
+                progress: Progress::Waiting,
+            })?;
+        }
+        {
+            let mut q = qp.inner.lock();
+            let went = |result: std::result::Result<(), _>| result.map_err(|_| libc::EPROTO);
+            went(qp.not_ready(&mut q, 0))?;
+            went(qp.ready_again(&mut q, 0))?;
+            qp.transmit(&mut q);
+            went(qp.acknowledged(&mut q, 0))?;
+        }
+        let mut seen = Vec::new();
+        cq.poll(8, |completion| {
+            seen.push((completion.wr_id, completion.status));
+        })?;
+        assert_eq!(seen, [(0, Status::Success), (1, Status::LocalProtection)]);
+        qp.close();
+        qp.release();
+        cq.destroy()
     }
 }

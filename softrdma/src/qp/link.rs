@@ -12,7 +12,7 @@ use crate::limits::MAX_READS;
 use crate::mr::Grant;
 use crate::os::epoll::Interest;
 use crate::os::socket::Socket;
-use crate::wire::Params;
+use crate::wire::{Frame, Params};
 
 use super::path::{Paths, Stream};
 use super::receive::Rx;
@@ -29,6 +29,10 @@ pub(super) struct Link {
     pub(super) pull_from: Option<i32>,
     /// The peer can read this process's memory.
     pub(super) peer_pulls: bool,
+    /// The client has still to say how it uses the connection.
+    pub(super) awaits_use: bool,
+    /// The server has been told where this side's proof is, and may say that it has read it.
+    pub(super) awaits_can_pull: bool,
 }
 
 /// What is being sent.
@@ -86,6 +90,8 @@ impl Link {
             for_client: None,
             pull_from: None,
             peer_pulls: false,
+            awaits_use: false,
+            awaits_can_pull: false,
         }
     }
 
@@ -140,8 +146,17 @@ impl Qp {
         link.tx.staged.extend_from_slice(&start.first);
         link.pull_from = start.pull_from;
         match start.side {
-            Side::Client => link.tx.leaves_tcp = link.paths.has_local(),
-            Side::Server(for_client) => link.for_client = for_client,
+            Side::Client => {
+                link.tx.leaves_tcp = link.paths.has_local();
+                link.awaits_can_pull = matches!(
+                    start.first.first_chunk().map(Frame::decode),
+                    Some(Ok(Frame::Use { proof: Some(_), .. }))
+                );
+            }
+            Side::Server(for_client) => {
+                link.for_client = for_client;
+                link.awaits_use = true;
+            }
         }
         link.paths.start_watching(io, Arc::clone(self) as _)?;
         q.cm = start.cm;

@@ -239,6 +239,11 @@ impl Qp {
                 can_pull,
                 changes_over,
             } => {
+                if let Some(link) = &mut q.link
+                    && !std::mem::take(&mut link.awaits_use)
+                {
+                    return Err(Malformed);
+                }
                 self.client_proves_itself(q, proof, can_pull);
                 self.client_changes_over(q, changes_over)?;
                 if let Some(id) = q.cm.upgrade() {
@@ -247,6 +252,9 @@ impl Qp {
             }
             Frame::CanPull => {
                 if let Some(link) = &mut q.link {
+                    if !std::mem::take(&mut link.awaits_can_pull) {
+                        return Err(Malformed);
+                    }
                     link.peer_pulls = true;
                 }
             }

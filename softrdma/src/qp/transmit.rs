@@ -143,6 +143,7 @@ impl Qp {
                 if let Ok(request) = Self::sent(q, seq) {
                     request.progress = Progress::Failed(Status::LocalProtection);
                 }
+                self.reap(q);
                 self.enter_error(q, Cause::Local);
                 return Sent::Stuck;
             }
