@@ -87,6 +87,13 @@ pub fn note(name: &'static str, args: impl FnOnce(&mut Args)) {
     }
 }
 
+/// Counts a call of the kernel that is made for a program, whatever that does meanwhile, and says whether
+/// it has to fail. It is in no trace.
+#[inline]
+pub(crate) fn fails(name: &'static str) -> bool {
+    !is_off() && calls::find(name).is_some_and(|call| state().fault(call).is_some())
+}
+
 /// The optional capabilities that the device reports.
 #[inline]
 pub fn caps() -> Caps {

@@ -9,7 +9,7 @@ use parking_lot::{RwLock, RwLockReadGuard};
 
 use crate::Result;
 use crate::instrument;
-use crate::os::maps;
+use crate::os::maps::{self, Backing};
 use crate::os::memory::Span;
 use crate::pd::Pd;
 
@@ -53,9 +53,16 @@ pub(crate) struct Terms {
     pub(crate) access: u32,
 }
 
+/// Terms that a region can have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Checked {
+    terms: Terms,
+    backing: Backing,
+}
+
 impl Terms {
-    pub(crate) fn check(&self) -> Result<()> {
-        let Terms { length, access, .. } = *self;
+    pub(crate) fn check(self) -> Result<Checked> {
+        let Terms { length, access, .. } = self;
         if length == 0 || self.iova.checked_add(length).is_none() {
             return Err(libc::EINVAL);
         }
@@ -73,7 +80,11 @@ impl Terms {
         if unknown {
             return Err(libc::EINVAL);
         }
-        maps::check(self.addr, length, access & access::WRITES != 0)
+        let backing = maps::check(self.addr, length, access & access::WRITES != 0)?;
+        Ok(Checked {
+            terms: self,
+            backing,
+        })
     }
 }
 
@@ -83,8 +94,24 @@ pub(crate) struct Mr {
     pub(crate) pd: Arc<Pd>,
     /// None once it is deregistered. Whoever moves bytes holds it for reading, so that deregistration
     /// returns when nobody does.
-    terms: RwLock<Option<Terms>>,
+    registration: RwLock<Option<Registration>>,
+}
+
+#[derive(Debug)]
+struct Registration {
+    terms: Terms,
+    backing: Backing,
     seal: Seal,
+}
+
+impl From<Checked> for Registration {
+    fn from(checked: Checked) -> Self {
+        Self {
+            terms: checked.terms,
+            backing: checked.backing,
+            seal: Seal::new(),
+        }
+    }
 }
 
 /// The regions of the process by their keys. A key is the number of a slot and eight bits that change
@@ -110,8 +137,7 @@ fn slot_of(key: u32) -> usize {
 }
 
 impl Mr {
-    /// Registers. The caller has checked the terms.
-    pub(crate) fn register(pd: &Arc<Pd>, terms: Terms) -> Result<Arc<Self>> {
+    pub(crate) fn register(pd: &Arc<Pd>, terms: Checked) -> Result<Arc<Self>> {
         let mut table = TABLE.write();
         let slot = match table.free.pop() {
             Some(slot) => slot,
@@ -135,8 +161,7 @@ impl Mr {
         let mr = Arc::new(Self {
             key,
             pd: Arc::clone(pd),
-            terms: RwLock::new(Some(terms)),
-            seal: Seal::new(),
+            registration: RwLock::new(Some(terms.into())),
         });
         table.slots[slot] = Some(Arc::clone(&mr));
         pd.users.add();
@@ -153,20 +178,21 @@ impl Mr {
                 table.free.push(slot);
             }
         }
-        self.seal.break_it();
-        *self.terms.write() = None;
+        // With it goes its seal: a process that copies from it takes nothing for valid any more.
+        *self.registration.write() = None;
         self.pd.users.remove();
     }
 
-    /// Changes where it is or how it may be used.
-    pub(crate) fn change(&self, terms: Terms) {
-        if let Some(held) = self.terms.write().as_mut() {
-            *held = terms;
+    /// Changes where it is or how it may be used. What was about to be copied from it is looked up anew.
+    pub(crate) fn change(&self, terms: Checked) {
+        if let Some(registration) = self.registration.write().as_mut() {
+            *registration = terms.into();
         }
     }
 
     pub(crate) fn terms(&self) -> Option<Terms> {
-        *self.terms.read()
+        let registration = self.registration.read();
+        registration.as_ref().map(|registration| registration.terms)
     }
 
     fn find(key: u32) -> Option<Arc<Self>> {
@@ -199,9 +225,22 @@ pub(crate) struct Grant {
 
 /// A region that cannot be deregistered for the moment.
 pub(crate) struct Held<'a> {
-    _terms: RwLockReadGuard<'a, Option<Terms>>,
+    _registration: RwLockReadGuard<'a, Option<Registration>>,
     addr: usize,
     length: usize,
+    backing: Backing,
+    seal: SealRef,
+}
+
+/// Whether the region of this key permits an access by a queue pair of `pd`, to whatever part of it.
+pub(crate) fn permits(key: u32, pd: &Pd, needs: u32) -> bool {
+    Mr::find(key).is_some_and(|mr| {
+        let registration = mr.registration.read();
+        mr.pd.number == pd.number
+            && registration
+                .as_ref()
+                .is_some_and(|registration| registration.terms.access & needs == needs)
+    })
 }
 
 impl Range {
@@ -224,29 +263,31 @@ impl Range {
 impl Grant {
     /// Keeps the region registered while bytes move. It may be gone by now.
     pub(crate) fn hold(&self) -> Result<Held<'_>, Violation> {
-        let terms = self.mr.terms.read();
-        let held = terms.as_ref().ok_or(Violation)?;
-        if held.access & self.needs != self.needs {
+        let registration = self.mr.registration.read();
+        let Registration {
+            terms,
+            backing,
+            seal,
+        } = registration.as_ref().ok_or(Violation)?;
+        if terms.access & self.needs != self.needs {
             return Err(Violation);
         }
-        let offset = self.range.addr.checked_sub(held.iova).ok_or(Violation)?;
+        let offset = self.range.addr.checked_sub(terms.iova).ok_or(Violation)?;
         let end = offset
             .checked_add(u64::from(self.range.length))
             .ok_or(Violation)?;
-        if end > held.length {
+        if end > terms.length {
             return Err(Violation);
         }
-        let addr = (held.addr + offset) as usize;
+        let addr = (terms.addr + offset) as usize;
+        let (backing, seal) = (*backing, seal.reference());
         Ok(Held {
-            _terms: terms,
+            _registration: registration,
             addr,
             length: self.range.length as usize,
+            backing,
+            seal,
         })
-    }
-
-    /// What a process that copies from the region looks at afterwards.
-    pub(crate) fn seal(&self) -> SealRef {
-        self.mr.seal.reference()
     }
 }
 
@@ -255,6 +296,45 @@ impl Held<'_> {
     pub(crate) fn span(&self, offset: usize) -> Span<'_> {
         let offset = offset.min(self.length);
         Span::of_program(self, self.addr + offset, self.length - offset)
+    }
+
+    /// What a process that copies from the region looks at afterwards.
+    pub(crate) fn seal(&self) -> SealRef {
+        self.seal
+    }
+
+    // A file may be truncated while it is mapped and registered. Whoever then touches the memory is killed
+    // (SIGBUS), but a system call fails. So small copies are left to the kernel there, as large ones are.
+
+    /// Copies from `from`, as much as both have.
+    pub(crate) fn write(&self, from: &[u8]) -> Result<usize, Violation> {
+        let to = self.span(0);
+        match self.backing {
+            Backing::Anonymous => Ok(to.write(from)),
+            Backing::File => to.write_by_kernel(from).map_err(|_| Violation),
+        }
+    }
+
+    /// Appends all of it to `to`, or nothing.
+    pub(crate) fn append_to(&self, to: &mut Vec<u8>) -> Result<(), Violation> {
+        let from = self.span(0);
+        match self.backing {
+            Backing::Anonymous => from.append_to(to),
+            Backing::File => from.append_by_kernel(to).map_err(|_| Violation)?,
+        }
+        Ok(())
+    }
+
+    /// Stores eight bytes at once, if this is a range of eight aligned bytes.
+    pub(crate) fn store_atomically(&self, bytes: [u8; 8]) -> Result<(), Violation> {
+        let to = self.span(0);
+        // The kernel has no copy that is atomic. It can say whether the memory is there a moment before.
+        let is_there = self.backing == Backing::Anonymous || to.can_be_read();
+        if is_there && to.store_atomically(bytes) {
+            Ok(())
+        } else {
+            Err(Violation)
+        }
     }
 }
 

@@ -87,8 +87,7 @@ unsafe fn register(
     if fails_as_on_dax(terms.addr, terms.length, flags) {
         return Err(libc::EOPNOTSUPP);
     }
-    terms.check()?;
-    let engine = Mr::register(&pd_handle.engine, terms)?;
+    let engine = Mr::register(&pd_handle.engine, terms.check()?)?;
     let abi = sys::ibv_mr {
         context: pd_handle.abi.context,
         pd,
@@ -211,8 +210,7 @@ unsafe extern "C" fn ibv_rereg_mr(
             if what & CHANGE_ACCESS != 0 {
                 terms.access = flags.cast_unsigned();
             }
-            terms.check()?;
-            region.engine.change(terms);
+            region.engine.change(terms.check()?);
             if what & CHANGE_TRANSLATION != 0 {
                 // SAFETY: the program's struct, which it has asked to change.
                 unsafe {

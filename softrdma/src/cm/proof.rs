@@ -54,14 +54,11 @@ pub(crate) fn may_share_memory(local: Option<SocketAddr>, remote: Option<SocketA
 /// The process that has the challenge where the proof says.
 pub(crate) fn check(challenge: &Challenge, proof: Proof) -> Option<i32> {
     let mut found = [0u8; 16];
-    let from = [
-        Foreign {
-            addr: proof.addr,
-            length: found.len(),
-        },
-        Foreign { addr: 0, length: 0 },
-    ];
-    let got = pull(proof.pid, from, [Span::from_mut(&mut found), Span::NONE]);
+    let from = Foreign {
+        addr: proof.addr,
+        length: found.len(),
+    };
+    let got = pull(proof.pid, [from], [Span::from_mut(&mut found)]);
     (got == Ok(challenge.len()) && found == *challenge).then_some(proof.pid)
 }
 

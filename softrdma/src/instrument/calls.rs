@@ -7,12 +7,12 @@ use std::fmt;
 
 use libc::{
     EADDRNOTAVAIL, EBUSY, ECONNREFUSED, EHOSTUNREACH, EINVAL, EIO, EMFILE, ENETUNREACH, ENODEV,
-    ENOMEM, ENOTCONN, EOPNOTSUPP,
+    ENOMEM, ENOTCONN, EOPNOTSUPP, EPERM,
 };
 
 use super::errno::Errno;
 
-/// A function of libibverbs or librdmacm.
+/// A function of libibverbs or librdmacm, or a system call of this library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Call {
     /// Its name.
@@ -27,7 +27,7 @@ pub enum Kind {
     /// With an error, if not said otherwise with this one.
     Fails(c_int),
     /// As above, but it does not count as one of `any` call: how often programs poll depends on the time,
-    /// and an event that cannot be acknowledged lets them wait for ever.
+    /// and an event that cannot be acknowledged lets them wait for ever. Nor do system calls.
     OnlyByName(c_int),
     /// It returns nothing that a program could see a failure by.
     Void,
@@ -126,6 +126,7 @@ pub const CALLS: &[Call] = &[
     void("ibv_wr_rdma_write_imm"),
     void("ibv_wr_send"),
     void("ibv_wr_send_imm"),
+    only_by_name("process_vm_readv", EPERM),
     fails("rdma_accept", EINVAL),
     only_by_name("rdma_ack_cm_event", EINVAL),
     fails("rdma_bind_addr", EADDRNOTAVAIL),

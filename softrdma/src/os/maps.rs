@@ -7,52 +7,80 @@ use std::io::Read;
 
 use crate::Result;
 
-/// Fails with `EFAULT` unless the whole range is mapped and readable, and writable if that is asked for.
+/// What memory is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Backing {
+    /// It is there as long as it is mapped.
+    Anonymous,
+    /// Some of it is a file, which may be truncated.
+    File,
+}
+
+/// What a range is made of. Fails with `EFAULT` unless the whole range is mapped and readable, and writable if that is asked for.
 ///
 /// Registration on a device pins the pages, which tells as much. To touch the pages instead would
 /// allocate them, and to look at them one by one takes long for large regions.
-pub(crate) fn check(addr: u64, length: u64, writable: bool) -> Result<()> {
+pub(crate) fn check(addr: u64, length: u64, writable: bool) -> Result<Backing> {
     let end = addr.checked_add(length).ok_or(libc::EINVAL)?;
     let mut text = Vec::with_capacity(16 * 1024);
     File::open("/proc/self/maps")
         .and_then(|mut file| file.read_to_end(&mut text))
         .map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))?;
-    if covers(&text, addr, end, writable) {
-        Ok(())
-    } else {
-        Err(libc::EFAULT)
-    }
+    covers(&text, addr, end, writable).ok_or(libc::EFAULT)
 }
 
-/// Lines are in the order of addresses: `7f0000000000-7f0000001000 rw-p …`.
-fn covers(maps: &[u8], addr: u64, end: u64, writable: bool) -> bool {
+/// A line of the table.
+#[derive(Clone, Copy)]
+struct Mapping {
+    from: u64,
+    to: u64,
+    readable: bool,
+    writable: bool,
+    backing: Backing,
+}
+
+/// Lines are in the order of addresses: `7f0000000000-7f0000001000 rw-p OFFSET DEVICE INODE PATH`.
+fn covers(maps: &[u8], addr: u64, end: u64, writable: bool) -> Option<Backing> {
     let mut reached = addr;
+    let mut backing = Backing::Anonymous;
     for line in maps.split(|&byte| byte == b'\n') {
-        let Some((from, to, readable, can_write)) = parse(line) else {
+        let Some(mapping) = parse(line) else {
             continue;
         };
-        if to <= reached {
+        if mapping.to <= reached {
             continue;
         }
-        if from > reached || !readable || (writable && !can_write) {
-            return false;
+        if mapping.from > reached || !mapping.readable || (writable && !mapping.writable) {
+            return None;
         }
-        reached = to;
+        if mapping.backing == Backing::File {
+            backing = Backing::File;
+        }
+        reached = mapping.to;
         if reached >= end {
-            return true;
+            return Some(backing);
         }
     }
-    false
+    None
 }
 
-fn parse(line: &[u8]) -> Option<(u64, u64, bool, bool)> {
-    let dash = line.iter().position(|&byte| byte == b'-')?;
-    let space = line.iter().position(|&byte| byte == b' ')?;
-    let from = hex(line.get(..dash)?)?;
-    let to = hex(line.get(dash + 1..space)?)?;
-    let readable = *line.get(space + 1)? == b'r';
-    let writable = *line.get(space + 2)? == b'w';
-    Some((from, to, readable, writable))
+fn parse(line: &[u8]) -> Option<Mapping> {
+    let mut fields = line.split(|&byte| byte == b' ');
+    let range = fields.next()?;
+    let rights = fields.next()?;
+    let inode = fields.nth(2)?;
+    let dash = range.iter().position(|&byte| byte == b'-')?;
+    Some(Mapping {
+        from: hex(range.get(..dash)?)?,
+        to: hex(range.get(dash + 1..)?)?,
+        readable: *rights.first()? == b'r',
+        writable: *rights.get(1)? == b'w',
+        backing: if inode == b"0" {
+            Backing::Anonymous
+        } else {
+            Backing::File
+        },
+    })
 }
 
 fn hex(digits: &[u8]) -> Option<u64> {
@@ -73,25 +101,28 @@ mod tests {
     use super::*;
 
     const MAPS: &[u8] = b"1000-3000 rw-p 00000000 00:00 0\n\
-        3000-4000 r--p 00000000 00:00 0 /a b\n\
+        3000-4000 r--p 00000000 08:01 12                         /a b\n\
         5000-6000 rw-s 00000000 00:00 0\n\
         6000-7000 ---p 00000000 00:00 0\n";
 
     #[test]
     fn a_range_may_span_mappings_but_no_hole() {
-        assert!(covers(MAPS, 0x1001, 0x2fff, true));
-        assert!(covers(MAPS, 0x1000, 0x4000, false));
-        assert!(!covers(MAPS, 0x1000, 0x4000, true));
-        assert!(!covers(MAPS, 0x3000, 0x5001, false));
-        assert!(!covers(MAPS, 0x5000, 0x6001, false));
-        assert!(!covers(MAPS, 0x0, 0x1001, false));
-        assert!(!covers(MAPS, 0x7000, 0x7001, false));
+        let anonymous = Some(Backing::Anonymous);
+        assert_eq!(covers(MAPS, 0x1001, 0x2fff, true), anonymous);
+        assert_eq!(covers(MAPS, 0x1000, 0x4000, false), Some(Backing::File));
+        assert_eq!(covers(MAPS, 0x1000, 0x4000, true), None);
+        assert_eq!(covers(MAPS, 0x3000, 0x5001, false), None);
+        assert_eq!(covers(MAPS, 0x5000, 0x6000, true), anonymous);
+        assert_eq!(covers(MAPS, 0x5000, 0x6001, false), None);
+        assert_eq!(covers(MAPS, 0x0, 0x1001, false), None);
+        assert_eq!(covers(MAPS, 0x7000, 0x7001, false), None);
     }
 
     #[test]
     fn ones_own_memory_is_mapped() {
         let bytes = [0u8; 100];
-        assert_eq!(check(bytes.as_ptr().addr() as u64, 100, true), Ok(()));
+        let at = bytes.as_ptr().addr() as u64;
+        assert_eq!(check(at, 100, true), Ok(Backing::Anonymous));
         assert_eq!(check(8, 100, false), Err(libc::EFAULT));
         assert_eq!(check(u64::MAX, 100, false), Err(libc::EINVAL));
     }

@@ -8,6 +8,9 @@
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::check_size;
+use crate::Result;
+
 /// A range of memory that a system call may read or write while `'a` lasts.
 #[derive(Clone, Copy, Debug)]
 #[repr(transparent)]
@@ -109,6 +112,59 @@ impl<'a> Span<'a> {
         }
     }
 
+    /// As `write`, done by the kernel: where there is no memory it fails with `EFAULT`.
+    pub(crate) fn write_by_kernel(&self, from: &[u8]) -> Result<usize> {
+        let n = from.len().min(self.len());
+        let (source, to) = (Span::from_slice(&from[..n]), self.first(n));
+        // SAFETY: both are valid for the call, or it fails; the second one is the program's, registered
+        // for writing and held.
+        let wrote = unsafe {
+            let (source, to) = (&raw const source.range, &raw const to.range);
+            libc::process_vm_writev(libc::getpid(), source, 1, to, 1, 0)
+        };
+        match all_or_efault(wrote, n) {
+            // The call is not allowed here at all.
+            Err(libc::ENOSYS | libc::EPERM) => Ok(self.write(from)),
+            done => done.map(|()| n),
+        }
+    }
+
+    /// As `append_to`, done by the kernel: where there is no memory it fails with `EFAULT`.
+    pub(crate) fn append_by_kernel(&self, to: &mut Vec<u8>) -> Result<()> {
+        let n = self.len();
+        let before = to.len();
+        to.resize(before + n, 0);
+        let done = self.read_by_kernel(Span::from_mut(&mut to[before..]));
+        if done.is_err() {
+            to.truncate(before);
+        }
+        match done {
+            Err(libc::ENOSYS | libc::EPERM) => {
+                self.append_to(to);
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    /// Whether the kernel can read it, for now.
+    pub(crate) fn can_be_read(&self) -> bool {
+        let mut bytes = [0; 8];
+        let into = Span::from_mut(&mut bytes[..self.len().min(8)]);
+        !matches!(self.read_by_kernel(into), Err(libc::EFAULT))
+    }
+
+    fn read_by_kernel(&self, into: Span<'_>) -> Result<()> {
+        let n = into.len();
+        let from = self.first(n);
+        // SAFETY: both are valid for the call, or it fails; the first one is a buffer of this library.
+        let read = unsafe {
+            let (from, into) = (&raw const from.range, &raw const into.range);
+            libc::process_vm_readv(libc::getpid(), into, 1, from, 1, 0)
+        };
+        all_or_efault(read, n)
+    }
+
     /// Stores eight bytes at once, if this is a range of eight aligned bytes.
     pub(crate) fn store_atomically(&self, bytes: [u8; 8]) -> bool {
         let at = self.range.iov_base.cast::<u64>();
@@ -118,6 +174,14 @@ impl<'a> Span<'a> {
         // SAFETY: eight aligned bytes of registered memory, which is held.
         unsafe { AtomicU64::from_ptr(at) }.store(u64::from_ne_bytes(bytes), Ordering::Release);
         true
+    }
+}
+
+/// What became of a copy of `wanted` bytes: the kernel copies as far as it gets.
+fn all_or_efault(returned: isize, wanted: usize) -> Result<()> {
+    match check_size(returned)? {
+        n if n == wanted => Ok(()),
+        _ => Err(libc::EFAULT),
     }
 }
 

@@ -14,6 +14,8 @@ pub(crate) mod peer;
 pub(crate) mod pull;
 pub(crate) mod random;
 pub(crate) mod socket;
+#[cfg(test)]
+pub(crate) mod testing;
 pub(crate) mod thread;
 
 use std::ffi::c_int;

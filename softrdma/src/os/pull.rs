@@ -22,14 +22,19 @@ impl Foreign {
     }
 }
 
-/// Copies from one range of another process, and then from a second one, in this order: what the second
-/// one says (that the first is still what it was) holds for the whole of the first.
-pub(crate) fn pull(pid: i32, from: [Foreign; 2], into: [Span<'_>; 2]) -> Result<usize> {
+/// Copies from some ranges of another process, one after the other: what a later one says (that an
+/// earlier one is still what it was) holds for the whole of the earlier one.
+pub(crate) fn pull<const N: usize>(
+    pid: i32,
+    from: [Foreign; N],
+    into: [Span<'_>; N],
+) -> Result<usize> {
     let remote = from.map(Foreign::range);
+    let n = N as libc::c_ulong;
     // SAFETY: `Span` is an iovec, and valid for writing through the call; the kernel checks the other
     // side's ranges.
     check_size(unsafe {
-        libc::process_vm_readv(pid, into.as_ptr().cast(), 2, remote.as_ptr(), 2, 0)
+        libc::process_vm_readv(pid, into.as_ptr().cast(), n, remote.as_ptr(), n, 0)
     })
 }
 

@@ -78,6 +78,10 @@ impl Qp {
             q.first += 1;
             q.next = q.next.max(q.first);
         }
+        for request in &mut q.sq {
+            // The first that failed is the only one; the others are flushed.
+            request.progress = Progress::Waiting;
+        }
         self.enter_error(q, cause);
     }
 
@@ -181,7 +185,7 @@ impl Qp {
 
     /// All requests up to this one are done.
     pub(super) fn acknowledged(&self, q: &mut Inner, seq: u64) -> Result<(), Malformed> {
-        if q.state == State::Error {
+        if q.is_down() {
             return Ok(());
         }
         Self::sent(q, seq)?;
@@ -194,7 +198,8 @@ impl Qp {
                     request.progress = Progress::Done;
                     reads_done += 1;
                 }
-                Progress::Done | Progress::Failed(_) => {}
+                // What was acknowledged of it before its data was asked for again counts for nothing.
+                Progress::AskedAgain | Progress::Done | Progress::Failed(_) => {}
                 Progress::Sent | Progress::Waiting => return Err(Malformed),
             }
         }
@@ -204,7 +209,7 @@ impl Qp {
     }
 
     pub(super) fn refused(&self, q: &mut Inner, seq: u64, reason: Reason) -> Result<(), Malformed> {
-        if q.state == State::Error {
+        if q.is_down() {
             return Ok(());
         }
         let status = match reason {
@@ -212,7 +217,6 @@ impl Qp {
             Reason::InvalidRequest => Status::RemoteInvalidRequest,
             Reason::RemoteOperation => Status::RemoteOperation,
             Reason::QueuePairGone => Status::RetryExceeded,
-            Reason::InitiatorMemory => Status::LocalProtection,
         };
         Self::sent(q, seq)?.progress = Progress::Failed(status);
         self.reap(q);
@@ -221,9 +225,17 @@ impl Qp {
 
     /// The responder has no receive for this request. It has dropped it, and drops those after it.
     pub(super) fn not_ready(&self, q: &mut Inner, seq: u64) -> Result<(), Malformed> {
-        if q.state == State::Error {
+        if q.is_down() {
             return Ok(());
         }
+        Self::rewind(q, seq)?;
+        q.held = true;
+        self.lose_patience(q, seq);
+        Ok(())
+    }
+
+    /// All from this request on was dropped, and is to be sent again.
+    pub(super) fn rewind(q: &mut Inner, seq: u64) -> Result<(), Malformed> {
         Self::sent(q, seq)?;
         let done = usize::try_from(seq - q.first).map_err(|_| Malformed)?;
         let sent = usize::try_from(q.next - q.first).map_err(|_| Malformed)?;
@@ -236,8 +248,6 @@ impl Qp {
         q.reads = q.reads.saturating_sub(reads);
         q.next = seq;
         q.stopped = false;
-        q.held = true;
-        self.lose_patience(q, seq);
         Ok(())
     }
 
@@ -266,7 +276,7 @@ impl Qp {
     }
 
     fn not_received(&self, q: &mut Inner, seq: u64) {
-        if q.state != State::Error
+        if !q.is_down()
             && q.held
             && q.next == seq
             && let Some(index) = seq.checked_sub(q.first)
@@ -278,7 +288,7 @@ impl Qp {
     }
 
     pub(super) fn ready_again(&self, q: &mut Inner, seq: u64) -> Result<(), Malformed> {
-        if q.state == State::Error {
+        if q.is_down() {
             return Ok(());
         }
         if !q.held || seq != q.next {

@@ -42,7 +42,8 @@ fn bed() -> Result<&'static Bed> {
             // The input cannot know where the memory is.
             iova: 0,
             access: access::LOCAL_WRITE | access::REMOTE_WRITE | access::REMOTE_READ,
-        },
+        }
+        .check()?,
     )?;
     Ok(BED.get_or_init(|| Bed { context, pd, mr }))
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 
 use crate::Result;
 use crate::cm::id::Id;
-use crate::io::{self, Source};
+use crate::io;
 use crate::limits::MAX_READS;
 use crate::mr::Grant;
 use crate::os::epoll::Interest;
@@ -15,6 +15,7 @@ use crate::os::socket::Socket;
 use crate::wire::{Frame, Params};
 
 use super::path::{Paths, Stream};
+use super::pulling::{Puller, Source};
 use super::receive::Rx;
 use super::respond::Response;
 use super::{Inner, Peer, Qp, State};
@@ -25,10 +26,8 @@ pub(super) struct Link {
     pub(super) tx: Tx,
     /// The client's end of the local sockets, until the client has taken it.
     pub(super) for_client: Option<Socket>,
-    /// The process whose memory can be read, if the peer is on this host.
-    pub(super) pull_from: Option<i32>,
-    /// The peer can read this process's memory.
-    pub(super) peer_pulls: bool,
+    pub(super) source: Source,
+    pub(super) peer: Puller,
     /// The client has still to say how it uses the connection.
     pub(super) awaits_use: bool,
     /// The server has been told where this side's proof is, and may say that it has read it.
@@ -88,8 +87,8 @@ impl Link {
             rx: Rx::new(),
             tx: Tx::default(),
             for_client: None,
-            pull_from: None,
-            peer_pulls: false,
+            source: Source::default(),
+            peer: Puller::default(),
             awaits_use: false,
             awaits_can_pull: false,
         }
@@ -119,6 +118,7 @@ pub(crate) struct Start {
     pub(crate) peer: Params,
     /// What has to be sent first.
     pub(crate) first: Vec<u8>,
+    /// The process whose memory can be read, if the peer is on this host.
     pub(crate) pull_from: Option<i32>,
     /// This side's end of a pair of local sockets.
     pub(crate) local: Option<Socket>,
@@ -144,7 +144,7 @@ impl Qp {
         let mut link = Link::new(Stream::Socket(start.socket), start.local);
         link.tx.staged.reserve(super::transmit::ROOM);
         link.tx.staged.extend_from_slice(&start.first);
-        link.pull_from = start.pull_from;
+        link.source = Source::of(start.pull_from);
         match start.side {
             Side::Client => {
                 link.tx.leaves_tcp = link.paths.has_local();
@@ -344,7 +344,7 @@ impl Qp {
     }
 }
 
-impl Source for Qp {
+impl io::Source for Qp {
     fn ready(self: Arc<Self>, _seen: Interest) {
         self.take_a_nap_if_polled();
         self.progress();

@@ -14,6 +14,8 @@ mod pulling;
 mod receive;
 mod respond;
 mod serve;
+#[cfg(test)]
+mod tests;
 mod transmit;
 pub(crate) mod work;
 
@@ -154,6 +156,13 @@ struct Inner {
     peer_params: Params,
 }
 
+impl Inner {
+    /// It takes no part in its connection: in error, or reset by the program.
+    fn is_down(&self) -> bool {
+        matches!(self.state, State::Error | State::Reset | State::Init)
+    }
+}
+
 impl std::fmt::Debug for Qp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Qp")
@@ -238,9 +247,16 @@ impl Qp {
             (_, State::Error) => self.enter_error(&mut q, complete::Cause::Local),
             (_, State::Reset) => {
                 q.state = State::Reset;
+                // The peer is not to copy any more what was posted.
+                q.seal = Seal::new();
+                self.put_back_the_receive_in_transit(&mut q);
+                self.drop_data_in_transit(&mut q);
                 q.sq.clear();
                 q.rq.clear();
                 q.first = q.next;
+                q.reads = 0;
+                q.held = false;
+                q.stopped = false;
             }
             (State::Reset, State::Init)
             | (State::Init, State::Init | State::ReadyToReceive)

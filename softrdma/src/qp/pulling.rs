@@ -2,21 +2,26 @@
 
 //! One copy on one host: the side that the bytes are for copies them from the other process's memory.
 //!
-//! Instead of the bytes a descriptor is sent: their address, and that of a seal. Whoever gets it copies
-//! the bytes and then, in the same call, the seal. A seal that is not what the descriptor said means
+//! Instead of the bytes a descriptor is sent: their address, and those of seals. Whoever gets it copies
+//! the bytes and then, in the same call, the seals. A seal that is not what the descriptor said means
 //! that the memory may have been something else by then: the copy is worth nothing. So a process only
 //! ever reads from another one, and writes to its own memory under its own locks.
+//!
+//! When it cannot be done (the other process's memory may not be read any more, or is not what it was),
+//! the side that copies says so, and gets the bytes over the socket: a request is dropped and comes again,
+//! with those behind it, as one does that has found no receive; the data of a read is asked for again.
+//! What is wrong with the memory of either side then shows where it always does.
 
+use crate::instrument;
+use crate::mr::{Range, SealRef};
 use crate::os::memory::Span;
 use crate::os::pull::{Foreign, pull};
-use crate::wire::{self, DESCRIPTOR, Malformed, Proof, Reason};
+use crate::wire::{Carriage, DESCRIPTOR, Descriptor, Malformed, Proof, Reason};
 
 use super::receive::Sink;
-use super::respond::Response;
-use super::work::Progress;
-use super::{Inner, Qp, State};
-use crate::cq::Status;
-use crate::mr::{Range, SealRef};
+use super::respond::{self, Response};
+use super::work::{Operation, Progress};
+use super::{Inner, Qp};
 
 /// Below this the socket is as fast.
 const WORTH_IT: u32 = 16 * 1024;
@@ -27,11 +32,59 @@ pub(super) fn is_worth_it(length: u32) -> bool {
     length >= WORTH_IT
 }
 
+/// Where the bytes are that the peer names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Source {
+    /// Its memory cannot be read: they come over the socket.
+    #[default]
+    Never,
+    /// In the memory of this process.
+    Process(i32),
+    /// It could be read once. What the peer sent before it hears of that is asked for again.
+    GivenUp {
+        /// For the peer's requests it was told: with what follows, their bytes come.
+        told: bool,
+    },
+}
+
+impl Source {
+    pub(super) fn of(pid: Option<i32>) -> Self {
+        pid.map_or(Self::Never, Self::Process)
+    }
+
+    pub(super) fn process(self) -> Option<i32> {
+        match self {
+            Self::Process(pid) => Some(pid),
+            _ => None,
+        }
+    }
+}
+
+/// What the peer does with this process's memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Puller {
+    /// It copies from it.
+    pub(super) pulls: bool,
+    /// It may say once that it cannot copy what requests name.
+    may_decline: bool,
+    /// It has copied, so it may ask for data again.
+    has_pulled: bool,
+}
+
+impl Puller {
+    pub(super) fn that(pulls: bool) -> Self {
+        Self {
+            pulls,
+            may_decline: pulls,
+            has_pulled: pulls,
+        }
+    }
+}
+
 /// Bytes on their way.
 pub(super) struct Pull {
     pub(super) sink: Sink,
-    from: Foreign,
-    seal: SealRef,
+    from: Descriptor,
     done: u64,
     length: u32,
 }
@@ -40,15 +93,43 @@ enum Copied {
     Some(usize),
     /// This side's memory is no good.
     NoPlace,
-    /// What was copied is not what it should have been.
-    BrokenSeal,
-    /// The other side's memory is not there.
+    /// The queue pair whose request it is has left its state.
+    NoOwner,
+    /// The other side's memory cannot be read, or is not what it was.
     NoSource,
 }
 
 impl Qp {
     pub(super) fn is_pulling(&self, q: &Inner) -> bool {
         q.link.as_ref().is_some_and(|link| link.rx.pull.is_some())
+    }
+
+    /// Where bytes belong that came in this way, or are to be had.
+    pub(super) fn carried(
+        &self,
+        q: &mut Inner,
+        sink: Sink,
+        length: u32,
+        carriage: Carriage,
+    ) -> Result<Sink, Malformed> {
+        if carriage == Carriage::Inband {
+            return Ok(sink);
+        }
+        let may_come = match q.link.as_ref().map(|link| link.source) {
+            None | Some(Source::Never) => false,
+            Some(Source::Process(_)) => true,
+            Some(Source::GivenUp { told }) => !told || matches!(sink, Sink::ReadData { .. }),
+        };
+        if may_come {
+            Ok(Sink::Descriptor {
+                sink: Box::new(sink),
+                length,
+            })
+        } else {
+            // Nothing can be copied from this peer, and it knows.
+            self.give_back(q, sink);
+            Err(Malformed)
+        }
     }
 
     pub(super) fn begin_pull(
@@ -58,12 +139,10 @@ impl Qp {
         length: u32,
         descriptor: &[u8; DESCRIPTOR],
     ) -> Result<(), Malformed> {
-        let (from, seal) = wire::decode_descriptor(descriptor, length);
         if let Some(link) = &mut q.link {
             link.rx.pull = Some(Pull {
                 sink,
-                from,
-                seal,
+                from: Descriptor::decode(descriptor),
                 done: 0,
                 length,
             });
@@ -76,8 +155,11 @@ impl Qp {
         let Some(link) = &mut q.link else {
             return Ok(());
         };
-        let (Some(mut pull), Some(pid)) = (link.rx.pull.take(), link.pull_from) else {
+        let Some(mut pull) = link.rx.pull.take() else {
             return Ok(());
+        };
+        let Some(pid) = link.source.process() else {
+            return self.ask_for_the_bytes(q, pull.sink);
         };
         let mut budget = CHUNK;
         while pull.done < u64::from(pull.length) && budget > 0 {
@@ -89,8 +171,13 @@ impl Qp {
                 Copied::NoPlace => {
                     return self.finish(q, pull.sink, true, u64::from(pull.length));
                 }
-                Copied::BrokenSeal => return self.source_is_gone(q, pull.sink),
-                Copied::NoSource => return self.source_is_unreadable(q, pull.sink),
+                Copied::NoOwner => {
+                    // The connection is ending: the receive was not used.
+                    self.give_back(q, pull.sink);
+                    q.refused = true;
+                    return Ok(());
+                }
+                Copied::NoSource => return self.ask_for_the_bytes(q, pull.sink),
             }
         }
         if pull.done < u64::from(pull.length) {
@@ -106,10 +193,14 @@ impl Qp {
     }
 
     fn copy(&self, q: &Inner, under_way: &Pull, pid: i32, most: usize) -> Copied {
-        let Some((range, needs)) = Self::target(q, &under_way.sink, under_way.done) else {
+        if instrument::fails("process_vm_readv") {
+            return Copied::NoSource;
+        }
+        let Pull { from, done, .. } = under_way;
+        let Some((range, needs)) = Self::target(q, &under_way.sink, *done) else {
             return Copied::NoPlace;
         };
-        let left = u64::from(under_way.length) - under_way.done;
+        let left = u64::from(under_way.length) - done;
         let length = u64::from(range.length).min(left).min(most as u64) as usize;
         let range = Range {
             length: length as u32,
@@ -121,64 +212,117 @@ impl Qp {
         let Ok(held) = grant.hold() else {
             return Copied::NoPlace;
         };
-        let mut seal = [0; 8];
-        let from = [
+        let (mut region, mut owner) = ([0; 8], [0; 8]);
+        let seal_of = |seal: SealRef| Foreign {
+            addr: seal.addr,
+            length: 8,
+        };
+        let from_there = [
             Foreign {
-                addr: under_way.from.addr.wrapping_add(under_way.done),
+                addr: from.addr.wrapping_add(*done),
                 length,
             },
-            Foreign {
-                addr: under_way.seal.addr,
-                length: seal.len(),
-            },
+            seal_of(from.region),
+            seal_of(from.owner),
         ];
-        match pull(pid, from, [held.span(0), Span::from_mut(&mut seal)]) {
-            Ok(n) if n == length + seal.len() => {
-                if u64::from_ne_bytes(seal) == under_way.seal.value {
-                    Copied::Some(length)
-                } else {
-                    Copied::BrokenSeal
-                }
-            }
-            _ => Copied::NoSource,
+        let into = [
+            held.span(0),
+            Span::from_mut(&mut region),
+            Span::from_mut(&mut owner),
+        ];
+        let copied = pull(pid, from_there, into) == Ok(length + region.len() + owner.len());
+        // This side's memory may also be what is not there. That shows when the bytes come in band.
+        if !copied || u64::from_ne_bytes(region) != from.region.value {
+            Copied::NoSource
+        } else if u64::from_ne_bytes(owner) != from.owner.value {
+            Copied::NoOwner
+        } else {
+            Copied::Some(length)
         }
     }
 
-    /// The other side has given up the memory: its queue pair is in error, or its region is gone.
-    fn source_is_gone(&self, q: &mut Inner, sink: Sink) -> Result<(), Malformed> {
+    // --- When it cannot be done ------------------------------------------------------------------
+
+    /// Nothing is copied any more on this connection: the bytes have to come over the socket.
+    fn ask_for_the_bytes(&self, q: &mut Inner, sink: Sink) -> Result<(), Malformed> {
         match sink {
             Sink::ReadData { seq } => {
-                if q.state != State::Error {
-                    Self::sent(q, seq)?.progress = Progress::Failed(Status::RemoteAccess);
-                    self.reap(q);
+                if let Some(link) = &mut q.link
+                    && link.source.process().is_some()
+                {
+                    link.source = Source::GivenUp { told: false };
                 }
-                Ok(())
+                if q.is_down() {
+                    return Ok(());
+                }
+                let request = Self::sent(q, seq)?;
+                let length = request.length();
+                let Operation::Read { from } = request.operation else {
+                    return Err(Malformed);
+                };
+                request.progress = Progress::AskedAgain;
+                let from = Range { length, ..from };
+                q.responses.push_back(Response::ReadInBand { seq, from });
             }
-            // The connection is ending: the receive was not used.
-            sink => {
+            Sink::Receive { seq, .. } | Sink::Write { seq, .. } => {
+                if let Some(link) = &mut q.link {
+                    link.source = Source::GivenUp { told: true };
+                }
                 self.give_back(q, sink);
-                q.refused = true;
-                Ok(())
+                q.dropping = true;
+                q.responses.push_back(Response::InBand(seq));
             }
+            sink => self.give_back(q, sink),
         }
+        Ok(())
     }
 
-    fn source_is_unreadable(&self, q: &mut Inner, sink: Sink) -> Result<(), Malformed> {
-        match sink {
-            Sink::Receive { seq, receive, .. } => {
-                self.complete_receive(receive.wr_id, Status::RemoteOperation);
-                self.refuse(q, seq, Reason::InitiatorMemory);
-                Ok(())
-            }
-            Sink::Write { seq, with_imm, .. } => {
-                if let Some(with) = with_imm {
-                    self.complete_receive(with.receive.wr_id, Status::RemoteOperation);
-                }
-                self.refuse(q, seq, Reason::InitiatorMemory);
-                Ok(())
-            }
-            other => self.source_is_gone(q, other),
+    /// The responder could not copy what this request names. It has dropped it, and drops those after it.
+    pub(super) fn go_on_in_band(&self, q: &mut Inner, seq: u64) -> Result<(), Malformed> {
+        let Some(link) = &mut q.link else {
+            return Ok(());
+        };
+        if !std::mem::take(&mut link.peer.may_decline) {
+            return Err(Malformed);
         }
+        link.peer.pulls = false;
+        if q.is_down() {
+            return Ok(());
+        }
+        if q.held || !Self::sent(q, seq)?.can_go_by_reference() {
+            return Err(Malformed);
+        }
+        Self::rewind(q, seq)
+    }
+
+    /// The initiator could not copy the data of a read that was served.
+    pub(super) fn read_in_band(
+        &self,
+        q: &mut Inner,
+        seq: u64,
+        from: Range,
+    ) -> Result<(), Malformed> {
+        let Some(link) = &mut q.link else {
+            return Ok(());
+        };
+        let may_ask = link.peer.has_pulled && seq < q.expected;
+        if !may_ask || respond::too_many_reads(&q.responses) {
+            return Err(Malformed);
+        }
+        link.peer.pulls = false;
+        if !q.is_down() {
+            q.responses.push_back(Response::Data {
+                seq,
+                from,
+                can_pull: false,
+            });
+            // Once more: an acknowledgement is what says that the data before it is good.
+            respond::acknowledge(&mut q.responses, q.expected - 1);
+        } else if !q.disconnected && !q.released {
+            let gone = Response::Nak(seq, Reason::QueuePairGone);
+            q.responses.push_back(gone);
+        }
+        Ok(())
     }
 
     // --- Who the peer is -------------------------------------------------------------------------
@@ -187,9 +331,10 @@ impl Qp {
     pub(super) fn client_proves_itself(&self, q: &mut Inner, proof: Option<Proof>, can_pull: bool) {
         let id = q.cm.upgrade();
         let Some(link) = &mut q.link else { return };
-        link.peer_pulls = can_pull;
-        link.pull_from = id.zip(proof).and_then(|(id, proof)| id.check_proof(proof));
-        if link.pull_from.is_some() {
+        link.peer = Puller::that(can_pull);
+        let pid = id.zip(proof).and_then(|(id, proof)| id.check_proof(proof));
+        link.source = Source::of(pid);
+        if pid.is_some() {
             q.responses.push_back(Response::CanPull);
         }
     }

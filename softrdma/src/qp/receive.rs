@@ -13,10 +13,10 @@ use crate::wire::{Carriage, DESCRIPTOR, Frame, HEADER, Malformed, Reason};
 
 use super::link::Link;
 use super::path::Paths;
-use super::pulling::Pull;
+use super::pulling::{Pull, Puller};
 use super::respond::Response;
 use super::work::{Progress, Receive};
-use super::{Inner, Peer, Qp, State};
+use super::{Inner, Peer, Qp};
 
 /// Input that is not for the program's memory, and what comes along with it.
 const BUFFER: usize = 4096;
@@ -234,6 +234,8 @@ impl Qp {
             } => return self.read_data(q, seq, length, carriage),
             Frame::NotReady { seq } => self.not_ready(q, seq)?,
             Frame::Ready { seq } => self.ready_again(q, seq)?,
+            Frame::InBand { seq } => self.go_on_in_band(q, seq)?,
+            Frame::ReadInBand { seq, from } => self.read_in_band(q, seq, from)?,
             Frame::Use {
                 proof,
                 can_pull,
@@ -255,7 +257,7 @@ impl Qp {
                     if !std::mem::take(&mut link.awaits_can_pull) {
                         return Err(Malformed);
                     }
-                    link.peer_pulls = true;
+                    link.peer = Puller::that(true);
                 }
             }
             Frame::ChangesOver => {
@@ -309,39 +311,19 @@ impl Qp {
         length: u32,
         carriage: Carriage,
     ) -> Result<Sink, Malformed> {
-        if q.state == State::Error {
+        if q.is_down() {
             return Ok(Sink::Nowhere);
         }
         let request = Self::sent(q, seq)?;
-        if !request.is_read() || request.progress != Progress::Sent || request.length() != length {
+        let awaited = match request.progress {
+            Progress::Sent => true,
+            Progress::AskedAgain => carriage == Carriage::Inband,
+            _ => false,
+        };
+        if !request.is_read() || !awaited || request.length() != length {
             return Err(Malformed);
         }
         self.carried(q, Sink::ReadData { seq }, length, carriage)
-    }
-
-    pub(super) fn carried(
-        &self,
-        q: &mut Inner,
-        sink: Sink,
-        length: u32,
-        carriage: Carriage,
-    ) -> Result<Sink, Malformed> {
-        match carriage {
-            Carriage::Inband => Ok(sink),
-            Carriage::ByReference
-                if q.link.as_ref().is_some_and(|link| link.pull_from.is_some()) =>
-            {
-                Ok(Sink::Descriptor {
-                    sink: Box::new(sink),
-                    length,
-                })
-            }
-            Carriage::ByReference => {
-                // Nothing can be copied from this peer, and it knows.
-                self.give_back(q, sink);
-                Err(Malformed)
-            }
-        }
     }
 
     // --- Payloads --------------------------------------------------------------------------------
@@ -405,7 +387,7 @@ impl Qp {
                     };
                     let wrote = self.remote_grant(part, needs).and_then(|grant| {
                         let held = grant.hold().ok()?;
-                        Some(held.span(0).write(available))
+                        held.write(available).ok()
                     });
                     payload.failed |= wrote.is_none();
                     wrote.unwrap_or(available.len())
@@ -434,7 +416,7 @@ impl Qp {
                     .is_some_and(|grant| {
                         grant
                             .hold()
-                            .is_ok_and(|held| held.span(0).store_atomically(bytes))
+                            .is_ok_and(|held| held.store_atomically(bytes).is_ok())
                     });
                 if stored {
                     self.served(q, seq);
@@ -496,7 +478,7 @@ impl Qp {
                     self.served(q, seq);
                 }
             }
-            Sink::ReadData { seq } if q.state != State::Error => {
+            Sink::ReadData { seq } if !q.is_down() => {
                 Self::sent(q, seq)?.progress = if failed {
                     Progress::Failed(Status::LocalProtection)
                 } else {

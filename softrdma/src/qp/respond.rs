@@ -19,6 +19,12 @@ pub(super) enum Response {
     },
     NotReady(u64),
     Ready(u64),
+    InBand(u64),
+    /// This side's read, once more.
+    ReadInBand {
+        seq: u64,
+        from: Range,
+    },
     CanPull,
     ChangesOver,
     Disconnect,

@@ -3,19 +3,19 @@
 //! Serving the peer's requests: what of the program's memory and receives each one gets.
 
 use crate::cq::{Completion, Opcode, Status};
-use crate::mr::{Range, access};
+use crate::mr::{self, Range, access};
 use crate::wire::{Frame, Malformed, Reason};
 
 use super::complete::Cause;
 use super::receive::{Sink, WithImm};
 use super::respond::{self, Response};
 use super::work::Receive;
-use super::{Inner, Qp, State};
+use super::{Inner, Qp};
 
 impl Qp {
     /// Whether a request is the next one and can be served.
     pub(super) fn is_next(&self, q: &mut Inner, seq: u64) -> Result<bool, Malformed> {
-        if q.state == State::Error || q.released {
+        if q.is_down() || q.released {
             if !q.refused && !q.disconnected && !q.released {
                 q.refused = true;
                 q.responses
@@ -108,7 +108,7 @@ impl Qp {
                     self.refuse(q, seq, Reason::RemoteAccess);
                     return Ok(Sink::Nowhere);
                 }
-                let can_pull = can_pull && q.link.as_ref().is_some_and(|link| link.peer_pulls);
+                let can_pull = can_pull && q.link.as_ref().is_some_and(|link| link.peer.pulls);
                 q.responses.push_back(Response::Data {
                     seq,
                     from,
@@ -126,9 +126,12 @@ impl Qp {
                 Ok(Sink::AtomicWrite { seq, to })
             }
             Frame::Flush {
-                seq, at, placement, ..
+                seq,
+                at,
+                placement,
+                whole_region,
             } => {
-                self.flush(q, seq, at, placement);
+                self.flush(q, seq, at, placement, whole_region);
                 Ok(Sink::Nowhere)
             }
             _ => Ok(Sink::Nowhere),
@@ -136,7 +139,7 @@ impl Qp {
     }
 
     /// Writes are in the memory before they are acknowledged, so there is nothing to do but to check.
-    fn flush(&self, q: &mut Inner, seq: u64, at: Range, placement: u8) {
+    fn flush(&self, q: &mut Inner, seq: u64, at: Range, placement: u8, whole_region: bool) {
         let mut needs = 0;
         if placement & 1 != 0 {
             needs |= access::FLUSH_GLOBAL;
@@ -144,7 +147,14 @@ impl Qp {
         if placement & 2 != 0 {
             needs |= access::FLUSH_PERSISTENT;
         }
-        if self.remote_grant(at, needs).is_some() {
+        // Of a whole region the request names only the key.
+        let permitted = if whole_region {
+            let pd = self.setup.pd.as_ref();
+            pd.is_some_and(|pd| mr::permits(at.key, pd, needs))
+        } else {
+            self.remote_grant(at, needs).is_some()
+        };
+        if permitted {
             self.served(q, seq);
         } else {
             self.refuse(q, seq, Reason::RemoteAccess);

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use crate::cq::Status;
 use crate::limits;
-use crate::mr::access;
+use crate::mr::{Grant, Range, SealRef, Violation, access};
 use crate::os::memory::Span;
 use crate::os::socket;
 use crate::pd::Pd;
-use crate::wire::{self, Carriage, Frame, Reason};
+use crate::wire::{Carriage, Descriptor, Frame, Reason};
 
 use super::complete::Cause;
 use super::link::{Body, BodySource, Tx};
@@ -94,21 +94,14 @@ impl Qp {
             let left = (*length - *done) as usize;
             spans[1] = match source {
                 BodySource::Zeros => Span::from_slice(&ZEROS[..left.min(ZEROS.len())]),
-                BodySource::Region(seq, region) => {
+                BodySource::Region(_, region) => {
                     grant = region.clone();
                     match grant.hold() {
                         Ok(region) => {
                             held = region;
                             held.span(*done as usize).first(left)
                         }
-                        Err(_) => {
-                            // The rest of the frame has to come, and then that it is no good.
-                            let seq = *seq;
-                            *source = BodySource::Zeros;
-                            q.responses
-                                .push_front(Response::Nak(seq, Reason::RemoteAccess));
-                            return Sent::Some(0);
-                        }
+                        Err(_) => Span::NONE,
                     }
                 }
                 BodySource::Request(seq) => {
@@ -134,18 +127,8 @@ impl Qp {
                 }
             };
             if spans[1].len() == 0 && left > 0 {
-                // The program deregistered memory of a request that is under way.
-                let seq = match source {
-                    BodySource::Request(seq) => *seq,
-                    _ => return Sent::Stuck,
-                };
-                link.abort_sending();
-                if let Ok(request) = Self::sent(q, seq) {
-                    request.progress = Progress::Failed(Status::LocalProtection);
-                }
-                self.reap(q);
-                self.enter_error(q, Cause::Local);
-                return Sent::Stuck;
+                // The program deregistered the memory.
+                return self.source_is_gone(q);
             }
         }
         let offered = spans[0].len() + spans[1].len();
@@ -174,11 +157,42 @@ impl Qp {
                 link.tx.blocked = true;
                 Sent::Stuck
             }
+            // The memory is registered, but not there any more.
+            Err(libc::EFAULT) if body.is_some() => self.source_is_gone(q),
             Err(_) => {
                 // The end of the input will tell why, after what is still to be read.
                 link.tx.stop();
                 Sent::Stuck
             }
+        }
+    }
+
+    /// The memory that is being sent cannot be read.
+    fn source_is_gone(&self, q: &mut Inner) -> Sent {
+        let Some(link) = &mut q.link else {
+            return Sent::Stuck;
+        };
+        let Some(body) = &mut link.tx.body else {
+            return Sent::Stuck;
+        };
+        match body.source {
+            BodySource::Region(seq, _) => {
+                // The rest of the frame has to come, and then that it is no good.
+                body.source = BodySource::Zeros;
+                q.responses
+                    .push_front(Response::Nak(seq, Reason::RemoteAccess));
+                Sent::Some(0)
+            }
+            BodySource::Request(seq) => {
+                link.abort_sending();
+                if let Ok(request) = Self::sent(q, seq) {
+                    request.progress = Progress::Failed(Status::LocalProtection);
+                }
+                self.reap(q);
+                self.enter_error(q, Cause::Local);
+                Sent::Stuck
+            }
+            BodySource::Zeros => Sent::Stuck,
         }
     }
 
@@ -254,6 +268,8 @@ impl Qp {
             }
             Response::NotReady(seq) => Frame::NotReady { seq },
             Response::Ready(seq) => Frame::Ready { seq },
+            Response::InBand(seq) => Frame::InBand { seq },
+            Response::ReadInBand { seq, from } => Frame::ReadInBand { seq, from },
             Response::CanPull => Frame::CanPull,
             Response::ChangesOver => {
                 if let Some(link) = &mut q.link {
@@ -268,7 +284,7 @@ impl Qp {
         true
     }
 
-    fn stage_data(&self, q: &mut Inner, seq: u64, from: crate::mr::Range, can_pull: bool) {
+    fn stage_data(&self, q: &mut Inner, seq: u64, from: Range, can_pull: bool) {
         let length = from.length;
         let inband = Frame::ReadData {
             seq,
@@ -279,38 +295,48 @@ impl Qp {
             Self::stage(q, inband, &[]);
             return;
         }
-        let Some(grant) = self.remote_grant(from, access::REMOTE_READ) else {
+        let refuse = |q: &mut Inner| {
             q.responses
                 .push_front(Response::Nak(seq, Reason::RemoteAccess));
+        };
+        let Some(grant) = self.remote_grant(from, access::REMOTE_READ) else {
+            refuse(q);
+            return;
+        };
+        let Ok(held) = grant.hold() else {
+            refuse(q);
             return;
         };
         if can_pull && pulling::is_worth_it(length) {
-            let Ok(held) = grant.hold() else { return };
-            let descriptor = wire::encode_descriptor(held.span(0).addr() as u64, grant.seal());
-            drop(held);
+            let descriptor = Descriptor {
+                addr: held.span(0).addr() as u64,
+                region: held.seal(),
+                // What was read when it could be is the peer's, whatever becomes of the queue pair.
+                owner: held.seal(),
+            };
             let frame = Frame::ReadData {
                 seq,
                 length,
                 carriage: Carriage::ByReference,
             };
-            Self::stage(q, frame, &descriptor);
-            return;
-        }
-        Self::stage(q, inband, &[]);
-        if length as usize <= COPIED {
-            if let (Ok(held), Some(link)) = (grant.hold(), &mut q.link) {
-                held.span(0).append_to(&mut link.tx.staged);
-                return;
+            Self::stage(q, frame, &descriptor.encode());
+        } else if length as usize <= COPIED {
+            let Some(link) = &mut q.link else { return };
+            let staged = &mut link.tx.staged;
+            let before = staged.len();
+            staged.extend_from_slice(&inband.encode());
+            if held.append_to(staged).is_err() {
+                staged.truncate(before);
+                refuse(q);
             }
+        } else {
+            drop(held);
+            Self::stage(q, inband, &[]);
+            Self::set_body(q, BodySource::Region(seq, grant), length);
         }
-        Self::set_body(q, BodySource::Region(seq, grant), length);
     }
 
-    pub(super) fn remote_grant(
-        &self,
-        range: crate::mr::Range,
-        needs: u32,
-    ) -> Option<crate::mr::Grant> {
+    pub(super) fn remote_grant(&self, range: Range, needs: u32) -> Option<Grant> {
         range.grant(self.setup.pd.as_ref()?, needs).ok()
     }
 
@@ -348,9 +374,8 @@ impl Qp {
             *reads += 1;
         }
         let length = request.length();
-        let by_reference = link.peer_pulls
-            && pulling::is_worth_it(length)
-            && matches!(request.data, Data::Memory(Scatter::One(_)));
+        let by_reference =
+            link.peer.pulls && pulling::is_worth_it(length) && request.can_go_by_reference();
         let carriage = if by_reference {
             Carriage::ByReference
         } else {
@@ -379,8 +404,7 @@ impl Qp {
                 Frame::Read {
                     seq,
                     from,
-                    can_pull: link.pull_from.is_some()
-                        && matches!(request.data, Data::Memory(Scatter::One(_))),
+                    can_pull: link.source.process().is_some() && request.can_go_by_reference(),
                 }
             }
             Operation::AtomicWrite { mut to } => {
@@ -399,40 +423,69 @@ impl Qp {
             },
         };
         let staged = &mut link.tx.staged;
+        let before = staged.len();
         staged.extend_from_slice(&frame.encode());
-        q.next += 1;
-        if frame.payload() == 0 {
-            return true;
-        }
-        match &request.data {
-            Data::Inline(bytes) => staged.extend_from_slice(bytes),
+        let mut comes_later = false;
+        let staged_all = match &request.data {
+            _ if frame.payload() == 0 => Ok(()),
+            Data::Inline(bytes) => {
+                staged.extend_from_slice(bytes);
+                Ok(())
+            }
             Data::Memory(Scatter::One(range)) if by_reference => {
-                if let Some(grant) = pd.and_then(|pd| range.grant(pd, 0).ok())
-                    && let Ok(held) = grant.hold()
-                {
-                    let addr = held.span(0).addr() as u64;
-                    let descriptor = wire::encode_descriptor(addr, q.seal.reference());
-                    staged.extend_from_slice(&descriptor);
-                } else {
-                    staged.extend_from_slice(&[0; wire::DESCRIPTOR]);
-                }
+                stage_descriptor(staged, *range, pd, q.seal.reference())
             }
-            Data::Memory(scatter) if length as usize <= COPIED => {
-                let before = staged.len();
-                for range in scatter.ranges() {
-                    if let Some(grant) = pd.and_then(|pd| range.grant(pd, 0).ok())
-                        && let Ok(held) = grant.hold()
-                    {
-                        held.span(0).append_to(staged);
-                    }
-                }
-                // Memory that was deregistered since it was checked a moment ago.
-                staged.resize(before + length as usize, 0);
+            Data::Memory(scatter) if length as usize <= COPIED => stage_bytes(staged, scatter, pd),
+            Data::Memory(_) => {
+                comes_later = true;
+                Ok(())
             }
-            Data::Memory(_) => Self::set_body(q, BodySource::Request(seq), length),
+        };
+        if staged_all.is_err() {
+            // Deregistered since it was checked a moment ago, or registered but not there.
+            staged.truncate(before);
+            request.progress = Progress::Failed(Status::LocalProtection);
+            q.stopped = true;
+            self.reap(q);
+            return false;
+        }
+        q.next += 1;
+        if comes_later {
+            Self::set_body(q, BodySource::Request(seq), length);
         }
         true
     }
+}
+
+fn stage_descriptor(
+    staged: &mut Vec<u8>,
+    range: Range,
+    pd: Option<&Arc<Pd>>,
+    owner: SealRef,
+) -> Result<(), Violation> {
+    let grant = range.grant(pd.ok_or(Violation)?, 0)?;
+    let held = grant.hold()?;
+    let descriptor = Descriptor {
+        addr: held.span(0).addr() as u64,
+        region: held.seal(),
+        owner,
+    };
+    staged.extend_from_slice(&descriptor.encode());
+    Ok(())
+}
+
+fn stage_bytes(
+    staged: &mut Vec<u8>,
+    scatter: &Scatter,
+    pd: Option<&Arc<Pd>>,
+) -> Result<(), Violation> {
+    for range in scatter.ranges() {
+        if range.length > 0 {
+            let grant = range.grant(pd.ok_or(Violation)?, 0)?;
+            grant.hold()?.append_to(staged)?;
+        }
+    }
+    Ok(())
 }
 
 fn index(first: u64, seq: u64) -> Option<usize> {

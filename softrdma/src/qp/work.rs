@@ -124,6 +124,8 @@ pub(crate) enum Progress {
     Sent,
     /// A read whose data is here.
     Arrived,
+    /// A read whose data is to come once more.
+    AskedAgain,
     Done,
     Failed(Status),
 }
@@ -144,6 +146,11 @@ pub(crate) struct Request {
 impl Request {
     pub(crate) fn is_read(&self) -> bool {
         matches!(self.operation, Operation::Read { .. })
+    }
+
+    /// Its bytes, or its place for them, are one range of memory that was registered.
+    pub(crate) fn can_go_by_reference(&self) -> bool {
+        matches!(self.data, Data::Memory(Scatter::One(_)))
     }
 
     pub(crate) fn length(&self) -> u32 {

@@ -17,16 +17,15 @@
 //! | 28..32 | immediate, or a reason |
 //! | 32..48 | zero |
 
+mod descriptor;
 mod hello;
 
-use crate::mr::{Range, SealRef};
-use crate::os::pull::Foreign;
+use crate::mr::Range;
 
+pub(crate) use descriptor::{DESCRIPTOR, Descriptor};
 pub(crate) use hello::{Challenge, Greeting, HELLO, Hello, Params};
 
 pub(crate) const HEADER: usize = 48;
-/// The payload that stands for data that the other side copies itself: address, seal, seal's value.
-pub(crate) const DESCRIPTOR: usize = 24;
 
 /// It is not a frame: the connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +97,16 @@ pub(crate) enum Frame {
     Ready {
         seq: u64,
     },
+    /// The bytes of this request could not be copied: it and what followed it were dropped. Send from
+    /// this request on, and from now on with the bytes of each.
+    InBand {
+        seq: u64,
+    },
+    /// The initiator's: the data of this read could not be copied. Send its bytes.
+    ReadInBand {
+        seq: u64,
+        from: Range,
+    },
     // The connection manager's.
     /// The client uses the connection.
     Use {
@@ -125,8 +134,6 @@ pub(crate) enum Reason {
     RemoteOperation,
     /// The responder's queue pair is in the error state.
     QueuePairGone,
-    /// The initiator's memory could not be read.
-    InitiatorMemory,
 }
 
 impl Reason {
@@ -136,7 +143,6 @@ impl Reason {
             Self::InvalidRequest => 2,
             Self::RemoteOperation => 3,
             Self::QueuePairGone => 4,
-            Self::InitiatorMemory => 5,
         }
     }
 
@@ -146,7 +152,6 @@ impl Reason {
             2 => Self::InvalidRequest,
             3 => Self::RemoteOperation,
             4 => Self::QueuePairGone,
-            5 => Self::InitiatorMemory,
             _ => return Err(Malformed),
         })
     }
@@ -169,6 +174,8 @@ const NAK: u8 = 17;
 const READ_DATA: u8 = 18;
 const NOT_READY: u8 = 19;
 const READY: u8 = 20;
+const IN_BAND: u8 = 21;
+const READ_IN_BAND: u8 = 22;
 const USE: u8 = 32;
 const CAN_PULL: u8 = 33;
 const DISCONNECT: u8 = 34;
@@ -353,6 +360,11 @@ impl Frame {
             }
             NOT_READY => Self::NotReady { seq },
             READY => Self::Ready { seq },
+            IN_BAND => Self::InBand { seq },
+            READ_IN_BAND => Self::ReadInBand {
+                seq,
+                from: fields.range(),
+            },
             USE => {
                 fields.only(PULLS | WITH_PROOF | CHANGING_OVER)?;
                 let pid = i32::try_from(length).map_err(|_| Malformed)?;
@@ -449,6 +461,8 @@ impl Frame {
             },
             Self::NotReady { seq } => Fields::numbered(NOT_READY, seq),
             Self::Ready { seq } => Fields::numbered(READY, seq),
+            Self::InBand { seq } => Fields::numbered(IN_BAND, seq),
+            Self::ReadInBand { seq, from } => Fields::numbered(READ_IN_BAND, seq).with_range(from),
             Self::Use {
                 proof,
                 can_pull,
@@ -508,28 +522,6 @@ fn carried(length: u32, carriage: Carriage) -> usize {
     }
 }
 
-/// The payload that stands for bytes that the other side copies itself.
-pub(crate) fn encode_descriptor(addr: u64, seal: SealRef) -> [u8; DESCRIPTOR] {
-    let mut out = [0; DESCRIPTOR];
-    out[..8].copy_from_slice(&addr.to_le_bytes());
-    out[8..16].copy_from_slice(&seal.addr.to_le_bytes());
-    out[16..].copy_from_slice(&seal.value.to_le_bytes());
-    out
-}
-
-pub(crate) fn decode_descriptor(from: &[u8; DESCRIPTOR], length: u32) -> (Foreign, SealRef) {
-    (
-        Foreign {
-            addr: u64_at(from, 0),
-            length: length as usize,
-        },
-        SealRef {
-            addr: u64_at(from, 8),
-            value: u64_at(from, 16),
-        },
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -572,7 +564,7 @@ mod tests {
             Frame::Ack { seq: 4 },
             Frame::Nak {
                 seq: 5,
-                reason: Reason::InitiatorMemory,
+                reason: Reason::QueuePairGone,
             },
             Frame::ReadData {
                 seq: 6,
@@ -581,6 +573,8 @@ mod tests {
             },
             Frame::NotReady { seq: 8 },
             Frame::Ready { seq: 9 },
+            Frame::InBand { seq: 10 },
+            Frame::ReadInBand { seq: 11, from: AT },
             Frame::Use {
                 proof: Some(Proof { pid: 12, addr: 34 }),
                 can_pull: true,

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! For tests: a file that is mapped, and truncated.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+
+use super::{check, errno, owned};
+use crate::Result;
+
+/// A mapped file. Its memory is given back at the end of the process.
+pub(crate) struct Mapped {
+    file: File,
+    addr: u64,
+}
+
+impl Mapped {
+    pub(crate) fn new(length: u64) -> Result<Self> {
+        // SAFETY: a string.
+        let fd = owned(unsafe { libc::memfd_create(c"test".as_ptr(), libc::MFD_CLOEXEC) })?;
+        let file = File::from(fd);
+        let mapped = Self { file, addr: 0 };
+        mapped.resize(length)?;
+        let rights = libc::PROT_READ | libc::PROT_WRITE;
+        let fd = mapped.file.as_raw_fd();
+        // SAFETY: a new mapping, wherever there is room.
+        let at = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                length as usize,
+                rights,
+                libc::MAP_SHARED,
+                fd,
+                0,
+            )
+        };
+        if at == libc::MAP_FAILED {
+            return Err(errno());
+        }
+        Ok(Self {
+            addr: at.expose_provenance() as u64,
+            ..mapped
+        })
+    }
+
+    pub(crate) fn addr(&self) -> u64 {
+        self.addr
+    }
+
+    /// Whoever touches what is behind the new end is killed.
+    pub(crate) fn resize(&self, length: u64) -> Result<()> {
+        let length = libc::off_t::try_from(length).map_err(|_| libc::EINVAL)?;
+        // SAFETY: no pointers.
+        check(unsafe { libc::ftruncate(self.file.as_raw_fd(), length) }).map(|_| ())
+    }
+}
