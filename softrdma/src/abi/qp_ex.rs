@@ -266,18 +266,28 @@ unsafe extern "C" fn wr_flush(
     placement: u8,
     selectivity: u8,
 ) {
-    let at = Range {
-        addr,
-        length: u32::try_from(length).unwrap_or(u32::MAX),
-        key: rkey,
-    };
+    let whole_region = selectivity != 0;
+    let length = if whole_region { 0 } else { length };
     let operation = Operation::Flush {
-        at,
+        at: Range {
+            addr,
+            length: u32::try_from(length).unwrap_or(u32::MAX),
+            key: rkey,
+        },
         placement,
-        whole_region: selectivity != 0,
+        whole_region,
     };
     // SAFETY: the program's, started.
     unsafe { add("ibv_wr_flush", qp, operation, None, NO_DATA) };
+}
+
+/// Whether a request can have such data: that of some stands in the call that adds them.
+fn takes(operation: Operation, data: &Data) -> bool {
+    match operation {
+        Operation::Send | Operation::Write { .. } => true,
+        Operation::Read { .. } => matches!(data, Data::Memory(_)),
+        Operation::AtomicWrite { .. } | Operation::Flush { .. } => false,
+    }
 }
 
 /// Sets the data of the request that was added last.
@@ -287,9 +297,9 @@ unsafe fn set_data(qp: *mut sys::ibv_qp_ex, data: impl FnOnce(&QpHandle) -> Resu
         return;
     };
     match (data(found), batch.requests.last_mut()) {
-        (Ok(data), Some(request)) => request.data = data,
+        (Ok(data), Some(request)) if takes(request.operation, &data) => request.data = data,
         (Err(errno), _) => batch.failed = Some(errno),
-        (Ok(_), None) => batch.failed = Some(libc::EINVAL),
+        (Ok(_), _) => batch.failed = Some(libc::EINVAL),
     }
 }
 
@@ -375,12 +385,7 @@ unsafe extern "C" fn wr_complete(qp: *mut sys::ibv_qp_ex) -> c_int {
             if let Some(errno) = failed {
                 return Err(errno);
             }
-            let mut posting = found.engine.posting();
-            posting.refuse_if_full(requests.len())?;
-            for request in requests.iter().cloned() {
-                posting.add(request)?;
-            }
-            Ok(())
+            found.engine.posting().add_all(&requests)
         },
     ))
 }
@@ -399,4 +404,126 @@ unsafe extern "C" fn wr_abort(qp: *mut sys::ibv_qp_ex) {
             Ok(())
         },
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+
+    use super::super::{hand_out, take_back, zeroed};
+    use super::*;
+    use crate::context::Context;
+    use crate::cq::Cq;
+    use crate::pd::Pd;
+    use crate::qp::{Caps, Qp, Setup, State};
+
+    /// What a batch of calls returns, and how many requests are in the queue afterwards.
+    fn built(build: impl FnOnce(*mut sys::ibv_qp_ex)) -> Result<(c_int, usize)> {
+        let context = Context::new()?;
+        let cq = Cq::new(&context, 16, None)?;
+        let caps = Caps {
+            max_send_wr: 3,
+            max_send_sge: 1,
+            max_inline: 16,
+            ..Caps::default()
+        };
+        let engine = Qp::new(
+            Setup {
+                pd: Some(Pd::new(&context)),
+                send_cq: Some(Arc::clone(&cq)),
+                caps,
+                ..Setup::default()
+            },
+            State::ReadyToSend,
+        );
+        // SAFETY: function pointers, of which none is one.
+        let mut abi: Functions = unsafe { zeroed() };
+        fill(&mut abi, ops::ALWAYS | ops::ATOMIC_WRITE | ops::FLUSH);
+        let qp: *mut sys::ibv_qp_ex = hand_out(
+            QpHandle {
+                abi,
+                engine: Arc::clone(&engine),
+                is_extended: true,
+                batch: Mutex::new(Batch::default()),
+            },
+            |_| None,
+        )
+        .cast();
+        // SAFETY: just made.
+        let code = unsafe {
+            wr_start(qp);
+            build(qp);
+            wr_complete(qp)
+        };
+        engine.modify(State::Error)?;
+        let mut flushed = 0;
+        cq.poll(16, |_| flushed += 1)?;
+        engine.release();
+        // SAFETY: nobody uses it any more.
+        unsafe { take_back::<_, QpHandle>(qp) };
+        Ok((code, flushed))
+    }
+
+    #[test]
+    fn a_batch_is_posted_as_a_whole() -> Result<()> {
+        let both = built(|qp| unsafe {
+            // SAFETY: started, as in all of these.
+            wr_rdma_write(qp, 1, 0);
+            wr_set_sge(qp, 1, 0, 8);
+            wr_send(qp);
+        })?;
+        assert_eq!(both, (0, 2));
+        Ok(())
+    }
+
+    #[test]
+    fn a_batch_with_a_bad_call_posts_nothing() -> Result<()> {
+        let bytes = [0u8; 17];
+        let inline = bytes.as_ptr().cast_mut().cast();
+        let bad: [(&str, &dyn Fn(*mut sys::ibv_qp_ex)); 6] = [
+            // SAFETY: as above.
+            ("data of no request", &|qp| unsafe {
+                wr_set_sge(qp, 1, 0, 8);
+                wr_send(qp);
+            }),
+            ("too much inline", &|qp| unsafe {
+                wr_send(qp);
+                wr_send(qp);
+                wr_set_inline_data(qp, inline, 17);
+                wr_send(qp);
+            }),
+            ("too many ranges", &|qp| unsafe {
+                let sges = [zeroed::<sys::ibv_sge>(), zeroed::<sys::ibv_sge>()];
+                wr_send(qp);
+                wr_send(qp);
+                wr_set_sge_list(qp, 2, sges.as_ptr());
+            }),
+            ("a read of inline data", &|qp| unsafe {
+                wr_send(qp);
+                wr_rdma_read(qp, 1, 0);
+                wr_set_inline_data(qp, inline, 8);
+            }),
+            ("data of an atomic write", &|qp| unsafe {
+                wr_atomic_write(qp, 1, 0, inline);
+                wr_set_sge(qp, 1, 0, 16);
+            }),
+            ("data of a flush", &|qp| unsafe {
+                wr_flush(qp, 1, 0, 8, 1, 0);
+                wr_set_sge(qp, 1, 0, 16);
+            }),
+        ];
+        for (what, build) in bad {
+            assert_eq!(built(build)?, (libc::EINVAL, 0), "{what}");
+        }
+        let full = built(|qp| {
+            for _ in 0..4 {
+                // SAFETY: as above.
+                unsafe { wr_send(qp) };
+            }
+        })?;
+        assert_eq!(full, (libc::ENOMEM, 0));
+        Ok(())
+    }
 }

@@ -69,34 +69,47 @@ impl Qp {
 }
 
 impl Posting<'_> {
-    /// All or nothing: fails if there is no room for so many.
-    pub(crate) fn refuse_if_full(&self, count: usize) -> Result<()> {
-        let room = limits::queue_room(self.qp.setup.caps.max_send_wr);
-        if self.q.state == State::ReadyToSend && self.q.sq.len() + count > room {
-            return Err(libc::ENOMEM);
+    /// Adds a request. In the error state it is flushed.
+    pub(crate) fn add(&mut self, request: Request) -> Result<()> {
+        self.make_room(std::slice::from_ref(&request))?;
+        self.take(request);
+        Ok(())
+    }
+
+    /// Adds all of these, or none.
+    pub(crate) fn add_all(&mut self, requests: &[Request]) -> Result<()> {
+        self.make_room(requests)?;
+        for request in requests {
+            self.take(request.clone());
         }
         Ok(())
     }
 
-    /// Adds a request. In the error state it is flushed.
-    pub(crate) fn add(&mut self, request: Request) -> Result<()> {
+    fn make_room(&mut self, requests: &[Request]) -> Result<()> {
         let q = &mut *self.q;
-        let caps = &self.qp.setup.caps;
         if !matches!(q.state, State::ReadyToSend | State::Error) || q.released {
             return Err(libc::EINVAL);
         }
-        self.check(&request)?;
+        requests
+            .iter()
+            .try_for_each(|request| self.check(request))?;
         let q = &mut *self.q;
-        if q.sq.len() >= limits::queue_room(caps.max_send_wr) {
-            return Err(libc::ENOMEM);
+        if q.state == State::ReadyToSend {
+            let room = limits::queue_room(self.qp.setup.caps.max_send_wr);
+            if q.sq.len() + requests.len() > room {
+                return Err(libc::ENOMEM);
+            }
+            q.sq.try_reserve(requests.len()).map_err(|_| libc::ENOMEM)?;
         }
-        if q.state == State::Error {
-            self.qp.complete_request(&request, Status::Flushed);
-            return Ok(());
-        }
-        q.sq.try_reserve(1).map_err(|_| libc::ENOMEM)?;
-        q.sq.push_back(request);
         Ok(())
+    }
+
+    fn take(&mut self, request: Request) {
+        if self.q.state == State::Error {
+            self.qp.complete_request(&request, Status::Flushed);
+        } else {
+            self.q.sq.push_back(request);
+        }
     }
 
     fn check(&self, request: &Request) -> Result<(), Errno> {

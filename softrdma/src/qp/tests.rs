@@ -603,3 +603,58 @@ fn an_atomic_write_to_a_truncated_file_kills_nobody() -> Result<()> {
     assert_eq!(a, [sent(0, Status::RemoteAccess)]);
     Ok(())
 }
+
+#[test]
+fn a_flush_of_a_whole_region_names_only_its_key() -> Result<()> {
+    let (a, b) = Side::pair(Plan {
+        pid: own_pid(),
+        shared: false,
+    })?;
+    let flush = |range: Range, whole_region| Operation::Flush {
+        at: range,
+        // No access is asked for that needs a capability of the device.
+        placement: 0,
+        whole_region,
+    };
+    let beyond = Range {
+        addr: 1 << 40,
+        ..b.source(8)
+    };
+    a.post(0, flush(beyond, true), NOWHERE, PLAIN)?;
+    let other = Range { key: 1, ..beyond };
+    a.post(1, flush(other, true), NOWHERE, PLAIN)?;
+    run(&a, &b);
+    assert_eq!(
+        a.completions()?,
+        [sent(0, Status::Success), sent(1, Status::RemoteAccess)]
+    );
+    a.end()?;
+    b.end()
+}
+
+#[test]
+fn a_flush_of_a_range_is_one_of_the_region() -> Result<()> {
+    let (a, b) = Side::pair(Plan {
+        pid: own_pid(),
+        shared: false,
+    })?;
+    for (wr_id, addr) in [(0, 0), (1, 1 << 40)] {
+        let at = Range {
+            addr,
+            ..b.source(8)
+        };
+        let flush = Operation::Flush {
+            at,
+            placement: 0,
+            whole_region: false,
+        };
+        a.post(wr_id, flush, NOWHERE, PLAIN)?;
+    }
+    run(&a, &b);
+    assert_eq!(
+        a.completions()?,
+        [sent(0, Status::Success), sent(1, Status::RemoteAccess)]
+    );
+    a.end()?;
+    b.end()
+}
