@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Both ends of a connection in one process, which copies from itself.
+
+mod copying;
+mod protection;
+
+use std::sync::Arc;
+
+use crate::Result;
+use crate::context::Context;
+use crate::cq::{Cq, Opcode, Status};
+use crate::mr::{Mr, Range, Terms, access};
+use crate::os::memory::Span;
+use crate::os::socket::Socket;
+use crate::os::testing::Mapped;
+use crate::pd::Pd;
+use crate::srq::Srq;
+use crate::wire::{Frame, HEADER};
+
+use super::link::Link;
+use super::path::Stream;
+use super::pulling::{Puller, Source};
+use super::work::{Data, Operation, Progress, Receive, Request, Scatter};
+use super::{Caps, Qp, Setup, State};
+
+/// Large enough for more than one step of a copy.
+const BIG: u32 = 3 << 20;
+/// Of each side: what it sends or offers, and what it receives.
+const MEMORY: usize = 2 * BIG as usize;
+
+struct Side {
+    qp: Arc<Qp>,
+    cq: Arc<Cq>,
+    srq: Option<Arc<Srq>>,
+    mr: Arc<Mr>,
+    memory: Vec<u8>,
+}
+
+/// Which process each side copies from, and whether with shared receive queues.
+#[derive(Clone, Copy)]
+struct Plan {
+    pid: i32,
+    shared: bool,
+}
+
+fn own_pid() -> i32 {
+    std::process::id().cast_signed()
+}
+
+/// No process has it.
+const NOBODY: i32 = i32::MAX;
+
+impl Side {
+    fn new(socket: Socket, plan: Plan) -> Result<Self> {
+        let context = Context::new()?;
+        let pd = Pd::new(&context);
+        let cq = Cq::new(&context, 64, None)?;
+        let srq = match plan.shared {
+            true => Some(Srq::new(&pd, 16, 4, 0)?),
+            false => None,
+        };
+        let mut memory = vec![0u8; MEMORY];
+        let terms = Terms {
+            addr: memory.as_mut_ptr().expose_provenance() as u64,
+            length: MEMORY as u64,
+            iova: 0,
+            access: access::LOCAL_WRITE | access::REMOTE_WRITE | access::REMOTE_READ,
+        };
+        let mr = Mr::register(&pd, terms.check()?)?;
+        let qp = Qp::new(
+            Setup {
+                pd: Some(pd),
+                send_cq: Some(Arc::clone(&cq)),
+                recv_cq: Some(Arc::clone(&cq)),
+                srq: srq.clone(),
+                caps: Caps {
+                    max_send_wr: 15,
+                    max_recv_wr: 15,
+                    max_send_sge: 4,
+                    max_recv_sge: 4,
+                    max_inline: 64,
+                },
+                signal_all: true,
+            },
+            State::ReadyToSend,
+        );
+        {
+            let mut q = qp.inner.lock();
+            q.peer_params.rnr_retry_count = 7;
+            let mut link = Link::new(Stream::Socket(socket), None);
+            link.source = Source::Process(plan.pid);
+            link.peer = Puller::that(true);
+            q.link = Some(link);
+        }
+        Ok(Self {
+            qp,
+            cq,
+            srq,
+            mr,
+            memory,
+        })
+    }
+
+    fn pair(plan: Plan) -> Result<(Self, Self)> {
+        let (a, b) = Socket::pair()?;
+        Ok((Self::new(a, plan)?, Self::new(b, plan)?))
+    }
+
+    /// The half of the memory that bytes come from.
+    fn source(&self, length: u32) -> Range {
+        Range {
+            addr: 0,
+            length,
+            key: self.mr.key,
+        }
+    }
+
+    /// The half of the memory that bytes go to.
+    fn place(&self, length: u32) -> Range {
+        Range {
+            addr: u64::from(BIG),
+            ..self.source(length)
+        }
+    }
+
+    fn fill_source(&mut self, seed: u8) {
+        for (i, byte) in self.memory[..BIG as usize].iter_mut().enumerate() {
+            *byte = (i as u8).wrapping_mul(7).wrapping_add((i >> 11) as u8) ^ seed;
+        }
+    }
+
+    fn post(&self, wr_id: u64, operation: Operation, data: Range, more: More) -> Result<()> {
+        self.qp.posting().add(Request {
+            wr_id,
+            operation,
+            data: Data::Memory(Scatter::One(data)),
+            imm: more.imm,
+            signaled: true,
+            solicited: false,
+            fence: more.fence,
+            progress: Progress::Waiting,
+        })
+    }
+
+    fn post_receive(&self, wr_id: u64, into: Range) -> Result<()> {
+        let receive = Receive {
+            wr_id,
+            into: Scatter::One(into),
+        };
+        match &self.srq {
+            Some(srq) => srq.post(receive),
+            None => self.qp.post_receive(receive),
+        }
+    }
+
+    fn completions(&self) -> Result<Vec<Seen>> {
+        let mut seen = Vec::new();
+        self.cq.poll(64, |completion| {
+            seen.push(Seen {
+                wr_id: completion.wr_id,
+                status: completion.status,
+                received: completion.received.then_some(completion.opcode),
+            });
+        })?;
+        Ok(seen)
+    }
+
+    fn pulls(&self) -> bool {
+        let q = self.qp.inner.lock();
+        q.link
+            .as_ref()
+            .is_some_and(|link| link.source.process().is_some())
+    }
+
+    fn sends_references(&self) -> bool {
+        let q = self.qp.inner.lock();
+        q.link.as_ref().is_some_and(|link| link.peer.pulls)
+    }
+
+    fn end(self) -> Result<()> {
+        self.qp.close();
+        self.qp.release();
+        self.mr.deregister();
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, Default)]
+struct More {
+    imm: Option<u32>,
+    fence: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    wr_id: u64,
+    status: Status,
+    received: Option<Opcode>,
+}
+
+fn sent(wr_id: u64, status: Status) -> Seen {
+    Seen {
+        wr_id,
+        status,
+        received: None,
+    }
+}
+
+fn received(wr_id: u64, opcode: Opcode) -> Seen {
+    Seen {
+        wr_id,
+        status: Status::Success,
+        received: Some(opcode),
+    }
+}
+
+/// Lets both sides do what there is to do, until neither gets any further.
+fn run(a: &Side, b: &Side) {
+    // No step moves less than what a socket takes at a time, and a few do nothing.
+    for _ in 0..2000 {
+        a.qp.progress();
+        b.qp.progress();
+    }
+}
+
+const PLAIN: More = More {
+    imm: None,
+    fence: false,
+};
+const WITH_IMM: More = More {
+    imm: Some(7),
+    fence: false,
+};
+
+const ANY_WRITE: Operation = Operation::Write { to: NOWHERE };
+const ANY_READ: Operation = Operation::Read { from: NOWHERE };
+const NOWHERE: Range = Range {
+    addr: 0,
+    length: 0,
+    key: 0,
+};
