@@ -1,17 +1,22 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 //! A connection that reads from memory, for fuzzers.
+//!
+//! The first byte of the input says how the connection is set up; frames follow.
 
 use std::sync::{Arc, OnceLock};
 
 use crate::Result;
 use crate::context::Context;
 use crate::cq::Cq;
-use crate::mr::{Mr, Range, Terms, access};
+use crate::mr::{Mr, Range, Seal, SealRef, Terms, access};
 use crate::pd::Pd;
+use crate::srq::Srq;
+use crate::wire::{DESCRIPTOR, Descriptor, Frame, HEADER};
 
 use super::link::Link;
 use super::path::Stream;
+use super::pulling::{Puller, Source};
 use super::work::{Data, Operation, Progress, Receive, Request, Scatter};
 use super::{Caps, Qp, Setup, State};
 
@@ -24,7 +29,30 @@ struct Bed {
     context: Arc<Context>,
     pd: Arc<Pd>,
     mr: Arc<Mr>,
+    /// What the peer has, for this process to copy, and the seal of that.
+    peers: &'static [u8],
+    seal: Seal,
 }
+
+/// How a connection is set up: bits of the first byte.
+mod setup {
+    pub(super) const SHARED_RECEIVES: u8 = 1;
+    /// What the peer names by reference can be copied: the peer is this process.
+    pub(super) const COPIES: u8 = 2;
+    /// It cannot, although it could when the connection was made.
+    pub(super) const CANNOT_COPY: u8 = 4;
+    /// What is sent by reference, the peer copies.
+    pub(super) const PEER_COPIES: u8 = 8;
+    /// Nothing is taken of what is sent.
+    pub(super) const FULL: u8 = 16;
+}
+
+/// No process has it.
+const NOBODY: i32 = i32::MAX;
+/// More responses than a peer can have waiting, whatever it sends.
+const MOST_RESPONSES: usize = 600;
+/// More bytes than are prepared for the socket.
+const MOST_STAGED: usize = 32 * 1024;
 
 fn bed() -> Result<&'static Bed> {
     static BED: OnceLock<Bed> = OnceLock::new();
@@ -45,7 +73,43 @@ fn bed() -> Result<&'static Bed> {
         }
         .check()?,
     )?;
-    Ok(BED.get_or_init(|| Bed { context, pd, mr }))
+    Ok(BED.get_or_init(|| Bed {
+        context,
+        pd,
+        mr,
+        peers: Box::leak(vec![7u8; MEMORY].into_boxed_slice()),
+        seal: Seal::new(),
+    }))
+}
+
+/// The input cannot know where the peer's memory is. Its descriptors are made to name that, and mostly the
+/// right seal.
+fn lend(input: &[u8], bed: &Bed) -> Vec<u8> {
+    let mut lent = input.to_vec();
+    let mut at = 0;
+    while let Some(rest) = lent.get_mut(at..)
+        && let Some((header, rest)) = rest.split_first_chunk_mut::<HEADER>()
+        && let Ok(frame) = Frame::decode(header)
+    {
+        if frame.payload() == DESCRIPTOR
+            && frame.is_by_reference()
+            && let Some(descriptor) = rest.first_chunk_mut::<DESCRIPTOR>()
+        {
+            let named = Descriptor::decode(descriptor);
+            let seal = |named: SealRef| SealRef {
+                value: bed.seal.reference().value + u64::from(named.value % 8 == 1),
+                ..bed.seal.reference()
+            };
+            *descriptor = Descriptor {
+                addr: bed.peers.as_ptr().addr() as u64 + named.addr % MEMORY as u64,
+                region: seal(named.region),
+                owner: seal(named.owner),
+            }
+            .encode();
+        }
+        at += HEADER + frame.payload();
+    }
+    lent
 }
 
 impl Qp {
@@ -56,14 +120,22 @@ impl Qp {
     }
 
     fn try_fuzz(input: &[u8]) -> Result<()> {
+        let Some((&how, input)) = input.split_first() else {
+            return Ok(());
+        };
+        let is = |bit| how & bit != 0;
         let bed = bed()?;
         let cq = Cq::new(&bed.context, 64, None)?;
+        let srq = match is(setup::SHARED_RECEIVES) {
+            true => Some(Srq::new(&bed.pd, 15, 4, 0)?),
+            false => None,
+        };
         let qp = Self::new(
             Setup {
                 pd: Some(Arc::clone(&bed.pd)),
                 send_cq: Some(Arc::clone(&cq)),
                 recv_cq: Some(Arc::clone(&cq)),
-                srq: None,
+                srq: srq.clone(),
                 caps: Caps {
                     max_send_wr: 15,
                     max_recv_wr: 15,
@@ -81,19 +153,32 @@ impl Qp {
             key: bed.mr.key,
         };
         for i in 0..4 {
-            qp.post_receive(Receive {
+            let receive = Receive {
                 wr_id: i,
                 into: Scatter::One(part(i * 64)),
-            })?;
+            };
+            match &srq {
+                Some(srq) => srq.post(receive)?,
+                None => qp.post_receive(receive)?,
+            }
         }
         {
             let mut q = qp.inner.lock();
             q.peer_params.rnr_retry_count = 7;
             // What is sent goes nowhere, so all of it is under way at once.
-            let stream = Stream::Memory(input.iter().copied().collect());
+            let stream = Stream::Memory {
+                input: lend(input, bed).into(),
+                has_room: !is(setup::FULL),
+            };
             let mut link = Link::new(stream, None);
             link.awaits_use = true;
             link.awaits_can_pull = true;
+            link.source = Source::of(if is(setup::COPIES) {
+                Some(std::process::id().cast_signed())
+            } else {
+                is(setup::CANNOT_COPY).then_some(NOBODY)
+            });
+            link.peer = Puller::that(is(setup::PEER_COPIES));
             q.link = Some(link);
         }
         {
@@ -120,17 +205,26 @@ impl Qp {
         }
         for _ in 0..64 {
             qp.progress();
-            if qp.inner.lock().link.is_none() {
-                break;
-            }
+            let q = qp.inner.lock();
+            assert!(q.responses.len() < MOST_RESPONSES, "too many responses");
+            let Some(link) = &q.link else { break };
+            assert!(link.tx.staged.len() < MOST_STAGED, "too much is staged");
         }
-        // Every request and receive completes once, at the latest when the queue pair fails.
+        // Every request and receive completes once, at the latest when the queue pair fails, but for those
+        // of a shared queue that were not used.
         qp.modify(State::Error)?;
         let mut seen = 0;
         cq.poll(64, |_| seen += 1)?;
+        while srq.as_ref().and_then(Srq::take).is_some() {
+            seen += 1;
+        }
         assert_eq!(seen, 4 + 3, "a completion is missing, or came twice");
         qp.close();
         qp.release();
+        drop(qp);
+        if let Some(srq) = srq {
+            srq.destroy()?;
+        }
         cq.destroy()
     }
 }
@@ -139,7 +233,7 @@ impl Qp {
 mod tests {
     use super::*;
     use crate::cq::Status;
-    use crate::wire::{Carriage, Frame, Reason};
+    use crate::wire::{Carriage, Reason};
 
     struct Noise(u64);
 
@@ -176,12 +270,12 @@ mod tests {
                 expected
             };
             let imm = self.flip().then_some(7);
-            let carriage = if self.below(20) == 0 {
+            let carriage = if self.below(3) == 0 {
                 Carriage::ByReference
             } else {
                 Carriage::Inband
             };
-            match self.below(13) {
+            match self.below(15) {
                 0 | 1 => Frame::Send {
                     seq,
                     length: self.below(80) as u32,
@@ -226,6 +320,11 @@ mod tests {
                 },
                 10 => Frame::NotReady { seq: self.below(4) },
                 11 => Frame::Ready { seq: self.below(4) },
+                12 => Frame::InBand { seq: self.below(4) },
+                13 => Frame::ReadInBand {
+                    seq: self.below(4),
+                    from: self.range(),
+                },
                 _ => [
                     Frame::Disconnect,
                     Frame::Disconnected,
@@ -248,11 +347,13 @@ mod tests {
             .and_then(|n| n.parse().ok());
         let mut noise = Noise(rounds.unwrap_or(7));
         for _ in 0..rounds.unwrap_or(3000) {
-            let mut input = Vec::new();
+            let mut input = vec![noise.below(32) as u8];
             for seq in 0..noise.below(12) {
                 let frame = noise.frame(seq);
                 input.extend_from_slice(&frame.encode());
-                input.resize(input.len() + frame.payload().min(6000), 7);
+                // As a descriptor: seals that are right, or broken.
+                let byte = if noise.below(4) == 0 { 1 } else { 7 };
+                input.resize(input.len() + frame.payload().min(6000), byte);
             }
             if noise.below(4) == 0 {
                 input.truncate(noise.below(input.len() as u64 + 1) as usize);
@@ -285,7 +386,11 @@ mod tests {
         {
             let mut q = qp.inner.lock();
             q.peer_params.rnr_retry_count = 7;
-            q.link = Some(Link::new(Stream::Memory([].into()), None));
+            let stream = Stream::Memory {
+                input: [].into(),
+                has_room: true,
+            };
+            q.link = Some(Link::new(stream, None));
         }
         for (wr_id, key) in [(0, bed.mr.key), (1, 1)] {
             qp.posting().add(Request {

@@ -18,22 +18,28 @@ use crate::os::socket::Socket;
 /// Where bytes come from and go to.
 pub(super) enum Stream {
     Socket(Socket),
-    /// For tests: input from memory; output goes nowhere.
-    Memory(VecDeque<u8>),
+    /// For tests: input from memory; output goes nowhere, or has no room.
+    Memory {
+        input: VecDeque<u8>,
+        has_room: bool,
+    },
 }
 
 impl Stream {
     fn send(&self, from: &[Span<'_>]) -> Result<usize> {
         match self {
             Self::Socket(socket) => socket.send(from),
-            Self::Memory(_) => Ok(from.iter().map(Span::len).sum()),
+            Self::Memory {
+                has_room: false, ..
+            } => Err(libc::EAGAIN),
+            Self::Memory { .. } => Ok(from.iter().map(Span::len).sum()),
         }
     }
 
     fn receive(&mut self, into: &[Span<'_>]) -> Result<usize> {
         match self {
             Self::Socket(socket) => socket.receive(into),
-            Self::Memory(input) => {
+            Self::Memory { input, .. } => {
                 let mut got = 0;
                 for span in into {
                     let n = span.len().min(input.len());
@@ -48,7 +54,7 @@ impl Stream {
     fn socket(&self) -> Option<&Socket> {
         match self {
             Self::Socket(socket) => Some(socket),
-            Self::Memory(_) => None,
+            Self::Memory { .. } => None,
         }
     }
 }

@@ -483,6 +483,23 @@ impl Frame {
         .build()
     }
 
+    /// Whether a descriptor follows.
+    pub(crate) fn is_by_reference(&self) -> bool {
+        matches!(
+            self,
+            Self::Send {
+                carriage: Carriage::ByReference,
+                ..
+            } | Self::Write {
+                carriage: Carriage::ByReference,
+                ..
+            } | Self::ReadData {
+                carriage: Carriage::ByReference,
+                ..
+            }
+        )
+    }
+
     /// How many bytes follow the header.
     pub(crate) fn payload(&self) -> usize {
         match *self {
