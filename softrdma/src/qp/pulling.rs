@@ -318,7 +318,7 @@ impl Qp {
             });
             // Once more: an acknowledgement is what says that the data before it is good.
             respond::acknowledge(&mut q.responses, q.expected - 1);
-        } else if !q.disconnected && !q.released {
+        } else if !q.disconnected {
             let gone = Response::Nak(seq, Reason::QueuePairGone);
             q.responses.push_back(gone);
         }

@@ -16,7 +16,7 @@ impl Qp {
     /// Whether a request is the next one and can be served.
     pub(super) fn is_next(&self, q: &mut Inner, seq: u64) -> Result<bool, Malformed> {
         if q.is_down() || q.released {
-            if !q.refused && !q.disconnected && !q.released {
+            if !q.refused && !q.disconnected {
                 q.refused = true;
                 q.responses
                     .push_back(Response::Nak(seq, Reason::QueuePairGone));

@@ -255,7 +255,9 @@ impl Qp {
             Response::Nak(seq, reason) => {
                 Self::stage(q, Frame::Nak { seq, reason }, &[]);
                 // Only now: what was being sent to the peer is complete.
-                self.enter_error(q, Cause::Local);
+                if !q.is_down() {
+                    self.enter_error(q, Cause::Local);
+                }
                 return true;
             }
             Response::Data {

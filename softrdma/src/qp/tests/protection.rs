@@ -181,3 +181,30 @@ fn a_flush_of_a_range_is_one_of_the_region() -> Result<()> {
     a.end()?;
     b.end()
 }
+
+#[test]
+fn a_queue_pair_that_was_destroyed_or_reset_refuses_what_comes() -> Result<()> {
+    for state in [State::Error, State::Reset] {
+        let (a, b) = Side::pair(Plan {
+            pid: own_pid(),
+            shared: false,
+        })?;
+        match state {
+            State::Reset => b.qp.modify(state)?,
+            _ => b.qp.release(),
+        }
+        for wr_id in 0..2 {
+            let write = Operation::Write { to: b.place(8) };
+            a.post(wr_id, write, a.source(8), PLAIN)?;
+        }
+        run(&a, &b);
+        assert_eq!(
+            a.completions()?,
+            [sent(0, Status::RetryExceeded), sent(1, Status::Flushed)]
+        );
+        assert_eq!(b.qp.state(), state);
+        a.end()?;
+        b.end()?;
+    }
+    Ok(())
+}
