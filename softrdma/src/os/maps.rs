@@ -16,7 +16,8 @@ pub(crate) enum Backing {
     File,
 }
 
-/// What a range is made of. Fails with `EFAULT` unless the whole range is mapped and readable, and writable if that is asked for.
+/// What a range is made of. Fails with `EFAULT` unless the whole range is mapped and readable, and writable
+/// if that is asked for.
 ///
 /// Registration on a device pins the pages, which tells as much. To touch the pages instead would
 /// allocate them, and to look at them one by one takes long for large regions.
