@@ -468,8 +468,8 @@ mod tests {
 
     #[test]
     fn a_batch_is_posted_as_a_whole() -> Result<()> {
+        // SAFETY: started, as in all of these.
         let both = built(|qp| unsafe {
-            // SAFETY: started, as in all of these.
             wr_rdma_write(qp, 1, 0);
             wr_set_sge(qp, 1, 0, 8);
             wr_send(qp);
@@ -488,27 +488,32 @@ mod tests {
                 wr_set_sge(qp, 1, 0, 8);
                 wr_send(qp);
             }),
+            // SAFETY: as above.
             ("too much inline", &|qp| unsafe {
                 wr_send(qp);
                 wr_send(qp);
                 wr_set_inline_data(qp, inline, 17);
                 wr_send(qp);
             }),
+            // SAFETY: as above.
             ("too many ranges", &|qp| unsafe {
                 let sges = [zeroed::<sys::ibv_sge>(), zeroed::<sys::ibv_sge>()];
                 wr_send(qp);
                 wr_send(qp);
                 wr_set_sge_list(qp, 2, sges.as_ptr());
             }),
+            // SAFETY: as above.
             ("a read of inline data", &|qp| unsafe {
                 wr_send(qp);
                 wr_rdma_read(qp, 1, 0);
                 wr_set_inline_data(qp, inline, 8);
             }),
+            // SAFETY: as above.
             ("data of an atomic write", &|qp| unsafe {
                 wr_atomic_write(qp, 1, 0, inline);
                 wr_set_sge(qp, 1, 0, 16);
             }),
+            // SAFETY: as above.
             ("data of a flush", &|qp| unsafe {
                 wr_flush(qp, 1, 0, 8, 1, 0);
                 wr_set_sge(qp, 1, 0, 16);
