@@ -351,9 +351,13 @@ mod tests {
             for seq in 0..noise.below(12) {
                 let frame = noise.frame(seq);
                 input.extend_from_slice(&frame.encode());
-                // As a descriptor: seals that are right, or broken.
+                // As a descriptor: seals that are right, or broken, or only that of the queue pair is.
                 let byte = if noise.below(4) == 0 { 1 } else { 7 };
                 input.resize(input.len() + frame.payload().min(6000), byte);
+                if frame.is_by_reference() && noise.below(4) == 0 {
+                    let owner = input.len() - 8;
+                    input[owner..].fill(1);
+                }
             }
             if noise.below(4) == 0 {
                 input.truncate(noise.below(input.len() as u64 + 1) as usize);
