@@ -69,19 +69,27 @@ fn parse(line: &[u8]) -> Option<Mapping> {
     let mut fields = line.split(|&byte| byte == b' ');
     let range = fields.next()?;
     let rights = fields.next()?;
-    let inode = fields.nth(2)?;
+    let device = fields.nth(1)?;
+    let inode = fields.next()?;
+    let path = fields.find(|field| !field.is_empty()).unwrap_or_default();
     let dash = range.iter().position(|&byte| byte == b'-')?;
     Some(Mapping {
         from: hex(range.get(..dash)?)?,
         to: hex(range.get(dash + 1..)?)?,
         readable: *rights.first()? == b'r',
         writable: *rights.get(1)? == b'w',
-        backing: if inode == b"0" {
+        backing: if inode == b"0" || is_shared_memory(device, path) {
             Backing::Anonymous
         } else {
             Backing::File
         },
     })
+}
+
+/// What processes share without a file (`MAP_SHARED | MAP_ANONYMOUS`, `shmget`) is one for the kernel, but
+/// nobody has a descriptor of it to truncate it by.
+fn is_shared_memory(device: &[u8], path: &[u8]) -> bool {
+    device == b"00:01" && (path == b"/dev/zero" || path.starts_with(b"/SYSV"))
 }
 
 fn hex(digits: &[u8]) -> Option<u64> {
@@ -104,7 +112,10 @@ mod tests {
     const MAPS: &[u8] = b"1000-3000 rw-p 00000000 00:00 0\n\
         3000-4000 r--p 00000000 08:01 12                         /a b\n\
         5000-6000 rw-s 00000000 00:00 0\n\
-        6000-7000 ---p 00000000 00:00 0\n";
+        6000-7000 ---p 00000000 00:00 0\n\
+        8000-9000 rw-s 00000000 00:01 7                          /dev/zero (deleted)\n\
+        9000-a000 rw-s 00000000 00:01 8                          /SYSV00000000 (deleted)\n\
+        a000-b000 rw-s 00000000 00:01 9                          /memfd:x (deleted)\n";
 
     #[test]
     fn a_range_may_span_mappings_but_no_hole() {
@@ -117,6 +128,8 @@ mod tests {
         assert_eq!(covers(MAPS, 0x5000, 0x6001, false), None);
         assert_eq!(covers(MAPS, 0x0, 0x1001, false), None);
         assert_eq!(covers(MAPS, 0x7000, 0x7001, false), None);
+        assert_eq!(covers(MAPS, 0x8000, 0xa000, true), anonymous);
+        assert_eq!(covers(MAPS, 0x9000, 0xa001, true), Some(Backing::File));
     }
 
     #[test]
