@@ -280,20 +280,6 @@ registration_of_read_only_pages(void **state)
 }
 
 static void
-errno_of_a_failed_registration(void **state)
-{
-	struct rpma_mr_local *mr = NULL;
-	void *mem;
-
-	BETTER(DIFF_ERRNO);
-	mem = map_pages(PROT_READ | PROT_WRITE);
-	munmap(mem, MR_SIZE);
-	errno = 0;
-	EXPECT(rpma_mr_reg(*state, mem, MR_SIZE, ALL_USAGES, &mr), RPMA_E_PROVIDER);
-	assert_int_equal(errno, EFAULT);
-}
-
-static void
 advise(void **state)
 {
 	struct region region = open_region(*state, MR_SIZE, ALL_USAGES);
@@ -507,7 +493,6 @@ static const struct CMUnitTest rdma[] = {
 	WITH_PEER(bad_registrations),
 	WITH_PEER(registration_of_an_unmapped_range),
 	WITH_PEER(registration_of_read_only_pages),
-	WITH_PEER(errno_of_a_failed_registration),
 	WITH_PEER(advise),
 	WITH_PEER(advise_on_more_than_4g),
 	WITH_PAIR(write_beyond_the_region),

@@ -566,19 +566,6 @@ send_queue_full(void **state)
 }
 
 static void
-errno_of_a_full_queue(void **state)
-{
-	struct pair *pair = *state;
-
-	BETTER(DIFF_ERRNO);
-	fill_send_queue(pair);
-	errno = 0;
-	EXPECT(rpma_write(pair->client.conn, pair->server.region.remote, 0,
-			pair->client.region.mr, 0, 8, ALWAYS, NULL), RPMA_E_PROVIDER);
-	assert_int_equal(errno, ENOMEM);
-}
-
-static void
 receive_queue_full(void **state)
 {
 	struct pair *pair = *state;
@@ -664,7 +651,6 @@ static const struct CMUnitTest rdma[] = {
 	WITH_PAIR(unsignalled),
 	WITH_PAIR(context_comes_back),
 	WITH_PAIR(send_queue_full),
-	WITH_PAIR(errno_of_a_full_queue),
 	WITH_PAIR(receive_queue_full),
 	WITH_PAIR(queue_sizes_of_the_configuration),
 	WITH_PAIR(length_above_4g),

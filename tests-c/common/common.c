@@ -4,6 +4,15 @@
 
 struct logged logged;
 
+/* what the program runs just now */
+static const char *group_name;
+
+const char *
+running_group(void)
+{
+	return group_name;
+}
+
 static int
 run_group(const struct topic *topic, const char *group)
 {
@@ -22,6 +31,7 @@ run_group(const struct topic *topic, const char *group)
 		return EXIT_SKIPPED;
 	}
 
+	group_name = group;
 	snprintf(name, sizeof(name), "%s, %s", topic->name, group);
 
 	return _cmocka_run_group_tests(name, tests, count, NULL, NULL) ? EXIT_FAILURE : 0;
@@ -55,7 +65,7 @@ topic_main(const struct topic *topic, int argc, char *argv[])
 		return topic->helper(argc - 2, argv + 2);
 
 	if (argc > 1 && strcmp(argv[1], "nodev") && strcmp(argv[1], "rdma")) {
-		fprintf(stderr, "usage: %s [nodev|rdma]\n", argv[0]);
+		fprintf(stderr, "usage: %s [nodev|rdma [TEST]]\n", argv[0]);
 		return 2;
 	}
 
@@ -64,6 +74,8 @@ topic_main(const struct topic *topic, int argc, char *argv[])
 	if (!library_is_expected())
 		return EXIT_FAILURE;
 
+	if (argc > 2)
+		cmocka_set_test_filter(argv[2]);
 	if (argc > 1)
 		return run_group(topic, argv[1]);
 

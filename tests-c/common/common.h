@@ -22,7 +22,8 @@
 /*
  * One program for each topic. It is called with "nodev" (tests that need no RDMA device) or
  * "rdma" (tests that need one: its address is taken from the environment variable RXE_ADDR),
- * and with nothing runs both. Exit code 77: nothing of what was asked for could run.
+ * and with nothing runs both; after that, the name of the only test to run. Exit code 77: nothing
+ * of what was asked for could run.
  */
 struct topic {
 	const char *name;
@@ -38,6 +39,8 @@ struct topic {
 #define EXIT_SKIPPED 77
 
 int topic_main(const struct topic *topic, int argc, char *argv[]);
+/* "nodev" or "rdma" */
+const char *running_group(void);
 
 /* checks a return code, and says what was expected in librpma's own words */
 #define EXPECT(call, code) expect_code((call), (code), #call, __FILE__, __LINE__)

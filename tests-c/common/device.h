@@ -9,9 +9,8 @@
 #ifndef TESTS_DEVICE_H
 #define TESTS_DEVICE_H
 
-#include <sys/types.h>
-
 #include "common.h"
+#include "process.h"
 
 #define MR_SIZE ((size_t)8192)
 #define ALL_USAGES 0xff
@@ -23,12 +22,6 @@
 
 /* the address of the RDMA device under test, or NULL */
 const char *device_addr(void);
-int timeout_ms(void);
-
-/* --- waiting --- */
-bool readable_within(int fd, int ms);
-void wait_readable(int fd);
-void set_nonblocking(int fd);
 
 /* --- pieces --- */
 struct rpma_peer *open_peer(enum rpma_util_ibv_context_type type);
@@ -114,17 +107,5 @@ void pair_release(struct pair *pair);
 void write_and_check(struct pair *pair, size_t len, unsigned seed);
 /* a region's first bytes, a different pattern for each seed */
 void fill(char *mem, size_t len, unsigned seed);
-
-/* --- this program as another process --- */
-struct helper {
-	pid_t pid;
-	int out;	/* what it prints */
-};
-
-struct helper start_helper(const char *const args[]);
-/* one line of what it prints, without the newline */
-void helper_line(struct helper *helper, char *line, size_t size);
-/* its exit status; kills it first when asked to */
-int stop_helper(struct helper *helper, bool kill_it);
 
 #endif

@@ -5,7 +5,7 @@
 
 #include "compat.h"
 
-/* true for the original C library 1.2.0, which lacks the five older functions */
+/* true for the original C library 1.2.0 */
 bool library_is_original(void);
 
 /* the file that it was loaded from */
@@ -20,7 +20,10 @@ struct older_functions {
 			const struct rpma_mr_local *, size_t, int, const void *);
 };
 
-/* the five functions; skips the running test when the library has none of them */
+/*
+ * The five functions. The original has none of them: that is checked, and the running test is skipped
+ * there.
+ */
 const struct older_functions *older_functions(void);
 
 #endif

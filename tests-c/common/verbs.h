@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the library asks of libibverbs and librdmacm: a test sees each call, and spoils some.
+ *
+ * The program defines these functions itself, in front of the real ones, so this works with either
+ * library and on every device. Calls that librdmacm makes for its own purposes pass unseen.
+ *
+ * What programs reach through inline functions (ibv_post_send() and the like) goes through the
+ * device's context: watch_context() puts itself in front of that.
+ */
+#ifndef TESTS_VERBS_H
+#define TESTS_VERBS_H
+
+#include <rdma/rdma_cma.h>
+
+#include "common.h"
+
+/* nothing is seen from before, nothing is spoilt any more */
+void verbs_reset(void);
+/* of the context that this address belongs to; once is enough */
+void watch_context(void);
+
+/*
+ * The next call of this name does nothing, and fails with this errno. It is set, or returned, as the
+ * call has it: what returns its errno leaves the variable alone. For ibv_poll_cq it is what the call
+ * returns.
+ */
+void verbs_fail(const char *call, int err);
+/* the call after so many more of this name */
+void verbs_fail_later(const char *call, unsigned more, int err);
+/* the next call does its work, and says then that it failed: what was released, is released */
+void verbs_claim_failure(const char *call, int err);
+/* the next rdma_get_cm_event() gives an event of this type instead of the real one */
+void verbs_change_event(enum rdma_cm_event_type type);
+/* the next ibv_get_cq_event() is one of a CQ that nobody knows */
+void verbs_strange_cq(void);
+/* all that was to be spoilt, was */
+#define EXPECT_SPOILT() assert_true(verbs_all_spoilt())
+bool verbs_all_spoilt(void);
+
+/*
+ * The names of the calls, in their order, each followed by a space; some with an argument. One that was
+ * made to fail has a "!" in front.
+ */
+extern char verbs_log[4096];
+/* how often a call of this name was made, without those that were made to fail */
+unsigned verbs_calls(const char *call);
+
+/* the arguments of the last call that had such ones */
+struct verbs_seen {
+	struct rdma_addrinfo hints;
+	struct rdma_conn_param param;
+	struct ibv_qp_init_attr_ex qp;
+	struct ibv_srq_init_attr srq;
+	int access;			/* of ibv_reg_mr() */
+	size_t length;
+	struct ibv_send_wr send;
+	struct ibv_sge sge;		/* of either kind of request, when num_sge is 1 */
+	struct ibv_recv_wr recv;
+	unsigned acks;			/* the sum of all that were acknowledged */
+};
+
+extern struct verbs_seen verbs_seen;
+
+#endif
