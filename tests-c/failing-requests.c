@@ -231,24 +231,13 @@ id_of_a_request_that_cannot_be_accepted(void **state)
 
 /* --- a connection whose buffer for flushes cannot be had --- */
 
-static bool
-flush_is_native(struct pair *pair)
-{
-	client_asks(pair);
-	const bool native = verbs_calls("ibv_reg_mr") == 0;
-
-	client_leaves(pair);
-
-	return native;
-}
-
 static void
 no_buffer_for_flushes(void **state)
 {
 	struct pair *pair = *state;
 	static const struct failing failing = {"ibv_reg_mr", 0, ENOMEM, RPMA_E_PROVIDER};
 
-	if (flush_is_native(pair)) {
+	if (flushes_natively(pair)) {
 		print_message("skipped: the device flushes natively, without a buffer\n");
 		skip();
 	}

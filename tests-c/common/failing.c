@@ -124,3 +124,20 @@ full_cfg(bool shared)
 
 	return cfg;
 }
+
+bool
+flushes_natively(struct pair *pair)
+{
+	bool native;
+
+	verbs_reset();
+	pair->client.conn = connect_request(new_request(pair->client.peer, pair->port, NULL));
+	native = verbs_calls("ibv_reg_mr") == 0;
+	/* without what may still come of that request */
+	SUCCEED(rpma_ep_shutdown(&pair->ep));
+	SUCCEED(rpma_conn_delete(&pair->client.conn));
+	pair->ep = listen_somewhere(pair->server.peer, pair->port);
+	verbs_reset();
+
+	return native;
+}

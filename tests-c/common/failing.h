@@ -43,6 +43,8 @@ void run_all(const struct failing *failing, size_t count, const struct subject *
 #define EACH_FAILS_IN(failing, subject, pair) \
 	run_all((failing), COUNT_OF(failing), (subject), (pair))
 
+/* whether this library flushes natively on this device: then a connection has no buffer for it */
+bool flushes_natively(struct pair *pair);
 /* with a receive CQ, and perhaps a shared channel */
 struct rpma_conn_cfg *full_cfg(bool shared);
 
