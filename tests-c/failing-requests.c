@@ -237,13 +237,13 @@ no_buffer_for_flushes(void **state)
 	struct pair *pair = *state;
 	static const struct failing failing = {"ibv_reg_mr", 0, ENOMEM, RPMA_E_PROVIDER};
 
+	BETTER(DIFF_FLUSH_BUFFER);
 	if (flushes_natively(pair)) {
 		print_message("skipped: the device flushes natively, without a buffer\n");
 		skip();
 	}
 	run_failing(&failing, &(const struct subject){.call = connect_outgoing}, pair);
 
-	BETTER(DIFF_FLUSH_BUFFER);
 	client_asks_and_is_taken(pair);
 	verbs_reset();
 	verbs_fail("ibv_reg_mr", ENOMEM);

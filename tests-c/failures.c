@@ -113,6 +113,25 @@ peer_new(void **state)
 	EACH_FAILS(failing, new_peer, *state);
 }
 
+/* of these two the original says nothing */
+static void
+a_domain_that_cannot_be_had(void **unused)
+{
+	static const int errors[] = {ENOMEM, 0};
+
+	(void)unused;
+	BETTER(DIFF_LOGGED);
+	for (size_t i = 0; i < COUNT_OF(errors); i++) {
+		struct ibv_context *context = device_context();
+		struct rpma_peer *peer = NULL;
+
+		verbs_fail("ibv_alloc_pd", errors[i]);
+		log_capture(RPMA_LOG_LEVEL_WARNING);
+		EXPECT(rpma_peer_new(context, &peer), errors[i] ? RPMA_E_NOMEM : RPMA_E_UNKNOWN);
+		assert_failure_logged("ibv_alloc_pd", errors[i]);
+	}
+}
+
 /* --- memory regions --- */
 
 static int
@@ -329,6 +348,7 @@ static const struct CMUnitTest rdma[] = {
 	WITH_EP(get_ibv_context),
 	WITH_EP(odp_capability),
 	WITH_EP(peer_new),
+	WITH_EP(a_domain_that_cannot_be_had),
 	WITH_EP(mr_reg),
 	WITH_EP(mr_reg_on_demand),
 	WITH_EP(mr_advise),

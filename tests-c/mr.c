@@ -307,7 +307,7 @@ advise_on_more_than_4g(void **state)
 {
 	struct region region;
 
-	BETTER(DIFF_LENGTH_4G);
+	BETTER(DIFF_MR_ADVISE_4G);
 	region = open_region(*state, MR_SIZE, ALL_USAGES);
 	log_capture(RPMA_LOG_LEVEL_ERROR);
 	INVALID(rpma_mr_advise(region.mr, 0, (size_t)UINT32_MAX + 1, IBV_ADVISE_MR_ADVICE_PREFETCH, 0));

@@ -69,22 +69,73 @@ delete_while_a_region_is_registered(void **unused)
 	close_region(&region);
 }
 
+/* the INFO messages of a new peer */
+static char infos[1024];
+
 static void
-missing_features_are_logged(void **unused)
+keep_infos(enum rpma_log_level level, const char *file_name, const int line_no,
+		const char *function_name, const char *message_format, ...)
 {
+	const size_t len = strlen(infos);
+	va_list args;
+
+	(void)file_name;
+	(void)line_no;
+	assert_int_equal(level, RPMA_LOG_LEVEL_INFO);
+	assert_string_equal(function_name, "rpma_peer_new");
+	va_start(args, message_format);
+	vsnprintf(infos + len, sizeof(infos) - len, message_format, args);
+	va_end(args);
+}
+
+static void
+new_peer_with_infos(void)
+{
+	struct ibv_context *context = device_context();
 	struct rpma_peer *peer = NULL;
 
-	(void)unused;
-	log_capture(RPMA_LOG_LEVEL_INFO);
-	SUCCEED(rpma_peer_new(device_context(), &peer));
-	/* a device that can all natively has nothing to say */
-	if (logged.count) {
-		assert_int_equal(logged.level, RPMA_LOG_LEVEL_INFO);
-		assert_string_equal(logged.function, "rpma_peer_new");
-		assert_int_equal(logged.text[strlen(logged.text) - 1], '\n');
-	}
+	infos[0] = '\0';
+	SUCCEED(rpma_log_set_function(keep_infos));
+	SUCCEED(rpma_log_set_threshold(RPMA_LOG_THRESHOLD, RPMA_LOG_LEVEL_INFO));
+	SUCCEED(rpma_peer_new(context, &peer));
 	log_release();
 	SUCCEED(rpma_peer_delete(&peer));
+}
+
+/* the device of the tests has one of the optional features when this variable lists it */
+static bool
+device_has(const char *feature)
+{
+	const char *caps = getenv("SOFTRDMA_CAPS");
+
+	return caps && strstr(caps, feature);
+}
+
+static void
+missing_atomic_write_is_logged(void **unused)
+{
+	(void)unused;
+	if (device_has("atomic-write")) {
+		print_message("skipped: the device has native atomic write\n");
+		skip();
+	}
+	new_peer_with_infos();
+	assert_non_null(strstr(infos, "ative atomic write is not supported"));
+	assert_int_equal(infos[strlen(infos) - 1], '\n');
+}
+
+static void
+missing_flush_is_logged(void **unused)
+{
+	(void)unused;
+	BETTER(DIFF_MISSING_FLUSH);
+	/* it may be used where the build had headers for it */
+	if (device_has("flush")) {
+		print_message("skipped: the device has native flush\n");
+		skip();
+	}
+	new_peer_with_infos();
+	assert_non_null(strstr(infos, "native flush is not supported"));
 }
 
 static const struct CMUnitTest nodev[] = {
@@ -94,7 +145,8 @@ static const struct CMUnitTest nodev[] = {
 static const struct CMUnitTest rdma[] = {
 	cmocka_unit_test(many_peers_on_one_context),
 	cmocka_unit_test(delete_while_a_region_is_registered),
-	cmocka_unit_test(missing_features_are_logged),
+	cmocka_unit_test(missing_atomic_write_is_logged),
+	cmocka_unit_test(missing_flush_is_logged),
 };
 
 int

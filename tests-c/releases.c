@@ -3,6 +3,11 @@
  * Objects whose parts cannot be released: everything else is released all the same, the pointer is
  * NULL afterwards, and the first failure is the one that counts.
  */
+#define _GNU_SOURCE
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include "failing.h"
 
 /* an object of a kind, made anew each time, and how it is deleted */
@@ -332,6 +337,52 @@ id_of_a_rejected_request(void **state)
 	EACH_FAILS_OF(&incoming, *state, "rdma_destroy_id");
 }
 
+/* --- the page of the flush buffer --- */
+
+static bool spoil_munmap;
+
+/* in front of the C library's, for all of the process */
+int
+munmap(void *addr, size_t length)
+{
+	const long ret = syscall(SYS_munmap, addr, length);
+
+	if (spoil_munmap && length == (size_t)sysconf(_SC_PAGESIZE)) {
+		spoil_munmap = false;
+		errno = EINVAL;
+		return -1;
+	}
+
+	return (int)ret;
+}
+
+static void
+page_that_cannot_be_unmapped(void **state)
+{
+	struct pair *pair = *state;
+	const struct kind own = {.make = make_conn, .delete = delete_conn};
+	char *clean;
+
+	BETTER(DIFF_UNMAP);
+	if (flushes_natively(pair)) {
+		print_message("skipped: the device flushes natively, without a buffer\n");
+		skip();
+	}
+	clean = strdup(delete_with(&own, pair, NULL, 0, 0));
+	assert_non_null(clean);
+	void *conn = make_conn(pair);
+
+	verbs_reset();
+	log_capture(RPMA_LOG_LEVEL_WARNING);
+	spoil_munmap = true;
+	EXPECT(delete_conn(&conn), RPMA_E_PROVIDER);
+	assert_false(spoil_munmap);
+	assert_null(conn);
+	assert_failure_logged("munmap", EINVAL);
+	assert_string_equal(verbs_log, clean);
+	free(clean);
+}
+
 #define WITH_EP(test) cmocka_unit_test_setup_teardown(test, prepare_seen, release_seen)
 
 static const struct CMUnitTest rdma[] = {
@@ -345,6 +396,7 @@ static const struct CMUnitTest rdma[] = {
 	WITH_EP(all_at_once),
 	WITH_EP(the_first_failure_is_told),
 	WITH_EP(id_of_a_rejected_request),
+	WITH_EP(page_that_cannot_be_unmapped),
 };
 
 int

@@ -10,6 +10,7 @@
 #include <poll.h>
 
 #include "device.h"
+#include "verbs.h"
 
 #define ALWAYS RPMA_F_COMPLETION_ALWAYS
 
@@ -227,6 +228,7 @@ rejections_leave_nothing(void **unused)
 	BETTER(DIFF_REJECTED_REQUEST);
 	pair_prepare(&pair);
 	before = holdings();
+	verbs_reset();
 	for (unsigned i = 0; i < n; i++) {
 		struct rpma_conn_req *req;
 
@@ -238,6 +240,8 @@ rejections_leave_nothing(void **unused)
 		EXPECT_EVENT(pair.client.conn, RPMA_CONN_REJECTED);
 		SUCCEED(rpma_conn_delete(&pair.client.conn));
 	}
+	/* the client's, and that of its request */
+	assert_int_equal(verbs_seen.destroyed_ids, 2 * n);
 	assert_no_growth(&warm);
 	assert_nothing_left(&before);
 	pair_release(&pair);
@@ -257,6 +261,7 @@ failed_accepts_leave_nothing(void **unused)
 	BETTER(DIFF_REJECTED_REQUEST);
 	pair_prepare(&pair);
 	before = holdings();
+	verbs_reset();
 	for (unsigned i = 0; i < n; i++) {
 		struct rpma_conn *conn = NULL;
 		struct rpma_conn_req *req;
@@ -269,6 +274,8 @@ failed_accepts_leave_nothing(void **unused)
 		EXPECT_EVENT(pair.client.conn, RPMA_CONN_REJECTED);
 		SUCCEED(rpma_conn_delete(&pair.client.conn));
 	}
+	/* the client's, and that of its request */
+	assert_int_equal(verbs_seen.destroyed_ids, 2 * n);
 	assert_no_growth(&warm);
 	assert_nothing_left(&before);
 	pair_release(&pair);

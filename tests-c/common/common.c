@@ -5,7 +5,14 @@
 struct logged logged;
 
 /* what the program runs just now */
+static const char *topic_name;
 static const char *group_name;
+
+const char *
+running_topic(void)
+{
+	return topic_name;
+}
 
 const char *
 running_group(void)
@@ -13,8 +20,9 @@ running_group(void)
 	return group_name;
 }
 
+/* all tests of a group, or the one with this name */
 static int
-run_group(const struct topic *topic, const char *group)
+run_group(const struct topic *topic, const char *group, const char *only)
 {
 	const bool rdma = strcmp(group, "rdma") == 0;
 	const struct CMUnitTest *tests = rdma ? topic->rdma : topic->nodev;
@@ -34,7 +42,12 @@ run_group(const struct topic *topic, const char *group)
 	group_name = group;
 	snprintf(name, sizeof(name), "%s, %s", topic->name, group);
 
-	return _cmocka_run_group_tests(name, tests, count, NULL, NULL) ? EXIT_FAILURE : 0;
+	if (only)
+		cmocka_set_test_filter(only);
+	if (_cmocka_run_group_tests(name, tests, count, NULL, NULL))
+		return EXIT_FAILURE;
+
+	return only || differences_were_tested(topic->name, tests, count) ? 0 : EXIT_FAILURE;
 }
 
 /*
@@ -56,16 +69,33 @@ library_is_expected(void)
 	return false;
 }
 
+static void
+print_tests(const char *topic, const struct CMUnitTest *tests, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		printf("%s: %s\n", topic, tests[i].name);
+}
+
 int
 topic_main(const struct topic *topic, int argc, char *argv[])
 {
 	setvbuf(stdout, NULL, _IOLBF, 0);
+	topic_name = topic->name;
 
 	if (argc > 1 && strcmp(argv[1], "helper") == 0 && topic->helper)
 		return topic->helper(argc - 2, argv + 2);
 
+	if (argc > 1 && strcmp(argv[1], "list") == 0) {
+		print_tests(topic->name, topic->nodev, topic->nodev_count);
+		print_tests(topic->name, topic->rdma, topic->rdma_count);
+		return 0;
+	}
+	if (argc > 1 && strcmp(argv[1], "differences") == 0) {
+		print_differences();
+		return 0;
+	}
 	if (argc > 1 && strcmp(argv[1], "nodev") && strcmp(argv[1], "rdma")) {
-		fprintf(stderr, "usage: %s [nodev|rdma [TEST]]\n", argv[0]);
+		fprintf(stderr, "usage: %s [nodev|rdma [TEST] | list | differences]\n", argv[0]);
 		return 2;
 	}
 
@@ -74,13 +104,11 @@ topic_main(const struct topic *topic, int argc, char *argv[])
 	if (!library_is_expected())
 		return EXIT_FAILURE;
 
-	if (argc > 2)
-		cmocka_set_test_filter(argv[2]);
 	if (argc > 1)
-		return run_group(topic, argv[1]);
+		return run_group(topic, argv[1], argc > 2 ? argv[2] : NULL);
 
-	const int nodev = run_group(topic, "nodev");
-	const int rdma = run_group(topic, "rdma");
+	const int nodev = run_group(topic, "nodev", NULL);
+	const int rdma = run_group(topic, "rdma", NULL);
 
 	if (nodev == EXIT_SKIPPED)
 		return rdma;

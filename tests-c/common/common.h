@@ -22,8 +22,8 @@
 /*
  * One program for each topic. It is called with "nodev" (tests that need no RDMA device) or
  * "rdma" (tests that need one: its address is taken from the environment variable RXE_ADDR),
- * and with nothing runs both; after that, the name of the only test to run. Exit code 77: nothing
- * of what was asked for could run.
+ * and with nothing runs both; after that, the name of the only test to run. "list" and "differences"
+ * print what check-tables wants to know. Exit code 77: nothing of what was asked for could run.
  */
 struct topic {
 	const char *name;
@@ -39,7 +39,8 @@ struct topic {
 #define EXIT_SKIPPED 77
 
 int topic_main(const struct topic *topic, int argc, char *argv[]);
-/* "nodev" or "rdma" */
+/* its name, and "nodev" or "rdma" */
+const char *running_topic(void);
 const char *running_group(void);
 
 /* checks a return code, and says what was expected in librpma's own words */

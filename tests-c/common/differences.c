@@ -16,7 +16,7 @@ const struct difference_row differences[DIFF_COUNT] = {
 		"length above 4 GiB - 1",
 		"cut to 32 bits in silence",
 		"INVAL, ERROR log",
-		"ops: length_above_4g; mr: advise_on_more_than_4g; srq: length_above_4g; conn_req: length_above_4g",
+		"ops: length_above_4g; srq: length_above_4g; conn_req: length_above_4g",
 	},
 	[DIFF_REJECTED_REQUEST] = {
 		"rejected incoming request",
@@ -24,8 +24,11 @@ const struct difference_row differences[DIFF_COUNT] = {
 		"followed up never hears of it; NULL instead of no request when its event cannot be "
 		"acknowledged",
 		"the id is destroyed, the client hears of it, the out-parameter is left alone",
-		"conn_req: endpoint_after_a_rejection; "
-		"conn_req: endpoint_after_an_accept_that_failed_half_way; stress: rejections_leave_nothing; "
+		"conn_req: endpoint_after_an_accept_that_failed_half_way; "
+		"failing-requests: id_of_a_request_that_cannot_be_taken; "
+		"failing-requests: id_of_a_request_that_cannot_be_accepted; "
+		"failing-use: request_whose_event_cannot_be_acknowledged; "
+		"releases: id_of_a_rejected_request; stress: rejections_leave_nothing; "
 		"stress: failed_accepts_leave_nothing",
 	},
 	[DIFF_FLUSH_TYPE] = {
@@ -40,24 +43,30 @@ const struct difference_row differences[DIFF_COUNT] = {
 		"INVAL",
 		"mr: advise_without_a_region",
 	},
+	[DIFF_MR_ADVISE_4G] = {
+		"mr_advise for more than 4 GiB - 1",
+		"cut to 32 bits in silence",
+		"INVAL, ERROR log",
+		"mr: advise_on_more_than_4g",
+	},
 	[DIFF_UNKNOWN_EVENT] = {
 		"unknown CM event",
 		"reads an unset variable for its log",
 		"logs the name of the CM event",
-		"none: no device here sends one on demand",
+		"failing-use: other_events_are_named",
 	},
 	[DIFF_ERRNO] = {
 		"errno after RPMA_E_PROVIDER",
 		"whatever was left there",
 		"that of the call that failed",
-		"mr: errno_of_a_failed_registration; conn_req: errno_of_a_failed_listen; "
-		"ops: errno_of_a_full_queue",
+		"failing-use: errno_of_a_call_that_returns_it; "
+		"failing-use: errno_after_more_has_failed; releases: the_first_failure_is_told",
 	},
 	[DIFF_BATCHED_ACKS] = {
 		"acknowledging completion events",
 		"one at a time",
 		"in batches, the rest before the CQ is destroyed",
-		"completions: many_events_then_delete; completions: events_taken_by_many_threads",
+		"asked: events_are_acknowledged_in_batches",
 	},
 	[DIFF_FLUSH_BUFFER] = {
 		"connection without a buffer for flushes",
@@ -66,17 +75,38 @@ const struct difference_row differences[DIFF_COUNT] = {
 		"the connection is dropped",
 		"failing-requests: no_buffer_for_flushes",
 	},
+	[DIFF_UNMAP] = {
+		"memory of the flush buffer that cannot be unmapped",
+		"INVAL",
+		"PROVIDER",
+		"releases: page_that_cannot_be_unmapped",
+	},
 	[DIFF_LOGGED] = {
 		"invalid argument, memory that cannot be had",
 		"a code, mostly without a log",
 		"an ERROR log as well, which says what is wrong",
-		"log: invalid_arguments_are_logged",
+		"arguments: configurations_are_named; arguments: peers_and_regions_are_named; "
+		"arguments: requests_and_endpoints_are_named; arguments: connections_are_named; "
+		"arguments: operations_are_named; arguments: thresholds_are_named; "
+		"failures: a_domain_that_cannot_be_had",
 	},
 	[DIFF_FUNCTION_NAME] = {
 		"function name in the log",
 		"that of an internal function",
 		"that of the public function",
 		"log: the_public_function_is_named",
+	},
+	[DIFF_LOG_ARGUMENTS] = {
+		"what a user's log function gets",
+		"a format and its arguments",
+		"the format %s, and the finished text",
+		"log: the_text_is_the_argument",
+	},
+	[DIFF_MISSING_FLUSH] = {
+		"device without native flush",
+		"nothing is said of it",
+		"an INFO log, as for native atomic write",
+		"peer: missing_flush_is_logged",
 	},
 };
 
@@ -157,9 +187,50 @@ show(enum difference row, const char *test)
 			ended ? "" : "\nkilled: it hung\n");
 }
 
+/* --- what the rows say of the tests --- */
+
+/* the tests that named their rows */
+static const char *reached[64];
+static size_t reached_count;
+
+/* calls `with` for each "topic: test" of a row, until it returns false */
+static bool
+each_test(enum difference row, bool (*with)(const char *topic, const char *test, void *arg), void *arg)
+{
+	char *tests = strdup(differences[row].tests);
+	char *rest = tests;
+	bool go_on = true;
+	char *entry;
+
+	assert_non_null(tests);
+	while (go_on && (entry = strtok_r(rest, ";", &rest)) != NULL) {
+		char *colon = strchr(entry, ':');
+
+		assert_non_null(colon);
+		*colon = '\0';
+		go_on = with(entry + strspn(entry, " "), colon + 2, arg);
+	}
+	free(tests);
+
+	return go_on;
+}
+
+static bool
+is_another(const char *topic, const char *test, void *arg)
+{
+	return strcmp(topic, running_topic()) != 0 || strcmp(test, (const char *)arg) != 0;
+}
+
 bool
 better(enum difference row, const char *test)
 {
+	if (each_test(row, is_another, (void *)(uintptr_t)test)) {
+		fail_msg("%s: %s is not in the row \"%s\" of differences.c", running_topic(), test,
+				differences[row].name);
+	}
+	assert_true(reached_count < COUNT_OF(reached));
+	reached[reached_count++] = test;
+
 	if (!library_is_original())
 		return false;
 
@@ -171,4 +242,64 @@ better(enum difference row, const char *test)
 	show(row, test);
 
 	return true;
+}
+
+struct run {
+	const char *topic;
+	const struct CMUnitTest *tests;
+	size_t count;
+};
+
+/* not a test of this run, or one that named its row */
+static bool
+was_reached(const char *topic, const char *test, void *arg)
+{
+	const struct run *run = arg;
+
+	if (strcmp(topic, run->topic) != 0)
+		return true;
+	for (size_t i = 0; i < run->count; i++) {
+		if (strcmp(run->tests[i].name, test) != 0)
+			continue;
+		for (size_t j = 0; j < reached_count; j++) {
+			if (strcmp(reached[j], test) == 0)
+				return true;
+		}
+		printf("FAILED: %s: %s is in differences.c, and does not say so\n", topic, test);
+		return false;
+	}
+
+	return true;
+}
+
+bool
+differences_were_tested(const char *topic, const struct CMUnitTest *tests, size_t count)
+{
+	struct run run = {topic, tests, count};
+	bool all = true;
+
+	for (enum difference row = 0; row < DIFF_COUNT; row++)
+		all = each_test(row, was_reached, &run) && all;
+
+	return all;
+}
+
+static bool
+print_test(const char *topic, const char *test, void *separator)
+{
+	printf("%s%s: %s", *(const char **)separator, topic, test);
+	*(const char **)separator = "; ";
+
+	return true;
+}
+
+void
+print_differences(void)
+{
+	for (enum difference row = 0; row < DIFF_COUNT; row++) {
+		const char *separator = "";
+
+		each_test(row, print_test, &separator);
+		printf("\n");
+	}
 }

@@ -3,7 +3,7 @@
  * Where this library is deliberately better than the original C library.
  *
  * The suite runs with both. A test of such a difference names its row with BETTER(row), before
- * the part that shows it. With the original the test is run in a process of its own, where it has to
+ * all else. With the original the test is run in a process of its own, where it has to
  * fail, crash or hang from there on: it is an error when it passes. Any other difference between the
  * two libraries is a failure. check-tables compares this list with the tests and with what is
  * written for users.
@@ -12,19 +12,27 @@
 #define TESTS_DIFFERENCES_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
+struct CMUnitTest;
+
+/* in the order of doc/compatibility.md */
 enum difference {
 	DIFF_NO_EVENT,			/* nothing to fetch from a non-blocking descriptor */
 	DIFF_LENGTH_4G,			/* an operation longer than 4 GiB - 1 */
 	DIFF_REJECTED_REQUEST,		/* what a rejected or failed incoming request leaves */
 	DIFF_FLUSH_TYPE,		/* a flush type that does not exist */
 	DIFF_MR_ADVISE_NULL,		/* mr_advise without a region */
+	DIFF_MR_ADVISE_4G,		/* mr_advise for more than 4 GiB - 1 */
 	DIFF_UNKNOWN_EVENT,		/* the log line of an unknown CM event */
 	DIFF_ERRNO,			/* errno after RPMA_E_PROVIDER */
 	DIFF_BATCHED_ACKS,		/* acknowledging completion events */
 	DIFF_FLUSH_BUFFER,		/* a connection without a buffer for flushes */
+	DIFF_UNMAP,			/* the memory of that buffer cannot be unmapped */
 	DIFF_LOGGED,			/* an ERROR log for an invalid argument */
 	DIFF_FUNCTION_NAME,		/* which function the log names */
+	DIFF_LOG_ARGUMENTS,		/* how a user's log function gets the text */
+	DIFF_MISSING_FLUSH,		/* what is said of a device without native flush */
 	DIFF_COUNT
 };
 
@@ -37,11 +45,19 @@ struct difference_row {
 
 extern const struct difference_row differences[DIFF_COUNT];
 
-/* ends the running test when the original library is loaded, which has to fail it */
+/*
+ * The first thing in a test of a difference. With the original library it ends the test here, which has
+ * to fail there. In any case the test has to be in the row.
+ */
 #define BETTER(row) do { \
 	if (better((row), __func__)) \
 		return; \
 } while (0)
 bool better(enum difference row, const char *test);
+
+/* whether each test of the running topic and group that a row names was one of that row; says so if not */
+bool differences_were_tested(const char *topic, const struct CMUnitTest *tests, size_t count);
+/* for check-tables: a line for each row, with its tests */
+void print_differences(void);
 
 #endif

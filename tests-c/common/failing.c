@@ -88,7 +88,7 @@ run_failing(const struct failing *failing, const struct subject *subject, struct
 		assert_int_equal(errno, failing->err);
 	expect_code(ret, failing->code, failing->call, __FILE__, __LINE__);
 	EXPECT_SPOILT();
-	/* of these two the original says nothing */
+	/* of these two the original says nothing: failures.c */
 	if ((failing->code != RPMA_E_NOMEM && failing->code != RPMA_E_UNKNOWN) ||
 	    !library_is_original())
 		assert_failure_logged(failing->call, failing->err);

@@ -258,7 +258,8 @@ PLAIN(struct rdma_event_channel *, rdma_create_event_channel, (void), (), NOTHIN
 PLAIN(int, rdma_create_id,
 	(struct rdma_event_channel *channel, struct rdma_cm_id **id, void *context,
 		enum rdma_port_space ps), (channel, id, context, ps), MINUS_ONE)
-PLAIN(int, rdma_destroy_id, (struct rdma_cm_id *id), (id), MINUS_ONE)
+IN_FRONT(int, rdma_destroy_id, (struct rdma_cm_id *id), (id), -1, verbs_seen.destroyed_ids++,
+	MINUS_ONE)
 PLAIN(int, rdma_bind_addr, (struct rdma_cm_id *id, struct sockaddr *addr), (id, addr), MINUS_ONE)
 IN_FRONT(int, rdma_listen, (struct rdma_cm_id *id, int backlog), (id, backlog), backlog, (void)0,
 	MINUS_ONE)

@@ -46,7 +46,7 @@ extern char verbs_log[4096];
 /* how often a call of this name was made, without those that were made to fail */
 unsigned verbs_calls(const char *call);
 
-/* the arguments of the last call that had such ones */
+/* the arguments of the last call that had such ones, and two sums */
 struct verbs_seen {
 	struct rdma_addrinfo hints;
 	struct rdma_conn_param param;
@@ -58,6 +58,7 @@ struct verbs_seen {
 	struct ibv_sge sge;		/* of either kind of request, when num_sge is 1 */
 	struct ibv_recv_wr recv;
 	unsigned acks;			/* the sum of all that were acknowledged */
+	unsigned destroyed_ids;		/* how many there were */
 };
 
 extern struct verbs_seen verbs_seen;
