@@ -5,7 +5,7 @@
  * One symbol serves programs that were built with either size of the struct: 24 bytes in 0.9.0, 32
  * since 0.10.0. So nothing beyond its first 24 bytes may be written unless there is an immediate.
  */
-#include "device.h"
+#include "failing.h"
 
 #define ALWAYS RPMA_F_COMPLETION_ALWAYS
 #define GUARD 0xa5
@@ -229,6 +229,86 @@ errors(void **state)
 	}
 }
 
+/* --- completions of every kind, which no device here has --- */
+
+static void
+get_given(const struct older_functions *f, struct pair *pair, const struct ibv_wc *wc, int want,
+		int by_queue, union guarded *g)
+{
+	guard(g);
+	verbs_give_wc(wc);
+	log_capture(RPMA_LOG_LEVEL_WARNING);
+	if (by_queue)
+		EXPECT(f->cq_get_completion(pair->client.cq, &g->cmpl), want);
+	else
+		EXPECT(f->conn_completion_get(pair->client.conn, &g->cmpl), want);
+	EXPECT_SPOILT();
+}
+
+static void
+every_opcode(void **state)
+{
+	const struct older_functions *f = older_functions();
+	static const struct {
+		int opcode;
+		int op;		/* -1: none of the interface's */
+	} cases[] = {
+		{IBV_WC_RDMA_READ, RPMA_OP_READ}, {IBV_WC_RDMA_WRITE, RPMA_OP_WRITE},
+		{IBV_WC_SEND, RPMA_OP_SEND}, {IBV_WC_RECV, RPMA_OP_RECV},
+		{IBV_WC_RECV_RDMA_WITH_IMM, RPMA_OP_RECV_RDMA_WITH_IMM},
+		{IBV_WC_COMP_SWAP, -1}, {IBV_WC_FETCH_ADD, -1}, {IBV_WC_BIND_MW, -1},
+		{IBV_WC_LOCAL_INV, -1}, {IBV_WC_TSO, -1}, {IBV_WC_TM_ADD, -1}, {77, -1}, {-1, -1},
+	};
+
+	for (size_t i = 0; i < 2 * COUNT_OF(cases); i++) {
+		const int op = cases[i / 2].op;
+		const struct ibv_wc wc = {
+			.wr_id = 0x8123456789abcdef, .opcode = (enum ibv_wc_opcode)cases[i / 2].opcode,
+			.byte_len = 0x9abcdef0, .wc_flags = IBV_WC_GRH, .imm_data = 0x12345678,
+		};
+		union guarded g;
+
+		get_given(f, *state, &wc, op < 0 ? RPMA_E_NOSUPP : 0, i % 2, &g);
+		assert_true((uintptr_t)g.cmpl.op_context == wc.wr_id);
+		assert_int_equal(g.cmpl.op_status, IBV_WC_SUCCESS);
+		assert_guarded(&g, offsetof(struct rpma_completion, imm));
+		if (op < 0) {
+			assert_int_equal(logged.level, RPMA_LOG_LEVEL_ERROR);
+			continue;
+		}
+		assert_int_equal(logged.count, 0);
+		assert_int_equal(g.cmpl.op, op);
+		assert_int_equal(g.cmpl.byte_len, 0x9abcdef0);
+		assert_int_equal(g.cmpl.flags, IBV_WC_GRH);
+	}
+}
+
+static void
+every_status(void **state)
+{
+	const struct older_functions *f = older_functions();
+
+	for (int status = IBV_WC_LOC_LEN_ERR; status <= IBV_WC_TM_RNDV_INCOMPLETE; status++) {
+		for (int by_queue = 0; by_queue < 2; by_queue++) {
+			const struct ibv_wc wc = {
+				.wr_id = 0x8123456789abcdef, .status = (enum ibv_wc_status)status,
+				.opcode = IBV_WC_RECV, .byte_len = 8, .wc_flags = IBV_WC_WITH_IMM,
+			};
+			union guarded g;
+
+			get_given(f, *state, &wc, 0, by_queue, &g);
+			assert_int_equal(logged.count, 1);
+			assert_int_equal(logged.level, RPMA_LOG_LEVEL_WARNING);
+			assert_non_null(strstr(logged.text, ibv_wc_status_str(wc.status)));
+			assert_true((uintptr_t)g.cmpl.op_context == wc.wr_id);
+			assert_int_equal(g.cmpl.op_status, status);
+			memset(&g.cmpl.op_context, GUARD, sizeof(g.cmpl.op_context));
+			memset(&g.cmpl.op_status, GUARD, sizeof(g.cmpl.op_status));
+			assert_guarded(&g, 0);
+		}
+	}
+}
+
 static void
 descriptor_and_wait(void **state)
 {
@@ -304,11 +384,15 @@ static const struct CMUnitTest nodev[] = {
 
 #define WITH_PAIR(test) cmocka_unit_test_setup_teardown(test, open_pair, close_pair)
 
+#define WITH_SEEN(test) cmocka_unit_test_setup_teardown(test, connect_seen, release_seen)
+
 static const struct CMUnitTest rdma[] = {
 	WITH_PAIR(older_functions_refuse_on_a_real_connection),
 	WITH_PAIR(operations),
 	WITH_PAIR(immediates),
 	WITH_PAIR(errors),
+	WITH_SEEN(every_opcode),
+	WITH_SEEN(every_status),
 	WITH_PAIR(descriptor_and_wait),
 	WITH_PAIR(wait_on_a_shared_channel),
 	WITH_PAIR(write_atomic),

@@ -63,6 +63,26 @@ verbs_strange_cq(void)
 	add_plan((struct plan){CHANGE, "ibv_get_cq_event", 0, 0});
 }
 
+static struct ibv_wc given_wc;
+static struct ibv_odp_caps given_odp;
+static bool odp_is_given;
+
+void
+verbs_give_wc(const struct ibv_wc *wc)
+{
+	given_wc = *wc;
+	add_plan((struct plan){CHANGE, "ibv_poll_cq", 0, 0});
+}
+
+void
+verbs_odp(uint64_t general, uint32_t rc)
+{
+	memset(&given_odp, 0, sizeof(given_odp));
+	given_odp.general_caps = general;
+	given_odp.per_transport_caps.rc_odp_caps = rc;
+	odp_is_given = true;
+}
+
 bool
 verbs_all_spoilt(void)
 {
@@ -80,6 +100,7 @@ void
 verbs_reset(void)
 {
 	memset(plans, 0, sizeof(plans));
+	odp_is_given = false;
 	memset(&verbs_seen, 0, sizeof(verbs_seen));
 	verbs_log[0] = '\0';
 }
@@ -334,6 +355,11 @@ watched_poll_cq(struct ibv_cq *cq, int num_entries, struct ibv_wc *wc)
 {
 	const struct plan plan = enter("ibv_poll_cq", -1);
 
+	if (plan.kind == CHANGE) {
+		*wc = given_wc;
+		return 1;
+	}
+
 	return plan.kind == FAIL ? plan.value : real_ops.poll_cq(cq, num_entries, wc);
 }
 
@@ -404,7 +430,15 @@ watched_query_device_ex(struct ibv_context *context, const struct ibv_query_devi
 {
 	const struct plan plan = enter("ibv_query_device_ex", -1);
 
-	return plan.kind == FAIL ? plan.value : real_query_device_ex(context, input, attr, size);
+	int ret;
+
+	if (plan.kind == FAIL)
+		return plan.value;
+	ret = real_query_device_ex(context, input, attr, size);
+	if (ret == 0 && odp_is_given)
+		attr->odp_caps = given_odp;
+
+	return ret;
 }
 
 void

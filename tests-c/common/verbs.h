@@ -34,6 +34,10 @@ void verbs_claim_failure(const char *call, int err);
 void verbs_change_event(enum rdma_cm_event_type type);
 /* the next ibv_get_cq_event() is one of a CQ that nobody knows */
 void verbs_strange_cq(void);
+/* the next poll finds this one completion */
+void verbs_give_wc(const struct ibv_wc *wc);
+/* from here on, until verbs_reset(), the device says that it can do this on demand */
+void verbs_odp(uint64_t general, uint32_t rc);
 /* all that was to be spoilt, was */
 #define EXPECT_SPOILT() assert_true(verbs_all_spoilt())
 bool verbs_all_spoilt(void);

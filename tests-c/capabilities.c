@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What depends on what the device can do: on-demand paging, and the protocol that it speaks. */
+#include "failing.h"
+
+static struct ibv_context *
+device_context(void)
+{
+	struct ibv_context *context = NULL;
+
+	SUCCEED(rpma_utils_get_ibv_context(device_addr(), RPMA_UTIL_IBV_CONTEXT_LOCAL, &context));
+
+	return context;
+}
+
+#define READ IBV_ODP_SUPPORT_READ
+#define WRITE IBV_ODP_SUPPORT_WRITE
+
+/* on-demand paging in general, and for reads and writes of connected queue pairs */
+static const struct {
+	uint64_t general;
+	uint32_t rc;
+	int capable;
+} odp_cases[] = {
+	{0, 0, 0},
+	{IBV_ODP_SUPPORT, 0, 0},
+	{IBV_ODP_SUPPORT, READ, 0},
+	{IBV_ODP_SUPPORT, WRITE, 0},
+	{IBV_ODP_SUPPORT_IMPLICIT, READ | WRITE, 0},
+	{0, READ | WRITE, 0},
+	{IBV_ODP_SUPPORT, READ | WRITE, 1},
+	{IBV_ODP_SUPPORT | IBV_ODP_SUPPORT_IMPLICIT, READ | WRITE | IBV_ODP_SUPPORT_SEND, 1},
+	{UINT64_MAX, UINT32_MAX, 1},
+};
+
+static void
+odp_capability(void **unused)
+{
+	struct ibv_context *context = device_context();
+
+	(void)unused;
+	for (size_t i = 0; i < COUNT_OF(odp_cases); i++) {
+		int capable = UNTOUCHED_INT;
+
+		verbs_odp(odp_cases[i].general, odp_cases[i].rc);
+		SUCCEED(rpma_utils_ibv_context_is_odp_capable(context, &capable));
+		assert_int_equal(capable, odp_cases[i].capable);
+	}
+}
+
+/* what a peer does with memory that cannot be pinned follows from it */
+static void
+registration_on_demand(void **unused)
+{
+	struct ibv_context *context = device_context();
+
+	(void)unused;
+	for (size_t i = 0; i < COUNT_OF(odp_cases); i++) {
+		struct rpma_mr_local *mr = UNTOUCHED_PTR;
+		struct rpma_peer *peer = NULL;
+		char mem[64];
+
+		verbs_odp(odp_cases[i].general, odp_cases[i].rc);
+		SUCCEED(rpma_peer_new(context, &peer));
+		verbs_reset();
+		/* both: whether this device can really do it does not matter */
+		verbs_fail("ibv_reg_mr", EOPNOTSUPP);
+		if (odp_cases[i].capable)
+			verbs_fail("ibv_reg_mr", ENOMEM);
+		EXPECT(rpma_mr_reg(peer, mem, sizeof(mem), RPMA_MR_USAGE_WRITE_DST, &mr),
+				RPMA_E_PROVIDER);
+		EXPECT_SPOILT();
+		assert_ptr_equal(mr, UNTOUCHED_PTR);
+		assert_string_equal(verbs_log, odp_cases[i].capable ? "!ibv_reg_mr !ibv_reg_mr " :
+				"!ibv_reg_mr ");
+		assert_int_equal(verbs_seen.access, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE |
+				(odp_cases[i].capable ? IBV_ACCESS_ON_DEMAND : 0));
+
+		/* no other failure is a reason to try again */
+		verbs_reset();
+		verbs_fail("ibv_reg_mr", EINVAL);
+		EXPECT(rpma_mr_reg(peer, mem, sizeof(mem), RPMA_MR_USAGE_WRITE_DST, &mr),
+				RPMA_E_PROVIDER);
+		assert_string_equal(verbs_log, "!ibv_reg_mr ");
+		SUCCEED(rpma_peer_delete(&peer));
+	}
+}
+
+/* there the destination of a read is written to from outside */
+static void
+access_on_iwarp(void **unused)
+{
+	struct ibv_context *context = device_context();
+	const enum ibv_transport_type real = context->device->transport_type;
+	static const struct {
+		int usage;
+		int access;
+	} cases[] = {
+		{RPMA_MR_USAGE_READ_DST, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE},
+		{RPMA_MR_USAGE_READ_SRC, IBV_ACCESS_REMOTE_READ},
+		{RPMA_MR_USAGE_WRITE_SRC, IBV_ACCESS_LOCAL_WRITE},
+		{RPMA_MR_USAGE_RECV, IBV_ACCESS_LOCAL_WRITE},
+		{RPMA_MR_USAGE_SEND, 0},
+	};
+	struct rpma_peer *peer = NULL;
+	char mem[64];
+
+	(void)unused;
+	SUCCEED(rpma_peer_new(context, &peer));
+	context->device->transport_type = IBV_TRANSPORT_IWARP;
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct rpma_mr_local *mr = NULL;
+
+		SUCCEED(rpma_mr_reg(peer, mem, sizeof(mem), cases[i].usage, &mr));
+		assert_int_equal(verbs_seen.access & ~IBV_ACCESS_ON_DEMAND, cases[i].access);
+		SUCCEED(rpma_mr_dereg(&mr));
+	}
+	context->device->transport_type = real;
+	SUCCEED(rpma_peer_delete(&peer));
+}
+
+/* the address of no device in particular */
+static void
+context_of_any_address(void **unused)
+{
+	struct ibv_context *context = UNTOUCHED_PTR;
+
+	(void)unused;
+	SUCCEED(rpma_utils_get_ibv_context("0.0.0.0", RPMA_UTIL_IBV_CONTEXT_LOCAL, &context));
+	assert_ptr_not_equal(context, UNTOUCHED_PTR);
+	/* so that the next function says what is wrong */
+	if (context == NULL) {
+		struct rpma_peer *peer = UNTOUCHED_PTR;
+
+		INVALID(rpma_peer_new(context, &peer));
+		assert_ptr_equal(peer, UNTOUCHED_PTR);
+	}
+}
+
+static int
+watch(void **unused)
+{
+	(void)unused;
+	watch_context();
+	verbs_reset();
+
+	return 0;
+}
+
+#define SEEN(test) cmocka_unit_test_setup(test, watch)
+
+static const struct CMUnitTest rdma[] = {
+	SEEN(odp_capability),
+	SEEN(registration_on_demand),
+	SEEN(access_on_iwarp),
+	SEEN(context_of_any_address),
+};
+
+int
+main(int argc, char *argv[])
+{
+	static const struct topic topic = {
+		.name = "capabilities", .rdma = rdma, .rdma_count = COUNT_OF(rdma),
+	};
+
+	return topic_main(&topic, argc, argv);
+}
