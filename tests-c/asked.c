@@ -456,6 +456,10 @@ atomic_write_and_flush(void **state)
 		SUCCEED(rpma_flush(conn, there->remote, 0, 0, RPMA_FLUSH_TYPE_VISIBILITY, ON_ERROR,
 				context));
 		check_send(IBV_WR_RDMA_READ, 0, 1);
+		SUCCEED(rpma_flush(conn, there->remote, 0, SIZE_MAX, RPMA_FLUSH_TYPE_VISIBILITY,
+				ON_ERROR, context));
+		assert_int_equal(verbs_seen.sge.length, 8);
+		check_send(IBV_WR_RDMA_READ, 0, 1);
 	}
 }
 

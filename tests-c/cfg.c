@@ -290,7 +290,13 @@ peer_cfg_from_descriptor(void **unused)
 	(void)unused;
 	INVALID(rpma_peer_cfg_from_descriptor(NULL, 1, &cfg));
 	INVALID(rpma_peer_cfg_from_descriptor(&desc, 1, NULL));
+	log_capture(RPMA_LOG_LEVEL_WARNING);
 	INVALID(rpma_peer_cfg_from_descriptor(&desc, 0, &cfg));
+	assert_int_equal(logged.count, 1);
+	assert_int_equal(logged.level, RPMA_LOG_LEVEL_ERROR);
+	assert_string_equal(logged.function, "rpma_peer_cfg_from_descriptor");
+	assert_non_null(strstr(logged.text, "size of the descriptor"));
+	log_release();
 	assert_ptr_equal(cfg, UNTOUCHED_PTR);
 
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {
