@@ -196,6 +196,29 @@ channel_is_not_shared(void **state)
 	assert_true(is_rcq);
 }
 
+/* each function has its own kind of channel to wait on; the original does not say which */
+static void
+the_wrong_channel_is_logged(void **state)
+{
+	struct pair *pair = *state;
+	struct rpma_cq *cq;
+	int fd;
+
+	BETTER(DIFF_LOGGED);
+	log_capture(RPMA_LOG_LEVEL_WARNING);
+	EXPECT(rpma_cq_wait(pair->server.cq), RPMA_E_SHARED_CHANNEL);
+	assert_int_equal(logged.count, 1);
+	assert_int_equal(logged.level, RPMA_LOG_LEVEL_ERROR);
+	assert_string_equal(logged.text,
+			"the completion channel is shared: wait on the connection\n");
+	EXPECT(rpma_conn_wait(pair->client.conn, 0, &cq, NULL), RPMA_E_NOT_SHARED_CHNL);
+	assert_int_equal(logged.count, 2);
+	assert_string_equal(logged.text, "the completion channel is not shared: wait on the CQ\n");
+	EXPECT(rpma_conn_get_compl_fd(pair->client.conn, &fd), RPMA_E_NOT_SHARED_CHNL);
+	assert_int_equal(logged.count, 3);
+	log_release();
+}
+
 /* --- other configurations --- */
 
 /* a pair whose connections have a receive CQ of this size and perhaps a shared channel */
@@ -236,6 +259,24 @@ static int
 open_shared_with_rcq(void **state)
 {
 	*state = configured_pair(10, true);
+
+	return 0;
+}
+
+/* only the server's channel is shared */
+static int
+open_half_shared(void **state)
+{
+	struct pair *pair = calloc(1, sizeof(*pair));
+	struct rpma_conn_cfg *cfg = NULL;
+
+	assert_non_null(pair);
+	*state = pair;
+	pair_prepare(pair);
+	SUCCEED(rpma_conn_cfg_new(&cfg));
+	SUCCEED(rpma_conn_cfg_set_compl_channel(cfg, true));
+	pair_connect(pair, NULL, cfg);
+	SUCCEED(rpma_conn_cfg_delete(&cfg));
 
 	return 0;
 }
@@ -457,6 +498,7 @@ static const struct CMUnitTest rdma[] = {
 	WITH_PAIR(wait_for_a_completion),
 	WITH_PAIR(wait_when_there_is_none),
 	WITH_PAIR(channel_is_not_shared),
+	cmocka_unit_test_setup_teardown(the_wrong_channel_is_logged, open_half_shared, close_pair),
 	cmocka_unit_test_setup_teardown(receives_go_to_the_receive_queue, open_with_rcq,
 			close_pair),
 	cmocka_unit_test_setup_teardown(shared_channel, open_shared, close_pair),

@@ -300,16 +300,21 @@ flush_beyond_the_region(void **state)
 
 static void
 expect_flush_not_supported(struct pair *pair, struct rpma_mr_remote *remote,
-		enum rpma_flush_type type)
+		enum rpma_flush_type type, const char *why)
 {
 	log_capture(RPMA_LOG_LEVEL_ERROR);
 	EXPECT(rpma_flush(pair->client.conn, remote, 0, 8, type, ALWAYS, NULL), RPMA_E_NOSUPP);
 	assert_int_equal(logged.count, 1);
 	assert_int_equal(logged.level, RPMA_LOG_LEVEL_ERROR);
 	assert_string_equal(logged.function, "rpma_flush");
+	if (!library_is_original())
+		assert_non_null(strstr(logged.text, why));
 	log_release();
 	EXPECT_NO_WC(pair->client.cq);
 }
+
+#define PEER "the remote peer has not declared direct write to PMem"
+#define REGION "the remote region is not registered for this type of flush"
 
 static void
 flush_to_persistency(void **state)
@@ -319,13 +324,13 @@ flush_to_persistency(void **state)
 	struct rpma_peer_cfg *pcfg = NULL;
 
 	/* nothing is known of the other end's memory, then it says no, then yes, then no again */
-	expect_flush_not_supported(pair, remote, RPMA_FLUSH_TYPE_PERSISTENT);
+	expect_flush_not_supported(pair, remote, RPMA_FLUSH_TYPE_PERSISTENT, PEER);
 	SUCCEED(rpma_peer_cfg_new(&pcfg));
 	SUCCEED(rpma_conn_apply_remote_peer_cfg(pair->client.conn, pcfg));
-	expect_flush_not_supported(pair, remote, RPMA_FLUSH_TYPE_PERSISTENT);
+	expect_flush_not_supported(pair, remote, RPMA_FLUSH_TYPE_PERSISTENT, PEER);
 
 	SUCCEED(rpma_peer_cfg_set_direct_write_to_pmem(pcfg, true));
-	expect_flush_not_supported(pair, remote, RPMA_FLUSH_TYPE_PERSISTENT);
+	expect_flush_not_supported(pair, remote, RPMA_FLUSH_TYPE_PERSISTENT, PEER);
 	SUCCEED(rpma_conn_apply_remote_peer_cfg(pair->client.conn, pcfg));
 	SUCCEED(rpma_flush(pair->client.conn, remote, 0, 8, RPMA_FLUSH_TYPE_PERSISTENT, ALWAYS,
 			pcfg));
@@ -333,7 +338,7 @@ flush_to_persistency(void **state)
 
 	SUCCEED(rpma_peer_cfg_set_direct_write_to_pmem(pcfg, false));
 	SUCCEED(rpma_conn_apply_remote_peer_cfg(pair->client.conn, pcfg));
-	expect_flush_not_supported(pair, remote, RPMA_FLUSH_TYPE_PERSISTENT);
+	expect_flush_not_supported(pair, remote, RPMA_FLUSH_TYPE_PERSISTENT, PEER);
 	SUCCEED(rpma_peer_cfg_delete(&pcfg));
 }
 
@@ -349,15 +354,17 @@ flush_of_a_region_that_lacks_the_type(void **state)
 			RPMA_MR_USAGE_FLUSH_TYPE_PERSISTENT);
 	struct rpma_peer_cfg *pcfg = NULL;
 
+	/* what the other end has not declared comes first */
+	expect_flush_not_supported(pair, none.remote, RPMA_FLUSH_TYPE_PERSISTENT, PEER);
 	SUCCEED(rpma_peer_cfg_new(&pcfg));
 	SUCCEED(rpma_peer_cfg_set_direct_write_to_pmem(pcfg, true));
 	SUCCEED(rpma_conn_apply_remote_peer_cfg(pair->client.conn, pcfg));
 	SUCCEED(rpma_peer_cfg_delete(&pcfg));
 
-	expect_flush_not_supported(pair, none.remote, RPMA_FLUSH_TYPE_VISIBILITY);
-	expect_flush_not_supported(pair, none.remote, RPMA_FLUSH_TYPE_PERSISTENT);
-	expect_flush_not_supported(pair, visible.remote, RPMA_FLUSH_TYPE_PERSISTENT);
-	expect_flush_not_supported(pair, persistent.remote, RPMA_FLUSH_TYPE_VISIBILITY);
+	expect_flush_not_supported(pair, none.remote, RPMA_FLUSH_TYPE_VISIBILITY, REGION);
+	expect_flush_not_supported(pair, none.remote, RPMA_FLUSH_TYPE_PERSISTENT, REGION);
+	expect_flush_not_supported(pair, visible.remote, RPMA_FLUSH_TYPE_PERSISTENT, REGION);
+	expect_flush_not_supported(pair, persistent.remote, RPMA_FLUSH_TYPE_VISIBILITY, REGION);
 
 	SUCCEED(rpma_flush(pair->client.conn, visible.remote, 0, 8, RPMA_FLUSH_TYPE_VISIBILITY,
 			ALWAYS, &visible));
