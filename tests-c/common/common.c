@@ -50,12 +50,7 @@ run_group(const struct topic *topic, const char *group, const char *only)
 	return only || differences_were_tested(topic->name, tests, count) ? 0 : EXIT_FAILURE;
 }
 
-/*
- * A loader that does not find a library where it was told to look goes on looking elsewhere. So
- * that nobody tests one library and believes it was the other: RPMA_TEST_LIBRARY=original (or
- * =new) makes the program fail when it got the wrong one.
- */
-static bool
+bool
 library_is_expected(void)
 {
 	const char *want = getenv("RPMA_TEST_LIBRARY");

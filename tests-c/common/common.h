@@ -39,6 +39,12 @@ struct topic {
 #define EXIT_SKIPPED 77
 
 int topic_main(const struct topic *topic, int argc, char *argv[]);
+/*
+ * A loader that does not find a library where it was told to look goes on looking elsewhere. So that
+ * nobody tests one library and believes it was the other: false, with a message, when
+ * RPMA_TEST_LIBRARY=original (or =new) is set, and the loader found the wrong one.
+ */
+bool library_is_expected(void);
 /* its name, and "nodev" or "rdma" */
 const char *running_topic(void);
 const char *running_group(void);
