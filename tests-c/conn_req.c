@@ -108,8 +108,12 @@ failed_listens(void **state)
 	struct rpma_ep *ep = UNTOUCHED_PTR;
 
 	/* the port is in use, the address foreign, the port no number, the address none */
+	errno = 0;
 	EXPECT(rpma_ep_listen(peer, device_addr(), pair->port, &ep), RPMA_E_PROVIDER);
+	EXPECT_ERRNO(EADDRINUSE);
+	errno = 0;
 	EXPECT(rpma_ep_listen(peer, "203.0.113.1", "7204", &ep), RPMA_E_PROVIDER);
+	EXPECT_ERRNO(EADDRNOTAVAIL);
 	EXPECT(rpma_ep_listen(peer, device_addr(), "no such port", &ep), RPMA_E_PROVIDER);
 	EXPECT(rpma_ep_listen(peer, "no such address", "7204", &ep), RPMA_E_PROVIDER);
 	assert_ptr_equal(ep, UNTOUCHED_PTR);

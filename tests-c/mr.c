@@ -257,7 +257,9 @@ registration_of_an_unmapped_range(void **state)
 
 	munmap(mem, MR_SIZE);
 	log_capture(RPMA_LOG_LEVEL_ERROR);
+	errno = 0;
 	EXPECT(rpma_mr_reg(*state, mem, MR_SIZE, ALL_USAGES, &mr), RPMA_E_PROVIDER);
+	EXPECT_ERRNO(EFAULT);
 	assert_ptr_equal(mr, UNTOUCHED_PTR);
 	assert_int_equal(logged.count, 1);
 	assert_int_equal(logged.level, RPMA_LOG_LEVEL_ERROR);

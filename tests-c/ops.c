@@ -557,7 +557,9 @@ send_queue_full(void **state)
 	assert_in_range(fill_send_queue(pair), 10, 100);
 
 	log_capture(RPMA_LOG_LEVEL_ERROR);
+	errno = 0;
 	EXPECT(rpma_write(conn, remote, 0, mr, 0, 8, ALWAYS, NULL), RPMA_E_PROVIDER);
+	EXPECT_ERRNO(ENOMEM);
 	assert_int_equal(logged.count, 1);
 	assert_int_equal(logged.level, RPMA_LOG_LEVEL_ERROR);
 	assert_non_null(strstr(logged.text, "ibv_post_send"));

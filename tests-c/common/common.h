@@ -55,6 +55,12 @@ const char *running_group(void);
 #define SUCCEED(call) EXPECT(call, 0)
 void expect_code(int got, int want, const char *call, const char *file, int line);
 
+/* errno says why the call of verbs failed; the original leaves whatever was there (DIFF_ERRNO) */
+#define EXPECT_ERRNO(want) do { \
+	if (!library_is_original()) \
+		assert_int_equal(errno, (want)); \
+} while (0)
+
 /* a non-NULL pointer that no function may follow before it has checked its other arguments */
 void *untouchable(void);
 
