@@ -83,6 +83,11 @@ verbs_odp(uint64_t general, uint32_t rc)
 	odp_is_given = true;
 }
 
+/* of a request that the library was not shown as one */
+static struct rdma_cm_id *orphan;
+
+static void release_orphan(void);
+
 bool
 verbs_all_spoilt(void)
 {
@@ -99,6 +104,7 @@ verbs_all_spoilt(void)
 void
 verbs_reset(void)
 {
+	release_orphan();
 	memset(plans, 0, sizeof(plans));
 	odp_is_given = false;
 	memset(&verbs_seen, 0, sizeof(verbs_seen));
@@ -318,10 +324,21 @@ rdma_get_cm_event(struct rdma_event_channel *channel, struct rdma_cm_event **eve
 	depth++;
 	ret = REAL(rdma_get_cm_event)(channel, event);
 	depth--;
-	if (ret == 0 && plan.kind == CHANGE)
+	if (ret == 0 && plan.kind == CHANGE) {
+		if ((*event)->event == RDMA_CM_EVENT_CONNECT_REQUEST)
+			orphan = (*event)->id;
 		(*event)->event = (enum rdma_cm_event_type)plan.value;
+	}
 
 	return ret;
+}
+
+static void
+release_orphan(void)
+{
+	if (orphan)
+		REAL(rdma_destroy_id)(orphan);
+	orphan = NULL;
 }
 
 void
