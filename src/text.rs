@@ -7,7 +7,7 @@ use std::ffi::CStr;
 use std::fmt;
 
 /// At most `N - 1` bytes of text, always followed by a NUL. What does not fit is cut off.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Text<const N: usize> {
     bytes: [u8; N],
     len: usize,
@@ -73,12 +73,6 @@ impl<const N: usize> fmt::Write for Text<N> {
 impl<const N: usize> fmt::Display for Text<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_c_str().to_str().unwrap_or_default())
-    }
-}
-
-impl<const N: usize> fmt::Debug for Text<N> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self.as_c_str(), f)
     }
 }
 
