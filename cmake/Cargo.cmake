@@ -13,7 +13,9 @@ if(NOT CARGO)
 endif()
 set(CARGO_FLAGS "" CACHE STRING "more options for cargo, for example --offline")
 set(RUST_TARGET "" CACHE STRING "Rust's name of the platform to build for, when cross-compiling")
+set(RUSTC_FLAGS "" CACHE STRING "more options for rustc, for the library alone, for example -Cinstrument-coverage")
 separate_arguments(cargo_flags UNIX_COMMAND "${CARGO_FLAGS}")
+separate_arguments(rustc_flags UNIX_COMMAND "${RUSTC_FLAGS}")
 
 # Debug is cargo's profile dev. Every other type is its profile release; RelWithDebInfo, and the None
 # of distributions that strip for themselves, keep what a debugger wants.
@@ -46,7 +48,7 @@ string(REPLACE "//" "/" rpma_archive ${rpma_archive})
 add_custom_target(rpma_cargo ALL
 	COMMAND ${CMAKE_COMMAND} -E env --unset=CARGO_BUILD_TARGET
 		${CARGO} rustc --package rpma --lib --crate-type staticlib
-		--profile ${profile} --target-dir ${cargo_dir} ${cargo_flags}
+		--profile ${profile} --target-dir ${cargo_dir} ${cargo_flags} -- ${rustc_flags}
 	BYPRODUCTS ${rpma_archive}
 	WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}
 	COMMENT "Compiling the Rust library (profile ${profile})"
