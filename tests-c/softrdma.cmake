@@ -15,3 +15,10 @@ foreach(program kill many big copy)
 			RUN_SERIAL TRUE TIMEOUT 300)
 	endif()
 endforeach()
+
+# the soak: librpma's own interface, on any device
+add_executable(soak soak.c soak-session.c soak-serve.c soak-work.c softrdma-pair.c)
+target_compile_features(soak PRIVATE c_std_11)
+target_compile_options(soak PRIVATE -Wall -Wextra)
+target_link_libraries(soak PRIVATE ${rpma} PkgConfig::RDMACM PkgConfig::IBVERBS Threads::Threads)
+target_link_options(soak PRIVATE LINKER:--enable-new-dtags)
