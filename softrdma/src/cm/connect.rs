@@ -61,7 +61,12 @@ impl Id {
         inner.phase = Phase::Connecting;
         match outcome {
             Ok(()) => {
-                inner.handshake = Some(Handshake::ask(socket, Weak::clone(&self.me), &hello)?);
+                let asked = Handshake::ask(socket, Weak::clone(&self.me), &hello);
+                if asked.is_err() {
+                    // Nobody was asked, so the program may try again.
+                    inner.phase = Phase::RouteResolved;
+                }
+                inner.handshake = Some(asked?);
                 self.start_timer(&mut inner, Self::patience(), |id, inner| {
                     id.unreachable(inner);
                 });
@@ -121,12 +126,10 @@ impl Id {
     }
 
     pub(super) fn post_rejection(&self, inner: &Inner, why: u8, private_data: Vec<u8>) {
-        if let Some(me) = self.me.upgrade() {
-            inner.channel.push(
-                Event::new(me, Kind::Rejected, i32::from(why))
-                    .with_data(private_data, REJECT_PRIVATE_DATA),
-            );
-        }
+        self.post_with(inner, |me| {
+            Event::new(me, Kind::Rejected, i32::from(why))
+                .with_data(private_data, REJECT_PRIVATE_DATA)
+        });
     }
 
     fn refused_locked(&self, inner: &mut Inner, why: u8, private_data: Vec<u8>) {
@@ -151,14 +154,13 @@ impl Id {
         }
         Self::stop_timer(&mut inner);
         inner.phase = Phase::Replied;
-        if let Some(me) = self.me.upgrade() {
-            let private_data = std::mem::take(&mut hello.private_data);
-            let mut event = Event::new(me, Kind::ConnectResponse, 0)
-                .with_data(private_data, REPLY_PRIVATE_DATA);
-            event.params = seen_from_the_other_side(hello.params);
-            inner.hello = Some(hello);
-            inner.channel.push(event);
-        }
+        let private_data = std::mem::take(&mut hello.private_data);
+        let params = seen_from_the_other_side(hello.params);
+        inner.hello = Some(hello);
+        self.post_with(&inner, |me| Event {
+            params,
+            ..Event::new(me, Kind::ConnectResponse, 0).with_data(private_data, REPLY_PRIVATE_DATA)
+        });
     }
 
     /// Whether the program has a queue pair on it: then the connection is established when it takes the

@@ -54,6 +54,8 @@ pub(crate) enum Phase {
 pub(super) struct Inner {
     pub(super) channel: Arc<EventChannel>,
     pub(super) phase: Phase,
+    /// The program has destroyed it: there are no events and no timers any more.
+    destroyed: bool,
     pub(super) local: Option<SocketAddr>,
     pub(super) remote: Option<SocketAddr>,
     /// The program asked for this source address.
@@ -72,6 +74,8 @@ pub(super) struct Inner {
     pub(super) connection: Option<Arc<Qp>>,
     pub(super) end: End,
     pub(super) timer: Option<Timer>,
+    /// How many timers there have been: a number for each.
+    timers: u64,
     /// What the peer has to prove, what it has sent, and this side's proof.
     pub(super) challenge: Challenge,
     pub(super) hello: Option<Hello>,
@@ -104,6 +108,7 @@ impl Id {
             inner: Mutex::new(Inner {
                 channel,
                 phase: Phase::Idle,
+                destroyed: false,
                 local: None,
                 remote: None,
                 source_was_given: false,
@@ -117,6 +122,7 @@ impl Id {
                 connection: None,
                 end: End::default(),
                 timer: None,
+                timers: 0,
                 challenge: [0; 16],
                 hello: None,
                 offered: Params::default(),
@@ -140,8 +146,16 @@ impl Id {
     }
 
     pub(super) fn post(&self, inner: &Inner, kind: Kind, status: i32) {
-        if let Some(me) = self.me.upgrade() {
-            inner.channel.push(Event::new(me, kind, status));
+        self.post_with(inner, |me| Event::new(me, kind, status));
+    }
+
+    /// Every event of this identifier but connect requests. An identifier that the program has destroyed
+    /// has none: whoever was waiting for its lock meanwhile comes too late.
+    pub(super) fn post_with(&self, inner: &Inner, event: impl FnOnce(Arc<Self>) -> Event) {
+        if !inner.destroyed
+            && let Some(me) = self.me.upgrade()
+        {
+            inner.channel.push(event(me));
         }
     }
 
@@ -304,17 +318,28 @@ impl Id {
         job: impl FnOnce(&Self, &mut Inner) + Send + 'static,
     ) {
         let Some(io) = io::get() else { return };
-        if let Some(before) = inner.timer.take() {
-            io.cancel(before);
+        Self::stop_timer(inner);
+        if inner.destroyed {
+            return;
         }
+        inner.timers += 1;
+        let number = inner.timers;
         let me = Weak::clone(&self.me);
         inner.timer = Some(io.after(delay, move || {
             if let Some(id) = me.upgrade() {
-                let mut inner = id.inner.lock();
-                inner.timer = None;
-                job(&id, &mut inner);
+                id.timer_is_over(number, job);
             }
         }));
+    }
+
+    /// The time of this timer has come. It may have been stopped while this waited for the lock, and
+    /// another one started.
+    fn timer_is_over(&self, number: u64, job: impl FnOnce(&Self, &mut Inner)) {
+        let mut inner = self.inner.lock();
+        if inner.timer.is_some() && inner.timers == number {
+            inner.timer = None;
+            job(self, &mut inner);
+        }
     }
 
     pub(super) fn stop_timer(inner: &mut Inner) {
@@ -392,6 +417,7 @@ impl Id {
         let (listener, handshake, connection, phase, channel, queued) = {
             let mut inner = self.inner.lock();
             Self::stop_timer(&mut inner);
+            inner.destroyed = true;
             inner.socket = None;
             inner.qp = None;
             let phase = std::mem::replace(&mut inner.phase, Phase::Over);
@@ -431,5 +457,63 @@ impl Id {
             }
         }
         self.unacknowledged.wait_for_none();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    fn new() -> Result<(Arc<EventChannel>, Arc<Id>)> {
+        let channel = Arc::new(EventChannel::new()?);
+        Ok((Arc::clone(&channel), Id::new(channel)))
+    }
+
+    fn say_it_is_over(id: &Id, inner: &mut Inner) {
+        id.post(inner, Kind::TimewaitExit, 0);
+    }
+
+    #[test]
+    fn a_timer_that_waited_for_the_lock_of_a_destroyed_identifier_does_nothing() -> Result<()> {
+        io::start()?;
+        let (channel, id) = new()?;
+        id.start_timer(&mut id.inner.lock(), LONG, say_it_is_over);
+        id.destroy();
+        // The I/O thread had taken the timer's job before, and has the lock only now.
+        id.timer_is_over(1, say_it_is_over);
+        assert_eq!(channel.count(|_| true), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_timer_that_was_replaced_does_nothing() -> Result<()> {
+        io::start()?;
+        let (channel, id) = new()?;
+        id.start_timer(&mut id.inner.lock(), LONG, say_it_is_over);
+        id.start_timer(&mut id.inner.lock(), LONG, say_it_is_over);
+        id.timer_is_over(1, say_it_is_over);
+        assert_eq!(channel.count(|_| true), 0);
+        id.timer_is_over(2, say_it_is_over);
+        assert_eq!(channel.count(|_| true), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn a_destroyed_identifier_has_neither_events_nor_timers() -> Result<()> {
+        io::start()?;
+        let (channel, id) = new()?;
+        id.destroy();
+        // The queue pair of its connection, which was waiting for the lock.
+        {
+            let mut inner = id.inner.lock();
+            inner.end.sent = true;
+            id.answered(&mut inner);
+            assert!(inner.timer.is_none());
+        }
+        id.connection_lost();
+        assert_eq!(channel.count(|_| true), 0);
+        Ok(())
     }
 }
