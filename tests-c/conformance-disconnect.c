@@ -127,6 +127,96 @@ queue_pair_destroyed(void)
 	say_event("server then", pair.server.channel, NULL);
 }
 
+enum going { DESTROYED, DISCONNECTED_THEN_DESTROYED, QP_DESTROYED, QP_IN_ERROR };
+
+/* messages wait for a receive at the other end, which will not come */
+static void
+going_with_sends_waiting(enum going going)
+{
+	struct ibv_qp_attr error = {.qp_state = IBV_QPS_ERR};
+	struct setup setup = usual();
+	struct pair pair = {0};
+	struct end *client = &pair.client, *server = &pair.server;
+	struct remote remote;
+
+	connect_pair(&pair, &setup);
+	remote = remote_of(server, 0);
+	for (unsigned i = 1; i <= 3; i++)
+		NEED(post_send(client, i, 0, 8));
+	say_no_wc("completion", client, client->cq);
+	switch (going) {
+	case DISCONNECTED_THEN_DESTROYED:
+		NEED(rdma_disconnect(server->id));
+		close_end(server);
+		break;
+	case DESTROYED:
+		close_end(server);
+		break;
+	case QP_DESTROYED:
+		rdma_destroy_qp(server->id);
+		break;
+	case QP_IN_ERROR:
+		NEED(ibv_modify_qp(server->qp, &error, IBV_QP_STATE));
+		break;
+	}
+	if (going == QP_DESTROYED || going == QP_IN_ERROR)
+		say_no_event("event", client->channel);
+	else
+		say_event("event", client->channel, NULL);
+	say_wcs("completions then", client, client->cq, 0);
+	say_result("write", post_op(client, IBV_WR_RDMA_WRITE, 11, 0, 8, remote));
+	say_wcs("its completion", client, client->cq, 0);
+	say_result("client disconnects", rdma_disconnect(client->id));
+	say_wcs("completions at last", client, client->cq, 0);
+	if (going == QP_DESTROYED || going == QP_IN_ERROR)
+		say_event("server", server->channel, NULL);
+}
+
+static void
+destroyed_with_sends_waiting(void)
+{
+	going_with_sends_waiting(DESTROYED);
+}
+
+static void
+disconnected_with_sends_waiting(void)
+{
+	going_with_sends_waiting(DISCONNECTED_THEN_DESTROYED);
+}
+
+static void
+queue_pair_destroyed_with_sends_waiting(void)
+{
+	going_with_sends_waiting(QP_DESTROYED);
+}
+
+static void
+queue_pair_in_error_with_sends_waiting(void)
+{
+	going_with_sends_waiting(QP_IN_ERROR);
+}
+
+/* and what is posted to a queue pair that is not there any more, while its id is */
+static void
+queue_pair_destroyed_then_write(void)
+{
+	struct setup setup = usual();
+	struct pair pair = {0};
+	struct end *client = &pair.client;
+	struct remote remote;
+
+	connect_pair(&pair, &setup);
+	remote = remote_of(&pair.server, 0);
+	rdma_destroy_qp(pair.server.id);
+	say_result("write", post_op(client, IBV_WR_RDMA_WRITE, 1, 0, 8, remote));
+	say_result("read", post_op(client, IBV_WR_RDMA_READ, 2, 8, 8, remote));
+	say_wcs("completions", client, client->cq, 0);
+	say_no_event("event", client->channel);
+	say_result("client disconnects", rdma_disconnect(client->id));
+	say_wcs("completions at last", client, client->cq, 0);
+	say_event("server", pair.server.channel, NULL);
+}
+
 /* the peer has gone, and this end goes on as if nothing were */
 static void
 after_disconnected(void)
@@ -325,6 +415,11 @@ const struct test_case disconnect_cases[] = {
 	{.name = "destroyed-by-client", .run = destroyed_by_client},
 	{.name = "destroyed-by-server", .run = destroyed_by_server},
 	{.name = "queue-pair-destroyed", .run = queue_pair_destroyed},
+	{.name = "destroyed-with-sends-waiting", .run = destroyed_with_sends_waiting},
+	{.name = "disconnected-with-sends-waiting", .run = disconnected_with_sends_waiting},
+	{.name = "queue-pair-destroyed-with-sends-waiting", .run = queue_pair_destroyed_with_sends_waiting},
+	{.name = "queue-pair-in-error-with-sends-waiting", .run = queue_pair_in_error_with_sends_waiting},
+	{.name = "queue-pair-destroyed-then-write", .run = queue_pair_destroyed_then_write},
 	{.name = "after-disconnected", .run = after_disconnected},
 	{.name = "after-own-disconnect", .run = after_own_disconnect},
 	{.name = "disconnect-under-load", .run = disconnect_under_load},

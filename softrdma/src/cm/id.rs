@@ -18,7 +18,7 @@ use crate::Result;
 use crate::channel::Unacknowledged;
 use crate::io::{self, Timer};
 use crate::os::socket::{self, Socket};
-use crate::qp::{Qp, State};
+use crate::qp::Qp;
 use crate::wire::{Challenge, Hello, Params};
 
 #[derive(Debug)]
@@ -282,7 +282,7 @@ impl Id {
     pub(crate) fn disconnect(&self) -> Result<()> {
         let qp = self.inner.lock().qp.clone();
         if let Some(qp) = qp {
-            qp.modify(State::Error)?;
+            qp.stop();
         }
         let (connection, peer_was_first) = {
             let mut inner = self.inner.lock();

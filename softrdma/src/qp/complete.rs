@@ -83,6 +83,9 @@ impl Qp {
             request.progress = Progress::Waiting;
         }
         self.enter_error(q, cause);
+        if cause == Cause::Local {
+            self.tell_who_waits(q);
+        }
     }
 
     /// What was posted to a peer that is gone fails.
@@ -218,6 +221,11 @@ impl Qp {
             Reason::RemoteOperation => Status::RemoteOperation,
             Reason::QueuePairGone => Status::RetryExceeded,
         };
+        if q.held && seq == q.next {
+            // It was not to be sent before there is a receive, and there will be none.
+            q.held = false;
+            q.next += 1;
+        }
         Self::sent(q, seq)?.progress = Progress::Failed(status);
         self.reap(q);
         Ok(())

@@ -195,7 +195,7 @@ impl Qp {
         if let Some(id) = q.cm.upgrade() {
             id.connection_lost();
         }
-        if q.peer == Peer::Connected {
+        if q.peer != Peer::Gone {
             q.peer = Peer::Gone;
             self.fail_for_the_peer(q);
         }

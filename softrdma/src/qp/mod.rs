@@ -244,7 +244,12 @@ impl Qp {
     pub(crate) fn modify(&self, state: State) -> Result<()> {
         let mut q = self.inner.lock();
         match (q.state, state) {
-            (_, State::Error) => self.enter_error(&mut q, complete::Cause::Local),
+            (_, State::Error) => {
+                self.enter_error(&mut q, complete::Cause::Local);
+                self.tell_who_waits(&mut q);
+                self.transmit(&mut q);
+                self.update_interest(&mut q);
+            }
             (_, State::Reset) => {
                 q.state = State::Reset;
                 // The peer is not to copy any more what was posted.
@@ -266,6 +271,11 @@ impl Qp {
         Ok(())
     }
 
+    /// The program is about to disconnect, which the peer will hear of.
+    pub(crate) fn stop(&self) {
+        self.enter_error(&mut self.inner.lock(), complete::Cause::Local);
+    }
+
     /// Its completion queue is full: a completion of it may be lost.
     pub(crate) fn fail_for_its_cq(&self) {
         let mut q = self.inner.lock();
@@ -278,6 +288,9 @@ impl Qp {
                 .push(AsyncEvent::QpFatal(Weak::clone(&self.me)));
         }
         self.enter_error(&mut q, complete::Cause::Local);
+        self.tell_who_waits(&mut q);
+        self.transmit(&mut q);
+        self.update_interest(&mut q);
     }
 
     /// The program destroys it. Its connection, if it has one, stays with the identifier.
@@ -294,6 +307,9 @@ impl Qp {
             q.rq.clear();
             q.first = q.next;
             self.drop_data_in_transit(&mut q);
+            self.tell_who_waits(&mut q);
+            self.transmit(&mut q);
+            self.update_interest(&mut q);
         }
         let Setup {
             pd,

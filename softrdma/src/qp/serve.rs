@@ -15,8 +15,10 @@ use super::{Inner, Qp};
 impl Qp {
     /// Whether a request is the next one and can be served.
     pub(super) fn is_next(&self, q: &mut Inner, seq: u64) -> Result<bool, Malformed> {
-        if q.is_down() || q.released {
-            if !q.refused && !q.disconnected {
+if q.is_down() || q.released {
+            // One that comes behind a message that is to come once more waits for that one.
+            let is_its_turn = !q.dropping || seq == q.expected;
+            if is_its_turn && !q.refused && !q.disconnected {
                 q.refused = true;
                 q.responses
                     .push_back(Response::Nak(seq, Reason::QueuePairGone));
@@ -40,6 +42,16 @@ impl Qp {
         }
         q.dropping = false;
         Ok(true)
+    }
+
+    /// The queue pair is in error: a message that the peer was to send again will never find a receive.
+    pub(super) fn tell_who_waits(&self, q: &mut Inner) {
+        if q.no_receive && !q.refused && !q.disconnected {
+            q.no_receive = false;
+            q.refused = true;
+            let reason = Reason::QueuePairGone;
+            q.responses.push_back(Response::Nak(q.expected, reason));
+        }
     }
 
     pub(super) fn request(&self, q: &mut Inner, frame: Frame) -> Result<Sink, Malformed> {
