@@ -2,14 +2,13 @@
 
 //! A connection before it is one: the exchange of hellos.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::event::reason;
 use super::id::Id;
+use super::silent;
 use crate::Result;
 use crate::io::{self, Source, Timer, Token};
 use crate::os::epoll::{HANG_UP, Interest, READABLE, WRITABLE};
@@ -54,11 +53,6 @@ enum Stage {
     Over,
 }
 
-/// Sockets that have connected and said nothing.
-static SILENT: AtomicUsize = AtomicUsize::new(0);
-const MOST_SILENT: usize = 1024;
-const SILENCE: Duration = Duration::from_secs(10);
-
 /// What a hello turned out to be.
 enum Heard {
     Nothing,
@@ -94,35 +88,44 @@ impl Handshake {
 
     /// A server: waits for a hello.
     pub(super) fn serve(socket: Socket, listen: Weak<Id>) {
-        if SILENT.load(Ordering::Relaxed) >= MOST_SILENT {
-            return;
-        }
         let Ok(handshake) = Self::begin(socket, Stage::Serving { listen }, READABLE) else {
             return;
         };
-        SILENT.fetch_add(1, Ordering::Relaxed);
+        silent::enter(&handshake);
         let Some(io) = io::get() else { return };
         let late = Arc::downgrade(&handshake);
-        let timer = io.after(SILENCE, move || {
+        // This is the thread that looks at the socket next, and that the timer runs on.
+        handshake.inner.lock().timer = Some(io.after(silent::AT_MOST, move || {
             if let Some(handshake) = late.upgrade() {
-                handshake.no_longer_silent();
-                handshake.abandon();
+                handshake.give_up();
             }
-        });
-        let mut inner = handshake.inner.lock();
-        inner.timer = Some(timer);
-        if !matches!(inner.stage, Stage::Serving { .. }) {
-            // It was quicker.
-            inner.timer = None;
-            io.cancel(timer);
-        }
+        }));
+    }
+
+    /// It may have spoken without having been heard.
+    pub(super) fn listen_once_more(self: &Arc<Self>) {
+        let listen = match &self.inner.lock().stage {
+            Stage::Serving { listen } => Weak::clone(listen),
+            _ => return,
+        };
+        self.requested(&listen);
+    }
+
+    /// One that is silent, and was for too long.
+    pub(super) fn give_up(&self) {
+        self.no_longer_silent();
+        self.abandon();
+    }
+
+    pub(super) fn is_silent_to(&self, id: &Weak<Id>) -> bool {
+        matches!(&self.inner.lock().stage, Stage::Serving { listen } if listen.ptr_eq(id))
     }
 
     fn no_longer_silent(&self) {
+        silent::leave(self);
         let mut inner = self.inner.lock();
         if matches!(inner.stage, Stage::Serving { .. }) {
             inner.stage = Stage::Over;
-            SILENT.fetch_sub(1, Ordering::Relaxed);
         }
         if let (Some(timer), Some(io)) = (inner.timer.take(), io::get()) {
             io.cancel(timer);
@@ -265,10 +268,7 @@ impl Handshake {
                     None => self.reject(reason::CONSUMER, &[]),
                 }
             }
-            _ => {
-                self.no_longer_silent();
-                self.abandon();
-            }
+            _ => self.give_up(),
         }
     }
 

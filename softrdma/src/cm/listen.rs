@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use super::handshake::Handshake;
 use super::id::Id;
+use super::silent;
 use crate::Result;
 use crate::io::{self, Source, Token};
 use crate::os::epoll::{Interest, READABLE};
@@ -22,8 +23,8 @@ pub(crate) struct Listener {
     closed: Mutex<bool>,
 }
 
-/// When there are no descriptors left, others may be closed soon.
-const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(20);
+/// When there is no room for one more, there may be soon.
+const NO_ROOM: Duration = Duration::from_millis(20);
 
 impl Listener {
     pub(crate) fn new(socket: Socket, id: Weak<Id>) -> Result<Arc<Self>> {
@@ -52,13 +53,19 @@ impl Listener {
             io.forget(self.socket.raw(), self.token);
         }
         self.socket.shut_down();
+        drop(closed);
+        for handshake in silent::all() {
+            if handshake.is_silent_to(&self.id) {
+                handshake.give_up();
+            }
+        }
     }
 
     fn pause(self: &Arc<Self>) {
         let Some(io) = io::get() else { return };
         if self.watch_for(io, 0) {
             let listener = Arc::downgrade(self);
-            io.after(OUT_OF_DESCRIPTORS, move || {
+            io.after(NO_ROOM, move || {
                 if let (Some(io), Some(listener)) = (io::get(), listener.upgrade()) {
                     listener.watch_for(io, READABLE);
                 }
@@ -79,6 +86,9 @@ impl Listener {
 impl Source for Listener {
     fn ready(self: Arc<Self>, _seen: Interest) {
         loop {
+            if !silent::make_room() {
+                return self.pause();
+            }
             match self.socket.accept() {
                 Ok(socket) => Handshake::serve(socket, Weak::clone(&self.id)),
                 Err(errno) if would_block(errno) => return,

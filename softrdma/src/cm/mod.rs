@@ -9,3 +9,4 @@ pub(crate) mod handshake;
 pub(crate) mod id;
 pub(crate) mod listen;
 pub(crate) mod proof;
+mod silent;
