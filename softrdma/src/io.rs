@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use crate::Result;
 use crate::os::epoll::{Epoll, Interest, READABLE, Ready};
 use crate::os::event_fd::EventFd;
-use crate::os::{child, pull, thread};
+use crate::os::{child, thread};
 use crate::qp::Qp;
 
 /// What a socket belongs to.
@@ -62,7 +62,6 @@ pub(crate) fn start() -> Result<&'static Io> {
     }
     let io = Io::new()?;
     child::watch_forks();
-    pull::permit();
     io.epoll.add(io.wake.raw(), WAKE, READABLE)?;
     // Without a thread there is no I/O: the next call tries again.
     thread::spawn("softrdma", || IO.wait().run())?;

@@ -7,9 +7,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::Mutex;
 use rdma_sys as sys;
 
 use super::cm_event::{ChannelHandle, complete, new_channel};
+use super::cm_qp::Template;
 use super::{call, context, hand_out, handle, minus_one, no_args, pointer, set_errno, take_back};
 use super::{cm_event, zeroed};
 use crate::Result;
@@ -23,6 +25,8 @@ pub(super) struct IdHandle {
     pub(super) engine: Arc<Id>,
     /// Calls wait for their events, which come on a channel of its own.
     pub(super) sync: AtomicBool,
+    /// What the connections of a listening endpoint get.
+    pub(super) template: Mutex<Option<Template>>,
 }
 
 /// The address behind a pointer of the program.
@@ -65,6 +69,7 @@ pub(super) fn new_handle(
             abi,
             engine,
             sync: AtomicBool::new(sync),
+            template: Mutex::new(None),
         },
         |id| Some(&id.engine.handle),
     )

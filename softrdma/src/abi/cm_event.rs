@@ -114,10 +114,14 @@ fn taken(event: &mut Event) -> Result<()> {
             let listen: *mut sys::rdma_cm_id = given(&listening.handle);
             // SAFETY: as above.
             let (channel, id_context) = unsafe { ((*listen).channel, (*listen).context) };
+            // SAFETY: the listening identifier's.
+            let events: &ChannelHandle = unsafe { handle(channel) }?;
+            // The listening one may have moved since the request came.
+            event.id.migrate(Arc::clone(&events.engine));
             listening.request_taken();
             let id = cm::new_handle(Arc::clone(&event.id), channel, id_context, false);
-            // SAFETY: just made.
-            unsafe { cm::refresh(id) }?;
+            // SAFETY: just made, and not handed out if this fails.
+            unsafe { cm::refresh(id).or_else(|errno| cm::destroy(id).and(Err(errno))) }?;
         }
         Kind::ConnectResponse if event.id.has_qp() => {
             event.kind = Kind::Established;

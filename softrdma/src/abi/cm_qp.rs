@@ -2,11 +2,9 @@
 
 //! Queue pairs of identifiers, and endpoints: identifiers with all that belongs to them.
 
-use std::collections::HashMap;
 use std::ffi::c_int;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use rdma_sys as sys;
 
 use super::cm::{self, IdHandle};
@@ -204,6 +202,25 @@ pub(super) unsafe fn destroy_qp(id: *mut sys::rdma_cm_id) {
 
 // --- Shared receive queues ---------------------------------------------------------------------------
 
+/// # Safety
+/// The program's.
+unsafe fn create_srq(
+    id: *mut sys::rdma_cm_id,
+    pd: *mut sys::ibv_pd,
+    attr: *mut sys::ibv_srq_init_attr,
+) -> Result<()> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let _: &IdHandle = handle(id)?;
+        let pd = if pd.is_null() { (*id).pd } else { pd };
+        if (*id).verbs.is_null() || pd.is_null() || (*pd).context != (*id).verbs {
+            return Err(libc::EINVAL);
+        }
+        (*id).srq = super::srq::new(pd, attr)?;
+    }
+    Ok(())
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn rdma_create_srq(
     id: *mut sys::rdma_cm_id,
@@ -212,54 +229,79 @@ unsafe extern "C" fn rdma_create_srq(
 ) -> c_int {
     minus_one(call("rdma_create_srq", no_args, || {
         // SAFETY: the program's.
-        unsafe {
-            let _: &IdHandle = handle(id)?;
-            let pd = if pd.is_null() { (*id).pd } else { pd };
-            (*id).srq = super::srq::new(pd, attr)?;
-        }
-        Ok(())
+        unsafe { create_srq(id, pd, attr) }
     }))
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn rdma_create_srq_ex(
-    _id: *mut sys::rdma_cm_id,
-    _attr: *mut sys::ibv_srq_init_attr_ex,
+    id: *mut sys::rdma_cm_id,
+    attr: *mut sys::ibv_srq_init_attr_ex,
 ) -> c_int {
+    const TYPE: u32 = 1;
+    const PD: u32 = 2;
     minus_one(call("rdma_create_srq_ex", no_args, || {
-        super::unsupported::say("rdma_create_srq_ex");
-        Err(libc::EOPNOTSUPP)
+        // SAFETY: the program's.
+        let attr = unsafe { attr.as_ref() }.ok_or(libc::EINVAL)?;
+        let plain =
+            attr.comp_mask & TYPE == 0 || attr.srq_type == sys::ibv_srq_type::IBV_SRQT_BASIC;
+        if !plain || attr.comp_mask & !(TYPE | PD) != 0 {
+            super::unsupported::say("shared receive queues of other kinds than the basic one");
+            return Err(libc::EOPNOTSUPP);
+        }
+        let pd = if attr.comp_mask & PD == 0 {
+            std::ptr::null_mut()
+        } else {
+            attr.pd
+        };
+        let mut basic = sys::ibv_srq_init_attr {
+            srq_context: attr.srq_context,
+            attr: attr.attr,
+        };
+        // SAFETY: the program's.
+        unsafe { create_srq(id, pd, &raw mut basic) }
     }))
+}
+
+/// # Safety
+/// An identifier of the program.
+unsafe fn destroy_srq(id: *mut sys::rdma_cm_id) -> Result<()> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let srq = (*id).srq;
+        if let Ok(found) = handle::<_, super::srq::SrqHandle>(srq) {
+            let engine: &Arc<Srq> = &found.engine;
+            engine.destroy()?;
+            super::take_back::<_, super::srq::SrqHandle>(srq);
+            (*id).srq = std::ptr::null_mut();
+        }
+    }
+    Ok(())
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn rdma_destroy_srq(id: *mut sys::rdma_cm_id) {
-    let _ = call("rdma_destroy_srq", no_args, || {
+    let result = call("rdma_destroy_srq", no_args, || {
         // SAFETY: the program's.
         unsafe {
-            let srq = (*id).srq;
-            if let Ok(found) = handle::<_, super::srq::SrqHandle>(srq) {
-                let engine: &Arc<Srq> = &found.engine;
-                engine.destroy()?;
-                super::take_back::<_, super::srq::SrqHandle>(srq);
-                (*id).srq = std::ptr::null_mut();
-            }
+            let _: &IdHandle = handle(id)?;
+            destroy_srq(id)
         }
-        Ok(())
     });
+    if let Err(errno) = result {
+        set_errno(errno);
+    }
 }
 
 // --- Endpoints ---------------------------------------------------------------------------------------
 
 /// What a listening endpoint's connections get.
-struct Template {
+pub(super) struct Template {
     pd: *mut sys::ibv_pd,
     attr: sys::ibv_qp_init_attr,
 }
 // SAFETY: what the pointers lead to may be used from any thread.
 unsafe impl Send for Template {}
-
-static TEMPLATES: Mutex<Option<HashMap<usize, Template>>> = Mutex::new(None);
 
 /// A connection of a listening endpoint gets a queue pair like it.
 ///
@@ -269,15 +311,18 @@ pub(super) unsafe fn create_as_listener(
     listen: *mut sys::rdma_cm_id,
     id: *mut sys::rdma_cm_id,
 ) -> Result<()> {
-    let template = TEMPLATES.lock().as_ref().and_then(|all| {
-        all.get(&listen.addr())
-            .map(|template| (template.pd, Init::from_plain(&template.attr)))
-    });
-    match template {
-        // SAFETY: the caller's promise.
-        Some((pd, mut init)) => unsafe { create_qp(id, pd, &mut init) },
-        None => Ok(()),
-    }
+    // SAFETY: the caller's promise.
+    let found: &IdHandle = unsafe { handle(listen) }?;
+    let template = found.template.lock();
+    let Some((pd, mut init)) = template
+        .as_ref()
+        .map(|template| (template.pd, Init::from_plain(&template.attr)))
+    else {
+        return Ok(());
+    };
+    drop(template);
+    // SAFETY: the caller's promise.
+    unsafe { create_qp(id, pd, &mut init) }
 }
 
 #[unsafe(no_mangle)]
@@ -287,38 +332,19 @@ unsafe extern "C" fn rdma_create_ep(
     pd: *mut sys::ibv_pd,
     attr: *mut sys::ibv_qp_init_attr,
 ) -> c_int {
-    const RAI_PASSIVE: c_int = 1;
-    const TIMEOUT_MS: c_int = 2000;
     minus_one(call("rdma_create_ep", no_args, || {
         // SAFETY: the program's.
         unsafe {
             let info = info.as_ref().ok_or(libc::EINVAL)?;
+            if to.is_null() {
+                return Err(libc::EINVAL);
+            }
+            if info.ai_port_space != sys::rdma_port_space::RDMA_PS_TCP.cast_signed() {
+                super::unsupported::say("port spaces other than RDMA_PS_TCP");
+                return Err(libc::EOPNOTSUPP);
+            }
             let id = cm::create(std::ptr::null_mut(), std::ptr::null_mut())?;
-            let passive = info.ai_flags & RAI_PASSIVE != 0;
-            let made = (|| {
-                if passive {
-                    cm::bind(id, info.ai_src_addr)?;
-                    if let Some(attr) = attr.as_ref() {
-                        TEMPLATES
-                            .lock()
-                            .get_or_insert_with(HashMap::new)
-                            .insert(id.addr(), Template { pd, attr: *attr });
-                    }
-                    return Ok(());
-                }
-                cm::resolve(id, info.ai_src_addr, info.ai_dst_addr)?;
-                let found: &IdHandle = handle(id)?;
-                let _ = TIMEOUT_MS;
-                found.engine.resolve_route()?;
-                super::cm_event::complete(id)?;
-                if let Some(attr) = attr.as_mut() {
-                    let mut init = Init::from_plain(attr);
-                    create_qp(id, pd, &mut init)?;
-                    attr.cap = init.attr.cap;
-                }
-                Ok(())
-            })();
-            if let Err(errno) = made {
+            if let Err(errno) = set_up(id, info, pd, attr.as_mut()) {
                 cm::destroy(id)?;
                 return Err(errno);
             }
@@ -328,17 +354,52 @@ unsafe extern "C" fn rdma_create_ep(
     }))
 }
 
+/// # Safety
+/// The program's.
+unsafe fn set_up(
+    id: *mut sys::rdma_cm_id,
+    info: &sys::rdma_addrinfo,
+    pd: *mut sys::ibv_pd,
+    attr: Option<&mut sys::ibv_qp_init_attr>,
+) -> Result<()> {
+    const RAI_PASSIVE: c_int = 1;
+    // The address information says of what kind the queue pair is, whatever the attributes say.
+    let qp_type = info.ai_qp_type.cast_unsigned();
+    // SAFETY: the caller's promise.
+    unsafe {
+        let found: &IdHandle = handle(id)?;
+        if info.ai_flags & RAI_PASSIVE != 0 {
+            cm::bind(id, info.ai_src_addr)?;
+            *found.template.lock() = attr.map(|attr| {
+                let attr = sys::ibv_qp_init_attr { qp_type, ..*attr };
+                Template { pd, attr }
+            });
+            return Ok(());
+        }
+        cm::resolve(id, info.ai_src_addr, info.ai_dst_addr)?;
+        found.engine.resolve_route()?;
+        super::cm_event::complete(id)?;
+        if let Some(attr) = attr {
+            attr.qp_type = qp_type;
+            let mut init = Init::from_plain(attr);
+            create_qp(id, pd, &mut init)?;
+            attr.cap = init.attr.cap;
+            attr.send_cq = init.attr.send_cq;
+            attr.recv_cq = init.attr.recv_cq;
+        }
+    }
+    Ok(())
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn rdma_destroy_ep(id: *mut sys::rdma_cm_id) {
     let result = call("rdma_destroy_ep", no_args, || {
-        if let Some(templates) = TEMPLATES.lock().as_mut() {
-            templates.remove(&id.addr());
-        }
         // SAFETY: the program's.
         unsafe {
-            if !(*id).qp.is_null() {
-                destroy_qp(id);
-            }
+            let _: &IdHandle = handle(id)?;
+            destroy_qp(id);
+            // One that others use as well is not the endpoint's alone: it stays.
+            let _ = destroy_srq(id);
             cm::destroy(id)
         }
     });

@@ -9,6 +9,7 @@ mod addrinfo;
 mod cm;
 mod cm_connect;
 mod cm_event;
+mod cm_own_qp;
 mod cm_qp;
 mod context;
 mod cq;

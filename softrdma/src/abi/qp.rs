@@ -13,6 +13,7 @@ use super::mr::PdHandle;
 use super::qp_ex::{self, Batch, Functions};
 use super::srq::SrqHandle;
 use super::{call, code, hand_out, handle, no_args, pointer, take_back, zeroed};
+use crate::cm::own_qp;
 use crate::instrument::{Args, names};
 use crate::qp::{Caps, Qp, Setup, State};
 use crate::{Result, instrument};
@@ -187,6 +188,8 @@ unsafe extern "C" fn ibv_create_qp(
             // SAFETY: objects of the program.
             let qp = unsafe { new(pd, &mut init, State::Reset) }?;
             attr.cap = init.attr.cap;
+            // SAFETY: just made.
+            own_qp::made(&unsafe { handle::<_, QpHandle>(qp) }?.engine);
             Ok(qp)
         },
     ))
@@ -213,6 +216,8 @@ pub(super) unsafe extern "C" fn create_qp_ex(
             // SAFETY: objects of the program.
             let qp = unsafe { new(attr.pd, &mut init, State::Reset) }?;
             attr.cap = init.attr.cap;
+            // SAFETY: just made.
+            own_qp::made(&unsafe { handle::<_, QpHandle>(qp) }?.engine);
             Ok(qp)
         },
     ))
@@ -240,6 +245,7 @@ unsafe extern "C" fn ibv_destroy_qp(qp: *mut sys::ibv_qp) -> c_int {
 pub(super) unsafe fn destroy(qp: *mut sys::ibv_qp) -> Result<()> {
     // SAFETY: the caller's promise.
     let found: &QpHandle = unsafe { handle(qp) }?;
+    own_qp::gone(found.engine.number);
     found.engine.release();
     // SAFETY: the caller's promise.
     unsafe { take_back::<_, QpHandle>(qp) };
@@ -253,6 +259,7 @@ unsafe extern "C" fn ibv_modify_qp(
     mask: c_int,
 ) -> c_int {
     const STATE: c_int = 1;
+    const DEST_QPN: c_int = 1 << 20;
     code(call(
         "ibv_modify_qp",
         |args| {
@@ -282,7 +289,9 @@ unsafe extern "C" fn ibv_modify_qp(
                 abi::IBV_QPS_ERR => State::Error,
                 _ => return Err(libc::EINVAL),
             };
-            if state == State::ReadyToReceive && !found.engine.has_connection() {
+            let knows_its_peer = found.engine.has_connection()
+                || (mask & DEST_QPN != 0 && own_qp::is_expected(attr.dest_qp_num));
+            if state == State::ReadyToReceive && !knows_its_peer {
                 // Who the peer is, the connection manager finds out here, not the program.
                 super::unsupported::say("connecting queue pairs without librdmacm");
                 return Err(libc::EOPNOTSUPP);

@@ -80,7 +80,6 @@ unsupported! {
     ibv_set_ece: Code => c_int;
 
     rdma_get_remote_ece: Minus1 => c_int;
-    rdma_init_qp_attr: Minus1 => c_int;
     rdma_join_multicast: Minus1 => c_int;
     rdma_join_multicast_ex: Minus1 => c_int;
     rdma_leave_multicast: Minus1 => c_int;

@@ -9,6 +9,7 @@ use super::handshake::Handshake;
 use super::id::{Id, Inner, Phase};
 use super::proof::{self, Place};
 use crate::limits::{REJECT_PRIVATE_DATA, REPLY_PRIVATE_DATA, REQUEST_PRIVATE_DATA};
+use crate::os::pull::Permit;
 use crate::os::random;
 use crate::os::socket::Socket;
 use crate::qp::link::{Side, Start};
@@ -48,16 +49,19 @@ impl Id {
         }
         inner.challenge = random::bytes()?;
         inner.offered = offer.params;
+        let outcome = socket.connect(&remote);
+        inner.local = socket.local_addr().ok().or(inner.local);
+        let may_be_here = inner
+            .local
+            .is_some_and(|local| proof::may_be_here(local, remote));
         let hello = Hello {
             greeting: Greeting::Request,
             params: offer.params,
             challenge: inner.challenge,
-            proof: None,
+            proof: may_be_here.then(proof::announcement),
             local: None,
             private_data: offer.private_data,
         };
-        let outcome = socket.connect(&remote);
-        inner.local = socket.local_addr().ok().or(inner.local);
         inner.phase = Phase::Connecting;
         match outcome {
             Ok(()) => {
@@ -184,9 +188,10 @@ impl Id {
                 // The program has disconnected meanwhile.
                 return Err(libc::EPERM);
             }
+            let number = inner.offered.qp_num;
+            let qp = Self::qp_for_the_connection(&mut inner, number)?;
             let handshake = inner.handshake.take().ok_or(libc::EINVAL)?;
             let hello = inner.hello.take().ok_or(libc::EINVAL)?;
-            let qp = Self::qp_for_the_connection(&mut inner);
             inner.phase = Phase::Connected;
             let here =
                 handshake.with_socket(|socket| (socket.local_addr().ok(), socket.peer_addr().ok()));
@@ -201,6 +206,7 @@ impl Id {
                 local_socket = pull_from
                     .zip(hello.local)
                     .and_then(|(pid, fd)| Socket::of_process(pid, fd).ok());
+                inner.permit = hello.proof.and_then(|proof| Permit::new(proof.pid));
                 inner.place = Place::of(hello.challenge);
                 own_proof = Some(inner.place.proof());
             }
@@ -234,13 +240,13 @@ impl Id {
     }
 
     /// The program's queue pair, or one that only keeps the connection.
-    fn qp_for_the_connection(inner: &mut Inner) -> Arc<Qp> {
-        let qp = match &inner.qp {
-            Some(qp) => Arc::clone(qp),
+    fn qp_for_the_connection(inner: &mut Inner, number: u32) -> Result<Arc<Qp>> {
+        let qp = match inner.qp_or_own(number)? {
+            Some(qp) => qp,
             None => Qp::new(Setup::default(), State::Init),
         };
         inner.connection = Some(Arc::clone(&qp));
-        qp
+        Ok(qp)
     }
 
     // --- A server --------------------------------------------------------------------------------
@@ -322,14 +328,15 @@ impl Id {
             if inner.phase != Phase::Requested {
                 return Err(libc::EINVAL);
             }
+            let qp = Self::qp_for_the_connection(&mut inner, offer.params.qp_num)?;
             let handshake = inner.handshake.take().ok_or(libc::EINVAL)?;
             let hello = inner.hello.take().ok_or(libc::EINVAL)?;
-            let qp = Self::qp_for_the_connection(&mut inner);
             inner.phase = Phase::Accepted;
             inner.challenge = random::bytes()?;
             let mut proof = None;
             let mut pair = None;
             if proof::may_share_memory(inner.local, inner.remote) {
+                inner.permit = hello.proof.and_then(|proof| Permit::new(proof.pid));
                 inner.place = Place::of(hello.challenge);
                 proof = Some(inner.place.proof());
                 pair = Socket::pair().ok();

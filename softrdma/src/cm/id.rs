@@ -17,6 +17,7 @@ use super::proof::Place;
 use crate::Result;
 use crate::channel::Unacknowledged;
 use crate::io::{self, Timer};
+use crate::os::pull::Permit;
 use crate::os::socket::{self, Socket};
 use crate::qp::Qp;
 use crate::wire::{Challenge, Hello, Params};
@@ -81,6 +82,8 @@ pub(super) struct Inner {
     pub(super) hello: Option<Hello>,
     pub(super) offered: Params,
     pub(super) place: Place,
+    /// The peer may read it, and what this side offers afterwards.
+    pub(super) permit: Option<Permit>,
 }
 
 /// How far the end of a connection has come.
@@ -127,6 +130,7 @@ impl Id {
                 hello: None,
                 offered: Params::default(),
                 place: Place::default(),
+                permit: None,
             }),
         })
     }

@@ -8,5 +8,6 @@ pub(crate) mod event;
 pub(crate) mod handshake;
 pub(crate) mod id;
 pub(crate) mod listen;
+pub(crate) mod own_qp;
 pub(crate) mod proof;
 mod silent;

@@ -9,6 +9,10 @@
 //! Which process it is, each side then finds out for itself. It sends random bytes; the other one puts
 //! them somewhere in its memory and says where, and as which process. With a process name space of its own
 //! it cannot say so. In all other cases the bytes of messages go over the socket.
+//!
+//! Where the security module Yama lets only ancestors read a process's memory, each side permits the other
+//! one by its number (`Permit`), for as long as the connection is there. That number is no more than what
+//! the other side says, but Yama is all that it changes: the reader still has to be of the same user.
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
@@ -29,26 +33,32 @@ impl Place {
 
     pub(crate) fn proof(&self) -> Proof {
         Proof {
-            pid: i32::try_from(std::process::id()).unwrap_or(0),
             addr: (&raw const *self.0).addr() as u64,
+            ..announcement()
         }
     }
 }
 
+/// What a client says of itself before it has anything to prove: whom the server may let read its proof.
+pub(crate) fn announcement() -> Proof {
+    Proof {
+        pid: i32::try_from(std::process::id()).unwrap_or(0),
+        addr: 0,
+    }
+}
+
+/// Whether the other end may be a process of this host, by its address.
+pub(crate) fn may_be_here(local: SocketAddr, remote: SocketAddr) -> bool {
+    static SOCKET_ONLY: OnceLock<bool> = OnceLock::new();
+    !*SOCKET_ONLY.get_or_init(|| std::env::var_os("SOFTRDMA_SOCKET_ONLY").is_some())
+        && (local.ip() == remote.ip() || (local.ip().is_loopback() && remote.ip().is_loopback()))
+}
+
 /// Whether the other end is a process of this user on this host.
 pub(crate) fn may_share_memory(local: Option<SocketAddr>, remote: Option<SocketAddr>) -> bool {
-    static SOCKET_ONLY: OnceLock<bool> = OnceLock::new();
-    if *SOCKET_ONLY.get_or_init(|| std::env::var_os("SOFTRDMA_SOCKET_ONLY").is_some()) {
-        return false;
-    }
-    match (local, remote) {
-        (Some(local), Some(remote)) => {
-            let one_host = local.ip() == remote.ip()
-                || (local.ip().is_loopback() && remote.ip().is_loopback());
-            one_host && peer::is_of_this_user(local, remote)
-        }
-        _ => false,
-    }
+    local.zip(remote).is_some_and(|(local, remote)| {
+        may_be_here(local, remote) && peer::is_of_this_user(local, remote)
+    })
 }
 
 /// The process that has the challenge where the proof says.

@@ -150,6 +150,7 @@ pub const CALLS: &[Call] = &[
     fails("rdma_get_devices", ENOMEM),
     fails("rdma_get_request", EIO),
     fails("rdma_getaddrinfo", ENODEV),
+    fails("rdma_init_qp_attr", EINVAL),
     fails("rdma_listen", EIO),
     fails("rdma_migrate_id", ENOMEM),
     fails("rdma_notify", EIO),

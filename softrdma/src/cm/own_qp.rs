@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Queue pairs that a program has made without the connection manager. It asks what the connection
+//! manager wants of them (`rdma_init_qp_attr`), moves them along itself (`ibv_modify_qp`), and names them
+//! by their numbers when it connects or accepts.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use super::id::{Id, Inner, Phase};
+use crate::qp::{Qp, State};
+use crate::wire::Params;
+use crate::{Errno, Result};
+
+static MADE: Mutex<BTreeMap<u32, Weak<Qp>>> = Mutex::new(BTreeMap::new());
+/// Whose programs know the number of the peer's queue pair from here.
+static TOLD: Mutex<Vec<Weak<Id>>> = Mutex::new(Vec::new());
+
+pub(crate) fn made(qp: &Arc<Qp>) {
+    MADE.lock().insert(qp.number, Arc::downgrade(qp));
+}
+
+pub(crate) fn gone(number: u32) {
+    MADE.lock().remove(&number);
+}
+
+/// The one of this number, which must be ready for a connection.
+pub(super) fn find(number: u32) -> Result<Option<Arc<Qp>>> {
+    let found = MADE.lock().get(&number).and_then(Weak::upgrade);
+    match &found {
+        Some(qp) if matches!(qp.state(), State::Reset | State::Init) => Err(libc::EINVAL),
+        _ => Ok(found),
+    }
+}
+
+/// Whether a connection to a queue pair of this number is about to be made.
+pub(crate) fn is_expected(peer: u32) -> bool {
+    let told: Vec<_> = TOLD.lock().iter().filter_map(Weak::upgrade).collect();
+    told.iter()
+        .any(|id| id.peer_params().is_ok_and(|params| params.qp_num == peer))
+}
+
+impl Id {
+    /// What the peer of a connection that is being made has said of it.
+    fn peer_params(&self) -> Result<Params, Errno> {
+        let inner = self.inner.lock();
+        match (&inner.hello, &inner.connection) {
+            (Some(hello), _) => Ok(hello.params),
+            (None, Some(qp)) => Ok(qp.peer_params()),
+            _ => Err(libc::EINVAL),
+        }
+    }
+
+    /// What a queue pair has to know before it can receive: with it, the program may move its own.
+    pub(crate) fn tell_peer_params(&self) -> Result<Params> {
+        let params = self.peer_params()?;
+        let mut told = TOLD.lock();
+        told.retain(|id| id.strong_count() > 0);
+        if !told.iter().any(|id| id.ptr_eq(&self.me)) {
+            told.push(Weak::clone(&self.me));
+        }
+        Ok(params)
+    }
+
+    /// Whether there is a device to which a queue pair may belong.
+    pub(crate) fn has_device(&self) -> bool {
+        let inner = self.inner.lock();
+        !matches!(inner.phase, Phase::Idle | Phase::Listening)
+            && inner
+                .local
+                .is_some_and(|local| !local.ip().is_unspecified())
+    }
+}
+
+impl Inner {
+    /// The queue pair that the program has on the identifier, or the one of this number.
+    pub(super) fn qp_or_own(&self, number: u32) -> Result<Option<Arc<Qp>>> {
+        match &self.qp {
+            Some(qp) => Ok(Some(Arc::clone(qp))),
+            None => find(number),
+        }
+    }
+}
