@@ -6,7 +6,8 @@
  * Everything is also given as a ratio to something plain that was measured in the same run: the
  * bandwidth to memcpy, the round trips to two processes that wake each other through eventfds, the
  * setting up of connections to TCP's. Only the ratios mean anything on a machine that others use too.
- * Each figure is the median of several rounds, of which memcpy and the eventfds have theirs in between.
+ * Each figure is the median of several rounds, of which memcpy and the eventfds have theirs in between; with
+ * FABRIC_BEST in the environment it is that of the best round, which depends less on what else runs.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -69,11 +70,11 @@ by_value(const void *a, const void *b)
 }
 
 static double
-median(double values[ROUNDS])
+representative(double values[ROUNDS])
 {
 	qsort(values, ROUNDS, sizeof(values[0]), by_value);
 
-	return values[ROUNDS / 2];
+	return values[getenv("FABRIC_BEST") ? 0 : ROUNDS / 2];
 }
 
 static struct usage
@@ -514,7 +515,7 @@ server(int fd)
 static void
 say_bandwidth(const char *name, double ns, double reference)
 {
-	printf("%-34s %8.2f GB/s  %6.2f of memcpy\n", name, (double)MIB / ns, reference / ns);
+	printf("%-34s %8.1f MB/s  %6.2f of memcpy\n", name, (double)MIB / ns * 1000, reference / ns);
 	fflush(stdout);
 }
 
@@ -576,7 +577,7 @@ main(int argc, char *argv[])
 		ns[READ_8][round] = rdma_round(&end, IBV_WR_RDMA_READ, remote, 8, 1);
 	}
 	for (unsigned kind = 0; kind < KINDS; kind++)
-		of[kind] = median(ns[kind]);
+		of[kind] = representative(ns[kind]);
 
 	say_bandwidth("memcpy of 1 MiB", of[MEMCPY], of[MEMCPY]);
 	say_bandwidth("writes of 1 MiB, 8 at a time", of[WRITE], of[MEMCPY]);

@@ -452,6 +452,7 @@ client_disconnects_before_accept(void)
 	say_state("state of the client's queue pair", client.qp);
 	say_result("accept", rdma_accept(server.id, &param));
 	say_event("client", client.channel, NULL);
+	say_event("server", server.channel, NULL);
 }
 
 /* --- listening --------------------------------------------------------------------------------- */

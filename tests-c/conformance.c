@@ -24,7 +24,7 @@
 
 static const struct test_case *const groups[] = {
 	cm_cases, disconnect_cases, data_cases, protection_cases, queue_cases, object_cases,
-	process_cases,
+	process_cases, endpoint_cases,
 };
 
 static int

@@ -34,6 +34,7 @@ extern const struct test_case protection_cases[];
 extern const struct test_case queue_cases[];
 extern const struct test_case object_cases[];
 extern const struct test_case process_cases[];
+extern const struct test_case endpoint_cases[];
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 #define MIB ((size_t)1024 * 1024)

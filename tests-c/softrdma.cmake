@@ -3,7 +3,7 @@
 # Pairs of processes on plain verbs. They run on any device whose address they are given; as tests, with
 # the label softrdma, on the one in user space.
 
-foreach(program kill many big copy silent)
+foreach(program kill many big copy silent cm)
 	set(target softrdma-${program})
 	add_executable(${target} ${target}.c softrdma-pair.c)
 	target_compile_features(${target} PRIVATE c_std_11)

@@ -173,13 +173,30 @@ impl Id {
         self.inner.lock().qp.is_some()
     }
 
-    /// The program has taken the reply.
+    /// The program has taken the reply. If it cannot be used, the server hears of it.
     pub(crate) fn establish(&self) -> Result<()> {
+        if self.inner.lock().phase != Phase::Replied {
+            return Err(libc::EINVAL);
+        }
+        self.use_reply().inspect_err(|&errno| {
+            let mut inner = self.inner.lock();
+            if errno == libc::EINVAL && inner.phase == Phase::Replied {
+                // The program's own queue pair is not ready, and may be later.
+                return;
+            }
+            inner.phase = Phase::Over;
+            inner.connection = None;
+            let handshake = inner.handshake.take();
+            drop(inner);
+            if let Some(handshake) = handshake {
+                handshake.abandon();
+            }
+        })
+    }
+
+    fn use_reply(&self) -> Result<()> {
         let (handshake, qp, hello, start, own) = {
             let mut inner = self.inner.lock();
-            if inner.phase != Phase::Replied {
-                return Err(libc::EINVAL);
-            }
             if inner
                 .qp
                 .as_ref()
@@ -365,6 +382,11 @@ impl Id {
             pull_from: None,
             local,
             side: Side::Server(for_client),
+        })
+        .inspect_err(|_| {
+            let mut inner = self.inner.lock();
+            inner.phase = Phase::Over;
+            inner.connection = None;
         })
     }
 
