@@ -195,20 +195,17 @@ impl Id {
     }
 
     fn use_reply(&self) -> Result<()> {
-        let (handshake, qp, hello, start, own) = {
+        let number = self.inner.lock().offered.qp_num;
+        let qp = self.qp_for_the_connection(number)?;
+        if qp.state() == State::Error {
+            // The program has disconnected meanwhile.
+            return Err(libc::EPERM);
+        }
+        let (handshake, hello, start, own) = {
             let mut inner = self.inner.lock();
-            if inner
-                .qp
-                .as_ref()
-                .is_some_and(|qp| qp.state() == State::Error)
-            {
-                // The program has disconnected meanwhile.
-                return Err(libc::EPERM);
-            }
-            let number = inner.offered.qp_num;
-            let qp = Self::qp_for_the_connection(&mut inner, number)?;
             let handshake = inner.handshake.take().ok_or(libc::EINVAL)?;
             let hello = inner.hello.take().ok_or(libc::EINVAL)?;
+            inner.connection = Some(Arc::clone(&qp));
             inner.phase = Phase::Connected;
             let here =
                 handshake.with_socket(|socket| (socket.local_addr().ok(), socket.peer_addr().ok()));
@@ -229,7 +226,6 @@ impl Id {
             }
             (
                 handshake,
-                qp,
                 hello,
                 (pull_from, own_proof, local_socket),
                 inner.offered,
@@ -257,13 +253,9 @@ impl Id {
     }
 
     /// The program's queue pair, or one that only keeps the connection.
-    fn qp_for_the_connection(inner: &mut Inner, number: u32) -> Result<Arc<Qp>> {
-        let qp = match inner.qp_or_own(number)? {
-            Some(qp) => qp,
-            None => Qp::new(Setup::default(), State::Init),
-        };
-        inner.connection = Some(Arc::clone(&qp));
-        Ok(qp)
+    fn qp_for_the_connection(&self, number: u32) -> Result<Arc<Qp>> {
+        let qp = self.qp_or_own(number)?;
+        Ok(qp.unwrap_or_else(|| Qp::new(Setup::default(), State::Init)))
     }
 
     // --- A server --------------------------------------------------------------------------------
@@ -340,14 +332,15 @@ impl Id {
             let _ = self.reject(&[]);
             return Err(libc::EINVAL);
         }
-        let (handshake, qp, hello, answer, pair) = {
+        let qp = self.qp_for_the_connection(offer.params.qp_num)?;
+        let (handshake, hello, answer, pair) = {
             let mut inner = self.inner.lock();
             if inner.phase != Phase::Requested {
                 return Err(libc::EINVAL);
             }
-            let qp = Self::qp_for_the_connection(&mut inner, offer.params.qp_num)?;
             let handshake = inner.handshake.take().ok_or(libc::EINVAL)?;
             let hello = inner.hello.take().ok_or(libc::EINVAL)?;
+            inner.connection = Some(Arc::clone(&qp));
             inner.phase = Phase::Accepted;
             inner.challenge = random::bytes()?;
             let mut proof = None;
@@ -367,7 +360,7 @@ impl Id {
                 local: pair.as_ref().map(|(_, for_client)| for_client.raw()),
                 private_data: offer.private_data,
             };
-            (handshake, qp, hello, answer, pair)
+            (handshake, hello, answer, pair)
         };
         let (local, for_client) = pair.unzip();
         let Some(socket) = handshake.take_socket() else {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-use super::id::{Id, Inner, Phase};
+use super::id::{Id, Phase};
 use crate::qp::{Qp, State};
 use crate::wire::Params;
 use crate::{Errno, Result};
@@ -45,12 +45,15 @@ pub(crate) fn is_expected(peer: u32) -> bool {
 impl Id {
     /// What the peer of a connection that is being made has said of it.
     fn peer_params(&self) -> Result<Params, Errno> {
-        let inner = self.inner.lock();
-        match (&inner.hello, &inner.connection) {
-            (Some(hello), _) => Ok(hello.params),
-            (None, Some(qp)) => Ok(qp.peer_params()),
-            _ => Err(libc::EINVAL),
-        }
+        let connection = {
+            let inner = self.inner.lock();
+            if let Some(hello) = &inner.hello {
+                return Ok(hello.params);
+            }
+            inner.connection.clone()
+        };
+        // Without the lock: a queue pair's is taken before that of its identifier.
+        connection.map(|qp| qp.peer_params()).ok_or(libc::EINVAL)
     }
 
     /// What a queue pair has to know before it can receive: with it, the program may move its own.
@@ -64,6 +67,16 @@ impl Id {
         Ok(params)
     }
 
+    /// The queue pair for a connection: the program's on this identifier, or its own of this number. Their
+    /// locks are taken before that of the identifier.
+    pub(super) fn qp_or_own(&self, number: u32) -> Result<Option<Arc<Qp>>> {
+        let qp = self.inner.lock().qp.clone();
+        match qp {
+            Some(qp) => Ok(Some(qp)),
+            None => find(number),
+        }
+    }
+
     /// Whether there is a device to which a queue pair may belong.
     pub(crate) fn has_device(&self) -> bool {
         let inner = self.inner.lock();
@@ -71,15 +84,5 @@ impl Id {
             && inner
                 .local
                 .is_some_and(|local| !local.ip().is_unspecified())
-    }
-}
-
-impl Inner {
-    /// The queue pair that the program has on the identifier, or the one of this number.
-    pub(super) fn qp_or_own(&self, number: u32) -> Result<Option<Arc<Qp>>> {
-        match &self.qp {
-            Some(qp) => Ok(Some(Arc::clone(qp))),
-            None => find(number),
-        }
     }
 }
