@@ -262,6 +262,9 @@ impl Qp {
                 q.reads = 0;
                 q.held = false;
                 q.stopped = false;
+                self.tell_who_waits(&mut q);
+                self.transmit(&mut q);
+                self.update_interest(&mut q);
             }
             (State::Reset, State::Init)
             | (State::Init, State::Init | State::ReadyToReceive)

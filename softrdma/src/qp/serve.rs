@@ -15,7 +15,7 @@ use super::{Inner, Qp};
 impl Qp {
     /// Whether a request is the next one and can be served.
     pub(super) fn is_next(&self, q: &mut Inner, seq: u64) -> Result<bool, Malformed> {
-if q.is_down() || q.released {
+        if q.is_down() || q.released {
             // One that comes behind a message that is to come once more waits for that one.
             let is_its_turn = !q.dropping || seq == q.expected;
             if is_its_turn && !q.refused && !q.disconnected {
