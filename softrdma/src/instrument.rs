@@ -11,6 +11,7 @@
 
 pub mod calls;
 pub mod errno;
+pub mod live;
 pub mod names;
 pub mod settings;
 mod trace;
@@ -18,6 +19,7 @@ mod trace;
 use std::cell::Cell;
 use std::ffi::c_int;
 use std::fmt::{self, Write as _};
+use std::io::Write as _;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
@@ -100,6 +102,20 @@ pub fn caps() -> Caps {
     state().caps
 }
 
+/// Says at exit what the program has not given back, when that was asked for.
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static AT_EXIT: extern "C" fn() = {
+    extern "C" fn at_exit() {
+        let list = live::LIVE.list();
+        if state().leaks && !list.is_empty() {
+            // Nobody is there to be told if this fails.
+            let _ = writeln!(std::io::stderr(), "softrdma: not destroyed: {list}");
+        }
+    }
+    at_exit
+};
+
 /// Whether the first registration of each region fails with `EOPNOTSUPP`.
 #[inline]
 pub fn mr_eopnotsupp() -> bool {
@@ -178,6 +194,7 @@ struct State {
     faults: Vec<Armed>,
     caps: Caps,
     mr_eopnotsupp: bool,
+    leaks: bool,
 }
 
 /// A failure that was asked for, and how many calls it has seen.
@@ -222,7 +239,7 @@ fn state() -> &'static State {
 
 impl State {
     fn new(settings: Settings) -> Self {
-        if !settings.faults.is_empty() {
+        if !settings.faults.is_empty() || settings.leaks {
             // SAFETY: the handler only stores to atomics.
             unsafe { libc::pthread_atfork(None, None, Some(count_anew)) };
         }
@@ -238,6 +255,7 @@ impl State {
                 .collect(),
             caps: settings.caps,
             mr_eopnotsupp: settings.mr_eopnotsupp,
+            leaks: settings.leaks,
         }
     }
 
@@ -256,8 +274,9 @@ impl State {
     }
 }
 
-/// A child counts its own calls.
+/// A child counts its own calls, and the objects that it has copies of are the parent's.
 extern "C" fn count_anew() {
+    live::LIVE.forget();
     if let Some(state) = STATE.get() {
         for armed in &state.faults {
             armed.seen.store(0, Ordering::Relaxed);

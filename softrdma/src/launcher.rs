@@ -12,7 +12,7 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use softrdma::instrument::settings::{self, CAPS, FAIL, MR_EOPNOTSUPP, TRACE};
+use softrdma::instrument::settings::{self, CAPS, FAIL, LEAKS, MR_EOPNOTSUPP, TRACE};
 use softrdma::instrument::{Caps, Fault};
 
 /// What the command line asks for.
@@ -22,6 +22,7 @@ pub(crate) struct Order {
     pub(crate) faults: Vec<Fault>,
     pub(crate) caps: Option<Caps>,
     pub(crate) mr_eopnotsupp: bool,
+    pub(crate) leaks: bool,
     /// The program, and its arguments.
     pub(crate) program: Vec<OsString>,
 }
@@ -115,6 +116,9 @@ fn prepare(order: Order) -> Result<Ready, Problem> {
     }
     if order.mr_eopnotsupp {
         set(MR_EOPNOTSUPP, "1".into());
+    }
+    if order.leaks {
+        set(LEAKS, "1".into());
     }
     Ok(Ready {
         file,

@@ -71,6 +71,14 @@ struct Run {
     #[arg(long, verbatim_doc_comment)]
     mr_eopnotsupp: bool,
 
+    /// Say at exit which objects the program has not destroyed
+    ///
+    /// One line on standard error, for example
+    /// "softrdma: not destroyed: 1 ibv_pd, 2 ibv_mr"; none when it has
+    /// destroyed them all.
+    #[arg(long, verbatim_doc_comment)]
+    leaks: bool,
+
     /// The program and its arguments
     #[arg(
         required = true,
@@ -117,6 +125,7 @@ fn main() -> ExitCode {
                 faults: run.fail,
                 caps: run.caps,
                 mr_eopnotsupp: run.mr_eopnotsupp,
+                leaks: run.leaks,
                 program: run.program,
             });
             // Nobody is there to be told if this fails.

@@ -243,7 +243,8 @@ fn options_become_variables() {
         "--fail",
         "any:7",
     ]);
-    command.args(["--caps", "flush,odp", "--mr-eopnotsupp", "--", "env"]);
+    command.args(["--caps", "flush,odp", "--mr-eopnotsupp", "--leaks"]);
+    command.args(["--", "env"]);
     let variables = stdout(command.current_dir(&directory.0));
     let has = |line: &str| {
         assert!(
@@ -258,6 +259,7 @@ fn options_become_variables() {
     has("SOFTRDMA_FAIL=ibv_reg_mr:2:ENOMEM,any:7");
     has("SOFTRDMA_CAPS=odp,flush");
     has("SOFTRDMA_MR_EOPNOTSUPP=1");
+    has("SOFTRDMA_LEAKS=1");
 }
 
 #[test]

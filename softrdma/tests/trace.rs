@@ -15,7 +15,8 @@ use softrdma::instrument::CALLS;
 
 /// Lists the devices as often as each argument says, and prints whether that worked; with `f` the rest
 /// happens in a child, with `c` all descriptors but the standard ones are closed first, and with `t`
-/// four threads list 100 times each.
+/// four threads list 100 times each. With `o` it opens the device and makes a domain, and with `d` it gives
+/// back the domain.
 const PROGRAM: &str = r#"
 #include <errno.h>
 #include <pthread.h>
@@ -52,6 +53,8 @@ int
 main(int argc, char *argv[])
 {
 	pthread_t threads[4];
+	struct ibv_device **devices;
+	struct ibv_pd *pd = NULL;
 
 	for (int i = 1; i < argc; i++) {
 		pid_t child;
@@ -74,6 +77,14 @@ main(int argc, char *argv[])
 				pthread_create(&threads[t], NULL, list_often, NULL);
 			for (int t = 0; t < 4; t++)
 				pthread_join(threads[t], NULL);
+			break;
+		case 'o':
+			devices = ibv_get_device_list(NULL);
+			pd = ibv_alloc_pd(ibv_open_device(devices[0]));
+			ibv_free_device_list(devices);
+			break;
+		case 'd':
+			ibv_dealloc_pd(pd);
 			break;
 		default:
 			for (int n = atoi(argv[i]); n > 0; n--)
@@ -106,7 +117,7 @@ impl Fixture {
 
     fn run(&self, options: &[&str], arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_softrdma"));
-        for name in ["TRACE", "FAIL", "CAPS", "MR_EOPNOTSUPP", "LIBRARY"] {
+        for name in ["TRACE", "FAIL", "CAPS", "MR_EOPNOTSUPP", "LEAKS", "LIBRARY"] {
             command.env_remove(format!("SOFTRDMA_{name}"));
         }
         command
@@ -236,6 +247,24 @@ fn a_program_may_close_all_descriptors() {
         ["listed"; 2]
     );
     assert_eq!(it.trace("trace"), [LIST, LIST]);
+}
+
+#[test]
+fn what_is_not_destroyed_is_told() {
+    let it = Fixture::new("leaks");
+    let told = |arguments: &[&str]| lines(&it.run(&["--leaks"], arguments).stderr);
+    assert_eq!(
+        told(&["o"]),
+        ["softrdma: not destroyed: 1 ibv_context, 1 ibv_pd"]
+    );
+    assert_eq!(
+        told(&["o", "d"]),
+        ["softrdma: not destroyed: 1 ibv_context"]
+    );
+    assert_eq!(told(&["1"]), [""; 0]);
+    // Only the process that has made it.
+    assert_eq!(told(&["o", "f", "1"]).len(), 1);
+    assert_eq!(lines(&it.run(&[], &["o"]).stderr), [""; 0]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::ffi::{c_char, c_int};
 use rdma_sys as sys;
 
 use super::{call, set_errno, zeroed};
+use crate::instrument::live::Kind;
 use crate::instrument::names;
 use crate::os::addr::RawAddr;
 
@@ -20,6 +21,10 @@ struct Info {
     abi: sys::rdma_addrinfo,
     src: RawAddr,
     dst: RawAddr,
+}
+
+impl super::Handle for Info {
+    const KIND: Kind = Kind::AddrInfo;
 }
 
 /// # Safety
@@ -89,6 +94,8 @@ unsafe extern "C" fn rdma_getaddrinfo(
     let result = call(
         "rdma_getaddrinfo",
         |args| {
+            args.num("node", u8::from(!node.is_null()));
+            args.num("service", u8::from(!service.is_null()));
             if let Some(hints) = hints {
                 args.flags("ai_flags", u64::from(hints.ai_flags.cast_unsigned()));
                 args.num("ai_family", hints.ai_family);
@@ -133,13 +140,13 @@ unsafe extern "C" fn rdma_getaddrinfo(
                 }
             }
             let first = src.or(dst);
-            let info = Box::new(Info {
+            let info = Info {
                 // SAFETY: plain data and pointers.
                 abi: unsafe { zeroed() },
                 src: src.unwrap_or_else(RawAddr::empty),
                 dst: dst.unwrap_or_else(RawAddr::empty),
-            });
-            let raw = Box::into_raw(info);
+            };
+            let raw = super::hand_out(info, |_| None);
             // SAFETY: just made; the addresses do not move any more.
             unsafe {
                 let abi = &mut (*raw).abi;

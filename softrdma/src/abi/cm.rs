@@ -16,6 +16,7 @@ use super::{call, context, hand_out, handle, minus_one, no_args, pointer, set_er
 use super::{cm_event, zeroed};
 use crate::Result;
 use crate::cm::id::Id;
+use crate::instrument::live::Kind;
 use crate::instrument::names;
 use crate::os::addr::RawAddr;
 
@@ -27,6 +28,10 @@ pub(super) struct IdHandle {
     pub(super) sync: AtomicBool,
     /// What the connections of a listening endpoint get.
     pub(super) template: Mutex<Option<Template>>,
+}
+
+impl super::Handle for IdHandle {
+    const KIND: Kind = Kind::CmId;
 }
 
 /// The address behind a pointer of the program.
@@ -247,7 +252,10 @@ unsafe extern "C" fn rdma_resolve_addr(
 ) -> c_int {
     minus_one(call(
         "rdma_resolve_addr",
-        |args| args.num("timeout_ms", timeout_ms),
+        |args| {
+            args.num("src", u8::from(!from.is_null()));
+            args.num("timeout_ms", timeout_ms);
+        },
         || {
             // SAFETY: the program's.
             unsafe { resolve(id, from, to) }

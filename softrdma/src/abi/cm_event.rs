@@ -13,7 +13,7 @@ use super::qp::QpHandle;
 use super::{call, given, hand_out, handle, minus_one, no_args, pointer, poll, take_back, zeroed};
 use crate::cm::event::{Event, EventChannel, Kind};
 use crate::cm::id::Id;
-use crate::instrument::names;
+use crate::instrument::{live, names};
 use crate::qp::State;
 use crate::{Errno, Result};
 
@@ -23,12 +23,20 @@ pub(super) struct ChannelHandle {
     pub(super) engine: Arc<EventChannel>,
 }
 
+impl super::Handle for ChannelHandle {
+    const KIND: live::Kind = live::Kind::EventChannel;
+}
+
 #[repr(C)]
 struct EventHandle {
     abi: sys::rdma_cm_event,
     /// Who waits for the acknowledgement.
     owner: Arc<Id>,
     private_data: Vec<u8>,
+}
+
+impl super::Handle for EventHandle {
+    const KIND: live::Kind = live::Kind::CmEvent;
 }
 
 pub(super) fn new_channel() -> Result<*mut sys::rdma_event_channel> {

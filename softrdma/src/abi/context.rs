@@ -11,12 +11,17 @@ use rdma_sys as sys;
 use super::{cq, data, device, hand_out, mr, qp, srq, zeroed};
 use crate::Result;
 use crate::context::{AsyncEvent, Context};
+use crate::instrument::live::{Kind, LIVE};
 
 /// The extended context, whose last field is the context that programs see.
 #[repr(C)]
 pub(super) struct ContextHandle {
     pub(super) verbs: sys::verbs_context,
     pub(super) engine: Arc<Context>,
+}
+
+impl super::Handle for ContextHandle {
+    const KIND: Kind = Kind::Context;
 }
 
 /// The handle of a context.
@@ -94,6 +99,9 @@ pub(super) fn for_cm() -> Result<&'static ForCm> {
     let context = open()?;
     // SAFETY: just opened.
     let pd = super::mr::new_pd(unsafe { of(context) }?);
+    // Not the program's to destroy.
+    LIVE.taken_back(Kind::Context);
+    LIVE.taken_back(Kind::Pd);
     Ok(FOR_CM.get_or_init(|| ForCm { context, pd }))
 }
 

@@ -13,6 +13,7 @@ use super::{set_errno, zeroed};
 use crate::Result;
 use crate::channel::Channel;
 use crate::cq::{CompChannel, Cq};
+use crate::instrument::live::Kind;
 use crate::pd::Users;
 
 #[repr(C)]
@@ -21,10 +22,18 @@ pub(super) struct ChannelHandle {
     pub(super) engine: Arc<CompChannel>,
 }
 
+impl super::Handle for ChannelHandle {
+    const KIND: Kind = Kind::CompChannel;
+}
+
 #[repr(C)]
 pub(super) struct CqHandle {
     pub(super) abi: sys::ibv_cq,
     pub(super) engine: Arc<Cq>,
+}
+
+impl super::Handle for CqHandle {
+    const KIND: Kind = Kind::Cq;
 }
 
 pub(super) fn new_channel(context: &ContextHandle) -> Result<*mut sys::ibv_comp_channel> {
@@ -106,6 +115,7 @@ unsafe extern "C" fn ibv_create_cq(
         "ibv_create_cq",
         |args| {
             args.num("cqe", size);
+            args.num("channel", u8::from(!channel.is_null()));
             args.num("comp_vector", vector);
         },
         || {

@@ -25,6 +25,7 @@ mod unsupported;
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::instrument::live::{Kind, LIVE};
 use crate::instrument::{self, Args};
 use crate::os::child;
 use crate::{Errno, Result};
@@ -99,8 +100,14 @@ unsafe fn handle<'a, C, H>(of: *const C) -> Result<&'a H> {
     unsafe { of.cast::<H>().as_ref() }.ok_or(libc::EINVAL)
 }
 
+/// What programs hold, by its kind: for those who ask what has not been given back.
+trait Handle {
+    const KIND: Kind;
+}
+
 /// Makes what the program gets; `slot` is where the object keeps its address.
-fn hand_out<H>(handle: H, slot: impl Fn(&H) -> Option<&AtomicUsize>) -> *mut H {
+fn hand_out<H: Handle>(handle: H, slot: impl Fn(&H) -> Option<&AtomicUsize>) -> *mut H {
+    LIVE.given(H::KIND);
     let raw = Box::into_raw(Box::new(handle));
     // SAFETY: just made.
     if let Some(slot) = slot(unsafe { &*raw }) {
@@ -113,7 +120,8 @@ fn hand_out<H>(handle: H, slot: impl Fn(&H) -> Option<&AtomicUsize>) -> *mut H {
 ///
 /// # Safety
 /// A pointer of `hand_out` for a `H`, which nobody uses any more.
-unsafe fn take_back<C, H>(of: *mut C) {
+unsafe fn take_back<C, H: Handle>(of: *mut C) {
+    LIVE.taken_back(H::KIND);
     // SAFETY: the caller's promise.
     drop(unsafe { Box::from_raw(of.cast::<H>()) });
 }

@@ -12,6 +12,7 @@ use rdma_sys as sys;
 use super::context::{self, ContextHandle};
 use super::{call, code, hand_out, handle, no_args, pointer, take_back};
 use crate::Result;
+use crate::instrument::live::Kind;
 use crate::instrument::{self, names};
 use crate::mr::{Mr, Terms, access};
 use crate::pd::Pd;
@@ -22,10 +23,18 @@ pub(super) struct PdHandle {
     pub(super) engine: Arc<Pd>,
 }
 
+impl super::Handle for PdHandle {
+    const KIND: Kind = Kind::Pd;
+}
+
 #[repr(C)]
 pub(super) struct MrHandle {
     pub(super) abi: sys::ibv_mr,
     pub(super) engine: Arc<Mr>,
+}
+
+impl super::Handle for MrHandle {
+    const KIND: Kind = Kind::Mr;
 }
 
 pub(super) fn new_pd(context: &ContextHandle) -> *mut sys::ibv_pd {
@@ -58,15 +67,20 @@ unsafe extern "C" fn ibv_dealloc_pd(pd: *mut sys::ibv_pd) -> c_int {
 }
 
 /// Memory of a DAX file system cannot be registered but for on-demand access. When a test wants that,
-/// the first registration of each region fails.
+/// the first registration of each region fails; what comes after the second one is another region.
 fn fails_as_on_dax(addr: u64, length: u64, flags: u32) -> bool {
     static SEEN: Mutex<Option<HashSet<(u64, u64)>>> = Mutex::new(None);
-    if !instrument::mr_eopnotsupp() || flags & access::ON_DEMAND != 0 {
+    if !instrument::mr_eopnotsupp() {
         return false;
     }
-    SEEN.lock()
-        .get_or_insert_with(HashSet::new)
-        .insert((addr, length))
+    let mut seen = SEEN.lock();
+    let seen = seen.get_or_insert_with(HashSet::new);
+    let region = (addr, length);
+    if flags & access::ON_DEMAND != 0 || seen.contains(&region) {
+        seen.remove(&region);
+        return false;
+    }
+    seen.insert(region)
 }
 
 unsafe fn register(

@@ -14,6 +14,7 @@ use super::qp_ex::{self, Batch, Functions};
 use super::srq::SrqHandle;
 use super::{call, code, hand_out, handle, no_args, pointer, take_back, zeroed};
 use crate::cm::own_qp;
+use crate::instrument::live::Kind;
 use crate::instrument::{Args, names};
 use crate::qp::{Caps, Qp, Setup, State};
 use crate::{Result, instrument};
@@ -26,6 +27,10 @@ pub(super) struct QpHandle {
     pub(super) is_extended: bool,
     /// Requests between `ibv_wr_start` and `ibv_wr_complete`.
     pub(super) batch: Mutex<Batch>,
+}
+
+impl super::Handle for QpHandle {
+    const KIND: Kind = Kind::Qp;
 }
 
 /// The attributes that both structs of the headers begin with.
@@ -75,6 +80,8 @@ impl Init {
         args.num("max_recv_sge", cap.max_recv_sge);
         args.num("max_inline_data", cap.max_inline_data);
         args.num("sq_sig_all", self.attr.sq_sig_all);
+        let one_cq = self.attr.send_cq == self.attr.recv_cq;
+        args.num("one_cq", u8::from(one_cq));
         args.num("srq", u8::from(!self.attr.srq.is_null()));
         if let Some(ops) = self.send_ops {
             args.flags("send_ops_flags", ops);

@@ -10,12 +10,17 @@ use rdma_sys as sys;
 use super::mr::PdHandle;
 use super::{call, code, hand_out, handle, no_args, pointer, take_back, zeroed};
 use crate::Result;
+use crate::instrument::live::Kind;
 use crate::srq::Srq;
 
 #[repr(C)]
 pub(super) struct SrqHandle {
     pub(super) abi: sys::ibv_srq,
     pub(super) engine: Arc<Srq>,
+}
+
+impl super::Handle for SrqHandle {
+    const KIND: Kind = Kind::Srq;
 }
 
 pub(super) unsafe fn new(

@@ -19,6 +19,8 @@ pub const FAIL: &str = "SOFTRDMA_FAIL";
 pub const CAPS: &str = "SOFTRDMA_CAPS";
 /// The environment variable that is 1 if registrations fail with `EOPNOTSUPP` at first.
 pub const MR_EOPNOTSUPP: &str = "SOFTRDMA_MR_EOPNOTSUPP";
+/// The environment variable that is 1 if the program's objects are to be listed at exit.
+pub const LEAKS: &str = "SOFTRDMA_LEAKS";
 
 /// What is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub struct Settings {
     pub caps: Caps,
     /// The first registration of each region fails with `EOPNOTSUPP`.
     pub mr_eopnotsupp: bool,
+    /// What the program has not given back is listed at exit.
+    pub leaks: bool,
 }
 
 impl Settings {
@@ -51,6 +55,11 @@ impl Settings {
                 })
                 .transpose()
         };
+        let flag = |name: &str| match text(name)?.as_deref() {
+            None | Some("0") => Ok(false),
+            Some("1") => Ok(true),
+            Some(other) => Err(format!("{name}: '{other}' is neither 0 nor 1")),
+        };
         let mut faults = Vec::new();
         for fault in text(FAIL)?.iter().flat_map(|list| list.split(',')) {
             faults.push(fault.parse().map_err(|why| format!("{FAIL}: {why}"))?);
@@ -62,13 +71,8 @@ impl Settings {
                 Some(list) => list.parse().map_err(|why| format!("{CAPS}: {why}"))?,
                 None => Caps::default(),
             },
-            mr_eopnotsupp: match text(MR_EOPNOTSUPP)?.as_deref() {
-                None | Some("0") => false,
-                Some("1") => true,
-                Some(other) => {
-                    return Err(format!("{MR_EOPNOTSUPP}: '{other}' is neither 0 nor 1"));
-                }
-            },
+            mr_eopnotsupp: flag(MR_EOPNOTSUPP)?,
+            leaks: flag(LEAKS)?,
         })
     }
 }
