@@ -116,7 +116,7 @@ static AT_EXIT: extern "C" fn() = {
     at_exit
 };
 
-/// Whether the first registration of each region fails with `EOPNOTSUPP`.
+/// Whether memory can be registered for on-demand paging only; else that fails with `EOPNOTSUPP`.
 #[inline]
 pub fn mr_eopnotsupp() -> bool {
     state().mr_eopnotsupp

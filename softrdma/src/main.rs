@@ -64,10 +64,10 @@ struct Run {
     #[arg(long, value_name = "LIST", verbatim_doc_comment)]
     caps: Option<Caps>,
 
-    /// Let the first registration of a region fail with EOPNOTSUPP
+    /// Let memory be registered for on-demand paging only
     ///
-    /// Network cards do so with memory mapped from a file system on persistent
-    /// memory (DAX), unless it is registered for on-demand paging.
+    /// Else its registration fails with EOPNOTSUPP, as network cards do it with
+    /// memory mapped from a file system on persistent memory (DAX).
     #[arg(long, verbatim_doc_comment)]
     mr_eopnotsupp: bool,
 

@@ -2,11 +2,9 @@
 
 //! Protection domains and memory regions.
 
-use std::collections::HashSet;
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use rdma_sys as sys;
 
 use super::context::{self, ContextHandle};
@@ -66,21 +64,10 @@ unsafe extern "C" fn ibv_dealloc_pd(pd: *mut sys::ibv_pd) -> c_int {
     }))
 }
 
-/// Memory of a DAX file system cannot be registered but for on-demand access. When a test wants that,
-/// the first registration of each region fails; what comes after the second one is another region.
-fn fails_as_on_dax(addr: u64, length: u64, flags: u32) -> bool {
-    static SEEN: Mutex<Option<HashSet<(u64, u64)>>> = Mutex::new(None);
-    if !instrument::mr_eopnotsupp() {
-        return false;
-    }
-    let mut seen = SEEN.lock();
-    let seen = seen.get_or_insert_with(HashSet::new);
-    let region = (addr, length);
-    if flags & access::ON_DEMAND != 0 || seen.contains(&region) {
-        seen.remove(&region);
-        return false;
-    }
-    seen.insert(region)
+/// Memory of a DAX file system cannot be registered but for on-demand access. A test may want all memory to
+/// be like that.
+fn fails_as_on_dax(flags: u32) -> bool {
+    instrument::mr_eopnotsupp() && flags & access::ON_DEMAND == 0
 }
 
 unsafe fn register(
@@ -98,7 +85,7 @@ unsafe fn register(
         iova,
         access: flags,
     };
-    if fails_as_on_dax(terms.addr, terms.length, flags) {
+    if fails_as_on_dax(flags) {
         return Err(libc::EOPNOTSUPP);
     }
     let engine = Mr::register(&pd_handle.engine, terms.check()?)?;

@@ -17,7 +17,7 @@ pub const TRACE: &str = "SOFTRDMA_TRACE";
 pub const FAIL: &str = "SOFTRDMA_FAIL";
 /// The environment variable with the capabilities, separated by commas.
 pub const CAPS: &str = "SOFTRDMA_CAPS";
-/// The environment variable that is 1 if registrations fail with `EOPNOTSUPP` at first.
+/// The environment variable that is 1 if memory can be registered for on-demand paging only.
 pub const MR_EOPNOTSUPP: &str = "SOFTRDMA_MR_EOPNOTSUPP";
 /// The environment variable that is 1 if the program's objects are to be listed at exit.
 pub const LEAKS: &str = "SOFTRDMA_LEAKS";
@@ -31,7 +31,7 @@ pub struct Settings {
     pub faults: Vec<Fault>,
     /// The optional capabilities that the device reports.
     pub caps: Caps,
-    /// The first registration of each region fails with `EOPNOTSUPP`.
+    /// Memory can be registered for on-demand paging only; else that fails with `EOPNOTSUPP`.
     pub mr_eopnotsupp: bool,
     /// What the program has not given back is listed at exit.
     pub leaks: bool,
