@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What run-walks does. Each mode returns what it has done, for the last line, and its kinds of places."""
+
+import difflib
+import errno as errnos
+
+import walking
+from walking import ANY_ERRNO, LIMIT, MORE_ERRNOS, RELEASES, SETTINGS, USUAL
+
+PLAIN = SETTINGS[0]
+
+
+def leaks_of(outcome):
+    return [f"{kind} {count}" for kind, count in sorted(outcome.leaks.items())]
+
+
+# --- trace ----------------------------------------------------------------------------------------------
+
+
+def trace(walks):
+    if unused := walks.unused_functions():
+        walks.problem("trace", f"no program uses {', '.join(unused)}")
+    jobs = [(scenario, setting) for scenario in walks.scenarios("walk") for setting in SETTINGS]
+    lines = 0
+
+    def both(job):
+        return [walks.once(library, "walk", *job) for library in (walks.original, walks.ours)]
+
+    for (scenario, setting), (theirs, ours) in zip(jobs, walks.pool.map(both, jobs)):
+        where = f"{scenario} {setting.name}"
+        for part, a, b in (("trace", theirs.trace, ours.trace), ("output", theirs.run(0), ours.run(0)),
+                           ("leaks", leaks_of(theirs), leaks_of(ours))):
+            lines += len(b)
+            if wrong := walks.differences.compare(f"{part} {where}", a, b):
+                walks.problem(f"{part} {where}", "not as the original", wrong)
+        for outcome in (ours, theirs):
+            if outcome.ended():
+                walks.problem(where, outcome.ended(), outcome.errors)
+    return f"{len(jobs)} runs on each library, {lines} lines of them compared", ("trace", "output", "leaks")
+
+
+# --- faults ---------------------------------------------------------------------------------------------
+
+
+class FaultJob:
+    """A place where a scenario fails, on both libraries."""
+
+    def __init__(self, program, scenario, setting, clean, ours, theirs, errno):
+        self.program, self.scenario, self.setting = program, scenario, setting
+        self.clean = clean
+        # where it is; `theirs` is none for a call that the original does not make
+        self.ours, self.theirs = ours, theirs
+        self.errno = errno
+
+    def place(self):
+        return f"fault {self.scenario} {self.setting.name} {self.ours}:{self.errno or 'usual'}"
+
+    def walk(self, walks, library, patience, **more):
+        point = self.ours if library is walks.ours else self.theirs
+        return walks.walk(library, self.program, self.scenario, self.setting,
+                          SOFTRDMA_FAIL=point.fault(self.errno), WALK_PATIENCE_MS=str(patience), **more)
+
+
+# How many calls before it make a place another one, but for --all.
+CONTEXT = 4
+
+
+def fault_jobs(walks):
+    """Every place, with every error. But for --all only one of those that are alike, with other errors than
+    the usual one only where a library might look at them; and with what the device can do, only what the
+    plain one does not see."""
+    jobs = []
+    seen = set()
+    plain = {}
+    for program, scenario, setting, ours, theirs in clean_runs(walks):
+        lines = aligned(walks, f"{scenario} {setting.name}", ours, theirs)
+        context = [line for line, _, _ in lines]
+        if setting is PLAIN:
+            plain[scenario] = set(context)
+        for number, (line, at, original_at) in enumerate(lines):
+            alike = tuple(context[max(0, number - CONTEXT):number + 1])
+            if not at or walks.is_skipped(scenario, at.call):
+                continue
+            if setting is not PLAIN and line in plain[scenario]:
+                continue
+            which = [USUAL, *MORE_ERRNOS.get(at.call, [])]
+            if walks.options.all:
+                which = dict.fromkeys([*which, *ANY_ERRNO])
+            elif alike in seen:
+                continue
+            seen.add(alike)
+            jobs += [FaultJob(program, scenario, setting, ours, at, original_at, errno)
+                     for errno in which]
+    return jobs
+
+
+def clean_runs(walks):
+    """What the scenarios do when nothing fails, with all that the device can do."""
+
+    def run(job):
+        program, scenario, setting = job
+        theirs = None
+        if program == "walk" and walks.original:
+            theirs = walks.once(walks.original, program, scenario, setting)
+        return *job, walks.once(walks.ours, program, scenario, setting), theirs
+
+    jobs = [(program, scenario, setting) for program in ("walk", "walk-older")
+            for scenario in walks.scenarios(program) for setting in SETTINGS]
+    return walks.pool.map(run, jobs)
+
+
+def aligned(walks, where, ours, theirs):
+    """The lines of our trace, each with the place where it fails and that of the original."""
+
+    def keyed(outcome):
+        points = walking.points_of(outcome.trace, walks.calls)
+        lines = [" ".join(walks.differences.dropped(f"trace {where}", [line])) for line in outcome.trace]
+        return [(line, point) for line, point in zip(lines, points) if line]
+
+    here = keyed(ours)
+    there = keyed(theirs) if theirs else []
+    partner = [None] * len(here)
+    matcher = difflib.SequenceMatcher(None, [line for line, _ in there], [line for line, _ in here], False)
+    for i, j, length in matcher.get_matching_blocks():
+        for k in range(length):
+            partner[j + k] = there[i + k][1]
+    return [(line, point, other) for (line, point), other in zip(here, partner)]
+
+
+def faults(walks):
+    jobs = fault_jobs(walks)
+    for _ in walks.pool.map(lambda job: fault(walks, job), jobs):
+        pass
+    with_original = sum(job.theirs is not None for job in jobs)
+    return f"{len(jobs)} walks, {with_original} of them compared with the original", ("fault",)
+
+
+def fault(walks, job):
+    theirs = None
+    for patience, limit in ((walking.PATIENCE_MS, walking.ORIGINAL_LIMIT), (walking.MORE_PATIENCE_MS, LIMIT)):
+        ours = job.walk(walks, walks.ours, patience)
+        if job.theirs and walks.original:
+            theirs = job.walk(walks, walks.original, patience, limit=limit)
+        wrong = fault_problems(walks, job, ours, theirs)
+        if not wrong:
+            return
+    for what, lines in wrong:
+        walks.problem(job.place(), what, lines)
+
+
+def fault_problems(walks, job, ours, theirs):
+    wrong = aftermath(ours, job.clean.run(0))
+    if not any("(injected)" in line for line in ours.trace):
+        wrong.append(("nothing failed", []))
+    if job.ours.call in RELEASES:
+        more = ours.leaks - theirs.leaks if theirs else None
+        if more:
+            wrong.append((f"leaves behind what the original does not: {dict(more)}", ours.run(1)))
+    else:
+        wrong += left_behind(ours, job.clean)
+    injected = getattr(errnos, job.errno or walks.calls[job.ours.call])
+    at = walking.first_change(job.clean.run(0), ours.run(1))
+    if at is not None and at < len(ours.runs[1]):
+        failed = ours.runs[1][at]
+        if " = PROVIDER" in failed and not failed.endswith(f"[errno {injected}]"):
+            wrong.append((f"not errno {injected}", [failed]))
+    if theirs:
+        compared = walks.differences.compare(job.place(), outcome_lines(theirs), outcome_lines(ours))
+        if compared:
+            wrong.append(("not as the original", compared))
+    return wrong
+
+
+def outcome_lines(outcome):
+    return outcome.run(1) + ([outcome.ended()] if outcome.ended() else [])
+
+
+def aftermath(outcome, clean):
+    """Whether the program ended well, and the runs around the one that was walked are clean."""
+    if outcome.ended():
+        return [(outcome.ended(), outcome.run(1)[-5:] + outcome.errors)]
+    wrong = []
+    for number in (0, 2):
+        if outcome.run(number) != clean:
+            changes = difflib.unified_diff(clean, outcome.run(number), lineterm="", n=0)
+            wrong.append((f"run {number} is not clean", list(changes)[2:]))
+    return wrong
+
+
+def left_behind(outcome, clean):
+    """What is there at the end that a clean run would not have left."""
+    wrong = []
+    if more := outcome.leaks - walking.times(3, clean.leaks):
+        wrong.append((f"not destroyed: {dict(more)}", outcome.run(1)))
+    if outcome.descriptors(1):
+        wrong.append((f"{outcome.descriptors(1)} descriptors are left open", outcome.run(1)))
+    return wrong
+
+
+# --- allocations ----------------------------------------------------------------------------------------
+
+
+# Scenarios of functions that take no memory.
+NO_ALLOCATIONS = {"utils", "logging"}
+
+
+def alloc_jobs(walks):
+    """Every allocation of every scenario. But for --all, it is compared with the original only where there is
+    a step that no scenario before had."""
+    jobs = []
+    seen = set()
+    for program, scenario, setting, ours, theirs in clean_runs(walks):
+        if setting is not PLAIN and not walks.options.all:
+            continue
+        if seen.issuperset(ours.run(0)) and not walks.options.all:
+            theirs = None
+        seen.update(ours.run(0))
+        count = alloc_walk(walks, walks.ours, program, scenario, setting, 0).allocations
+        jobs.append((program, scenario, setting, ours, theirs, count))
+    return jobs
+
+
+def alloc_walk(walks, library, program, scenario, setting, number, patience=walking.PATIENCE_MS, **more):
+    return walks.walk(library, program, scenario, setting, FAIL_ALLOC=str(number), WALK_PATIENCE_MS=str(patience),
+                      **more)
+
+
+def allocations(walks):
+    jobs = alloc_jobs(walks)
+    for _ in walks.pool.map(lambda job: allocation(walks, *job), jobs):
+        pass
+    return f"{sum(job[-1] for job in jobs)} walks with a failing allocation", ("alloc",)
+
+
+def original_allocations(walks, program, scenario, setting, clean):
+    """What comes of a failing allocation of the original, by the step that it fails in."""
+    outcomes = {}
+    count = alloc_walk(walks, walks.original, program, scenario, setting, 0).allocations
+    for number in range(1, count + 1):
+        outcome = alloc_walk(walks, walks.original, program, scenario, setting, number, limit=walking.ORIGINAL_LIMIT)
+        at = walking.first_change(clean.run(0), outcome_lines(outcome))
+        if at is not None:
+            outcomes.setdefault(at, outcome)
+    return outcomes
+
+
+def told_of_memory(line):
+    """Memory that cannot be given back (munmap) is the one exception."""
+    return line.endswith(" = NOMEM") or "rpma_conn_delete(" in line and line.endswith(" = PROVIDER")
+
+
+def allocation(walks, program, scenario, setting, clean, original_clean, count):
+    """Lets each allocation fail, and compares with the original where that fails in the same step."""
+    place = f"alloc {scenario} {setting.name}"
+    if not count and scenario not in NO_ALLOCATIONS:
+        walks.problem(place, "allocates nothing")
+    theirs = original_allocations(walks, program, scenario, setting, original_clean) if original_clean else {}
+    for number in range(1, count + 1):
+        for patience in (walking.PATIENCE_MS, walking.MORE_PATIENCE_MS):
+            ours = alloc_walk(walks, walks.ours, program, scenario, setting, number, patience)
+            wrong = aftermath(ours, clean.run(0)) + left_behind(ours, clean)
+            at = walking.first_change(clean.run(0), ours.run(1))
+            if at is None:
+                wrong.append(("nobody is told", []))
+            elif at in theirs:
+                compared = walks.differences.compare(place, outcome_lines(theirs[at]), outcome_lines(ours))
+                if compared:
+                    wrong.append(("not as the original", compared))
+            elif not told_of_memory(ours.run(1)[at]):
+                wrong.append(("not NOMEM", ours.run(1)[at:at + 1]))
+            if not wrong:
+                break
+        for what, lines in wrong:
+            walks.problem(f"{place} {number}", what, lines)
+
+
+# --- valgrind -------------------------------------------------------------------------------------------
+
+VALGRIND = ["valgrind", "--quiet", "--error-exitcode=99", "--leak-check=full", "--show-leak-kinds=definite",
+            "--errors-for-leak-kinds=definite", "--suppressions=" + str(walking.HERE / "valgrind.supp")]
+# One of so many, but for --all.
+SAMPLE = 30
+
+
+def valgrind(walks):
+    """What the other modes look at is not looked at again: valgrind says whether memory is all right."""
+    jobs = []
+    for job in fault_jobs(walks):
+        jobs.append((job.place(), lambda job=job: job.walk(
+            walks, walks.ours, walking.MORE_PATIENCE_MS, WALK_RUNS="2", wrap=VALGRIND, limit=10 * LIMIT)))
+    for program, scenario, setting, *_, count in alloc_jobs(walks):
+        for number in range(1, count + 1):
+            jobs.append((f"alloc {scenario} {setting.name} {number}", lambda *job: alloc_walk(
+                walks, walks.ours, *job, walking.MORE_PATIENCE_MS, WALK_RUNS="2", wrap=VALGRIND,
+                limit=10 * LIMIT), program, scenario, setting, number))
+    if not walks.options.all:
+        jobs = jobs[::SAMPLE]
+    for (place, *_), outcome in zip(jobs, walks.pool.map(lambda job: job[1](*job[2:]), jobs)):
+        if outcome.ended():
+            walks.problem(place, outcome.ended(), outcome.errors)
+    return f"{len(jobs)} walks under valgrind", ()
+
+
+MODES = {"trace": trace, "faults": faults, "allocations": allocations, "valgrind": valgrind}

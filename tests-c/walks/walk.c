@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * walk SCENARIO: runs the scenario WALK_RUNS times (3 without) in one process. The first run is a clean
+ * one, the second is the one that is walked, and the third shows that the process is none the worse for it.
+ * WALK_PATIENCE_MS: how long the second run waits for what may not come.
+ *
+ * fail-alloc.c fails an allocation of the second run, if it is loaded.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <dlfcn.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "walk.h"
+
+#define WALKED_RUN 1
+#define PATIENCE_MS 20000
+
+static int run;
+
+/* --- steps --- */
+
+static const char *
+code_name(int ret)
+{
+	switch (ret) {
+	case 0:
+		return "0";
+	case RPMA_E_UNKNOWN:
+		return "UNKNOWN";
+	case RPMA_E_NOSUPP:
+		return "NOSUPP";
+	case RPMA_E_PROVIDER:
+		return "PROVIDER";
+	case RPMA_E_NOMEM:
+		return "NOMEM";
+	case RPMA_E_INVAL:
+		return "INVAL";
+	case RPMA_E_NO_COMPLETION:
+		return "NO_COMPLETION";
+	case RPMA_E_NO_EVENT:
+		return "NO_EVENT";
+	case RPMA_E_AGAIN:
+		return "AGAIN";
+	case RPMA_E_SHARED_CHANNEL:
+		return "SHARED_CHANNEL";
+	case RPMA_E_NOT_SHARED_CHNL:
+		return "NOT_SHARED_CHNL";
+	default:
+		return "no code of librpma";
+	}
+}
+
+int
+step(const char *who, const char *call, int ret)
+{
+	const int error = errno;
+
+	printf("%s: %s = %s", who, call, code_name(ret));
+	if (ret == RPMA_E_PROVIDER)
+		printf(" [errno %d]", error);
+	putchar('\n');
+
+	return ret;
+}
+
+void
+say(const char *who, const char *format, ...)
+{
+	va_list args;
+
+	printf("%s: -> ", who);
+	va_start(args, format);
+	vprintf(format, args);
+	va_end(args);
+	putchar('\n');
+}
+
+bool
+readable(const char *who, int fd)
+{
+	const char *patience = getenv("WALK_PATIENCE_MS");
+	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+	int ret;
+
+	do {
+		ret = poll(&poll_fd, 1, run == WALKED_RUN && patience ? atoi(patience) : PATIENCE_MS);
+	} while (ret < 0 && errno == EINTR);
+
+	if (ret <= 0)
+		say(who, "nothing comes");
+
+	return ret > 0;
+}
+
+/*
+ * All of 127.0.0.0/8 leads to this machine. The process ID makes an address of it that no other process
+ * uses at the same time, so ports need not be looked for.
+ */
+const char *
+own_addr(void)
+{
+	static char addr[16];
+	const unsigned id = (unsigned)getpid();
+
+	snprintf(addr, sizeof(addr), "127.%u.%u.%u", 1 + (id >> 16) % 250, (id >> 8) & 0xff,
+			1 + (id & 0xff) % 254);
+
+	return addr;
+}
+
+/* what a run could not release must not be in the way of the next one */
+const char *
+own_port(void)
+{
+	static char port[16];
+
+	snprintf(port, sizeof(port), "%d", 7204 + run);
+
+	return port;
+}
+
+/* --- runs --- */
+
+static int
+count_descriptors(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	int count = 0;
+
+	if (dir == NULL)
+		return -1;
+	while (readdir(dir))
+		count++;
+	closedir(dir);
+
+	return count;
+}
+
+/*
+ * Sockets of a connection that is over are closed by a thread of softrdma, soon; nothing tells when. So
+ * looks again for a while, unless there are no more than before.
+ */
+static int
+settled_descriptors(int before)
+{
+	const struct timespec pause = {.tv_nsec = 2000000};
+	int count;
+
+	for (int i = 0; (count = count_descriptors()) > before && i < 500; i++)
+		nanosleep(&pause, NULL);
+
+	return count;
+}
+
+/* of the preloaded allocator, which need not be there */
+static void
+fail_alloc(const char *function)
+{
+	void (*call)(void);
+
+	*(void **)&call = dlsym(RTLD_DEFAULT, function);
+	if (call)
+		call();
+}
+
+int
+walk_main(const struct scenario *scenarios, size_t count, int argc, char *argv[])
+{
+	const char *runs = getenv("WALK_RUNS");
+	const struct scenario *chosen = NULL;
+	int descriptors = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		if (argc == 1)
+			puts(scenarios[i].name);
+		else if (strcmp(argv[1], scenarios[i].name) == 0)
+			chosen = &scenarios[i];
+	}
+	if (argc == 1)
+		return 0;
+	if (chosen == NULL) {
+		fprintf(stderr, "usage: %s [SCENARIO]: without one, lists them\n", argv[0]);
+		return 2;
+	}
+
+	/* a program that crashes has said all up to then */
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	for (run = 0; run < (runs ? atoi(runs) : 3); run++) {
+		printf("run %d\n", run);
+		if (run == WALKED_RUN)
+			fail_alloc("fail_alloc_start");
+		chosen->run();
+		if (run == WALKED_RUN)
+			fail_alloc("fail_alloc_stop");
+
+		const int now = settled_descriptors(run ? descriptors : 1 << 20);
+
+		if (run)
+			printf("descriptors: %+d\n", now - descriptors);
+		descriptors = now;
+	}
+
+	return 0;
+}

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Programs that are walked: each does the same thing every time, prints every step with its return code
+ * and what came of it, and goes on sensibly when a step fails, releasing what there is. So what they print
+ * and the verbs calls that they lead to can be compared, from one library to another, and with any one of
+ * these calls failing.
+ *
+ * Both ends of a connection are in one thread of one process, which makes the order of all calls certain.
+ */
+#ifndef WALK_H
+#define WALK_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <librpma.h>
+
+struct scenario {
+	const char *name;
+	void (*run)(void);
+};
+
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+int walk_main(const struct scenario *scenarios, size_t count, int argc, char *argv[]);
+
+/* the scenarios of the files of this directory */
+extern const struct scenario object_scenarios[];
+extern const size_t object_scenarios_count;
+extern const struct scenario setup_scenarios[];
+extern const size_t setup_scenarios_count;
+extern const struct scenario op_scenarios[];
+extern const size_t op_scenarios_count;
+extern const struct scenario end_scenarios[];
+extern const size_t end_scenarios_count;
+
+/* --- steps --- */
+
+/* makes the call, prints it with its code, and gives the code */
+#define STEP(who, call) (errno = 0, step((who), #call, (call)))
+int step(const char *who, const char *call, int ret);
+/* prints what came of a step */
+void say(const char *who, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* whether the descriptor can be read before the patience of this run is over; says so if not */
+bool readable(const char *who, int fd);
+
+/* an address of this machine that only this process uses, and a port that only this run uses */
+const char *own_addr(void);
+const char *own_port(void);
+
+/* --- the two sides of a connection --- */
+
+#define MEM_SIZE ((size_t)4096)
+
+struct side {
+	const char *who;
+	struct rpma_peer *peer;
+	char *mem;
+	struct rpma_mr_local *mr;
+	/* the other side's memory, as this side knows it */
+	struct rpma_mr_remote *remote;
+	struct rpma_conn *conn;
+	struct rpma_cq *cq;
+	struct rpma_cq *rcq;
+};
+
+struct pair {
+	struct side client;
+	struct side server;
+	struct rpma_ep *ep;
+	/* both ends have seen that the connection is established */
+	bool up;
+};
+
+/* how a pair is connected; zeros are the defaults */
+struct plan {
+	struct rpma_conn_cfg *client_cfg;
+	struct rpma_conn_cfg *server_cfg;
+	const char *request_data;
+	const char *reply_data;
+	/* post a receive on the request of the server, before there is a connection */
+	bool early_recv;
+};
+
+bool open_side(struct side *side, const char *who, enum rpma_util_ibv_context_type type);
+void close_side(struct side *side);
+
+/* peers, memory and endpoint; whether all of it is there */
+bool pair_prepare(struct pair *pair);
+/* a request of the client, on its way */
+bool pair_request(struct pair *pair, const struct plan *plan);
+/* takes the client's request as far as it goes, and waits until both sides know */
+bool pair_answer(struct pair *pair, const struct plan *plan);
+/* the next event of a connection, RPMA_CONN_UNDEFINED if there is none */
+enum rpma_conn_event next_event(struct side *side);
+/* disconnects from the client's side, if it is connected */
+void pair_disconnect(struct pair *pair);
+/* deletes whatever there is */
+void pair_release(struct pair *pair);
+
+/* waits for a completion and prints it; whether there was one that succeeded */
+bool completion(const char *who, struct rpma_cq *cq);
+void say_wc(const char *who, const struct ibv_wc *wc);
+
+/* deletes an object if there is one */
+#define DELETE(who, function, object) \
+	do { \
+		if (object) \
+			STEP((who), function(&(object))); \
+	} while (0)
+
+#endif

@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Runs the walk programs on softrdma, and takes what comes out apart."""
+
+import fnmatch
+import os
+import re
+import subprocess
+import tempfile
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Optional
+
+from differences import Differences
+
+HERE = Path(__file__).resolve().parent
+
+# Seconds after which a program hangs, and those after which the original is believed to: it does in some
+# places, and is waited for longer when that is not expected.
+LIMIT = 60
+ORIGINAL_LIMIT = 5
+# What the walked run waits for what may not come, and once more when the outcome is not as expected: on a
+# busy machine it may have been on its way.
+PATIENCE_MS = 1000
+MORE_PATIENCE_MS = 6000
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the device can do, as softrdma is told."""
+
+    name: str
+    environment: tuple = ()
+
+
+SETTINGS = [
+    Setting("plain"),
+    Setting("odp", (("SOFTRDMA_CAPS", "odp"),)),
+    Setting("native", (("SOFTRDMA_CAPS", "atomic-write,flush"),)),
+    Setting("dax", (("SOFTRDMA_MR_EOPNOTSUPP", "1"),)),
+    Setting("dax-odp", (("SOFTRDMA_CAPS", "odp"), ("SOFTRDMA_MR_EOPNOTSUPP", "1"))),
+]
+
+
+@dataclass
+class Outcome:
+    """What a program did."""
+
+    status: Optional[int]  # None: it was stopped, it hung
+    runs: list  # of the lines of each
+    errors: list  # lines on standard error but for those that follow
+    leaks: Counter = field(default_factory=Counter)
+    allocations: int = 0
+    trace: list = field(default_factory=list)
+
+    def ended(self):
+        """How the program ended, empty if it did well."""
+        if self.status is None:
+            return "hangs"
+        if self.status < 0:
+            return f"ends with signal {-self.status}"
+        return f"exit status {self.status}" if self.status else ""
+
+    def run(self, number):
+        """The lines of a run, without what differs from one run to the next."""
+        lines = self.runs[number] if number < len(self.runs) else []
+        return [without_errno(line) for line in lines if not line.startswith("descriptors:")]
+
+    def descriptors(self, number):
+        """How many descriptors a run has left open."""
+        lines = self.runs[number] if number < len(self.runs) else []
+        return sum(int(line.split()[1]) for line in lines if line.startswith("descriptors:"))
+
+
+def without_errno(line):
+    """errno after a failed call is one of the listed differences, and looked at elsewhere."""
+    return re.sub(r" \[errno \d+\]$", "", line)
+
+
+@dataclass
+class Library:
+    """One of the two libraries, with what it takes to run programs on it."""
+
+    directory: Path
+    build: Path
+
+    def environment(self, extra):
+        preload = [self.build / "lib/libsoftrdma.so"]
+        if "FAIL_ALLOC" in extra:
+            preload.append(self.build / "tests-c/walks/libfail-alloc.so")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("SOFTRDMA_")}
+        return {
+            **kept,
+            "LD_LIBRARY_PATH": str(self.directory),
+            "LD_PRELOAD": ":".join(map(str, preload)),
+            "SOFTRDMA_LEAKS": "1",
+            **extra,
+        }
+
+    def walk(self, program, scenario, *, wrap=(), limit=LIMIT, **extra):
+        """Runs a scenario with more variables in its environment."""
+        with tempfile.TemporaryDirectory() as work:
+            extra["SOFTRDMA_TRACE"] = f"{work}/trace"
+            with open(f"{work}/out", "w+b") as out, open(f"{work}/err", "w+b") as err:
+                process = subprocess.Popen([*wrap, program, scenario], env=self.environment(extra),
+                                           stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+                try:
+                    status = process.wait(timeout=limit)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+                    status = None
+                outcome = parse(status, lines_of(out), lines_of(err))
+            if os.path.exists(f"{work}/trace"):
+                outcome.trace = Path(f"{work}/trace").read_text().splitlines()
+        return outcome
+
+
+def lines_of(file):
+    file.seek(0)
+    return file.read().decode(errors="replace").splitlines()
+
+
+def parse(status, out, err):
+    runs = []
+    for line in out:
+        if re.fullmatch(r"run \d", line):
+            runs.append([])
+        elif runs:
+            runs[-1].append(line)
+    outcome = Outcome(status, runs, [])
+    for line in err:
+        if found := re.fullmatch(r"softrdma: not destroyed: (.*)", line):
+            for item in found[1].split(", "):
+                count, kind = item.split(" ")
+                outcome.leaks[kind] += int(count)
+        elif found := re.fullmatch(r"fail-alloc: (\d+) allocations", line):
+            outcome.allocations = int(found[1])
+        else:
+            outcome.errors.append(line)
+    return outcome
+
+
+# --- Where a call can fail ------------------------------------------------------------------------------
+
+# Nothing waits for an event that cannot be acknowledged but rdma_destroy_id, which does so for ever, with
+# any library. The manual page knows of no reason why it should fail.
+NEVER = {"rdma_ack_cm_event"}
+
+# A failure of these leaves an object behind whatever a library does.
+RELEASES = {
+    "ibv_dealloc_pd", "ibv_dereg_mr", "ibv_destroy_comp_channel", "ibv_destroy_cq", "ibv_destroy_srq",
+    "rdma_destroy_id",
+}
+
+# softrdma fails a call with the error that is usual for it when none is named.
+USUAL = ""
+# What the manual pages name, and what a library might take for something of its own.
+ANY_ERRNO = ["ENOMEM", "EINVAL", "EAGAIN", "EPERM"]
+MORE_ERRNOS = {
+    "ibv_advise_mr": ["EOPNOTSUPP", "EFAULT", "ENOENT", "ENOSYS"],
+    "ibv_get_cq_event": ["EINTR"],
+    "ibv_post_recv": ["EFAULT"],
+    "ibv_post_send": ["EFAULT"],
+    "ibv_post_srq_recv": ["EFAULT"],
+    "ibv_query_device": ["EOPNOTSUPP", "ENOSYS"],
+    "ibv_query_device_ex": ["EOPNOTSUPP", "ENOSYS"],
+    "ibv_reg_mr": ["EOPNOTSUPP", "EFAULT"],
+    "rdma_get_cm_event": ["ENODATA"],
+    "rdma_resolve_addr": ["ETIMEDOUT"],
+    "rdma_resolve_route": ["ETIMEDOUT"],
+}
+
+
+def calls_that_can_fail(softrdma):
+    """The names that `softrdma calls` lists as such, with the usual error of each."""
+    listed = subprocess.run([softrdma, "calls"], check=True, capture_output=True, text=True).stdout
+    lines = [line.split() for line in listed.splitlines() if "cannot fail" not in line]
+    return {name: usual for name, usual, *_ in lines if name not in NEVER}
+
+
+@dataclass(frozen=True)
+class Point:
+    """The nth call of its name in one run, and how many there are in it."""
+
+    call: str
+    nth: int
+    all: int
+
+    def __str__(self):
+        return f"{self.call}:{self.nth}"
+
+    def fault(self, errno):
+        """For the second run of a program, the one that is walked."""
+        return f"{self.call}:{self.all + self.nth}" + (f":{errno}" if errno else "")
+
+
+def points_of(trace, calls):
+    """The places where a run can fail: for each line of its trace a point, or None."""
+    names = [line.split("(", 1)[0] for line in trace]
+    all_of = Counter(names)
+    seen = Counter()
+    points = []
+    for name in names:
+        seen[name] += 1
+        points.append(Point(name, seen[name], all_of[name]) if name in calls else None)
+    return points
+
+
+def times(number, counter):
+    return Counter({kind: number * count for kind, count in counter.items()})
+
+
+def first_change(clean, lines):
+    """Where a run goes another way than a clean one, or None."""
+    for at, line in enumerate(lines):
+        if at >= len(clean) or line != clean[at]:
+            return at
+    return None if len(lines) == len(clean) else len(lines)
+
+
+# --- All of it ------------------------------------------------------------------------------------------
+
+
+class Walks:
+    """What a mode works with."""
+
+    # Places where softrdma counts calls that its trace leaves out, since they found nothing.
+    SKIPPED = {
+        ("completions", "ibv_poll_cq"),
+        ("nothing-there", "ibv_get_cq_event"),
+        ("nothing-there", "rdma_get_cm_event"),
+    }
+
+    def __init__(self, ours, original, options):
+        self.ours, self.original, self.options = ours, original, options
+        self.differences = Differences(HERE / "differences", HERE / "../../doc/compatibility.md")
+        self.programs = ours.build / "tests-c/walks"
+        self.calls = calls_that_can_fail(ours.build / "bin/softrdma")
+        self.pool = ThreadPoolExecutor(options.jobs)
+        self.problems = 0
+        self.printing = threading.Lock()
+
+    def scenarios(self, program):
+        environment = {**os.environ, "LD_LIBRARY_PATH": str(self.ours.directory)}
+        listed = subprocess.run([self.programs / program], env=environment, check=True, capture_output=True,
+                                text=True).stdout.split()
+        return [name for name in listed if any(fnmatch.fnmatchcase(name, one) for one in self.options.only)]
+
+    def unused_functions(self):
+        """The functions of librpma that none of the programs calls."""
+        table = (HERE / "../../abi/functions.tsv").read_text().splitlines()
+        names = {line.split("\t")[0] for line in table if line.startswith("rpma_")}
+        for program in ("walk", "walk-older"):
+            symbols = subprocess.run(["nm", "--dynamic", "--undefined-only", self.programs / program], check=True,
+                                     capture_output=True, text=True).stdout.split()
+            names -= {symbol.split("@")[0] for symbol in symbols}
+        return sorted(names)
+
+    def is_skipped(self, scenario, call):
+        return (scenario, call) in self.SKIPPED
+
+    def walk(self, library, program, scenario, setting, **more):
+        return library.walk(self.programs / program, scenario, **dict(setting.environment), **more)
+
+    def once(self, library, program, scenario, setting):
+        """A single run, to see what it does."""
+        return self.walk(library, program, scenario, setting, WALK_RUNS="1")
+
+    def problem(self, place, what, lines=()):
+        with self.printing:
+            self.problems += 1
+            print(f"{place}: {what}", *(f"    {line}" for line in lines), sep="\n", flush=True)
+
+    def finish(self, done, kinds):
+        """The last line, and the exit status."""
+        stale = self.differences.stale(kinds) if self.options.only == ["*"] else []
+        for entry in stale:
+            self.problem(entry, "matches nothing")
+        print(f"{done}: {self.problems} problems, {self.differences.expected} expected differences")
+        return 1 if self.problems else 0
