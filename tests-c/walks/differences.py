@@ -16,10 +16,12 @@ class Entry:
     original: list = field(default_factory=list)
     here: list = field(default_factory=list)
     drop: str = ""
-    used: int = 0
+    # the patterns of `where` that are of use only with --all, and those that were
+    rare: set = field(default_factory=set)
+    used: set = field(default_factory=set)
 
-    def covers(self, place):
-        return any(fnmatch.fnmatchcase(place, pattern) for pattern in self.where)
+    def covering(self, place):
+        return {pattern for pattern in self.where if fnmatch.fnmatchcase(place, pattern)}
 
     def allows(self, original, here):
         return matches(self.original, original) and matches(self.here, here)
@@ -50,9 +52,11 @@ class Differences:
                     raise SystemExit(f"{path}:{number}: {compatibility} has no such row: {rest}")
                 continue
             entry = self.entries[-1]
-            if word == "where":
+            if word in ("where", "where-all"):
                 # what is not a letter stands for itself, but for the star
                 entry.where.append(rest.replace("[", "[[]"))
+                if word == "where-all":
+                    entry.rare.add(entry.where[-1])
             elif word in ("-", "+"):
                 (entry.original if word == "-" else entry.here).append(rest.replace("[", "[[]"))
             elif word == "drop":
@@ -63,10 +67,11 @@ class Differences:
     def dropped(self, place, lines):
         """The lines without what entries drop."""
         for entry in self.entries:
-            if entry.drop and entry.covers(place):
+            if entry.drop and (covering := entry.covering(place)):
                 lines, before = [re.sub(entry.drop, "", line) for line in lines], lines
                 lines = [line for line in lines if line]
-                entry.used += lines != before
+                if lines != before:
+                    entry.used |= covering
         return lines
 
     def compare(self, place, original, here):
@@ -78,9 +83,10 @@ class Differences:
             if tag == "equal":
                 continue
             for entry in self.entries:
-                if entry.covers(place) and entry.allows(original[i:j], here[k:l]):
+                covering = entry.covering(place)
+                if covering and entry.allows(original[i:j], here[k:l]):
                     with self.lock:
-                        entry.used += 1
+                        entry.used |= covering
                         self.expected += 1
                     break
             else:
@@ -88,10 +94,12 @@ class Differences:
                 unexpected += [f"+ {line}" for line in here[k:l]]
         return unexpected
 
-    def stale(self, kinds):
-        """Entries for these kinds of places that were of no use."""
+    def stale(self, kinds, is_all):
+        """Places of entries, of these kinds, that were of no use."""
         return [
-            f"{self.path.name}:{entry.line}"
+            f"{self.path.name}:{entry.line}: {pattern}"
             for entry in self.entries
-            if not entry.used and all(pattern.split()[0] in kinds for pattern in entry.where)
+            for pattern in entry.where
+            if pattern not in entry.used and pattern.split()[0] in kinds
+            and (is_all or pattern not in entry.rare)
         ]

@@ -199,79 +199,92 @@ def left_behind(outcome, clean):
 
 # --- allocations ----------------------------------------------------------------------------------------
 
-
 # Scenarios of functions that take no memory.
 NO_ALLOCATIONS = {"utils", "logging"}
 
 
+class AllocJob:
+    """A scenario, with what it does when nothing fails."""
+
+    def __init__(self, program, scenario, setting, clean, original_clean):
+        self.program, self.scenario, self.setting = program, scenario, setting
+        self.clean, self.original_clean = clean, original_clean
+
+    def place(self):
+        return f"alloc {self.scenario} {self.setting.name}"
+
+    def walk(self, walks, library, number, patience=walking.PATIENCE_MS, **more):
+        return walks.walk(library, self.program, self.scenario, self.setting, FAIL_ALLOC=str(number),
+                          WALK_PATIENCE_MS=str(patience), **more)
+
+    def failed_step(self, outcome):
+        return walking.first_change(self.clean.run(0), outcome_lines(outcome))
+
+    def failed_step_of_original(self, outcome):
+        return walking.first_change(self.original_clean.run(0), outcome_lines(outcome))
+
+
 def alloc_jobs(walks):
-    """Every allocation of every scenario. But for --all, it is compared with the original only where there is
-    a step that no scenario before had."""
-    jobs = []
-    seen = set()
-    for program, scenario, setting, ours, theirs in clean_runs(walks):
-        if setting is not PLAIN and not walks.options.all:
-            continue
-        if seen.issuperset(ours.run(0)) and not walks.options.all:
-            theirs = None
-        seen.update(ours.run(0))
-        count = alloc_walk(walks, walks.ours, program, scenario, setting, 0).allocations
-        jobs.append((program, scenario, setting, ours, theirs, count))
-    return jobs
+    return [AllocJob(*run) for run in clean_runs(walks) if run[2] is PLAIN or walks.options.all]
 
 
-def alloc_walk(walks, library, program, scenario, setting, number, patience=walking.PATIENCE_MS, **more):
-    return walks.walk(library, program, scenario, setting, FAIL_ALLOC=str(number), WALK_PATIENCE_MS=str(patience),
-                      **more)
-
-
-def allocations(walks):
-    jobs = alloc_jobs(walks)
-    for _ in walks.pool.map(lambda job: allocation(walks, *job), jobs):
-        pass
-    return f"{sum(job[-1] for job in jobs)} walks with a failing allocation", ("alloc",)
-
-
-def original_allocations(walks, program, scenario, setting, clean):
-    """What comes of a failing allocation of the original, by the step that it fails in."""
-    outcomes = {}
-    count = alloc_walk(walks, walks.original, program, scenario, setting, 0).allocations
-    for number in range(1, count + 1):
-        outcome = alloc_walk(walks, walks.original, program, scenario, setting, number, limit=walking.ORIGINAL_LIMIT)
-        at = walking.first_change(clean.run(0), outcome_lines(outcome))
-        if at is not None:
-            outcomes.setdefault(at, outcome)
+def walk_all(walks, library, jobs, **more):
+    """Lets every allocation fail; how many there are, the library tells. The outcomes of each job in turn."""
+    counts = walks.pool.map(lambda job: job.walk(walks, library, 0).allocations, jobs)
+    pairs = [(job, number) for job, count in zip(jobs, counts) for number in range(1, count + 1)]
+    outcomes = {job: [] for job in jobs}
+    for (job, _), outcome in zip(pairs, walks.pool.map(
+            lambda pair: pair[0].walk(walks, library, pair[1], **more), pairs)):
+        outcomes[job].append(outcome)
     return outcomes
 
 
-def told_of_memory(line):
-    """Memory that cannot be given back (munmap) is the one exception."""
-    return line.endswith(" = NOMEM") or "rpma_conn_delete(" in line and line.endswith(" = PROVIDER")
+def allocations(walks):
+    """How often a function allocates is its own affair, so what is compared with the original is what comes
+    of a step in which an allocation fails. But for --all, that is once for each step."""
+    ours = walk_all(walks, walks.ours, alloc_jobs(walks))
+    compared = []
+    seen = set()
+    for job, outcomes in ours.items():
+        if not outcomes and job.scenario not in NO_ALLOCATIONS:
+            walks.problem(job.place(), "allocates nothing")
+        changes = [job.failed_step(outcome) for outcome in outcomes]
+        steps = {outcome_lines(outcome)[at] for outcome, at in zip(outcomes, changes) if at is not None}
+        if job.original_clean and (walks.options.all or steps - seen):
+            compared.append(job)
+            seen |= steps
+    theirs = {}
+    for job, outcomes in walk_all(walks, walks.original, compared, limit=walking.ORIGINAL_LIMIT).items():
+        theirs[job] = {job.failed_step_of_original(outcome): outcome for outcome in reversed(outcomes)}
+    checks = [(job, number, outcome) for job in ours for number, outcome in enumerate(ours[job], 1)]
+    for _ in walks.pool.map(lambda check: allocation(walks, *check, theirs.get(check[0], {})), checks):
+        pass
+    return f"{len(checks)} walks, those of {len(compared)} scenarios compared with the original", ("alloc",)
 
 
-def allocation(walks, program, scenario, setting, clean, original_clean, count):
-    """Lets each allocation fail, and compares with the original where that fails in the same step."""
-    place = f"alloc {scenario} {setting.name}"
-    if not count and scenario not in NO_ALLOCATIONS:
-        walks.problem(place, "allocates nothing")
-    theirs = original_allocations(walks, program, scenario, setting, original_clean) if original_clean else {}
-    for number in range(1, count + 1):
-        for patience in (walking.PATIENCE_MS, walking.MORE_PATIENCE_MS):
-            ours = alloc_walk(walks, walks.ours, program, scenario, setting, number, patience)
-            wrong = aftermath(ours, clean.run(0)) + left_behind(ours, clean)
-            at = walking.first_change(clean.run(0), ours.run(1))
-            if at is None:
-                wrong.append(("nobody is told", []))
-            elif at in theirs:
-                compared = walks.differences.compare(place, outcome_lines(theirs[at]), outcome_lines(ours))
-                if compared:
-                    wrong.append(("not as the original", compared))
-            elif not told_of_memory(ours.run(1)[at]):
-                wrong.append(("not NOMEM", ours.run(1)[at:at + 1]))
-            if not wrong:
-                break
-        for what, lines in wrong:
-            walks.problem(f"{place} {number}", what, lines)
+def allocation(walks, job, number, ours, theirs):
+    wrong = alloc_problems(walks, job, ours, theirs)
+    if wrong:
+        ours = job.walk(walks, walks.ours, number, walking.MORE_PATIENCE_MS)
+        wrong = alloc_problems(walks, job, ours, theirs)
+    for what, lines in wrong:
+        walks.problem(f"{job.place()} {number}", what, lines)
+
+
+def alloc_problems(walks, job, ours, theirs):
+    wrong = aftermath(ours, job.clean.run(0)) + left_behind(ours, job.clean)
+    at = job.failed_step(ours)
+    if at is None:
+        return [*wrong, ("nobody is told", [])]
+    step = outcome_lines(ours)[at]
+    # memory that cannot be given back (munmap) is the exception
+    is_told = step.endswith(" = NOMEM") or "rpma_conn_delete(" in step and step.endswith(" = PROVIDER")
+    if not is_told:
+        wrong.append(("not NOMEM", [step]))
+    if at in theirs:
+        if unexpected := walks.differences.compare(job.place(), outcome_lines(theirs[at]), outcome_lines(ours)):
+            wrong.append(("not as the original", unexpected))
+    return wrong
 
 
 # --- valgrind -------------------------------------------------------------------------------------------
@@ -288,14 +301,14 @@ def valgrind(walks):
     for job in fault_jobs(walks):
         jobs.append((job.place(), lambda job=job: job.walk(
             walks, walks.ours, walking.MORE_PATIENCE_MS, WALK_RUNS="2", wrap=VALGRIND, limit=10 * LIMIT)))
-    for program, scenario, setting, *_, count in alloc_jobs(walks):
-        for number in range(1, count + 1):
-            jobs.append((f"alloc {scenario} {setting.name} {number}", lambda *job: alloc_walk(
-                walks, walks.ours, *job, walking.MORE_PATIENCE_MS, WALK_RUNS="2", wrap=VALGRIND,
-                limit=10 * LIMIT), program, scenario, setting, number))
+    for job in alloc_jobs(walks):
+        for number in range(1, job.walk(walks, walks.ours, 0).allocations + 1):
+            jobs.append((f"{job.place()} {number}", lambda job=job, number=number: job.walk(
+                walks, walks.ours, number, walking.MORE_PATIENCE_MS, WALK_RUNS="2", wrap=VALGRIND,
+                limit=10 * LIMIT)))
     if not walks.options.all:
         jobs = jobs[::SAMPLE]
-    for (place, *_), outcome in zip(jobs, walks.pool.map(lambda job: job[1](*job[2:]), jobs)):
+    for (place, _), outcome in zip(jobs, walks.pool.map(lambda job: job[1](), jobs)):
         if outcome.ended():
             walks.problem(place, outcome.ended(), outcome.errors)
     return f"{len(jobs)} walks under valgrind", ()

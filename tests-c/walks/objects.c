@@ -21,7 +21,7 @@ utils(void)
 		return;
 	if (STEP(ME, rpma_utils_ibv_context_is_odp_capable(ctx, &capable)) == 0)
 		say(ME, "%d", capable);
-	STEP(ME, rpma_utils_get_ibv_context("no.such.host.invalid", RPMA_UTIL_IBV_CONTEXT_LOCAL, &ctx));
+	STEP(ME, rpma_utils_get_ibv_context("no such host", RPMA_UTIL_IBV_CONTEXT_LOCAL, &ctx));
 	for (int code = 1; code > -12; code--)
 		say(ME, "%s", rpma_err_2str(code < 0 ? code + 1 - 100000 : code));
 	for (int event = -2; event < 6; event++)

@@ -20,6 +20,8 @@
 #define PATIENCE_MS 20000
 
 static int run;
+/* something did not come in this run */
+static bool disappointed;
 
 /* --- steps --- */
 
@@ -79,19 +81,29 @@ say(const char *who, const char *format, ...)
 	putchar('\n');
 }
 
+static int
+patience_ms(void)
+{
+	const char *ms = getenv("WALK_PATIENCE_MS");
+
+	return run == WALKED_RUN && ms ? atoi(ms) : PATIENCE_MS;
+}
+
 bool
 readable(const char *who, int fd)
 {
-	const char *patience = getenv("WALK_PATIENCE_MS");
 	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
 	int ret;
 
 	do {
-		ret = poll(&poll_fd, 1, run == WALKED_RUN && patience ? atoi(patience) : PATIENCE_MS);
+		/* what did not come before is often the reason for what does not come now */
+		ret = poll(&poll_fd, 1, disappointed ? patience_ms() / 5 : patience_ms());
 	} while (ret < 0 && errno == EINTR);
 
-	if (ret <= 0)
+	if (ret <= 0) {
+		disappointed = true;
 		say(who, "nothing comes");
+	}
 
 	return ret > 0;
 }
@@ -141,16 +153,36 @@ count_descriptors(void)
 }
 
 /*
- * Sockets of a connection that is over are closed by a thread of softrdma, soon; nothing tells when. So
- * looks again for a while, unless there are no more than before.
+ * Sockets of a connection that is over are closed by a thread of softrdma, soon; nothing tells when. How
+ * many there are before the walked run is known when their number has not changed for a while.
  */
+static int
+steady_descriptors(void)
+{
+	const struct timespec pause = {.tv_nsec = 2000000};
+	int count = count_descriptors();
+
+	for (int same = 0; same < 20; same++) {
+		nanosleep(&pause, NULL);
+
+		const int now = count_descriptors();
+
+		if (now != count)
+			same = 0;
+		count = now;
+	}
+
+	return count;
+}
+
+/* after it there should be no more than before */
 static int
 settled_descriptors(int before)
 {
 	const struct timespec pause = {.tv_nsec = 2000000};
 	int count;
 
-	for (int i = 0; (count = count_descriptors()) > before && i < 500; i++)
+	for (int ms = 0; (count = count_descriptors()) > before && ms < patience_ms() / 4; ms += 2)
 		nanosleep(&pause, NULL);
 
 	return count;
@@ -191,17 +223,16 @@ walk_main(const struct scenario *scenarios, size_t count, int argc, char *argv[]
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	for (run = 0; run < (runs ? atoi(runs) : 3); run++) {
 		printf("run %d\n", run);
+		disappointed = false;
 		if (run == WALKED_RUN)
 			fail_alloc("fail_alloc_start");
 		chosen->run();
-		if (run == WALKED_RUN)
+		if (run == WALKED_RUN) {
 			fail_alloc("fail_alloc_stop");
-
-		const int now = settled_descriptors(run ? descriptors : 1 << 20);
-
-		if (run)
-			printf("descriptors: %+d\n", now - descriptors);
-		descriptors = now;
+			printf("descriptors: %+d\n", settled_descriptors(descriptors) - descriptors);
+		} else if (run == WALKED_RUN - 1) {
+			descriptors = steady_descriptors();
+		}
 	}
 
 	return 0;

@@ -276,7 +276,7 @@ class Walks:
 
     def finish(self, done, kinds):
         """The last line, and the exit status."""
-        stale = self.differences.stale(kinds) if self.options.only == ["*"] else []
+        stale = self.differences.stale(kinds, self.options.all) if self.options.only == ["*"] else []
         for entry in stale:
             self.problem(entry, "matches nothing")
         print(f"{done}: {self.problems} problems, {self.differences.expected} expected differences")
