@@ -23,6 +23,10 @@ class Entry:
     def covering(self, place):
         return {pattern for pattern in self.where if fnmatch.fnmatchcase(place, pattern)}
 
+    def ends(self):
+        """Whether there is nothing more to compare."""
+        return self.original[-1:] == self.here[-1:] == ["..."]
+
     def allows(self, original, here):
         return matches(self.original, original) and matches(self.here, here)
 
@@ -88,6 +92,8 @@ class Differences:
                     with self.lock:
                         entry.used |= covering
                         self.expected += 1
+                    if entry.ends():
+                        return unexpected
                     break
             else:
                 unexpected += [f"- {line}" for line in original[i:j]]

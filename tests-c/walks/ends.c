@@ -8,31 +8,60 @@
 
 static const struct plan no_plan;
 
+/* a request has its own queues, and a channel if they share one */
+static struct rpma_conn_cfg *
+all_queues(void)
+{
+	struct rpma_conn_cfg *cfg = NULL;
+
+	if (STEP("it", rpma_conn_cfg_new(&cfg)) == 0) {
+		STEP("it", rpma_conn_cfg_set_rcq_size(cfg, 4));
+		STEP("it", rpma_conn_cfg_set_compl_channel(cfg, true));
+	}
+
+	return cfg;
+}
+
 /* the next request of the endpoint, as it comes */
 static struct rpma_conn_req *
-take_request(struct pair *pair)
+take_request(struct pair *pair, const struct rpma_conn_cfg *cfg)
 {
 	struct rpma_conn_req *req = NULL;
 	int fd;
 
 	if (STEP("server", rpma_ep_get_fd(pair->ep, &fd)) == 0 && readable("server", fd))
-		STEP("server", rpma_ep_next_conn_req(pair->ep, NULL, &req));
+		STEP("server", rpma_ep_next_conn_req(pair->ep, cfg, &req));
 
 	return req;
 }
 
 static void
-rejected(void)
+reject(const struct rpma_conn_cfg *cfg)
 {
 	struct pair pair;
 	struct rpma_conn_req *req = NULL;
 
 	if (pair_prepare(&pair) && pair_request(&pair, &no_plan)) {
-		req = take_request(&pair);
+		req = take_request(&pair, cfg);
 		DELETE("server", rpma_conn_req_delete, req);
 		next_event(&pair.client);
 	}
 	pair_release(&pair);
+}
+
+static void
+rejected(void)
+{
+	reject(NULL);
+}
+
+static void
+rejected_with_all_queues(void)
+{
+	struct rpma_conn_cfg *cfg = all_queues();
+
+	reject(cfg);
+	DELETE("it", rpma_conn_cfg_delete, cfg);
 }
 
 /* the endpoint goes on after a rejection */
@@ -43,7 +72,7 @@ rejected_then_accepted(void)
 	struct rpma_conn_req *req = NULL;
 
 	if (pair_prepare(&pair) && pair_request(&pair, &no_plan)) {
-		req = take_request(&pair);
+		req = take_request(&pair, NULL);
 		DELETE("server", rpma_conn_req_delete, req);
 		next_event(&pair.client);
 		DELETE("client", rpma_conn_delete, pair.client.conn);
@@ -75,7 +104,7 @@ no_answer(void)
 	struct rpma_conn_req *req = NULL;
 
 	if (pair_prepare(&pair) && pair_request(&pair, &no_plan)) {
-		req = take_request(&pair);
+		req = take_request(&pair, NULL);
 		next_event(&pair.client);
 		DELETE("client", rpma_conn_delete, pair.client.conn);
 		DELETE("server", rpma_conn_req_delete, req);
@@ -102,18 +131,33 @@ no_way(void)
 }
 
 static void
-request_deleted(void)
+delete_request(const struct rpma_conn_cfg *cfg)
 {
 	struct pair pair;
 	struct rpma_conn_req *req = NULL;
 
 	if (pair_prepare(&pair)) {
-		STEP("client", rpma_conn_req_new(pair.client.peer, own_addr(), own_port(), NULL, &req));
+		STEP("client", rpma_conn_req_new(pair.client.peer, own_addr(), own_port(), cfg, &req));
 		if (req)
 			STEP("client", rpma_conn_req_recv(req, pair.client.mr, 0, 8, (void *)1));
 		DELETE("client", rpma_conn_req_delete, req);
 	}
 	pair_release(&pair);
+}
+
+static void
+request_deleted(void)
+{
+	delete_request(NULL);
+}
+
+static void
+request_with_all_queues_deleted(void)
+{
+	struct rpma_conn_cfg *cfg = all_queues();
+
+	delete_request(cfg);
+	DELETE("it", rpma_conn_cfg_delete, cfg);
 }
 
 /* two listeners on one port */
@@ -229,11 +273,13 @@ nothing_there(void)
 
 const struct scenario end_scenarios[] = {
 	{"rejected", rejected},
+	{"rejected-with-all-queues", rejected_with_all_queues},
 	{"rejected-then-accepted", rejected_then_accepted},
 	{"nobody-listens", nobody_listens},
 	{"no-answer", no_answer},
 	{"no-way", no_way},
 	{"request-deleted", request_deleted},
+	{"request-with-all-queues-deleted", request_with_all_queues_deleted},
 	{"port-in-use", port_in_use},
 	{"server-disconnects", server_disconnects},
 	{"flushed-receives", flushed_receives},

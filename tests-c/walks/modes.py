@@ -201,6 +201,8 @@ def left_behind(outcome, clean):
 
 # Scenarios of functions that take no memory.
 NO_ALLOCATIONS = {"utils", "logging"}
+# Scenarios that are compared for what comes after the step that fails.
+COMPARED = {"rejected-then-accepted"}
 
 
 class AllocJob:
@@ -250,7 +252,7 @@ def allocations(walks):
             walks.problem(job.place(), "allocates nothing")
         changes = [job.failed_step(outcome) for outcome in outcomes]
         steps = {outcome_lines(outcome)[at] for outcome, at in zip(outcomes, changes) if at is not None}
-        if job.original_clean and (walks.options.all or steps - seen):
+        if job.original_clean and (walks.options.all or job.scenario in COMPARED or steps - seen):
             compared.append(job)
             seen |= steps
     theirs = {}
