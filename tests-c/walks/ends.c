@@ -71,13 +71,33 @@ rejected_then_accepted(void)
 	struct pair pair;
 	struct rpma_conn_req *req = NULL;
 
-	if (pair_prepare(&pair) && pair_request(&pair, &no_plan)) {
-		req = take_request(&pair, NULL);
+	if (pair_prepare(&pair) && pair_request(&pair, &no_plan) &&
+			(req = take_request(&pair, NULL))) {
 		DELETE("server", rpma_conn_req_delete, req);
 		next_event(&pair.client);
 		DELETE("client", rpma_conn_delete, pair.client.conn);
 		if (pair_request(&pair, &no_plan))
 			pair_answer(&pair, &no_plan);
+		pair_disconnect(&pair);
+	}
+	pair_release(&pair);
+}
+
+/* a request that could not be taken may still be there */
+static void
+taken_again(void)
+{
+	struct pair pair;
+	struct rpma_conn_req *req = NULL;
+
+	if (pair_prepare(&pair) && pair_request(&pair, &no_plan)) {
+		req = take_request(&pair, NULL);
+		if (req == NULL)
+			req = take_request(&pair, NULL);
+		if (req)
+			STEP("server", rpma_conn_req_connect(&req, NULL, &pair.server.conn));
+		pair.up = next_event(&pair.client) == RPMA_CONN_ESTABLISHED && pair.server.conn &&
+			next_event(&pair.server) == RPMA_CONN_ESTABLISHED;
 		pair_disconnect(&pair);
 	}
 	pair_release(&pair);
@@ -275,6 +295,7 @@ const struct scenario end_scenarios[] = {
 	{"rejected", rejected},
 	{"rejected-with-all-queues", rejected_with_all_queues},
 	{"rejected-then-accepted", rejected_then_accepted},
+	{"taken-again", taken_again},
 	{"nobody-listens", nobody_listens},
 	{"no-answer", no_answer},
 	{"no-way", no_way},

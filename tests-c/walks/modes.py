@@ -202,7 +202,7 @@ def left_behind(outcome, clean):
 # Scenarios of functions that take no memory.
 NO_ALLOCATIONS = {"utils", "logging"}
 # Scenarios that are compared for what comes after the step that fails.
-COMPARED = {"rejected-then-accepted"}
+COMPARED = {"taken-again"}
 
 
 class AllocJob:

@@ -67,6 +67,8 @@ struct side {
 	struct rpma_conn *conn;
 	struct rpma_cq *cq;
 	struct rpma_cq *rcq;
+	/* a completion was not found where it should have been */
+	bool lost;
 };
 
 struct pair {
