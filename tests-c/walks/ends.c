@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "walk.h"
 
@@ -127,6 +128,8 @@ no_answer(void)
 		req = take_request(&pair, NULL);
 		next_event(&pair.client);
 		DELETE("client", rpma_conn_delete, pair.client.conn);
+		/* nothing tells when the server has heard that the client is gone */
+		nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
 		DELETE("server", rpma_conn_req_delete, req);
 	}
 	pair_release(&pair);

@@ -18,7 +18,7 @@ main(int argc, char *argv[])
 
 	/* how long a client waits for a server that says nothing: not the minutes that are usual */
 	if (argc > 1 && strcmp(argv[1], "no-answer") == 0)
-		setenv("SOFTRDMA_CM_TIMEOUT_MS", "200", 1);
+		setenv("SOFTRDMA_CM_TIMEOUT_MS", "500", 1);
 
 	return walk_main(all, count, argc, argv);
 }
