@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The same work on many threads at once.
+ *
+ * Cmocka ends a test with longjmp(), which only the thread of the test may do. So work on a team says
+ * what is wrong with MUST() and WORKS(), and the test fails when all have come back.
+ */
+#ifndef TESTS_TEAM_H
+#define TESTS_TEAM_H
+
+#include <semaphore.h>
+
+#include "common.h"
+
+#define TEAM 16
+
+/* one round of one thread of a job; false: something is wrong, and the thread ends */
+typedef bool work(void *arg, unsigned thread, unsigned round);
+
+struct job {
+	work *work;
+	void *arg;
+	unsigned threads;
+	/* goes on, round after round, until those that are not `meanwhile` have done theirs */
+	bool meanwhile;
+};
+
+/* how many rounds: RPMA_TEST_ROUNDS, 50 by default */
+unsigned rounds(void);
+
+/* does all jobs at once, and fails the test with what the first thread complained of */
+void run_team(const struct job *jobs, size_t count);
+/* one job, on TEAM threads */
+void on_a_team(work *work, void *arg);
+
+/* waits as long as any wait of a test may take */
+bool take_semaphore(sem_t *semaphore);
+
+#define MUST(condition) do { \
+	if (!(condition)) \
+		return complain(__FILE__, __LINE__, "%s", #condition); \
+} while (0)
+#define WORKS(call) do { \
+	const int ret_ = (call); \
+	if (ret_ != 0) \
+		return complain(__FILE__, __LINE__, "%s returned %d (%s)", #call, ret_, \
+				rpma_err_2str(ret_)); \
+} while (0)
+bool complain(const char *file, int line, const char *format, ...)
+		__attribute__((format(printf, 3, 4)));
+
+#endif
