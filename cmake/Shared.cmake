@@ -21,7 +21,6 @@ target_link_options(rpma PRIVATE
 	LINKER:--gc-sections
 	LINKER:--version-script=${rpma_map}
 	LINKER:--no-undefined-version
-	LINKER:-z,defs
 	LINKER:-z,relro
 	LINKER:-z,now
 	# Calls inside the library, those of the aliases too, go to its own functions and not through the
@@ -34,6 +33,10 @@ target_link_options(rpma PRIVATE
 	-fno-lto)
 if(CMAKE_BUILD_TYPE MATCHES "^(Release|MinSizeRel)$")
 	target_link_options(rpma PRIVATE LINKER:--strip-all)
+endif()
+# The runtime of a sanitizer is in the program, so a library that was made for one lacks its symbols.
+if(NOT CMAKE_C_FLAGS MATCHES "-fsanitize=")
+	target_link_options(rpma PRIVATE LINKER:-z,defs)
 endif()
 
 # Of the libraries that rustc lists for an archive (-lgcc_s -lutil -lrt -lpthread -lm -ldl -lc), only

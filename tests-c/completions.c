@@ -427,7 +427,7 @@ event_not_taken_then_delete(void **state)
 
 struct waiter {
 	struct rpma_cq *cq;
-	volatile bool stop;
+	bool stop;
 	int events;
 	int wrong;
 };
@@ -439,7 +439,7 @@ take_events(void *arg)
 	int fd = -1;
 
 	rpma_cq_get_fd(waiter->cq, &fd);
-	while (!waiter->stop) {
+	while (!__atomic_load_n(&waiter->stop, __ATOMIC_RELAXED)) {
 		readable_within(fd, 5);
 		const int ret = rpma_cq_wait(waiter->cq);
 
@@ -479,7 +479,7 @@ events_taken_by_many_threads(void **state)
 		seen += wc.wr_id == (uintptr_t)&pair[i];
 	}
 
-	waiter.stop = true;
+	__atomic_store_n(&waiter.stop, true, __ATOMIC_RELAXED);
 	for (size_t i = 0; i < COUNT_OF(threads); i++)
 		assert_int_equal(pthread_join(threads[i], NULL), 0);
 	assert_int_equal(seen, 200);

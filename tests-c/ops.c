@@ -281,8 +281,8 @@ flush_to_visibility(void **state)
 	}
 	EXPECT_NO_WC(pair->client.cq);
 
-	/* without asking for its completion; what follows completes after it */
-	SUCCEED(rpma_flush(pair->client.conn, pair->server.region.remote, 0, MR_SIZE,
+	/* without asking for its completion; what follows, elsewhere, completes after it */
+	SUCCEED(rpma_flush(pair->client.conn, pair->server.region.remote, 4096, MR_SIZE - 4096,
 			RPMA_FLUSH_TYPE_VISIBILITY, ON_ERROR, &offsets[0]));
 	write_and_check(pair, 64, 2);
 	EXPECT_NO_WC(pair->client.cq);
