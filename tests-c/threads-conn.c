@@ -143,6 +143,7 @@ connections_in_parallel(void **unused)
 	assert_non_null(lanes);
 	for (unsigned i = 0; i < TEAM; i++)
 		pair_prepare(&lanes->pair[i]);
+	begin_log_changes();
 	run_team(jobs, COUNT_OF(jobs));
 	log_release();
 	for (unsigned i = 0; i < TEAM; i++)
@@ -327,6 +328,7 @@ receives_of_a_shared_queue(void **unused)
 		pair_connect(&shared->pair[i], NULL, cfg);
 	}
 	SUCCEED(rpma_conn_cfg_delete(&cfg));
+	begin_log_changes();
 	run_team(jobs, COUNT_OF(jobs));
 	log_release();
 	for (unsigned i = 0; i < TEAM; i++) {

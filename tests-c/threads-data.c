@@ -439,6 +439,7 @@ run_crowd(struct crowd *crowd, work *client, work *server, unsigned collectors)
 		{log_changes, NULL, 2, true},
 	};
 
+	begin_log_changes();
 	run_team(jobs, COUNT_OF(jobs));
 }
 

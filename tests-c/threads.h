@@ -11,8 +11,9 @@
 
 /* threads.c: regions and their descriptors come and go; `arg` is a struct rpma_peer */
 work regions_come_and_go;
-/* log functions and thresholds change, and something is logged */
+/* log functions and thresholds change, and something is logged; begin_log_changes() comes before */
 work log_changes;
+void begin_log_changes(void);
 
 /* threads-data.c */
 void posts_and_one_collector(void **state);
