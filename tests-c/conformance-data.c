@@ -285,7 +285,7 @@ chains(void)
 	struct request requests[4];
 	struct ibv_send_wr *bad = NULL;
 	struct ibv_recv_wr receives[3], *bad_recv = NULL;
-	struct ibv_sge sge;
+	struct ibv_sge sges[2];
 	int ret;
 
 	connect_pair(&pair, &setup);
@@ -299,10 +299,11 @@ chains(void)
 	say_wcs("its completions", &pair.client, pair.client.cq, 4);
 	say_filled("data", pair.server.memory, 64, 5);
 
-	sge = (struct ibv_sge){.addr = (uint64_t)(uintptr_t)pair.server.memory, .length = 64,
-			.lkey = pair.server.mr->lkey};
+	/* the second for the receive that is one too long below */
+	sges[0] = sges[1] = (struct ibv_sge){.addr = (uint64_t)(uintptr_t)pair.server.memory,
+			.length = 64, .lkey = pair.server.mr->lkey};
 	for (unsigned i = 0; i < 3; i++)
-		receives[i] = (struct ibv_recv_wr){.wr_id = 100 + i, .sg_list = &sge, .num_sge = 1,
+		receives[i] = (struct ibv_recv_wr){.wr_id = 100 + i, .sg_list = sges, .num_sge = 1,
 				.next = i < 2 ? &receives[i + 1] : NULL};
 	say_result("a chain of 3 receives", ibv_post_recv(pair.server.qp, receives, &bad_recv));
 	for (unsigned i = 0; i < 3; i++)
