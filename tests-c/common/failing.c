@@ -49,6 +49,7 @@ assert_undone(void)
 		{"rdma_get_cm_event", "rdma_ack_cm_event"},
 	};
 
+	verbs_forget_retries();
 	for (size_t i = 0; i < COUNT_OF(pairs); i++) {
 		if (strcmp(pairs[i][0], "rdma_create_id") == 0 && verbs_calls(pairs[i][0]) == 0)
 			continue;

@@ -49,6 +49,8 @@ bool verbs_all_spoilt(void);
 extern char verbs_log[4096];
 /* how often a call of this name was made, without those that were made to fail */
 unsigned verbs_calls(const char *call);
+/* leaves out registrations that were tried again at once, for on-demand paging */
+void verbs_forget_retries(void);
 
 /* the arguments of the last call that had such ones, and two sums */
 struct verbs_seen {
