@@ -83,9 +83,7 @@ impl Qp {
             request.progress = Progress::Waiting;
         }
         self.enter_error(q, cause);
-        if cause == Cause::Local {
-            self.tell_who_waits(q);
-        }
+        self.tell_who_waits(q);
     }
 
     /// What was posted to a peer that is gone fails.
@@ -277,7 +275,10 @@ impl Qp {
         if let Some(io) = io::get() {
             io.after(BETWEEN * u32::from(tries), move || {
                 if let Some(qp) = me.upgrade() {
-                    qp.not_received(&mut qp.inner.lock(), seq);
+                    let mut q = qp.inner.lock();
+                    qp.not_received(&mut q, seq);
+                    qp.transmit(&mut q);
+                    qp.update_interest(&mut q);
                 }
             });
         }

@@ -31,6 +31,8 @@ pub(super) struct Rx {
     payload: Option<Payload>,
     /// Bytes that another process holds are on their way to the program's memory.
     pub(super) pull: Option<Pull>,
+    /// A request of the peer was dropped in the middle: it waits for an answer.
+    pub(super) cut: bool,
 }
 
 /// A payload, as far as it has come.
@@ -91,6 +93,7 @@ impl Rx {
             end: 0,
             payload: None,
             pull: None,
+            cut: false,
         }
     }
 
@@ -114,11 +117,13 @@ impl Rx {
 
     /// The payload under way goes nowhere. The receive that it was for.
     pub(super) fn drop_payload(&mut self) -> Option<Receive> {
-        if let Some(pull) = self.pull.take() {
-            return pull.sink.into_receive();
-        }
-        let payload = self.payload.as_mut()?;
-        std::mem::replace(&mut payload.sink, Sink::Nowhere).into_receive()
+        let sink = match (self.pull.take(), &mut self.payload) {
+            (Some(pull), _) => pull.sink,
+            (None, Some(payload)) => std::mem::replace(&mut payload.sink, Sink::Nowhere),
+            (None, None) => return None,
+        };
+        self.cut |= sink.is_of_a_request();
+        sink.into_receive()
     }
 }
 
@@ -132,6 +137,14 @@ impl Sink {
             } => Some(with.receive),
             Self::Descriptor { sink, .. } => sink.into_receive(),
             _ => None,
+        }
+    }
+
+    fn is_of_a_request(&self) -> bool {
+        match self {
+            Self::Nowhere | Self::ReadData { .. } => false,
+            Self::Descriptor { sink, .. } => sink.is_of_a_request(),
+            Self::Receive { .. } | Self::Write { .. } | Self::AtomicWrite { .. } => true,
         }
     }
 

@@ -44,9 +44,14 @@ impl Qp {
         Ok(true)
     }
 
-    /// The queue pair is in error: a message that the peer was to send again will never find a receive.
+    /// The queue pair takes no more part in its connection. A message that the peer was to send again will
+    /// never find a receive, and a request that was arriving is not served.
     pub(super) fn tell_who_waits(&self, q: &mut Inner) {
-        if q.no_receive && !q.refused && !q.disconnected {
+        let cut = match &mut q.link {
+            Some(link) => std::mem::take(&mut link.rx.cut),
+            None => false,
+        };
+        if (q.no_receive || cut) && !q.refused && !q.disconnected {
             q.no_receive = false;
             q.refused = true;
             let reason = Reason::QueuePairGone;

@@ -208,7 +208,8 @@ impl Qp {
             let staged = (requests_first && self.stage_request(q))
                 || self.stage_response(q)
                 || (!requests_first && self.stage_request(q));
-            if !staged {
+            // A request that failed may have left something to say.
+            if !staged && q.responses.is_empty() {
                 return q.link.as_ref().is_some_and(|link| !link.tx.is_idle());
             }
         }

@@ -3,6 +3,7 @@
 //! Both ends of a connection in one process, which copies from itself.
 
 mod copying;
+mod ending;
 mod protection;
 
 use std::sync::Arc;
