@@ -159,6 +159,7 @@ impl Srq {
             return Some(receive);
         }
         let waits = |other: &Weak<Qp>| other.as_ptr() == Arc::as_ptr(qp);
+        inner.waiting.retain(|other| other.strong_count() > 0);
         if !inner.waiting.iter().any(waits) {
             inner.waiting.push(Arc::downgrade(qp));
         }

@@ -123,7 +123,7 @@ unsafe fn create_cqs(id: *mut sys::rdma_cm_id, init: &mut Init) -> Result<()> {
             let size = c_int::try_from(size.max(1)).map_err(|_| libc::EINVAL)?;
             cq::new_cq(device, size, cq_context, channel, 0)
                 .map(|cq| (channel, cq))
-                .inspect_err(|_| super::take_back::<_, cq::ChannelHandle>(channel))
+                .inspect_err(|_| take_back_channel(channel))
         };
         if init.attr.send_cq.is_null() {
             if (*id).send_cq.is_null() {
@@ -145,6 +145,18 @@ unsafe fn create_cqs(id: *mut sys::rdma_cm_id, init: &mut Init) -> Result<()> {
     Ok(())
 }
 
+/// # Safety
+/// Made above, and used by nobody any more.
+unsafe fn take_back_channel(channel: *mut sys::ibv_comp_channel) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if let Ok(found) = handle::<_, cq::ChannelHandle>(channel) {
+            found.engine.context.users.remove();
+        }
+        super::take_back::<_, cq::ChannelHandle>(channel);
+    }
+}
+
 /// Those that were made above.
 unsafe fn destroy_cqs(id: *mut sys::rdma_cm_id) {
     // SAFETY: the caller's promise.
@@ -161,10 +173,7 @@ unsafe fn destroy_cqs(id: *mut sys::rdma_cm_id) {
                 && found.engine.destroy().is_ok()
             {
                 super::take_back::<_, CqHandle>(*cq);
-                if let Ok(found) = handle::<_, cq::ChannelHandle>(*channel) {
-                    found.engine.context.users.remove();
-                }
-                super::take_back::<_, cq::ChannelHandle>(*channel);
+                take_back_channel(*channel);
             }
             *cq = std::ptr::null_mut();
             *channel = std::ptr::null_mut();

@@ -354,6 +354,7 @@ impl Id {
 
     fn wait_out(&self, inner: &mut Inner) {
         inner.end.complete = true;
+        inner.permit = None;
         self.start_timer(inner, TIME_WAIT, |id, inner| {
             id.post(inner, Kind::TimewaitExit, 0);
         });
@@ -422,6 +423,7 @@ impl Id {
             let mut inner = self.inner.lock();
             Self::stop_timer(&mut inner);
             inner.destroyed = true;
+            inner.permit = None;
             inner.socket = None;
             inner.qp = None;
             let phase = std::mem::replace(&mut inner.phase, Phase::Over);

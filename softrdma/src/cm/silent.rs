@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use super::handshake::Handshake;
 
 const MOST: usize = 128;
-/// How long one may be silent while others wait for its place.
+/// How long one may be silent when there are as many as there may be.
 const WHEN_CROWDED: Duration = Duration::from_millis(500);
 /// How long it may be otherwise.
 pub(super) const AT_MOST: Duration = Duration::from_secs(10);
