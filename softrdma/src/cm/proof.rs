@@ -52,8 +52,9 @@ pub(crate) fn may_be_here(local: SocketAddr, remote: SocketAddr) -> bool {
     static SOCKET_ONLY: OnceLock<bool> = OnceLock::new();
     // A listener on the IPv6 wildcard sees IPv4 addresses in IPv6 clothes.
     let (local, remote) = (local.ip().to_canonical(), remote.ip().to_canonical());
-    !*SOCKET_ONLY.get_or_init(|| std::env::var_os("SOFTRDMA_SOCKET_ONLY").is_some())
-        && (local == remote || (local.is_loopback() && remote.is_loopback()))
+    !*SOCKET_ONLY.get_or_init(|| {
+        std::env::var_os("SOFTRDMA_SOCKET_ONLY").is_some_and(|value| !value.is_empty())
+    }) && (local == remote || (local.is_loopback() && remote.is_loopback()))
 }
 
 /// Whether the other end is a process of this user on this host.
