@@ -376,19 +376,6 @@ cq_wait(void **state)
 	SUCCEED(rpma_cq_get_wc(pair->client.cq, 1, (struct ibv_wc *)(uintptr_t)wc, NULL));
 }
 
-static int
-connect_shared(void **state)
-{
-	struct rpma_conn_cfg *cfg = full_cfg(true);
-
-	prepare_seen(state);
-	pair_connect(*state, cfg, cfg);
-	SUCCEED(rpma_conn_cfg_delete(&cfg));
-	verbs_reset();
-
-	return 0;
-}
-
 static void
 conn_wait(void **state)
 {
@@ -479,7 +466,7 @@ older_functions_fail_alike(void **state)
 
 #define WITH_EP(test) cmocka_unit_test_setup_teardown(test, prepare_seen, release_seen)
 #define WITH_PAIR(test) cmocka_unit_test_setup_teardown(test, connect_seen, release_seen)
-#define SHARED(test) cmocka_unit_test_setup_teardown(test, connect_shared, release_seen)
+#define SHARED(test) cmocka_unit_test_setup_teardown(test, connect_shared_seen, release_seen)
 
 static const struct CMUnitTest rdma[] = {
 	WITH_EP(every_event),

@@ -57,18 +57,6 @@ signal_while_waiting_for_a_completion(void **state)
 	write_and_check(pair, 64, 1);
 }
 
-static int
-connect_shared(void **state)
-{
-	struct rpma_conn_cfg *cfg = full_cfg(true);
-
-	prepare_seen(state);
-	pair_connect(*state, cfg, cfg);
-	SUCCEED(rpma_conn_cfg_delete(&cfg));
-
-	return 0;
-}
-
 static void
 signal_while_waiting_on_a_shared_channel(void **state)
 {
@@ -242,7 +230,7 @@ refused_connects_take_the_request(void **state)
 
 #define WITH_EP(test) cmocka_unit_test_setup_teardown(test, prepare_seen, release_seen)
 #define WITH_PAIR(test) cmocka_unit_test_setup_teardown(test, connect_seen, release_seen)
-#define SHARED(test) cmocka_unit_test_setup_teardown(test, connect_shared, release_seen)
+#define SHARED(test) cmocka_unit_test_setup_teardown(test, connect_shared_seen, release_seen)
 
 static const struct CMUnitTest rdma[] = {
 	WITH_PAIR(signal_while_waiting_for_a_completion),

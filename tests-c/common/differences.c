@@ -108,6 +108,12 @@ const struct difference_row differences[DIFF_COUNT] = {
 		"an INFO log, as for native atomic write",
 		"peer: missing_flush_is_logged",
 	},
+	[DIFF_CFG_NOMEM] = {
+		"no memory for a configuration",
+		"the out-parameter becomes NULL",
+		"it is left alone",
+		"provider: no_memory_for_a_configuration",
+	},
 };
 
 /* set in the environment of a test that is to show its difference on the original */

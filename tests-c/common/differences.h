@@ -33,6 +33,7 @@ enum difference {
 	DIFF_FUNCTION_NAME,		/* which function the log names */
 	DIFF_LOG_ARGUMENTS,		/* how a user's log function gets the text */
 	DIFF_MISSING_FLUSH,		/* what is said of a device without native flush */
+	DIFF_CFG_NOMEM,			/* the out-parameter when there is no memory for a configuration */
 	DIFF_COUNT
 };
 

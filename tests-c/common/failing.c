@@ -26,6 +26,19 @@ connect_seen(void **state)
 }
 
 int
+connect_shared_seen(void **state)
+{
+	struct rpma_conn_cfg *cfg = full_cfg(true);
+
+	prepare_seen(state);
+	pair_connect(*state, cfg, cfg);
+	SUCCEED(rpma_conn_cfg_delete(&cfg));
+	verbs_reset();
+
+	return 0;
+}
+
+int
 release_seen(void **state)
 {
 	log_release();

@@ -9,6 +9,8 @@
 /* cmocka setup and teardown: *state is a struct pair, connected or not, and its calls are seen */
 int prepare_seen(void **state);
 int connect_seen(void **state);
+/* the same, and the CQs of each side share a channel */
+int connect_shared_seen(void **state);
 int release_seen(void **state);
 
 /* a call that fails, and what comes of it */
