@@ -5,9 +5,11 @@
  * calls, of other threads and of the program are none of its business, and succeed.
  *
  * Memory that librpma maps counts as well, and so does giving it back: munmap() may fail for want of memory.
+ *
+ * What librpma imports is replaced in its own table of addresses. A malloc() of this library would not do:
+ * valgrind replaces those of all libraries by its own, and none would fail.
  */
 #define _GNU_SOURCE
-#include <dlfcn.h>
 #include <errno.h>
 #include <link.h>
 #include <stdbool.h>
@@ -16,61 +18,156 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-
-static struct {
-	void *(*malloc)(size_t);
-	void *(*calloc)(size_t, size_t);
-	void *(*realloc)(void *, size_t);
-	int (*posix_memalign)(void **, size_t, size_t);
-	void *(*aligned_alloc)(size_t, size_t);
-	void (*free)(void *);
-	void *(*mmap)(void *, size_t, int, int, int, off_t);
-	int (*munmap)(void *, size_t);
-} real;
-
-/* where the code of librpma lies */
-static uintptr_t begin, end;
+#include <unistd.h>
 
 static long wanted, seen;
 static bool counting;
 
-static int
-find_librpma(struct dl_phdr_info *info, size_t size, void *unused)
+/* whether this is the one */
+static bool
+fails(void)
 {
+	if (!counting || ++seen != wanted)
+		return false;
+	errno = ENOMEM;
+
+	return true;
+}
+
+static void *
+failing_malloc(size_t size)
+{
+	return fails() ? NULL : malloc(size);
+}
+
+static void *
+failing_calloc(size_t count, size_t size)
+{
+	return fails() ? NULL : calloc(count, size);
+}
+
+static void *
+failing_realloc(void *memory, size_t size)
+{
+	return fails() ? NULL : realloc(memory, size);
+}
+
+static int
+failing_posix_memalign(void **memory, size_t alignment, size_t size)
+{
+	return fails() ? ENOMEM : posix_memalign(memory, alignment, size);
+}
+
+static void *
+failing_aligned_alloc(size_t alignment, size_t size)
+{
+	return fails() ? NULL : aligned_alloc(alignment, size);
+}
+
+static void *
+failing_mmap(void *addr, size_t size, int prot, int flags, int fd, off_t offset)
+{
+	return fails() ? MAP_FAILED : mmap(addr, size, prot, flags, fd, offset);
+}
+
+static int
+failing_munmap(void *addr, size_t size)
+{
+	return fails() ? -1 : munmap(addr, size);
+}
+
+static const struct {
+	const char *name;
+	void *function;
+} replaced[] = {
+	{"malloc", failing_malloc},
+	{"calloc", failing_calloc},
+	{"realloc", failing_realloc},
+	{"posix_memalign", failing_posix_memalign},
+	{"aligned_alloc", failing_aligned_alloc},
+	{"mmap", failing_mmap},
+	{"mmap64", failing_mmap},
+	{"munmap", failing_munmap},
+};
+
+/* tables of a library that has been loaded, as its dynamic section tells of them */
+struct tables {
+	ElfW(Addr) base;
+	const ElfW(Sym) *symbols;
+	const char *names;
+};
+
+/* the table that `tag` names; the loader has turned offsets into addresses, but not on every machine */
+static const void *
+table(const struct tables *tables, const ElfW(Dyn) *dynamic, ElfW(Sxword) tag)
+{
+	for (; dynamic->d_tag != DT_NULL; dynamic++) {
+		if (dynamic->d_tag != tag)
+			continue;
+
+		const ElfW(Addr) at = dynamic->d_un.d_ptr;
+
+		return (const void *)(at < tables->base ? at + tables->base : at);
+	}
+
+	return NULL;
+}
+
+static size_t
+number(const ElfW(Dyn) *dynamic, ElfW(Sxword) tag)
+{
+	for (; dynamic->d_tag != DT_NULL; dynamic++) {
+		if (dynamic->d_tag == tag)
+			return dynamic->d_un.d_val;
+	}
+
+	return 0;
+}
+
+static void
+replace(const struct tables *tables, const ElfW(Rela) *slots, size_t size)
+{
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	for (size_t i = 0; slots && i < size / sizeof(*slots); i++) {
+		const ElfW(Sym) *symbol = &tables->symbols[ELF64_R_SYM(slots[i].r_info)];
+		void **slot = (void **)(tables->base + slots[i].r_offset);
+
+		for (size_t k = 0; k < sizeof(replaced) / sizeof(replaced[0]); k++) {
+			if (strcmp(tables->names + symbol->st_name, replaced[k].name) != 0)
+				continue;
+			/* the loader may have made it read-only */
+			if (mprotect((void *)((uintptr_t)slot & ~(page - 1)), page,
+					PROT_READ | PROT_WRITE)) {
+				perror("fail-alloc: mprotect");
+				abort();
+			}
+			*slot = replaced[k].function;
+		}
+	}
+}
+
+static int
+replace_in_librpma(struct dl_phdr_info *info, size_t size, void *unused)
+{
+	struct tables tables = {.base = info->dlpi_addr};
+	const ElfW(Dyn) *dynamic = NULL;
+
 	(void)size, (void)unused;
 	if (strstr(info->dlpi_name, "librpma.so") == NULL)
 		return 0;
 	for (int i = 0; i < info->dlpi_phnum; i++) {
-		const ElfW(Phdr) *part = &info->dlpi_phdr[i];
-
-		if (part->p_type != PT_LOAD || !(part->p_flags & PF_X))
-			continue;
-		begin = info->dlpi_addr + part->p_vaddr;
-		end = begin + part->p_memsz;
+		if (info->dlpi_phdr[i].p_type == PT_DYNAMIC)
+			dynamic = (const ElfW(Dyn) *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
 	}
+	if (dynamic == NULL)
+		return 1;
+	tables.symbols = table(&tables, dynamic, DT_SYMTAB);
+	tables.names = table(&tables, dynamic, DT_STRTAB);
+	replace(&tables, table(&tables, dynamic, DT_RELA), number(dynamic, DT_RELASZ));
+	replace(&tables, table(&tables, dynamic, DT_JMPREL), number(dynamic, DT_PLTRELSZ));
 
 	return 1;
-}
-
-#define FIND(function) (*(void **)&real.function = dlsym(RTLD_NEXT, #function))
-
-/* libraries that were loaded later run before the constructor below, so this is called when it is needed */
-static void
-find_functions(void)
-{
-	static bool begun;
-
-	if (begun)
-		return;
-	begun = true;
-	FIND(malloc);
-	FIND(calloc);
-	FIND(realloc);
-	FIND(posix_memalign);
-	FIND(aligned_alloc);
-	FIND(free);
-	FIND(mmap);
-	FIND(munmap);
 }
 
 __attribute__((constructor)) static void
@@ -78,162 +175,21 @@ prepare(void)
 {
 	const char *nth = getenv("FAIL_ALLOC");
 
-	find_functions();
-	dl_iterate_phdr(find_librpma, NULL);
 	wanted = nth ? atol(nth) : 0;
 }
 
 void
 fail_alloc_start(void)
 {
+	/* all libraries are loaded, and the loader is done with their tables */
+	dl_iterate_phdr(replace_in_librpma, NULL);
 	counting = true;
 }
 
-/* says whether there was an allocation to fail */
+/* says how many allocations there were to fail */
 void
 fail_alloc_stop(void)
 {
 	counting = false;
 	fprintf(stderr, "fail-alloc: %ld allocations\n", seen);
-}
-
-/* whether the caller is librpma, and this is the one */
-static bool
-fails(void *caller)
-{
-	const uintptr_t at = (uintptr_t)caller;
-
-	return counting && at >= begin && at < end && ++seen == wanted;
-}
-
-#define CALLER __builtin_return_address(0)
-
-/* dlsym() itself may want memory, before there is a function to ask */
-static _Alignas(16) char early[4096];
-static size_t early_used;
-
-static void *
-early_alloc(size_t size)
-{
-	void *memory = early + early_used;
-
-	early_used += (size + 15) / 16 * 16;
-	if (early_used > sizeof(early))
-		abort();
-
-	return memory;
-}
-
-static bool
-is_early(const void *memory)
-{
-	return (const char *)memory >= early && (const char *)memory < early + sizeof(early);
-}
-
-#define NEED(function) \
-	do { \
-		if (real.function == NULL) \
-			find_functions(); \
-	} while (0)
-
-void *
-malloc(size_t size)
-{
-	if (fails(CALLER)) {
-		errno = ENOMEM;
-		return NULL;
-	}
-
-	NEED(malloc);
-
-	return real.malloc ? real.malloc(size) : early_alloc(size);
-}
-
-void *
-calloc(size_t count, size_t size)
-{
-	if (fails(CALLER)) {
-		errno = ENOMEM;
-		return NULL;
-	}
-
-	NEED(calloc);
-
-	return real.calloc ? real.calloc(count, size) : early_alloc(count * size);
-}
-
-void *
-realloc(void *memory, size_t size)
-{
-	if (fails(CALLER)) {
-		errno = ENOMEM;
-		return NULL;
-	}
-
-	NEED(realloc);
-	if (memory && is_early(memory)) {
-		void *more = malloc(size);
-		const size_t room = (size_t)(early + sizeof(early) - (char *)memory);
-
-		return more ? memcpy(more, memory, size < room ? size : room) : NULL;
-	}
-
-	return real.realloc(memory, size);
-}
-
-void
-free(void *memory)
-{
-	NEED(free);
-	if (!is_early(memory))
-		real.free(memory);
-}
-
-int
-posix_memalign(void **memory, size_t alignment, size_t size)
-{
-	if (fails(CALLER))
-		return ENOMEM;
-	NEED(posix_memalign);
-
-	return real.posix_memalign(memory, alignment, size);
-}
-
-void *
-aligned_alloc(size_t alignment, size_t size)
-{
-	if (fails(CALLER)) {
-		errno = ENOMEM;
-		return NULL;
-	}
-
-	NEED(aligned_alloc);
-
-	return real.aligned_alloc(alignment, size);
-}
-
-void *
-mmap(void *addr, size_t size, int prot, int flags, int fd, off_t offset)
-{
-	if (fails(CALLER)) {
-		errno = ENOMEM;
-		return MAP_FAILED;
-	}
-
-	NEED(mmap);
-
-	return real.mmap(addr, size, prot, flags, fd, offset);
-}
-
-int
-munmap(void *addr, size_t size)
-{
-	if (fails(CALLER)) {
-		errno = ENOMEM;
-		return -1;
-	}
-
-	NEED(munmap);
-
-	return real.munmap(addr, size);
 }
