@@ -150,7 +150,7 @@ def fault(walks, job):
 
 def fault_problems(walks, job, ours, theirs):
     wrong = aftermath(ours, job.clean.run(0))
-    if not any("(injected)" in line for line in ours.trace):
+    if not has_injected(ours):
         wrong.append(("nothing failed", []))
     if job.ours.call in RELEASES:
         more = ours.leaks - theirs.leaks if theirs else None
@@ -169,6 +169,10 @@ def fault_problems(walks, job, ours, theirs):
         if compared:
             wrong.append(("not as the original", compared))
     return wrong
+
+
+def has_injected(outcome):
+    return any("(injected)" in line for line in outcome.trace)
 
 
 def outcome_lines(outcome):
@@ -297,22 +301,31 @@ VALGRIND = ["valgrind", "--quiet", "--error-exitcode=99", "--leak-check=full", "
 SAMPLE = 30
 
 
+def has_allocated(outcome):
+    return outcome.allocations > 0
+
+
 def valgrind(walks):
-    """What the other modes look at is not looked at again: valgrind says whether memory is all right."""
+    """What the other modes look at is not looked at again: valgrind says whether memory is all right. But
+    something has to fail, there as well."""
     jobs = []
     for job in fault_jobs(walks):
-        jobs.append((job.place(), lambda job=job: job.walk(
+        jobs.append((job.place(), has_injected, lambda job=job: job.walk(
             walks, walks.ours, walking.MORE_PATIENCE_MS, WALK_RUNS="2", wrap=VALGRIND, limit=10 * LIMIT)))
     for job in alloc_jobs(walks):
         for number in range(1, job.walk(walks, walks.ours, 0).allocations + 1):
-            jobs.append((f"{job.place()} {number}", lambda job=job, number=number: job.walk(
+            jobs.append((f"{job.place()} {number}", has_allocated, lambda job=job, number=number: job.walk(
                 walks, walks.ours, number, walking.MORE_PATIENCE_MS, WALK_RUNS="2", wrap=VALGRIND,
                 limit=10 * LIMIT)))
+    if not jobs:
+        walks.problem("valgrind", "there is nothing to run")
     if not walks.options.all:
         jobs = jobs[::SAMPLE]
-    for (place, _), outcome in zip(jobs, walks.pool.map(lambda job: job[1](), jobs)):
+    for (place, has_failed, _), outcome in zip(jobs, walks.pool.map(lambda job: job[2](), jobs)):
         if outcome.ended():
             walks.problem(place, outcome.ended(), outcome.errors)
+        elif not has_failed(outcome):
+            walks.problem(place, "nothing failed", outcome.run(1))
     return f"{len(jobs)} walks under valgrind", ()
 
 
