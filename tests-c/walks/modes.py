@@ -132,7 +132,8 @@ def faults(walks):
     for _ in walks.pool.map(lambda job: fault(walks, job), jobs):
         pass
     with_original = sum(job.theirs is not None for job in jobs)
-    return f"{len(jobs)} walks, {with_original} of them compared with the original", ("fault",)
+    return (f"{len(jobs)} walks, {with_original} of them compared with the original, {walks.tried_again} "
+            "tried again"), ("fault",)
 
 
 def fault(walks, job):
@@ -142,8 +143,8 @@ def fault(walks, job):
         if job.theirs and walks.original:
             theirs = job.walk(walks, walks.original, patience, limit=limit)
         wrong = fault_problems(walks, job, ours, theirs)
-        if not wrong:
-            return
+        if not wrong or patience_is_over(walks, patience, ours, fault_leftovers(job, ours, theirs)):
+            break
     for what, lines in wrong:
         walks.problem(job.place(), what, lines)
 
@@ -152,12 +153,7 @@ def fault_problems(walks, job, ours, theirs):
     wrong = aftermath(ours, job.clean.run(0))
     if not has_injected(ours):
         wrong.append(("nothing failed", []))
-    if job.ours.call in RELEASES:
-        more = ours.leaks - theirs.leaks if theirs else None
-        if more:
-            wrong.append((f"leaves behind what the original does not: {dict(more)}", ours.run(1)))
-    else:
-        wrong += left_behind(ours, job.clean)
+    wrong += fault_leftovers(job, ours, theirs)
     injected = getattr(errnos, job.errno or walks.calls[job.ours.call])
     at = walking.first_change(job.clean.run(0), ours.run(1))
     if at is not None and at < len(ours.runs[1]):
@@ -169,6 +165,24 @@ def fault_problems(walks, job, ours, theirs):
         if compared:
             wrong.append(("not as the original", compared))
     return wrong
+
+
+def fault_leftovers(job, ours, theirs):
+    """What is left behind that should not be, the objects of a failed release only if the original frees them."""
+    if job.ours.call not in RELEASES:
+        return left_behind(ours, job.clean)
+    # a program that was stopped has said nothing
+    more = ours.leaks - theirs.leaks if theirs and theirs.status is not None else None
+    return [(f"leaves behind what the original does not: {dict(more)}", ours.run(1))] if more else []
+
+
+def patience_is_over(walks, patience, ours, leftovers):
+    """Whether an outcome that is not as expected stands. A busy machine may be why something did not come in
+    time, and is worth another try; it is no reason for a crash, or for leaving something behind."""
+    if ours.status or leftovers or patience == walking.MORE_PATIENCE_MS:
+        return True
+    walks.try_again()
+    return False
 
 
 def has_injected(outcome):
@@ -265,12 +279,13 @@ def allocations(walks):
     checks = [(job, number, outcome) for job in ours for number, outcome in enumerate(ours[job], 1)]
     for _ in walks.pool.map(lambda check: allocation(walks, *check, theirs.get(check[0], {})), checks):
         pass
-    return f"{len(checks)} walks, those of {len(compared)} scenarios compared with the original", ("alloc",)
+    return (f"{len(checks)} walks, those of {len(compared)} scenarios compared with the original, "
+            f"{walks.tried_again} tried again"), ("alloc",)
 
 
 def allocation(walks, job, number, ours, theirs):
     wrong = alloc_problems(walks, job, ours, theirs)
-    if wrong:
+    if wrong and not patience_is_over(walks, walking.PATIENCE_MS, ours, left_behind(ours, job.clean)):
         ours = job.walk(walks, walks.ours, number, walking.MORE_PATIENCE_MS)
         wrong = alloc_problems(walks, job, ours, theirs)
     for what, lines in wrong:

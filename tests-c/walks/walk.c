@@ -175,14 +175,14 @@ steady_descriptors(void)
 	return count;
 }
 
-/* after it there should be no more than before */
+/* after it there should be no more than before; what stays open is not tried again, so this waits longer */
 static int
 settled_descriptors(int before)
 {
 	const struct timespec pause = {.tv_nsec = 2000000};
 	int count;
 
-	for (int ms = 0; (count = count_descriptors()) > before && ms < patience_ms() / 4; ms += 2)
+	for (int ms = 0; (count = count_descriptors()) > before && ms < 2 * patience_ms(); ms += 2)
 		nanosleep(&pause, NULL);
 
 	return count;

@@ -21,8 +21,8 @@ HERE = Path(__file__).resolve().parent
 # places, and is waited for longer when that is not expected.
 LIMIT = 60
 ORIGINAL_LIMIT = 5
-# What the walked run waits for what may not come, and once more when the outcome is not as expected: on a
-# busy machine it may have been on its way.
+# What the walked run waits for what may not come, and once more when something else came of it than
+# expected: on a busy machine it may have been on its way.
 PATIENCE_MS = 1000
 MORE_PATIENCE_MS = 6000
 
@@ -241,6 +241,7 @@ class Walks:
         self.calls = calls_that_can_fail(ours.build / "bin/softrdma")
         self.pool = ThreadPoolExecutor(options.jobs)
         self.problems = 0
+        self.tried_again = 0
         self.printing = threading.Lock()
 
     def scenarios(self, program):
@@ -268,6 +269,10 @@ class Walks:
     def once(self, library, program, scenario, setting):
         """A single run, to see what it does."""
         return self.walk(library, program, scenario, setting, WALK_RUNS="1")
+
+    def try_again(self):
+        with self.printing:
+            self.tried_again += 1
 
     def problem(self, place, what, lines=()):
         with self.printing:
