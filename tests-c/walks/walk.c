@@ -7,10 +7,12 @@
  * fail-alloc.c fails an allocation of the second run, if it is loaded.
  */
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <dlfcn.h>
 #include <poll.h>
 #include <stdarg.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -109,8 +111,8 @@ readable(const char *who, int fd)
 }
 
 /*
- * All of 127.0.0.0/8 leads to this machine. The process ID makes an address of it that no other process
- * uses at the same time, so ports need not be looked for.
+ * All of 127.0.0.0/8 leads to this machine. The process ID makes an address of it that no other walk uses
+ * at the same time.
  */
 const char *
 own_addr(void)
@@ -124,13 +126,38 @@ own_addr(void)
 	return addr;
 }
 
-/* what a run could not release must not be in the way of the next one */
+static bool
+is_free(int port)
+{
+	const struct sockaddr_in addr = {
+		.sin_family = AF_INET,
+		.sin_port = htons((uint16_t)port),
+		.sin_addr.s_addr = inet_addr(own_addr()),
+	};
+	const int fd = socket(AF_INET, SOCK_STREAM, 0);
+	const bool bound = fd >= 0 && bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) == 0;
+
+	if (fd >= 0)
+		close(fd);
+
+	return bound;
+}
+
+/* one port for all of a run: what it could not release must not be in the way of the next one */
 const char *
 own_port(void)
 {
 	static char port[16];
+	static int last = 7203;
+	static int last_run = -1;
 
-	snprintf(port, sizeof(port), "%d", 7204 + run);
+	if (last_run != run) {
+		/* somebody may listen at all addresses; if all ports are taken, listening will tell */
+		while (++last < 32768 && !is_free(last))
+			;
+		last_run = run;
+	}
+	snprintf(port, sizeof(port), "%d", last);
 
 	return port;
 }

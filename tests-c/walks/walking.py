@@ -267,8 +267,12 @@ class Walks:
         return library.walk(self.programs / program, scenario, **dict(setting.environment), **more)
 
     def once(self, library, program, scenario, setting):
-        """A single run, to see what it does."""
-        return self.walk(library, program, scenario, setting, WALK_RUNS="1")
+        """A single run, to see what it does. Without an endpoint there is little that it can do."""
+        outcome = self.walk(library, program, scenario, setting, WALK_RUNS="1")
+        deaf = [line for line in outcome.run(0) if "rpma_ep_listen(" in line and not line.endswith(" = 0")]
+        if deaf and scenario != "port-in-use":
+            self.problem(f"{scenario} {setting.name}", "nothing listens", deaf)
+        return outcome
 
     def try_again(self):
         with self.printing:
