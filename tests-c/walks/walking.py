@@ -4,6 +4,7 @@
 import fnmatch
 import os
 import re
+import signal
 import subprocess
 import tempfile
 import threading
@@ -112,6 +113,9 @@ class Library:
                     process.kill()
                     process.wait()
                     status = None
+                if status == -signal.SIGINT:
+                    # the whole of it is interrupted: this is no outcome, and not tried again
+                    raise KeyboardInterrupt
                 outcome = parse(status, lines_of(out), lines_of(err))
             if os.path.exists(f"{work}/trace"):
                 outcome.trace = Path(f"{work}/trace").read_text().splitlines()
