@@ -316,10 +316,6 @@ VALGRIND = ["valgrind", "--quiet", "--error-exitcode=99", "--leak-check=full", "
 SAMPLE = 30
 
 
-def has_allocated(outcome):
-    return outcome.allocations > 0
-
-
 def valgrind(walks):
     """What the other modes look at is not looked at again: valgrind says whether memory is all right. But
     something has to fail, there as well."""
@@ -329,9 +325,11 @@ def valgrind(walks):
             walks, walks.ours, walking.MORE_PATIENCE_MS, WALK_RUNS="2", wrap=VALGRIND, limit=10 * LIMIT)))
     for job in alloc_jobs(walks):
         for number in range(1, job.walk(walks, walks.ours, 0).allocations + 1):
-            jobs.append((f"{job.place()} {number}", has_allocated, lambda job=job, number=number: job.walk(
-                walks, walks.ours, number, walking.MORE_PATIENCE_MS, WALK_RUNS="2", wrap=VALGRIND,
-                limit=10 * LIMIT)))
+            jobs.append((f"{job.place()} {number}",
+                         lambda outcome, number=number: outcome.allocations >= number,
+                         lambda job=job, number=number: job.walk(
+                             walks, walks.ours, number, walking.MORE_PATIENCE_MS, WALK_RUNS="2",
+                             wrap=VALGRIND, limit=10 * LIMIT)))
     if not jobs:
         walks.problem("valgrind", "there is nothing to run")
     if not walks.options.all:
