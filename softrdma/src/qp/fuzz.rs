@@ -112,6 +112,24 @@ fn lend(input: &[u8], bed: &Bed) -> Vec<u8> {
     lent
 }
 
+/// Of a queue pair with one completion queue, into which every request goes.
+pub(super) fn small_setup(pd: Arc<Pd>, cq: &Arc<Cq>, srq: Option<Arc<Srq>>) -> Setup {
+    Setup {
+        pd: Some(pd),
+        send_cq: Some(Arc::clone(cq)),
+        recv_cq: Some(Arc::clone(cq)),
+        srq,
+        caps: Caps {
+            max_send_wr: 15,
+            max_recv_wr: 15,
+            max_send_sge: 4,
+            max_recv_sge: 4,
+            max_inline: 64,
+        },
+        signal_all: true,
+    }
+}
+
 impl Qp {
     /// Feeds what a peer might send to a queue pair with a region, receives and requests under way.
     pub(crate) fn fuzz(input: &[u8]) {
@@ -131,20 +149,7 @@ impl Qp {
             false => None,
         };
         let qp = Self::new(
-            Setup {
-                pd: Some(Arc::clone(&bed.pd)),
-                send_cq: Some(Arc::clone(&cq)),
-                recv_cq: Some(Arc::clone(&cq)),
-                srq: srq.clone(),
-                caps: Caps {
-                    max_send_wr: 15,
-                    max_recv_wr: 15,
-                    max_send_sge: 4,
-                    max_recv_sge: 4,
-                    max_inline: 64,
-                },
-                signal_all: true,
-            },
+            small_setup(Arc::clone(&bed.pd), &cq, srq.clone()),
             State::ReadyToSend,
         );
         let part = |offset| Range {

@@ -246,9 +246,7 @@ impl Qp {
         match (q.state, state) {
             (_, State::Error) => {
                 self.enter_error(&mut q, complete::Cause::Local);
-                self.tell_who_waits(&mut q);
-                self.transmit(&mut q);
-                self.update_interest(&mut q);
+                self.tell_now_who_waits(&mut q);
             }
             (_, State::Reset) => {
                 q.state = State::Reset;
@@ -262,9 +260,7 @@ impl Qp {
                 q.reads = 0;
                 q.held = false;
                 q.stopped = false;
-                self.tell_who_waits(&mut q);
-                self.transmit(&mut q);
-                self.update_interest(&mut q);
+                self.tell_now_who_waits(&mut q);
             }
             (State::Reset, State::Init)
             | (State::Init, State::Init | State::ReadyToReceive)
@@ -291,9 +287,7 @@ impl Qp {
                 .push(AsyncEvent::QpFatal(Weak::clone(&self.me)));
         }
         self.enter_error(&mut q, complete::Cause::Local);
-        self.tell_who_waits(&mut q);
-        self.transmit(&mut q);
-        self.update_interest(&mut q);
+        self.tell_now_who_waits(&mut q);
     }
 
     /// The program destroys it. Its connection, if it has one, stays with the identifier.
@@ -310,9 +304,7 @@ impl Qp {
             q.rq.clear();
             q.first = q.next;
             self.drop_data_in_transit(&mut q);
-            self.tell_who_waits(&mut q);
-            self.transmit(&mut q);
-            self.update_interest(&mut q);
+            self.tell_now_who_waits(&mut q);
         }
         let Setup {
             pd,

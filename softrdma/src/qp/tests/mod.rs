@@ -19,11 +19,12 @@ use crate::pd::Pd;
 use crate::srq::Srq;
 use crate::wire::{Frame, HEADER};
 
+use super::fuzz::small_setup;
 use super::link::Link;
 use super::path::Stream;
 use super::pulling::{Puller, Source};
 use super::work::{Data, Operation, Progress, Receive, Request, Scatter};
-use super::{Caps, Qp, Setup, State};
+use super::{Qp, State};
 
 /// Large enough for more than one step of a copy.
 const BIG: u32 = 3 << 20;
@@ -69,23 +70,7 @@ impl Side {
             access: access::LOCAL_WRITE | access::REMOTE_WRITE | access::REMOTE_READ,
         };
         let mr = Mr::register(&pd, terms.check()?)?;
-        let qp = Qp::new(
-            Setup {
-                pd: Some(pd),
-                send_cq: Some(Arc::clone(&cq)),
-                recv_cq: Some(Arc::clone(&cq)),
-                srq: srq.clone(),
-                caps: Caps {
-                    max_send_wr: 15,
-                    max_recv_wr: 15,
-                    max_send_sge: 4,
-                    max_recv_sge: 4,
-                    max_inline: 64,
-                },
-                signal_all: true,
-            },
-            State::ReadyToSend,
-        );
+        let qp = Qp::new(small_setup(pd, &cq, srq.clone()), State::ReadyToSend);
         {
             let mut q = qp.inner.lock();
             q.peer_params.rnr_retry_count = 7;
