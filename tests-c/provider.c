@@ -120,10 +120,8 @@ no_memory_for_a_configuration(void **unused)
 	struct rpma_srq_cfg *srq_cfg = UNTOUCHED_PTR;
 
 	(void)unused;
-	memory_runs_out();
-	odd.no_memory = false;
 	BETTER(DIFF_CFG_NOMEM);
-	odd.no_memory = true;
+	memory_runs_out();
 	(void)rpma_conn_cfg_new(&cfg);
 	(void)rpma_srq_cfg_new(&srq_cfg);
 	odd.no_memory = false;
