@@ -190,7 +190,13 @@ impl Io {
 
     /// Comes back to a connection soon.
     pub(crate) fn busy(&self, qp: Arc<Qp>) {
-        self.busy.lock().push(qp);
+        {
+            let mut busy = self.busy.lock();
+            if busy.iter().any(|other| Arc::ptr_eq(other, &qp)) {
+                return;
+            }
+            busy.push(qp);
+        }
         self.wake.post();
     }
 

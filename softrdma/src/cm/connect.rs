@@ -9,6 +9,7 @@ use super::handshake::Handshake;
 use super::id::{Id, Inner, Phase};
 use super::proof::{self, Place};
 use crate::limits::{REJECT_PRIVATE_DATA, REPLY_PRIVATE_DATA, REQUEST_PRIVATE_DATA};
+use crate::os::local::Local;
 use crate::os::pull::Permit;
 use crate::os::random;
 use crate::os::socket::Socket;
@@ -212,24 +213,19 @@ impl Id {
             let (local, peer) = here.unwrap_or((None, None));
             let mut pull_from = None;
             let mut own_proof = None;
-            let mut local_socket = None;
+            let mut way = None;
             if proof::may_share_memory(local, peer) {
                 pull_from = hello
                     .proof
                     .and_then(|proof| proof::check(&inner.challenge, proof));
-                local_socket = pull_from
+                way = pull_from
                     .zip(hello.local)
-                    .and_then(|(pid, fd)| Socket::of_process(pid, fd).ok());
+                    .and_then(|(pid, fd)| Local::of_process(pid, fd).ok());
                 inner.permit = hello.proof.and_then(|proof| Permit::new(proof.pid));
                 inner.place = Place::of(hello.challenge);
                 own_proof = Some(inner.place.proof());
             }
-            (
-                handshake,
-                hello,
-                (pull_from, own_proof, local_socket),
-                inner.offered,
-            )
+            (handshake, hello, (pull_from, own_proof, way), inner.offered)
         };
         let socket = handshake.take_socket().ok_or(libc::ECONNRESET)?;
         let (pull_from, own_proof, local) = start;
@@ -349,7 +345,7 @@ impl Id {
                 inner.permit = hello.proof.and_then(|proof| Permit::new(proof.pid));
                 inner.place = Place::of(hello.challenge);
                 proof = Some(inner.place.proof());
-                pair = Socket::pair().ok();
+                pair = Local::new().ok();
             }
             offer.params.qp_num = qp.number;
             let answer = Hello {

@@ -6,6 +6,7 @@
 //! go through raw pointers, as those of a device would.
 
 use std::marker::PhantomData;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::check_size;
@@ -61,6 +62,19 @@ impl<'a> Span<'a> {
         }
     }
 
+    /// # Safety
+    /// The range must be valid for reading and writing while `'a` lasts, and nothing of this process may rely
+    /// on what it holds.
+    pub(super) unsafe fn from_raw(at: NonNull<u8>, length: usize) -> Self {
+        Self {
+            range: libc::iovec {
+                iov_base: at.as_ptr().cast(),
+                iov_len: length,
+            },
+            lives: PhantomData,
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.range.iov_len
     }
@@ -88,13 +102,49 @@ impl<'a> Span<'a> {
         }
     }
 
+    /// What follows the first `length` bytes.
+    pub(super) fn after(self, length: usize) -> Self {
+        let length = length.min(self.range.iov_len);
+        Self {
+            range: libc::iovec {
+                iov_base: self.range.iov_base.wrapping_byte_add(length),
+                iov_len: self.range.iov_len - length,
+            },
+            lives: PhantomData,
+        }
+    }
+
+    /// Copies to `to`, as much as both have.
+    pub(super) fn copy_to(&self, to: Span<'_>) -> usize {
+        let n = self.len().min(to.len());
+        // SAFETY: both ranges are valid (see the constructors), and one of them is a buffer of this library, or
+        // memory that it shares with another process: they do not overlap.
+        unsafe {
+            let (from, to) = (self.range.iov_base.cast::<u8>(), to.range.iov_base.cast());
+            std::ptr::copy_nonoverlapping(from, to, n);
+        }
+        n
+    }
+
+    /// As `copy_to`, done by the kernel: where there is no memory it fails with `EFAULT`.
+    pub(super) fn copy_to_by_kernel(&self, to: Span<'_>) -> Result<usize> {
+        let n = self.len().min(to.len());
+        let (source, target) = (self.first(n), to.first(n));
+        // SAFETY: both are valid for the call, or it fails.
+        let copied = unsafe {
+            let (source, target) = (&raw const source.range, &raw const target.range);
+            libc::process_vm_writev(libc::getpid(), source, 1, target, 1, 0)
+        };
+        match all_or_efault(copied, n) {
+            // The call is not allowed here at all.
+            Err(libc::ENOSYS | libc::EPERM) => Ok(self.copy_to(to)),
+            done => done.map(|()| n),
+        }
+    }
+
     /// Copies from `from`, as much as both have.
     pub(crate) fn write(&self, from: &[u8]) -> usize {
-        let n = from.len().min(self.len());
-        // SAFETY: the range is the program's, registered for writing and held; it does not overlap a
-        // buffer of this library.
-        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), self.range.iov_base.cast(), n) };
-        n
+        Span::from_slice(from).copy_to(*self)
     }
 
     /// Appends all of it to `to`.
@@ -114,19 +164,7 @@ impl<'a> Span<'a> {
 
     /// As `write`, done by the kernel: where there is no memory it fails with `EFAULT`.
     pub(crate) fn write_by_kernel(&self, from: &[u8]) -> Result<usize> {
-        let n = from.len().min(self.len());
-        let (source, to) = (Span::from_slice(&from[..n]), self.first(n));
-        // SAFETY: both are valid for the call, or it fails; the second one is the program's, registered
-        // for writing and held.
-        let wrote = unsafe {
-            let (source, to) = (&raw const source.range, &raw const to.range);
-            libc::process_vm_writev(libc::getpid(), source, 1, to, 1, 0)
-        };
-        match all_or_efault(wrote, n) {
-            // The call is not allowed here at all.
-            Err(libc::ENOSYS | libc::EPERM) => Ok(self.write(from)),
-            done => done.map(|()| n),
-        }
+        Span::from_slice(from).copy_to_by_kernel(*self)
     }
 
     /// As `append_to`, done by the kernel: where there is no memory it fails with `EFAULT`.

@@ -8,11 +8,13 @@ pub(crate) mod addr;
 pub(crate) mod child;
 pub(crate) mod epoll;
 pub(crate) mod event_fd;
+pub(crate) mod local;
 pub(crate) mod maps;
 pub(crate) mod memory;
 pub(crate) mod peer;
 pub(crate) mod pull;
 pub(crate) mod random;
+mod rings;
 pub(crate) mod socket;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -75,6 +75,50 @@ impl Socket {
         }
     }
 
+    /// Sends a descriptor, through a local socket.
+    pub(crate) fn send_descriptor(&self, fd: &OwnedFd) -> Result<()> {
+        let byte = [0];
+        let mut ranges = [Span::NONE; MAX_SPANS];
+        let mut room = ControlRoom::default();
+        let mut message = message(&[Span::from_slice(&byte)], &mut ranges);
+        room.attach(&mut message);
+        // SAFETY: the message has room for one descriptor behind its header, both written here.
+        unsafe {
+            let header = libc::CMSG_FIRSTHDR(&raw const message);
+            (*header).cmsg_level = libc::SOL_SOCKET;
+            (*header).cmsg_type = libc::SCM_RIGHTS;
+            (*header).cmsg_len = libc::CMSG_LEN(mem::size_of::<RawFd>() as u32) as _;
+            libc::CMSG_DATA(header)
+                .cast::<RawFd>()
+                .write_unaligned(fd.as_raw_fd());
+            let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+            check_size(libc::sendmsg(self.raw(), &raw const message, flags)).map(|_| ())
+        }
+    }
+
+    /// The descriptor that was sent first.
+    pub(crate) fn receive_descriptor(&self) -> Result<OwnedFd> {
+        let mut byte = [0];
+        let mut ranges = [Span::NONE; MAX_SPANS];
+        let mut room = ControlRoom::default();
+        let mut message = message(&[Span::from_mut(&mut byte)], &mut ranges);
+        room.attach(&mut message);
+        let flags = libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT;
+        // SAFETY: a message of ranges that stay valid through the call; the kernel has filled in what is
+        // looked at afterwards.
+        unsafe {
+            check_size(libc::recvmsg(self.raw(), &raw mut message, flags))?;
+            let header = libc::CMSG_FIRSTHDR(&raw const message);
+            if header.is_null()
+                || (*header).cmsg_level != libc::SOL_SOCKET
+                || (*header).cmsg_type != libc::SCM_RIGHTS
+            {
+                return Err(libc::EBADMSG);
+            }
+            owned(libc::CMSG_DATA(header).cast::<RawFd>().read_unaligned())
+        }
+    }
+
     fn get(&self, option: i32) -> Result<i32> {
         let mut value = 0;
         let mut length = mem::size_of::<i32>() as libc::socklen_t;
@@ -271,6 +315,18 @@ fn conflicts_with_a_wildcard(addr: &SocketAddr) -> bool {
 impl Drop for Socket {
     fn drop(&mut self) {
         child::closing(self.raw());
+    }
+}
+
+/// What comes with a message, aligned as its header has to be: one descriptor.
+#[derive(Default)]
+#[repr(align(8))]
+struct ControlRoom([u8; 24]);
+
+impl ControlRoom {
+    fn attach(&mut self, message: &mut libc::msghdr) {
+        message.msg_control = self.0.as_mut_ptr().cast();
+        message.msg_controllen = self.0.len() as _;
     }
 }
 

@@ -11,6 +11,7 @@ use crate::io;
 use crate::limits::MAX_READS;
 use crate::mr::Grant;
 use crate::os::epoll::Interest;
+use crate::os::local::Local;
 use crate::os::socket::Socket;
 use crate::wire::{Frame, Params};
 
@@ -24,7 +25,7 @@ pub(super) struct Link {
     pub(super) paths: Paths,
     pub(super) rx: Rx,
     pub(super) tx: Tx,
-    /// The client's end of the local sockets, until the client has taken it.
+    /// The client's local socket, until the client has taken it.
     pub(super) for_client: Option<Socket>,
     pub(super) source: Source,
     pub(super) peer: Puller,
@@ -81,7 +82,7 @@ impl Tx {
 }
 
 impl Link {
-    pub(super) fn new(stream: Stream, local: Option<Socket>) -> Self {
+    pub(super) fn new(stream: Stream, local: Option<Local>) -> Self {
         Self {
             paths: Paths::new(stream, local),
             rx: Rx::new(),
@@ -120,16 +121,16 @@ pub(crate) struct Start {
     pub(crate) first: Vec<u8>,
     /// The process whose memory can be read, if the peer is on this host.
     pub(crate) pull_from: Option<i32>,
-    /// This side's end of a pair of local sockets.
-    pub(crate) local: Option<Socket>,
+    /// This side's end of the way within the host.
+    pub(crate) local: Option<Local>,
     pub(crate) side: Side,
 }
 
-/// How the local sockets come to be used.
+/// How the way within the host comes to be used.
 pub(crate) enum Side {
-    /// The first frame says that the client has one: that is the last one on TCP.
+    /// The first frame says that the client has its end: that is the last one on TCP.
     Client,
-    /// The client may take this one.
+    /// The client may take this socket, which is its end.
     Server(Option<Socket>),
 }
 
@@ -175,8 +176,17 @@ impl Qp {
     pub(super) fn update_interest(&self, q: &mut Inner) {
         let napping = self.napping.load(Ordering::Acquire);
         let Some(link) = &mut q.link else { return };
-        if link.paths.watch(!napping, link.tx.blocked).is_err() {
-            self.lost(q);
+        match link.paths.watch(!napping, link.tx.blocked) {
+            Ok(false) => {}
+            Ok(true) => self.come_back(),
+            Err(_) => self.lost(q),
+        }
+    }
+
+    /// The I/O thread makes progress soon.
+    pub(super) fn come_back(&self) {
+        if let (Some(io), Some(me)) = (io::get(), self.me.upgrade()) {
+            io.busy(me);
         }
     }
 
@@ -233,12 +243,22 @@ impl Qp {
     /// Reads and writes what goes, on the I/O thread.
     pub(crate) fn progress(&self) {
         let mut q = self.inner.lock();
+        if let Some(link) = &mut q.link {
+            link.paths.hear();
+        }
         if self.is_pulling(&q) && self.pull_some(&mut q).is_err() {
             self.lost(&mut q);
         }
         self.receive(&mut q);
         self.transmit(&mut q);
         self.update_interest(&mut q);
+        // While something is copied it is back soon anyway.
+        if !self.is_pulling(&q)
+            && let Some(link) = &mut q.link
+            && link.paths.sleep_again()
+        {
+            self.come_back();
+        }
     }
 
     /// As above, on a thread of the program that has found its completion queue empty. Whether there

@@ -2,9 +2,9 @@
 
 //! The ways that bytes take between both ends of a connection.
 //!
-//! A connection begins on TCP. When both ends are on one host, the server makes a pair of local sockets,
-//! which are much quicker, and the client takes one of them out of the server. Each direction changes
-//! over between two frames: after its last one on TCP a side says so, and goes on with the other way.
+//! A connection begins on TCP. When both ends are on one host, the server makes a pair of local sockets with
+//! memory to share, and the client takes one of the sockets out of the server. Each direction changes over
+//! between two frames: after its last one on TCP a side says so, and goes on with the other way.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,12 +12,14 @@ use std::sync::Arc;
 use crate::Result;
 use crate::io::{self, Io, Source, Token};
 use crate::os::epoll::{HANG_UP, Interest, READABLE, WRITABLE};
+use crate::os::local::Local;
 use crate::os::memory::Span;
 use crate::os::socket::Socket;
 
 /// Where bytes come from and go to.
 pub(super) enum Stream {
     Socket(Socket),
+    Local(Local),
     /// For tests: input from memory; output goes nowhere, or has no room.
     Memory {
         input: VecDeque<u8>,
@@ -26,22 +28,26 @@ pub(super) enum Stream {
 }
 
 impl Stream {
-    fn send(&self, from: &[Span<'_>]) -> Result<usize> {
+    fn send(&mut self, own: Span<'_>, program: Span<'_>) -> Result<usize> {
         match self {
-            Self::Socket(socket) => socket.send(from),
+            Self::Socket(socket) if program.len() == 0 => socket.send(&[own]),
+            Self::Socket(socket) => socket.send(&[own, program]),
+            Self::Local(local) => local.send(own, program),
             Self::Memory {
                 has_room: false, ..
             } => Err(libc::EAGAIN),
-            Self::Memory { .. } => Ok(from.iter().map(Span::len).sum()),
+            Self::Memory { .. } => Ok(own.len() + program.len()),
         }
     }
 
-    fn receive(&mut self, into: &[Span<'_>]) -> Result<usize> {
+    fn receive(&mut self, program: Span<'_>, own: Span<'_>) -> Result<usize> {
         match self {
-            Self::Socket(socket) => socket.receive(into),
+            Self::Socket(socket) if program.len() == 0 => socket.receive(&[own]),
+            Self::Socket(socket) => socket.receive(&[program, own]),
+            Self::Local(local) => local.receive(program, own),
             Self::Memory { input, .. } => {
                 let mut got = 0;
-                for span in into {
+                for span in [program, own] {
                     let n = span.len().min(input.len());
                     let bytes: Vec<u8> = input.drain(..n).collect();
                     got += span.write(&bytes);
@@ -54,7 +60,21 @@ impl Stream {
     fn socket(&self) -> Option<&Socket> {
         match self {
             Self::Socket(socket) => Some(socket),
+            Self::Local(local) => Some(local.bell()),
             Self::Memory { .. } => None,
+        }
+    }
+
+    /// What its socket is watched for.
+    fn interest(&self, input: bool, room: bool) -> Interest {
+        match self {
+            // The bell rings for both.
+            Self::Local(_) if input || room => READABLE | HANG_UP,
+            Self::Local(_) => HANG_UP,
+            _ => {
+                let input = if input { READABLE | HANG_UP } else { 0 };
+                input | if room { WRITABLE } else { 0 }
+            }
         }
     }
 }
@@ -96,36 +116,50 @@ pub(super) struct Paths {
     local: Option<Path>,
     receives_locally: bool,
     sends_locally: bool,
+    /// The peer rings when it has written something to the memory: nobody looks there otherwise.
+    sleeps: bool,
     token: Option<Token>,
 }
 
 impl Paths {
-    pub(super) fn new(stream: Stream, local: Option<Socket>) -> Self {
+    pub(super) fn new(stream: Stream, local: Option<Local>) -> Self {
         Self {
             tcp: Some(Path::new(stream)),
-            local: local.map(|socket| Path::new(Stream::Socket(socket))),
+            local: local.map(|local| Path::new(Stream::Local(local))),
             receives_locally: false,
             sends_locally: false,
+            sleeps: false,
             token: None,
         }
     }
 
-    pub(super) fn send(&self, from: &[Span<'_>]) -> Result<usize> {
+    /// Sends what goes of a buffer of this library, and of the program's memory behind it.
+    pub(super) fn send(&mut self, own: Span<'_>, program: Span<'_>) -> Result<usize> {
         let path = if self.sends_locally {
-            &self.local
+            &mut self.local
         } else {
-            &self.tcp
+            &mut self.tcp
         };
-        path.as_ref().ok_or(libc::ENOTCONN)?.stream.send(from)
+        let path = path.as_mut().ok_or(libc::ENOTCONN)?;
+        path.stream.send(own, program)
     }
 
-    pub(super) fn receive(&mut self, into: &[Span<'_>]) -> Result<usize> {
+    /// Receives what there is into the program's memory, and what is left into a buffer of this library.
+    pub(super) fn receive(&mut self, program: Span<'_>, own: Span<'_>) -> Result<usize> {
         let path = if self.receives_locally {
             &mut self.local
         } else {
             &mut self.tcp
         };
-        path.as_mut().ok_or(libc::ENOTCONN)?.stream.receive(into)
+        let path = path.as_mut().ok_or(libc::ENOTCONN)?;
+        path.stream.receive(program, own)
+    }
+
+    fn local_stream(&mut self) -> Option<&mut Local> {
+        match &mut self.local.as_mut()?.stream {
+            Stream::Local(local) => Some(local),
+            _ => None,
+        }
     }
 
     // --- Changing over ---------------------------------------------------------------------------
@@ -165,11 +199,11 @@ impl Paths {
         started
     }
 
-    /// Watches for input, unless somebody else reads it, and for room if that is wanted. Fails when the
-    /// system does not let one more socket be watched.
-    pub(super) fn watch(&mut self, input: bool, room: bool) -> Result<()> {
+    /// Watches for input, unless somebody else reads it, and for room if that is wanted. Whether there is
+    /// input of which nothing will tell. Fails when the system does not let one more socket be watched.
+    pub(super) fn watch(&mut self, input: bool, room: bool) -> Result<bool> {
         let (Some(token), Some(io)) = (self.token, io::get()) else {
-            return Ok(());
+            return Ok(false);
         };
         if self.receives_locally
             && self.sends_locally
@@ -177,30 +211,50 @@ impl Paths {
         {
             tcp.watch(io, token, None)?;
         }
-        let wanted = |receives: bool, sends: bool| {
-            let room = if sends && room { WRITABLE } else { 0 };
-            match (receives, input) {
-                (true, true) => Some(READABLE | HANG_UP | room),
-                // It stays in the set: it will be watched again soon.
-                (true, false) => Some(room),
-                (false, _) => (room != 0).then_some(room),
-            }
+        let wanted = |path: &Path, receives: bool, sends: bool| {
+            let room = sends && room;
+            // One that is read stays in the set, even if somebody else reads it now.
+            (receives || room).then(|| path.stream.interest(receives && input, room))
         };
         if let Some(tcp) = &mut self.tcp {
-            let wanted = wanted(!self.receives_locally, !self.sends_locally);
+            let wanted = wanted(tcp, !self.receives_locally, !self.sends_locally);
             tcp.watch(io, token, wanted)?;
         }
         if let Some(local) = &mut self.local {
-            let wanted = wanted(self.receives_locally, self.sends_locally);
+            let wanted = wanted(local, self.receives_locally, self.sends_locally);
             local.watch(io, token, wanted)?;
         }
-        Ok(())
+        let sleeps = self.receives_locally && input;
+        if std::mem::replace(&mut self.sleeps, sleeps) == sleeps {
+            return Ok(false);
+        }
+        Ok(match self.local_stream() {
+            Some(local) if sleeps => local.sleep(),
+            Some(local) => {
+                local.stay_awake();
+                false
+            }
+            None => false,
+        })
+    }
+
+    /// The I/O thread was woken: the peer may have rung, or be gone.
+    pub(super) fn hear(&mut self) {
+        if let Some(local) = self.local_stream() {
+            local.hear();
+        }
+    }
+
+    /// What there was has been read. Whether there is input again, of which nothing will tell.
+    pub(super) fn sleep_again(&mut self) -> bool {
+        self.sleeps && self.local_stream().is_some_and(|local| local.sleep())
     }
 
     pub(super) fn stop_watching(&mut self) {
         let (Some(token), Some(io)) = (self.token.take(), io::get()) else {
             return;
         };
+        self.sleeps = false;
         for path in [&mut self.tcp, &mut self.local].into_iter().flatten() {
             // Nothing is added, so nothing can fail.
             let _ = path.watch(io, token, None);

@@ -8,7 +8,7 @@
 //! ever reads from another one, and writes to its own memory under its own locks.
 //!
 //! When it cannot be done (the other process's memory may not be read any more, or is not what it was),
-//! the side that copies says so, and gets the bytes over the socket: a request is dropped and comes again,
+//! the side that copies says so, and gets the bytes with the frame: a request is dropped and comes again,
 //! with those behind it, as one does that has found no receive; the data of a read is asked for again.
 //! What is wrong with the memory of either side then shows where it always does.
 
@@ -23,7 +23,7 @@ use super::respond::{self, Response};
 use super::work::{Operation, Progress};
 use super::{Inner, Qp};
 
-/// Below this the socket is as fast.
+/// Below this, bytes that come with their frame are as fast.
 const WORTH_IT: u32 = 16 * 1024;
 /// How much is copied at a time, so that others have their turn.
 const CHUNK: usize = 1 << 20;
@@ -35,7 +35,7 @@ pub(super) fn is_worth_it(length: u32) -> bool {
 /// Where the bytes are that the peer names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Source {
-    /// Its memory cannot be read: they come over the socket.
+    /// Its memory cannot be read: they come with the frames.
     #[default]
     Never,
     /// In the memory of this process.
@@ -184,9 +184,7 @@ impl Qp {
             if let Some(link) = &mut q.link {
                 link.rx.pull = Some(pull);
             }
-            if let (Some(io), Some(me)) = (crate::io::get(), self.me.upgrade()) {
-                io.busy(me);
-            }
+            self.come_back();
             return Ok(());
         }
         self.finish(q, pull.sink, false, u64::from(pull.length))
@@ -243,7 +241,7 @@ impl Qp {
 
     // --- When it cannot be done ------------------------------------------------------------------
 
-    /// Nothing is copied any more on this connection: the bytes have to come over the socket.
+    /// Nothing is copied any more on this connection: the bytes have to come with the frames.
     fn ask_for_the_bytes(&self, q: &mut Inner, sink: Sink) -> Result<(), Malformed> {
         match sink {
             Sink::ReadData { seq } => {

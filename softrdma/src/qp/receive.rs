@@ -12,7 +12,6 @@ use crate::os::socket;
 use crate::wire::{Carriage, DESCRIPTOR, Frame, HEADER, Malformed, Reason};
 
 use super::link::Link;
-use super::path::Paths;
 use super::pulling::{Pull, Puller};
 use super::respond::Response;
 use super::work::{Progress, Receive};
@@ -545,7 +544,7 @@ impl Qp {
         let direct_length = direct.len();
         let room = rx.buffer.len() - rx.end;
         let buffer = Span::from_mut(&mut rx.buffer[rx.end..]);
-        match receive_into(paths, direct, buffer) {
+        match paths.receive(direct, buffer) {
             Ok(0) => Err(()),
             Ok(n) => {
                 let placed = n.min(direct_length);
@@ -568,14 +567,6 @@ impl Qp {
             }
             Err(_) => Err(()),
         }
-    }
-}
-
-fn receive_into(paths: &mut Paths, direct: Span<'_>, buffer: Span<'_>) -> crate::Result<usize> {
-    if direct.len() == 0 {
-        paths.receive(&[buffer])
-    } else {
-        paths.receive(&[direct, buffer])
     }
 }
 

@@ -132,8 +132,7 @@ impl Qp {
             }
         }
         let offered = spans[0].len() + spans[1].len();
-        let ranges = if body.is_some() { 2 } else { 1 };
-        match link.paths.send(&spans[..ranges]) {
+        match link.paths.send(spans[0], spans[1]) {
             Ok(n) => {
                 let of_staged = n.min(staged.len() - *sent);
                 *sent += of_staged;

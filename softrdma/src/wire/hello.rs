@@ -6,7 +6,7 @@ use super::{Malformed, Proof, bytes, u32_at, u64_at};
 
 pub(crate) const HELLO: usize = 256;
 const MAGIC: [u8; 8] = *b"softrdma";
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 const PRIVATE_DATA_AT: usize = 56;
 
 pub(crate) type Challenge = [u8; 16];

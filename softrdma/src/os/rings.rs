@@ -1,0 +1,398 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Memory that two processes share: a ring of bytes for each direction, and who waits for what.
+//!
+//! Each side keeps its own counters, and reads of the other one's no more than how far that is. What the
+//! other side may change at any time is never looked at twice: bytes are copied out before they mean
+//! anything.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use super::memory::Span;
+use super::{check, owned};
+use crate::Result;
+
+/// What each ring holds.
+const ROOM: usize = 32 * 1024;
+/// Where the first ring begins: both have their controls before it.
+const RINGS_AT: usize = 4096;
+const SIZE: usize = RINGS_AT + 2 * ROOM;
+/// Nothing of it can be taken away, so that touching it is never fatal.
+const SEALS: i32 = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
+
+/// What one side writes stands by itself: a cache line each.
+#[repr(align(64))]
+struct Line<T>(T);
+
+/// How far a ring is, and who waits. Zeros are right for a ring that is empty.
+#[repr(C)]
+struct Control {
+    written: Line<AtomicU64>,
+    read: Line<AtomicU64>,
+    /// The reader has to be woken when there is something.
+    reader_sleeps: Line<AtomicU32>,
+    /// The writer has to be woken when there is room.
+    writer_waits: Line<AtomicU32>,
+}
+
+/// Mapped until it is dropped.
+struct Memory(NonNull<u8>);
+
+// SAFETY: it is mapped for the process, not for a thread; who uses it when is the business of `Rings`.
+unsafe impl Send for Memory {}
+
+impl Memory {
+    fn map(fd: &OwnedFd) -> Result<Self> {
+        // SAFETY: a new mapping, wherever the kernel likes.
+        let at = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                SIZE,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                fd.as_raw_fd(),
+                0,
+            )
+        };
+        if at == libc::MAP_FAILED {
+            return Err(super::errno());
+        }
+        NonNull::new(at.cast()).map(Self).ok_or(libc::ENOMEM)
+    }
+
+    fn control(&self, ring: usize) -> &Control {
+        // SAFETY: within the mapping and aligned, since that is aligned to pages and both are small; atomics
+        // may be changed by the other process meanwhile.
+        unsafe { self.0.cast::<Control>().add(ring & 1).as_ref() }
+    }
+
+    /// The bytes of a ring from its byte `at` on, up to where it begins anew.
+    fn span(&self, ring: usize, at: u64) -> Span<'_> {
+        let at = at as usize % ROOM;
+        // SAFETY: within the mapping, which is there as long as `self`; what the other process does with the
+        // bytes matters to their meaning only, as with memory of the program.
+        unsafe { Span::from_raw(self.0.add(RINGS_AT + (ring & 1) * ROOM + at), ROOM - at) }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `map`, and nothing of it is used any more.
+        unsafe { libc::munmap(self.0.as_ptr().cast(), SIZE) };
+    }
+}
+
+/// One side's end of both rings.
+pub(crate) struct Rings {
+    memory: Memory,
+    /// The ring that this side writes. It reads the other one.
+    own: usize,
+    written: u64,
+    read: u64,
+}
+
+impl Rings {
+    /// New ones, and what the other side makes its end of.
+    pub(crate) fn new() -> Result<(Self, OwnedFd)> {
+        let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+        // SAFETY: a string that ends with 0.
+        let fd = owned(unsafe { libc::memfd_create(c"softrdma".as_ptr(), flags) })?;
+        // With its pages: to find out later that there are none would be fatal.
+        // SAFETY: no pointers.
+        check(unsafe { libc::fallocate(fd.as_raw_fd(), 0, 0, SIZE as libc::off_t) })?;
+        // SAFETY: no pointers.
+        check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_ADD_SEALS, SEALS) })?;
+        Ok((Self::end(Memory::map(&fd)?, 0), fd))
+    }
+
+    /// The other end. Fails for what has not been made by `new`.
+    pub(crate) fn other_end(fd: &OwnedFd) -> Result<Self> {
+        // SAFETY: no pointers.
+        let seals = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GET_SEALS) })?;
+        if seals & SEALS != SEALS || size(fd)? != SIZE as u64 {
+            return Err(libc::EINVAL);
+        }
+        Ok(Self::end(Memory::map(fd)?, 1))
+    }
+
+    fn end(memory: Memory, own: usize) -> Self {
+        Self {
+            memory,
+            own,
+            written: 0,
+            read: 0,
+        }
+    }
+
+    fn outgoing(&self) -> &Control {
+        self.memory.control(self.own)
+    }
+
+    fn incoming(&self) -> &Control {
+        self.memory.control(1 - self.own)
+    }
+
+    /// How much fits in. Fails when the other side's counter is nonsense.
+    fn room(&self) -> Result<usize> {
+        let read = self.outgoing().read.0.load(Ordering::SeqCst);
+        usize::try_from(self.written.wrapping_sub(read))
+            .ok()
+            .and_then(|used| ROOM.checked_sub(used))
+            .ok_or(libc::EPROTO)
+    }
+
+    fn available(&self) -> Result<usize> {
+        let written = self.incoming().written.0.load(Ordering::SeqCst);
+        usize::try_from(written.wrapping_sub(self.read))
+            .ok()
+            .filter(|&available| available <= ROOM)
+            .ok_or(libc::EPROTO)
+    }
+
+    // --- Bytes -----------------------------------------------------------------------------------
+
+    /// Writes `own`, a buffer of this library, and then `program`, which may be memory that is not there
+    /// (`EFAULT`), as far as there is room. With no room at all: `EAGAIN`. When it did not write all, then
+    /// the reader will say that there is room.
+    pub(crate) fn send(&mut self, own: Span<'_>, program: Span<'_>) -> Result<usize> {
+        let offered = own.len() + program.len();
+        let mut sent = 0;
+        let mut asked = false;
+        while sent < offered {
+            let room = self.room()?;
+            if room == 0 {
+                if asked {
+                    break;
+                }
+                // It may have read meanwhile, without having seen this: so there is another look.
+                self.outgoing().writer_waits.0.store(1, Ordering::SeqCst);
+                asked = true;
+                continue;
+            }
+            let to = self.memory.span(self.own, self.written).first(room);
+            let n = if sent < own.len() {
+                own.after(sent).copy_to(to)
+            } else {
+                match program.after(sent - own.len()).copy_to_by_kernel(to) {
+                    Ok(n) => n,
+                    Err(errno) if sent == 0 => return Err(errno),
+                    // What was written before it goes; the next call finds nothing else.
+                    Err(_) => break,
+                }
+            };
+            sent += n;
+            self.written = self.written.wrapping_add(n as u64);
+            self.outgoing()
+                .written
+                .0
+                .store(self.written, Ordering::SeqCst);
+        }
+        if sent == 0 {
+            Err(libc::EAGAIN)
+        } else {
+            Ok(sent)
+        }
+    }
+
+    /// Reads into `program`, which may be memory that is not there (`EFAULT`), and then into `own`, a buffer of
+    /// this library. With nothing to read: `EAGAIN`.
+    pub(crate) fn receive(&mut self, program: Span<'_>, own: Span<'_>) -> Result<usize> {
+        let mut left = self.available()?.min(program.len() + own.len());
+        let mut received = 0;
+        while left > 0 {
+            let from = self.memory.span(1 - self.own, self.read).first(left);
+            let n = if received < program.len() {
+                match from.copy_to_by_kernel(program.after(received)) {
+                    Ok(n) => n,
+                    Err(errno) if received == 0 => return Err(errno),
+                    Err(_) => break,
+                }
+            } else {
+                from.copy_to(own.after(received - program.len()))
+            };
+            received += n;
+            left -= n;
+            self.read = self.read.wrapping_add(n as u64);
+        }
+        if received == 0 {
+            return Err(libc::EAGAIN);
+        }
+        self.incoming().read.0.store(self.read, Ordering::SeqCst);
+        Ok(received)
+    }
+
+    // --- Who waits -------------------------------------------------------------------------------
+
+    /// After something was written: whether the reader has to be woken.
+    pub(crate) fn reader_sleeps(&self) -> bool {
+        let sleeps = &self.outgoing().reader_sleeps.0;
+        sleeps.load(Ordering::SeqCst) != 0 && sleeps.swap(0, Ordering::SeqCst) != 0
+    }
+
+    /// After something was read: whether the writer has to be woken. Not for each byte: when half of the ring
+    /// is free.
+    pub(crate) fn writer_waits(&self) -> bool {
+        let waits = &self.incoming().writer_waits.0;
+        waits.load(Ordering::SeqCst) != 0
+            && self.available().is_ok_and(|used| used <= ROOM / 2)
+            && waits.swap(0, Ordering::SeqCst) != 0
+    }
+
+    /// This side wants to be woken when there is something to read. Whether there is something already, of
+    /// which it will not be told.
+    pub(crate) fn sleep(&self) -> bool {
+        let sleeps = &self.incoming().reader_sleeps.0;
+        if sleeps.swap(1, Ordering::SeqCst) != 0 || self.available() == Ok(0) {
+            return false;
+        }
+        sleeps.store(0, Ordering::SeqCst);
+        true
+    }
+
+    /// This side looks by itself.
+    pub(crate) fn stay_awake(&self) {
+        self.incoming().reader_sleeps.0.store(0, Ordering::SeqCst);
+    }
+}
+
+fn size(fd: &OwnedFd) -> Result<u64> {
+    // SAFETY: plain data, for which zeros are valid.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: room for the answer.
+    check(unsafe { libc::fstat(fd.as_raw_fd(), &raw mut stat) })?;
+    u64::try_from(stat.st_size).map_err(|_| libc::EINVAL)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+    use crate::os::testing::Mapped;
+
+    fn ends() -> (Rings, Rings) {
+        let (one, memory) = Rings::new().unwrap();
+        let other = Rings::other_end(&memory).unwrap();
+        (one, other)
+    }
+
+    fn send(end: &mut Rings, bytes: &[u8]) -> Result<usize> {
+        end.send(Span::from_slice(bytes), Span::NONE)
+    }
+
+    fn receive(end: &mut Rings, most: usize) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; most];
+        let n = end.receive(Span::NONE, Span::from_mut(&mut bytes))?;
+        bytes.truncate(n);
+        Ok(bytes)
+    }
+
+    #[test]
+    fn bytes_come_in_order_however_often_the_ring_begins_anew() {
+        let (mut one, mut other) = ends();
+        let (mut sent, mut received) = (0u64, 0u64);
+        let mut size = 1;
+        while sent < 20 * ROOM as u64 {
+            let bytes: Vec<u8> = (sent..sent + size).map(|n| (n % 251) as u8).collect();
+            // The second part of it as if it were the program's.
+            let (own, program) = bytes.split_at(bytes.len() / 3);
+            sent += one
+                .send(Span::from_slice(own), Span::from_slice(program))
+                .unwrap() as u64;
+            let (mut program, mut own) = (vec![0; size as usize / 2], vec![0; size as usize]);
+            let n = other
+                .receive(Span::from_mut(&mut program), Span::from_mut(&mut own))
+                .unwrap();
+            for byte in program.iter().chain(&own).take(n) {
+                assert_eq!(*byte, (received % 251) as u8);
+                received += 1;
+            }
+            size = size * 7 % 5003 + 1;
+        }
+        assert_eq!(sent, received);
+        assert_eq!(receive(&mut other, 1), Err(libc::EAGAIN));
+        // And the other way.
+        assert_eq!(send(&mut other, b"back"), Ok(4));
+        assert_eq!(receive(&mut one, 9).unwrap(), b"back");
+    }
+
+    #[test]
+    fn a_full_ring_takes_no_more_and_its_writer_hears_of_room() {
+        let (mut one, mut other) = ends();
+        assert_eq!(send(&mut one, &[7; ROOM + 5]), Ok(ROOM));
+        assert_eq!(send(&mut one, &[7; 5]), Err(libc::EAGAIN));
+        assert_eq!(receive(&mut other, 100).unwrap(), [7; 100]);
+        // Not for a few bytes.
+        assert!(!other.writer_waits());
+        assert_eq!(receive(&mut other, ROOM / 2).unwrap().len(), ROOM / 2);
+        assert!(other.writer_waits());
+        assert!(!other.writer_waits());
+        assert_eq!(send(&mut one, &[7; 5]), Ok(5));
+        assert_eq!(receive(&mut other, ROOM).unwrap().len(), ROOM / 2 - 100 + 5);
+        assert!(!other.writer_waits());
+    }
+
+    #[test]
+    fn who_sleeps_is_woken_once_and_not_when_there_is_something() {
+        let (mut one, mut other) = ends();
+        assert!(!one.reader_sleeps());
+        assert!(!other.sleep());
+        send(&mut one, &[1]).unwrap();
+        assert!(one.reader_sleeps());
+        assert!(!one.reader_sleeps());
+        assert!(other.sleep());
+        assert!(!one.reader_sleeps());
+        receive(&mut other, 1).unwrap();
+        assert!(!other.sleep());
+        other.stay_awake();
+        send(&mut one, &[1]).unwrap();
+        assert!(!one.reader_sleeps());
+    }
+
+    #[test]
+    fn memory_that_is_not_there_is_no_more_than_an_error() {
+        let (mut one, mut other) = ends();
+        let file = Mapped::new(4096).unwrap();
+        file.resize(0).unwrap();
+        let nowhere = || Span::of_program(&file, file.addr() as usize, 8);
+        assert_eq!(one.send(Span::NONE, nowhere()), Err(libc::EFAULT));
+        // What comes before it goes.
+        assert_eq!(one.send(Span::from_slice(b"own"), nowhere()), Ok(3));
+        let mut own = [0; 3];
+        let received = other.receive(nowhere(), Span::from_mut(&mut own));
+        assert_eq!(received, Err(libc::EFAULT));
+        assert_eq!(receive(&mut other, 9).unwrap(), b"own");
+    }
+
+    #[test]
+    fn a_peer_that_counts_wrong_is_found_out() {
+        let (mut one, mut other) = ends();
+        for written in [ROOM as u64 + 1, u64::MAX, 1 << 40] {
+            let control = one.memory.control(0);
+            control.written.0.store(written, Ordering::SeqCst);
+            assert_eq!(receive(&mut other, 10), Err(libc::EPROTO));
+        }
+        for read in [1, u64::MAX - ROOM as u64, 1 << 40] {
+            other.memory.control(0).read.0.store(read, Ordering::SeqCst);
+            assert_eq!(send(&mut one, b"x"), Err(libc::EPROTO));
+        }
+    }
+
+    #[test]
+    fn only_memory_that_cannot_shrink_is_mapped() {
+        let (_one, memory) = Rings::new().unwrap();
+        assert_eq!(
+            File::from(memory).set_len(0).map_err(|e| e.raw_os_error()),
+            Err(Some(libc::EPERM))
+        );
+        let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+        // SAFETY: a string.
+        let fd = owned(unsafe { libc::memfd_create(c"test".as_ptr(), flags) }).unwrap();
+        let file = File::from(fd);
+        file.set_len(SIZE as u64).unwrap();
+        assert_eq!(Rings::other_end(&file.into()).err(), Some(libc::EINVAL));
+    }
+}
