@@ -277,8 +277,7 @@ impl Qp {
                 if let Some(qp) = me.upgrade() {
                     let mut q = qp.inner.lock();
                     qp.not_received(&mut q, seq);
-                    qp.transmit(&mut q);
-                    qp.update_interest(&mut q);
+                    qp.send_now(&mut q);
                 }
             });
         }

@@ -167,8 +167,7 @@ impl Qp {
             q.state = State::ReadyToSend;
         }
         q.link = Some(link);
-        self.transmit(&mut q);
-        self.update_interest(&mut q);
+        self.send_now(&mut q);
         Ok(())
     }
 
@@ -181,6 +180,12 @@ impl Qp {
             Ok(true) => self.come_back(),
             Err(_) => self.lost(q),
         }
+    }
+
+    /// Sends what there is to send, and has the rest sent when there is room.
+    pub(super) fn send_now(&self, q: &mut Inner) {
+        self.transmit(q);
+        self.update_interest(q);
     }
 
     /// The I/O thread makes progress soon.
@@ -234,8 +239,7 @@ impl Qp {
         } else {
             Response::Disconnect
         });
-        self.transmit(&mut q);
-        self.update_interest(&mut q);
+        self.send_now(&mut q);
     }
 
     // --- Who reads the socket --------------------------------------------------------------------
@@ -250,8 +254,7 @@ impl Qp {
             self.lost(&mut q);
         }
         self.receive(&mut q);
-        self.transmit(&mut q);
-        self.update_interest(&mut q);
+        self.send_now(&mut q);
         // While something is copied it is back soon anyway.
         if !self.is_pulling(&q)
             && let Some(link) = &mut q.link
@@ -287,8 +290,7 @@ impl Qp {
 
     pub(crate) fn flush_responses(&self) {
         if let Some(mut q) = self.inner.try_lock() {
-            self.transmit(&mut q);
-            self.update_interest(&mut q);
+            self.send_now(&mut q);
         }
     }
 
@@ -346,8 +348,7 @@ impl Qp {
     pub(crate) fn end_nap(&self) {
         if self.set_napping(false) {
             let mut q = self.inner.lock();
-            self.transmit(&mut q);
-            self.update_interest(&mut q);
+            self.send_now(&mut q);
         }
     }
 

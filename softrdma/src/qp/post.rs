@@ -62,8 +62,7 @@ impl Qp {
             q.no_receive = false;
             let seq = q.expected;
             q.responses.push_back(Response::Ready(seq));
-            self.transmit(q);
-            self.update_interest(q);
+            self.send_now(q);
         }
     }
 }
@@ -131,7 +130,6 @@ impl Drop for Posting<'_> {
         if self.q.peer == Peer::Gone {
             self.qp.fail_for_the_peer(&mut self.q);
         }
-        self.qp.transmit(&mut self.q);
-        self.qp.update_interest(&mut self.q);
+        self.qp.send_now(&mut self.q);
     }
 }

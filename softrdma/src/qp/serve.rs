@@ -62,8 +62,7 @@ impl Qp {
     /// The same where nothing else is about to be sent.
     pub(super) fn tell_now_who_waits(&self, q: &mut Inner) {
         self.tell_who_waits(q);
-        self.transmit(q);
-        self.update_interest(q);
+        self.send_now(q);
     }
 
     pub(super) fn request(&self, q: &mut Inner, frame: Frame) -> Result<Sink, Malformed> {
