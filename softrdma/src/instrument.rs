@@ -14,7 +14,7 @@ pub mod errno;
 pub mod live;
 pub mod names;
 pub mod settings;
-mod trace;
+pub mod trace;
 
 use std::cell::Cell;
 use std::ffi::c_int;
@@ -22,6 +22,7 @@ use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
 
 pub use calls::CALLS;
 pub use settings::{Caps, Fault, Settings};
@@ -116,6 +117,16 @@ static AT_EXIT: extern "C" fn() = {
     at_exit
 };
 
+/// Whether connections stay on TCP, also within one host.
+pub(crate) fn socket_only() -> bool {
+    state().socket_only
+}
+
+/// How long a client waits for an answer, if not as long as usual.
+pub(crate) fn cm_timeout() -> Option<Duration> {
+    state().cm_timeout
+}
+
 /// Whether memory can be registered for on-demand paging only; else that fails with `EOPNOTSUPP`.
 #[inline]
 pub fn mr_eopnotsupp() -> bool {
@@ -195,6 +206,8 @@ struct State {
     caps: Caps,
     mr_eopnotsupp: bool,
     leaks: bool,
+    socket_only: bool,
+    cm_timeout: Option<Duration>,
 }
 
 /// A failure that was asked for, and how many calls it has seen.
@@ -256,6 +269,8 @@ impl State {
             caps: settings.caps,
             mr_eopnotsupp: settings.mr_eopnotsupp,
             leaks: settings.leaks,
+            socket_only: settings.socket_only,
+            cm_timeout: settings.cm_timeout,
         }
     }
 
@@ -284,22 +299,32 @@ extern "C" fn count_anew() {
     }
 }
 
+/// The exit status of a program that was started with settings that cannot be understood.
+const BAD_SETTINGS: c_int = 2;
+/// That of one whose trace cannot be written.
+pub const TRACE_FILE: c_int = 125;
+
+fn refuse(problem: &str, status: c_int) {
+    // Nobody is there to be told if this fails.
+    let _ = writeln!(std::io::stderr(), "softrdma: {problem}");
+    // SAFETY: ends the process, without what other libraries do at exit: this one may have been loaded
+    // before them.
+    unsafe { libc::_exit(status) };
+}
+
 /// Reads the settings when the library is loaded, before `main`. A program that was started with
-/// settings that cannot be understood ends here: a test that injects nothing would pass without a word.
+/// settings that cannot be understood, or whose trace cannot be written, ends here: a test that injects
+/// nothing, or compares nothing, would pass without a word.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static AT_LOAD: extern "C" fn() = {
     extern "C" fn at_load() {
         match Settings::from_environment() {
-            Ok(_) => {
-                state();
-            }
-            Err(problem) => {
-                eprintln!("softrdma: {problem}");
-                // SAFETY: ends the process, without what other libraries do at exit: this one may have
-                // been loaded before them.
-                unsafe { libc::_exit(2) };
-            }
+            Ok(_) => match state().trace.as_ref().map(Trace::check) {
+                None | Some(Ok(())) => {}
+                Some(Err(problem)) => refuse(&problem, TRACE_FILE),
+            },
+            Err(problem) => refuse(&problem, BAD_SETTINGS),
         }
     }
     at_load

@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use softrdma::instrument::settings::{self, CAPS, FAIL, LEAKS, MR_EOPNOTSUPP, TRACE};
-use softrdma::instrument::{Caps, Fault};
+use softrdma::instrument::{Caps, Fault, trace};
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -130,31 +130,27 @@ fn prepare(order: Order) -> Result<Ready, Problem> {
 /// Makes the name of the trace file absolute, as the program may change its directory. Empties the
 /// file, if it is one for all: what is in it is of an earlier run.
 fn trace_file(name: &Path) -> Result<PathBuf, Problem> {
-    let problem = |why| {
-        let name = name.display();
-        Problem::new(
-            TRACE_FILE,
-            format!("the trace file {name} cannot be written: {why}"),
-        )
+    let failed = |error: io::Error| {
+        let (name, why) = (name.display(), reason(&error));
+        let text = format!("the trace file {name} cannot be written: {why}");
+        Problem::new(TRACE_FILE, text)
     };
-    let absolute = std::path::absolute(name).map_err(|error| problem(reason(&error)))?;
+    let absolute = std::path::absolute(name).map_err(failed)?;
+    let file = settings::trace_file(&absolute, std::process::id());
+    trace::check(&file).map_err(failed)?;
     if settings::for_each_process(&absolute) {
-        let directory = settings::trace_file(&absolute, std::process::id());
-        let is_directory = directory.parent().is_some_and(Path::is_dir);
-        if !is_directory {
-            return Err(problem("its directory does not exist".to_owned()));
-        }
-    } else {
-        let file = settings::trace_file(&absolute, 0);
-        // Not a terminal or a pipe, where opening may wait.
-        if !fs::metadata(&file).is_ok_and(|file| !file.is_file() && !file.is_dir()) {
-            OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .open(&file)
-                .map_err(|error| problem(reason(&error)))?;
-        }
+        return Ok(absolute);
+    }
+    // Not a terminal or a pipe, where opening may wait, and not what else is printed.
+    let is_kept = fs::metadata(&file)
+        .is_ok_and(|file| !file.is_file() || trace::standard_output(&file).is_some());
+    if !is_kept {
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&file)
+            .map_err(failed)?;
     }
     Ok(absolute)
 }

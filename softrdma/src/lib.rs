@@ -5,6 +5,8 @@
 //! `abi` has the C functions; `os` the operating system. Between them, in safe code, the objects of a
 //! device: contexts, protection domains, memory regions, queues, and the connection manager.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod fuzzing;
 pub mod instrument;
 

@@ -8,6 +8,7 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io::Write;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -217,6 +218,8 @@ fn settings_of_the_environment_are_checked_too() {
         ("SOFTRDMA_FAIL", "ibv_reg_mr"),
         ("SOFTRDMA_CAPS", "warp"),
         ("SOFTRDMA_MR_EOPNOTSUPP", "yes"),
+        ("SOFTRDMA_SOCKET_ONLY", "x"),
+        ("SOFTRDMA_CM_TIMEOUT_MS", "-1"),
     ] {
         refused(run(&["true"]).env(name, value), 2, &[name]);
         // Without the launcher the library says it, before the program starts.
@@ -227,6 +230,33 @@ fn settings_of_the_environment_are_checked_too() {
             .arg("started");
         let output = refused(&mut alone, 2, &["softrdma: ", name]);
         assert_eq!(output.stdout, b"");
+    }
+    let trace = "/nowhere/trace";
+    refused(
+        run(&["true"]).env("SOFTRDMA_TRACE", trace),
+        125,
+        &["softrdma: ", trace, "cannot be written"],
+    );
+}
+
+#[test]
+fn messages_that_nobody_reads_do_no_harm() {
+    let full = || fs::File::create("/dev/full").unwrap();
+    let status = |command: &mut Command| command.stderr(full()).status().unwrap().code();
+    assert_eq!(status(&mut run(&["--caps", "warp", "true"])), Some(2));
+    assert_eq!(status(run(&["true"]).env("SOFTRDMA_CAPS", "warp")), Some(2));
+    let directory = Directory::new("full");
+    let source = r#"
+        #define _GNU_SOURCE
+        #include <dlfcn.h>
+        #include <errno.h>
+        int main(void)
+        {
+            int (*rsocket)(int, int, int) = (int (*)(int, int, int))dlsym(RTLD_DEFAULT, "rsocket");
+            return rsocket(0, 0, 0) == -1 && errno == ENOSYS ? 7 : 1;
+        }"#;
+    if let Some(program) = compile(&directory, "rsocket", source, &[]) {
+        assert_eq!(status(&mut run(&[program])), Some(7));
     }
 }
 
@@ -341,6 +371,60 @@ fn a_trace_file_is_emptied_first() {
     // A program that makes no call leaves no file behind.
     stdout(run(&["--trace", "t.%p", "true"]).current_dir(&directory.0));
     assert_eq!(fs::read_dir(&directory.0).unwrap().count(), 1);
+}
+
+#[test]
+fn a_trace_on_standard_output_stands_between_what_the_program_prints() {
+    let directory = Directory::new("stdout");
+    let source = r#"
+        #define _GNU_SOURCE
+        #include <dlfcn.h>
+        #include <stdio.h>
+        int main(void)
+        {
+            void *(*create)(void) = (void *(*)(void))dlsym(RTLD_DEFAULT, "rdma_create_event_channel");
+            puts("before");
+            fflush(stdout);
+            create();
+            puts("after");
+            return 0;
+        }"#;
+    let Some(program) = compile(&directory, "channel", source, &[]) else {
+        return;
+    };
+    let log = directory.file("log", "", 0o644);
+    let mut output = fs::File::create(&log).unwrap();
+    output.write_all(b"first\n").unwrap();
+    let mut command = run(&["--trace", "/dev/stdout"]);
+    let status = command.arg(program).stdout(output).status().unwrap();
+    assert!(status.success());
+    assert_eq!(
+        fs::read_to_string(&log).unwrap(),
+        "first\nbefore\nrdma_create_event_channel() = ok\nafter\n"
+    );
+}
+
+#[test]
+fn a_trace_that_is_not_complete_is_told_of_once() {
+    let directory = Directory::new("incomplete");
+    let source = r#"
+        #define _GNU_SOURCE
+        #include <dlfcn.h>
+        int main(void)
+        {
+            void *(*create)(void) = (void *(*)(void))dlsym(RTLD_DEFAULT, "rdma_create_event_channel");
+            create();
+            create();
+            return 0;
+        }"#;
+    if let Some(program) = compile(&directory, "channel", source, &[]) {
+        let mut command = run(&["--trace", "/dev/full"]);
+        let output = command.arg(program).output().unwrap();
+        assert!(output.status.success());
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(message.lines().count(), 1, "{message}");
+        assert!(message.contains("not complete"), "{message}");
+    }
 }
 
 #[test]

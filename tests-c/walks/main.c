@@ -16,9 +16,5 @@ main(int argc, char *argv[])
 	ADD(op_scenarios);
 	ADD(end_scenarios);
 
-	/* how long a client waits for a server that says nothing: not the minutes that are usual */
-	if (argc > 1 && strcmp(argv[1], "no-answer") == 0)
-		setenv("SOFTRDMA_CM_TIMEOUT_MS", "500", 1);
-
 	return walk_main(all, count, argc, argv);
 }

@@ -12,6 +12,7 @@ use rdma_sys as sys;
 
 use super::cm_event::{ChannelHandle, complete, new_channel};
 use super::cm_qp::Template;
+use super::unsupported::not_there;
 use super::{call, context, hand_out, handle, minus_one, no_args, pointer, set_errno, take_back};
 use super::{cm_event, zeroed};
 use crate::Result;
@@ -127,8 +128,7 @@ unsafe extern "C" fn rdma_create_id(
         },
         || {
             if space != sys::rdma_port_space::RDMA_PS_TCP {
-                super::unsupported::say("port spaces other than RDMA_PS_TCP");
-                return Err(libc::EOPNOTSUPP);
+                return Err(not_there("port spaces other than RDMA_PS_TCP"));
             }
             // SAFETY: the program's.
             let id = unsafe { create(channel, id_context) }?;

@@ -10,6 +10,7 @@ use rdma_sys as sys;
 use super::cm::{self, IdHandle};
 use super::cq::{self, CqHandle};
 use super::qp::{self, Init, QpHandle};
+use super::unsupported::not_there;
 use super::{call, context, handle, minus_one, no_args, set_errno};
 use crate::Result;
 use crate::qp::State;
@@ -255,8 +256,9 @@ unsafe extern "C" fn rdma_create_srq_ex(
         let plain =
             attr.comp_mask & TYPE == 0 || attr.srq_type == sys::ibv_srq_type::IBV_SRQT_BASIC;
         if !plain || attr.comp_mask & !(TYPE | PD) != 0 {
-            super::unsupported::say("shared receive queues of other kinds than the basic one");
-            return Err(libc::EOPNOTSUPP);
+            return Err(not_there(
+                "shared receive queues of other kinds than the basic one",
+            ));
         }
         let pd = if attr.comp_mask & PD == 0 {
             std::ptr::null_mut()
@@ -349,8 +351,7 @@ unsafe extern "C" fn rdma_create_ep(
                 return Err(libc::EINVAL);
             }
             if info.ai_port_space != sys::rdma_port_space::RDMA_PS_TCP.cast_signed() {
-                super::unsupported::say("port spaces other than RDMA_PS_TCP");
-                return Err(libc::EOPNOTSUPP);
+                return Err(not_there("port spaces other than RDMA_PS_TCP"));
             }
             let id = cm::create(std::ptr::null_mut(), std::ptr::null_mut())?;
             if let Err(errno) = set_up(id, info, pd, attr.as_mut()) {

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use rdma_sys as sys;
 
-use super::{cq, data, device, hand_out, mr, qp, srq, zeroed};
+use super::{cq, data, device, hand_out, mr, qp, srq, unsupported, zeroed};
 use crate::Result;
 use crate::context::{AsyncEvent, Context};
 use crate::instrument::live::{Kind, LIVE};
@@ -55,8 +55,21 @@ pub(super) fn open() -> Result<*mut sys::ibv_context> {
     verbs.create_qp_ex = Some(qp::create_qp_ex);
     verbs.create_cq_ex = Some(cq::create_cq_ex);
     verbs.create_srq_ex = Some(srq::create_srq_ex);
-    verbs.get_srq_num = Some(srq::get_srq_num);
+    verbs.get_srq_num = Some(unsupported::ibv_get_srq_num);
     verbs.modify_cq = Some(cq::modify_cq);
+    verbs.alloc_dm = Some(unsupported::ibv_alloc_dm);
+    verbs.alloc_null_mr = Some(unsupported::ibv_alloc_null_mr);
+    verbs.alloc_parent_domain = Some(unsupported::ibv_alloc_parent_domain);
+    verbs.alloc_td = Some(unsupported::ibv_alloc_td);
+    verbs.create_counters = Some(unsupported::ibv_create_counters);
+    verbs.ibv_create_flow = Some(unsupported::ibv_create_flow);
+    verbs.create_rwq_ind_table = Some(unsupported::ibv_create_rwq_ind_table);
+    verbs.create_wq = Some(unsupported::ibv_create_wq);
+    verbs.modify_qp_rate_limit = Some(unsupported::ibv_modify_qp_rate_limit);
+    verbs.open_qp = Some(unsupported::ibv_open_qp);
+    verbs.open_xrcd = Some(unsupported::ibv_open_xrcd);
+    verbs.post_srq_ops = Some(unsupported::ibv_post_srq_ops);
+    verbs.query_rt_values = Some(unsupported::ibv_query_rt_values_ex);
 
     let context = &mut verbs.context;
     context.device = device::device();
@@ -65,9 +78,9 @@ pub(super) fn open() -> Result<*mut sys::ibv_context> {
     context.ops.post_send = Some(data::post_send);
     context.ops.post_recv = Some(data::post_recv);
     context.ops.post_srq_recv = Some(data::post_srq_recv);
-    context.ops.alloc_mw = Some(super::unsupported::alloc_mw);
-    context.ops.bind_mw = Some(super::unsupported::bind_mw);
-    context.ops.dealloc_mw = Some(super::unsupported::dealloc_mw);
+    context.ops.alloc_mw = Some(unsupported::ibv_alloc_mw);
+    context.ops.bind_mw = Some(unsupported::ibv_bind_mw);
+    context.ops.dealloc_mw = Some(unsupported::ibv_dealloc_mw);
     context.cmd_fd = -1;
     context.async_fd = engine.events.fd();
     context.num_comp_vectors = 1;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rdma_sys as sys;
 
 use super::context::{self, ContextHandle};
+use super::unsupported::not_there;
 use super::{call, code, given, hand_out, handle, minus_one, no_args, pointer, poll, take_back};
 use super::{set_errno, zeroed};
 use crate::Result;
@@ -130,14 +131,18 @@ pub(super) unsafe extern "C" fn create_cq_ex(
     _context: *mut sys::ibv_context,
     _attr: *mut sys::ibv_cq_init_attr_ex,
 ) -> *mut sys::ibv_cq_ex {
-    pointer(call("ibv_create_cq_ex", no_args, || Err(libc::EOPNOTSUPP)))
+    pointer(call("ibv_create_cq_ex", no_args, || {
+        Err(not_there("ibv_create_cq_ex"))
+    }))
 }
 
 pub(super) unsafe extern "C" fn modify_cq(
     _cq: *mut sys::ibv_cq,
     _attr: *mut sys::ibv_modify_cq_attr,
 ) -> c_int {
-    code(call("ibv_modify_cq", no_args, || Err(libc::EOPNOTSUPP)))
+    code(call("ibv_modify_cq", no_args, || {
+        Err(not_there("ibv_modify_cq"))
+    }))
 }
 
 #[unsafe(no_mangle)]

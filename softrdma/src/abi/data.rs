@@ -9,6 +9,7 @@ use rdma_sys as sys;
 use super::cq::CqHandle;
 use super::qp::QpHandle;
 use super::srq::SrqHandle;
+use super::unsupported::not_there;
 use super::{call, code, handle, set_errno, zeroed};
 use crate::Result;
 use crate::cq::{Completion, Status};
@@ -109,6 +110,14 @@ unsafe fn request(qp: &QpHandle, wr: &sys::ibv_send_wr) -> Result<Request> {
         op::IBV_WR_RDMA_WRITE => (Operation::Write { to: remote() }, false),
         op::IBV_WR_RDMA_WRITE_WITH_IMM => (Operation::Write { to: remote() }, true),
         op::IBV_WR_RDMA_READ => (Operation::Read { from: remote() }, false),
+        op::IBV_WR_ATOMIC_CMP_AND_SWP | op::IBV_WR_ATOMIC_FETCH_AND_ADD => {
+            return Err(not_there("atomic operations other than atomic write"));
+        }
+        op::IBV_WR_SEND_WITH_INV
+        | op::IBV_WR_LOCAL_INV
+        | op::IBV_WR_BIND_MW
+        | op::IBV_WR_TSO
+        | op::IBV_WR_DRIVER1 => return Err(not_there("work requests of this opcode")),
         _ => return Err(libc::EINVAL),
     };
     let imm = with_imm.then(|| {

@@ -12,6 +12,7 @@ use super::cq::CqHandle;
 use super::mr::PdHandle;
 use super::qp_ex::{self, Batch, Functions};
 use super::srq::SrqHandle;
+use super::unsupported::not_there;
 use super::{call, code, hand_out, handle, no_args, pointer, take_back, zeroed};
 use crate::cm::own_qp;
 use crate::instrument::live::Kind;
@@ -51,7 +52,9 @@ impl Init {
         const PD: u32 = 1;
         const SEND_OPS_FLAGS: u32 = 1 << 6;
         if attr.comp_mask & !(PD | SEND_OPS_FLAGS) != 0 {
-            return Err(libc::EOPNOTSUPP);
+            return Err(not_there(
+                "ibv_create_qp_ex with more than a domain and operations",
+            ));
         }
         let send_ops = (attr.comp_mask & SEND_OPS_FLAGS != 0).then_some(attr.send_ops_flags);
         if let Some(ops) = send_ops {
@@ -100,7 +103,7 @@ pub(super) unsafe fn new(
 ) -> Result<*mut sys::ibv_qp> {
     let attr = &mut init.attr;
     if attr.qp_type != sys::ibv_qp_type::IBV_QPT_RC {
-        return Err(libc::EOPNOTSUPP);
+        return Err(not_there("queue pairs of other types than IBV_QPT_RC"));
     }
     let caps = Caps {
         max_send_wr: attr.cap.max_send_wr,
@@ -300,8 +303,7 @@ unsafe extern "C" fn ibv_modify_qp(
                 || (mask & DEST_QPN != 0 && own_qp::is_expected(attr.dest_qp_num));
             if state == State::ReadyToReceive && !knows_its_peer {
                 // Who the peer is, the connection manager finds out here, not the program.
-                super::unsupported::say("connecting queue pairs without librdmacm");
-                return Err(libc::EOPNOTSUPP);
+                return Err(not_there("connecting queue pairs without librdmacm"));
             }
             found.engine.modify(state)?;
             // SAFETY: the program's struct.

@@ -8,6 +8,7 @@ use rdma_sys as sys;
 
 use super::data;
 use super::qp::{self, QpHandle};
+use super::unsupported::not_there;
 use super::{call, code, handle};
 use crate::Result;
 use crate::instrument::{self, names};
@@ -52,6 +53,8 @@ pub(super) fn check(wanted: u64) -> Result<()> {
     }
     if wanted & !has == 0 {
         Ok(())
+    } else if wanted & !(ops::ALWAYS | ops::ATOMIC_WRITE | ops::FLUSH) != 0 {
+        Err(not_there("work requests of this opcode"))
     } else {
         Err(libc::EOPNOTSUPP)
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rdma_sys as sys;
 
 use super::mr::PdHandle;
+use super::unsupported::not_there;
 use super::{call, code, hand_out, handle, no_args, pointer, take_back, zeroed};
 use crate::Result;
 use crate::instrument::live::Kind;
@@ -72,12 +73,11 @@ pub(super) unsafe extern "C" fn create_srq_ex(
     _context: *mut sys::ibv_context,
     _attr: *mut sys::ibv_srq_init_attr_ex,
 ) -> *mut sys::ibv_srq {
-    pointer(call("ibv_create_srq_ex", no_args, || Err(libc::EOPNOTSUPP)))
-}
-
-pub(super) unsafe extern "C" fn get_srq_num(_srq: *mut sys::ibv_srq, _number: *mut u32) -> c_int {
-    super::set_errno(libc::EOPNOTSUPP);
-    libc::EOPNOTSUPP
+    pointer(call("ibv_create_srq_ex", no_args, || {
+        Err(not_there(
+            "shared receive queues of other kinds than the basic one",
+        ))
+    }))
 }
 
 #[unsafe(no_mangle)]

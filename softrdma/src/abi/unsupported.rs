@@ -7,17 +7,28 @@
 
 use std::collections::HashSet;
 use std::ffi::{c_int, c_void};
+use std::io::Write as _;
 
 use parking_lot::Mutex;
 use rdma_sys as sys;
 
 use super::set_errno;
+use crate::Errno;
 
-/// Tells, once, that something is not there.
-pub(super) fn say(what: &'static str) {
+/// What fails with something that is not there. It is told once.
+pub(super) fn not_there(what: &'static str) -> Errno {
+    say(what);
+    libc::EOPNOTSUPP
+}
+
+fn say(what: &'static str) {
     static SAID: Mutex<Option<HashSet<&'static str>>> = Mutex::new(None);
     if SAID.lock().get_or_insert_with(HashSet::new).insert(what) {
-        eprintln!("softrdma: {what}: not supported by this user-space fabric");
+        // Nobody is there to be told if this fails.
+        let _ = writeln!(
+            std::io::stderr(),
+            "softrdma: {what}: not supported by this user-space fabric"
+        );
     }
 }
 
@@ -137,25 +148,38 @@ nothing_to_do! {
     ibv_unimport_dm ibv_unimport_mr ibv_unimport_pd ibv_dofork_range ibv_dontfork_range
 }
 
-// The inline functions for memory windows call these without asking whether they are there.
-
-pub(super) unsafe extern "C" fn alloc_mw(
-    _pd: *mut sys::ibv_pd,
-    _kind: sys::ibv_mw_type::Type,
-) -> *mut sys::ibv_mw {
-    say("ibv_alloc_mw");
-    <*mut sys::ibv_mw>::failed()
+/// Functions that inline functions of the header find in the context.
+macro_rules! in_the_context {
+    ($($name:ident($($argument:ty),*) -> $returns:ty, $how:ty;)*) => {
+        $(
+            pub(super) unsafe extern "C" fn $name($(_: $argument),*) -> $returns {
+                say(stringify!($name));
+                <$how>::failed()
+            }
+        )*
+    };
 }
 
-pub(super) unsafe extern "C" fn bind_mw(
-    _qp: *mut sys::ibv_qp,
-    _mw: *mut sys::ibv_mw,
-    _bind: *mut sys::ibv_mw_bind,
-) -> c_int {
-    say("ibv_bind_mw");
-    Code::failed()
-}
+type Context = *mut sys::ibv_context;
 
-pub(super) unsafe extern "C" fn dealloc_mw(_mw: *mut sys::ibv_mw) -> c_int {
-    Code::failed()
+in_the_context! {
+    ibv_alloc_dm(Context, *mut sys::ibv_alloc_dm_attr) -> *mut sys::ibv_dm, *mut sys::ibv_dm;
+    ibv_alloc_mw(*mut sys::ibv_pd, sys::ibv_mw_type::Type) -> *mut sys::ibv_mw, *mut sys::ibv_mw;
+    ibv_alloc_null_mr(*mut sys::ibv_pd) -> *mut sys::ibv_mr, *mut sys::ibv_mr;
+    ibv_alloc_parent_domain(Context, *mut sys::ibv_parent_domain_init_attr) -> *mut sys::ibv_pd, *mut sys::ibv_pd;
+    ibv_alloc_td(Context, *mut sys::ibv_td_init_attr) -> *mut sys::ibv_td, *mut sys::ibv_td;
+    ibv_bind_mw(*mut sys::ibv_qp, *mut sys::ibv_mw, *mut sys::ibv_mw_bind) -> c_int, Code;
+    ibv_create_counters(Context, *mut sys::ibv_counters_init_attr)
+        -> *mut sys::ibv_counters, *mut sys::ibv_counters;
+    ibv_create_flow(*mut sys::ibv_qp, *mut sys::ibv_flow_attr) -> *mut sys::ibv_flow, *mut sys::ibv_flow;
+    ibv_create_rwq_ind_table(Context, *mut sys::ibv_rwq_ind_table_init_attr)
+        -> *mut sys::ibv_rwq_ind_table, *mut sys::ibv_rwq_ind_table;
+    ibv_create_wq(Context, *mut sys::ibv_wq_init_attr) -> *mut sys::ibv_wq, *mut sys::ibv_wq;
+    ibv_dealloc_mw(*mut sys::ibv_mw) -> c_int, Code;
+    ibv_get_srq_num(*mut sys::ibv_srq, *mut u32) -> c_int, Code;
+    ibv_modify_qp_rate_limit(*mut sys::ibv_qp, *mut sys::ibv_qp_rate_limit_attr) -> c_int, Code;
+    ibv_open_qp(Context, *mut sys::ibv_qp_open_attr) -> *mut sys::ibv_qp, *mut sys::ibv_qp;
+    ibv_open_xrcd(Context, *mut sys::ibv_xrcd_init_attr) -> *mut sys::ibv_xrcd, *mut sys::ibv_xrcd;
+    ibv_post_srq_ops(*mut sys::ibv_srq, *mut sys::ibv_ops_wr, *mut *mut sys::ibv_ops_wr) -> c_int, Code;
+    ibv_query_rt_values_ex(Context, *mut sys::ibv_values_ex) -> c_int, Code;
 }

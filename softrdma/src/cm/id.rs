@@ -16,6 +16,7 @@ use super::listen::Listener;
 use super::proof::Place;
 use crate::Result;
 use crate::channel::Unacknowledged;
+use crate::instrument;
 use crate::io::{self, Timer};
 use crate::os::pull::Permit;
 use crate::os::socket::{self, Socket};
@@ -366,10 +367,7 @@ impl Id {
 
     /// How long a client waits for an answer.
     pub(super) fn patience() -> Duration {
-        std::env::var("SOFTRDMA_CM_TIMEOUT_MS")
-            .ok()
-            .and_then(|ms| ms.parse().ok())
-            .map_or(PATIENCE, Duration::from_millis)
+        instrument::cm_timeout().unwrap_or(PATIENCE)
     }
 
     /// The peer has answered this side's disconnect, by whatever.

@@ -15,8 +15,8 @@
 //! the other side says, but Yama is all that it changes: the reader still has to be of the same user.
 
 use std::net::SocketAddr;
-use std::sync::OnceLock;
 
+use crate::instrument;
 use crate::os::memory::Span;
 use crate::os::peer;
 use crate::os::pull::{Foreign, pull};
@@ -49,12 +49,9 @@ pub(crate) fn announcement() -> Proof {
 
 /// Whether the other end may be a process of this host, by its address.
 pub(crate) fn may_be_here(local: SocketAddr, remote: SocketAddr) -> bool {
-    static SOCKET_ONLY: OnceLock<bool> = OnceLock::new();
     // A listener on the IPv6 wildcard sees IPv4 addresses in IPv6 clothes.
     let (local, remote) = (local.ip().to_canonical(), remote.ip().to_canonical());
-    !*SOCKET_ONLY.get_or_init(|| {
-        std::env::var_os("SOFTRDMA_SOCKET_ONLY").is_some_and(|value| !value.is_empty())
-    }) && (local == remote || (local.is_loopback() && remote.is_loopback()))
+    !instrument::socket_only() && (local == remote || (local.is_loopback() && remote.is_loopback()))
 }
 
 /// Whether the other end is a process of this user on this host.

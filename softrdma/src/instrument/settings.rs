@@ -7,6 +7,7 @@ use std::ffi::{OsStr, OsString, c_int};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use super::calls::{self, Call, Kind};
 use super::errno::Errno;
@@ -21,6 +22,10 @@ pub const CAPS: &str = "SOFTRDMA_CAPS";
 pub const MR_EOPNOTSUPP: &str = "SOFTRDMA_MR_EOPNOTSUPP";
 /// The environment variable that is 1 if the program's objects are to be listed at exit.
 pub const LEAKS: &str = "SOFTRDMA_LEAKS";
+/// The environment variable that is 1 if connections stay on TCP, also within one host.
+pub const SOCKET_ONLY: &str = "SOFTRDMA_SOCKET_ONLY";
+/// The environment variable that says how long a client waits for an answer, in milliseconds.
+pub const CM_TIMEOUT_MS: &str = "SOFTRDMA_CM_TIMEOUT_MS";
 
 /// What is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +40,10 @@ pub struct Settings {
     pub mr_eopnotsupp: bool,
     /// What the program has not given back is listed at exit.
     pub leaks: bool,
+    /// Connections stay on TCP, also within one host.
+    pub socket_only: bool,
+    /// How long a client waits for an answer, if not as long as usual.
+    pub cm_timeout: Option<Duration>,
 }
 
 impl Settings {
@@ -73,8 +82,19 @@ impl Settings {
             },
             mr_eopnotsupp: flag(MR_EOPNOTSUPP)?,
             leaks: flag(LEAKS)?,
+            socket_only: flag(SOCKET_ONLY)?,
+            cm_timeout: text(CM_TIMEOUT_MS)?
+                .map(|text| milliseconds(&text))
+                .transpose()?,
         })
     }
+}
+
+fn milliseconds(text: &str) -> Result<Duration, String> {
+    let number: u32 = text
+        .parse()
+        .map_err(|_| format!("{CM_TIMEOUT_MS}: '{text}' is no number of milliseconds"))?;
+    Ok(Duration::from_millis(number.into()))
 }
 
 /// The optional capabilities of the device.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::thread;
 
 use super::errno::Errno;
-use super::settings::{CAPS, FAIL, MR_EOPNOTSUPP, TRACE};
+use super::settings::{CAPS, CM_TIMEOUT_MS, FAIL, MR_EOPNOTSUPP, SOCKET_ONLY, TRACE};
 use super::*;
 
 fn settings(variables: &[(&str, &str)]) -> Result<Settings, String> {
@@ -253,6 +253,8 @@ fn settings_are_read() {
         (FAIL, "ibv_reg_mr:2:enomem,any:7"),
         (CAPS, "odp,flush"),
         (MR_EOPNOTSUPP, "1"),
+        (SOCKET_ONLY, "0"),
+        (CM_TIMEOUT_MS, "500"),
     ])
     .unwrap();
     assert_eq!(read.trace, Some("calls.txt".into()));
@@ -260,6 +262,8 @@ fn settings_are_read() {
     assert_eq!(faults, ["ibv_reg_mr:2:ENOMEM", "any:7"]);
     assert_eq!(read.caps.to_string(), "odp,flush");
     assert!(read.mr_eopnotsupp);
+    assert!(!read.socket_only);
+    assert_eq!(read.cm_timeout, Some(Duration::from_millis(500)));
 }
 
 #[test]
@@ -283,6 +287,9 @@ fn bad_settings_are_refused() {
     refused(FAIL, "rdma_destroy_qp:1:EIO", "cannot fail");
     refused(CAPS, "odb", "'odb'");
     refused(MR_EOPNOTSUPP, "yes", "'yes'");
+    refused(SOCKET_ONLY, "x", "'x'");
+    refused(CM_TIMEOUT_MS, "abc", "'abc'");
+    refused(CM_TIMEOUT_MS, "-1", "'-1'");
 }
 
 #[test]

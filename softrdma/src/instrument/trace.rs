@@ -5,10 +5,11 @@
 //! No lock: a child made by `fork` while another thread wrote a line would wait for ever. A line is one
 //! `write` to a file that is open for appending, so lines of several threads and processes stay whole.
 
-use std::ffi::c_int;
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ffi::{CString, c_int};
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process;
@@ -52,7 +53,27 @@ impl Trace {
     pub(super) fn write(&self, line: &str) {
         let Some(open) = self.file() else { return };
         // A disk that is full must not end the program that is looked at.
-        let _ = (&open.file).write(line.as_bytes());
+        let written = (&open.file).write(line.as_bytes());
+        if !written.is_ok_and(|n| n == line.len()) && !self.failed.swap(true, Ordering::Relaxed) {
+            let name = self.name.display();
+            let _ = writeln!(
+                io::stderr(),
+                "softrdma: the trace {name} is not complete: a line could not be written"
+            );
+        }
+    }
+
+    /// Whether there can be such a file at all. Who may write it is another matter: a program may start others
+    /// with fewer rights, and they may have nothing to write.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let name = settings::trace_file(&self.name, process::id());
+        match check(&name) {
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => {
+                let name = name.display();
+                Err(format!("the trace file {name} cannot be written: {error}"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn file(&self) -> Option<&Open> {
@@ -99,7 +120,7 @@ impl Trace {
             Err(error) => {
                 if !self.failed.swap(true, Ordering::Relaxed) {
                     let _ = writeln!(
-                        std::io::stderr(),
+                        io::stderr(),
                         "softrdma: no trace: cannot open {}: {error}",
                         name.display()
                     );
@@ -111,12 +132,13 @@ impl Trace {
 }
 
 impl Open {
-    fn new(name: &Path, pid: u32) -> std::io::Result<Self> {
+    fn new(name: &Path, pid: u32) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).create(true).open(name)?;
         let metadata = file.metadata()?;
+        // What the program prints goes on where the trace has ended only if both share a position.
+        let from = standard_output(&metadata).unwrap_or(file.as_raw_fd());
         // SAFETY: duplicates a descriptor that is open.
-        let high =
-            unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, LOWEST_DESCRIPTOR) };
+        let high = unsafe { libc::fcntl(from, libc::F_DUPFD_CLOEXEC, LOWEST_DESCRIPTOR) };
         let file = if high >= 0 {
             // SAFETY: it was made just now, and nothing else owns it.
             File::from(unsafe { OwnedFd::from_raw_fd(high) })
@@ -131,4 +153,38 @@ impl Open {
             inode: metadata.ino(),
         })
     }
+}
+
+/// Whether a file can be written, or made, by this process, as far as that can be told without opening it.
+pub fn check(name: &Path) -> io::Result<()> {
+    if name.is_dir() {
+        return Err(io::Error::from_raw_os_error(libc::EISDIR));
+    }
+    match access(name, libc::W_OK) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match name.parent() {
+            Some(directory) => access(directory, libc::W_OK | libc::X_OK),
+            None => Err(error),
+        },
+        other => other,
+    }
+}
+
+fn access(name: &Path, how: c_int) -> io::Result<()> {
+    let name = CString::new(name.as_os_str().as_bytes())?;
+    // SAFETY: a string that lives through the call.
+    match unsafe { libc::faccessat(libc::AT_FDCWD, name.as_ptr(), how, libc::AT_EACCESS) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The descriptor of standard output or standard error, if that goes to this very file.
+pub fn standard_output(file: &Metadata) -> Option<RawFd> {
+    [libc::STDOUT_FILENO, libc::STDERR_FILENO]
+        .into_iter()
+        .find(|fd| {
+            fs::metadata(format!("/proc/self/fd/{fd}")).is_ok_and(|standard| {
+                file.is_file() && (standard.dev(), standard.ino()) == (file.dev(), file.ino())
+            })
+        })
 }
