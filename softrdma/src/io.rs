@@ -190,13 +190,7 @@ impl Io {
 
     /// Comes back to a connection soon.
     pub(crate) fn busy(&self, qp: Arc<Qp>) {
-        {
-            let mut busy = self.busy.lock();
-            if busy.iter().any(|other| Arc::ptr_eq(other, &qp)) {
-                return;
-            }
-            busy.push(qp);
-        }
+        self.busy.lock().push(qp);
         self.wake.post();
     }
 
@@ -222,7 +216,7 @@ impl Io {
             }
             let busy = std::mem::take(&mut *self.busy.lock());
             for qp in busy {
-                qp.progress();
+                qp.progress_again();
             }
             self.run_timers();
             if looked.elapsed() >= NAP {

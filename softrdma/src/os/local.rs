@@ -45,8 +45,12 @@ impl Local {
     }
 
     fn ring(&self) {
-        // With no room in the socket it has been rung often enough.
-        let _ = self.bell.send(&[Span::from_slice(&[0])]);
+        match self.bell.send(&[Span::from_slice(&[0])]) {
+            // With no room in the socket it has been rung often enough.
+            Ok(_) | Err(libc::EAGAIN) => {}
+            // Better an end than a peer that sleeps for ever.
+            Err(_) => self.bell.shut_down(),
+        }
     }
 
     /// As a socket sends: what there is room for, or `EAGAIN`. This side is woken when there is room again.
@@ -64,25 +68,28 @@ impl Local {
 
     /// As a socket receives: what there is, `EAGAIN`, or 0 at the end.
     pub(crate) fn receive(&mut self, program: Span<'_>, own: Span<'_>) -> Result<usize> {
-        // Before the bytes are looked at: those that were written before the end come before it.
-        let ended = self.ended;
         let received = self.rings.receive(program, own);
         if self.rings.writer_waits() {
             self.ring();
         }
         match received {
-            Err(libc::EAGAIN) if ended => Ok(0),
+            Err(libc::EAGAIN) if self.ended => Ok(0),
             received => received,
         }
     }
 
-    /// The bell may have been rung, or the peer be gone.
+    /// The bell may have been rung, or the peer be gone. To be called before `receive`: what was written before
+    /// the end then comes before it.
     pub(crate) fn hear(&mut self) {
         let mut rung = [0; 64];
         match self.bell.receive(&[Span::from_mut(&mut rung)]) {
             Ok(1..) | Err(libc::EAGAIN | libc::EINTR) => {}
             _ => self.ended = true,
         }
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended
     }
 
     /// From now on this side is woken when something comes. Whether there is something already, of which it
@@ -100,7 +107,10 @@ impl Local {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::os::testing::is_readable_within;
 
     fn ends() -> (Local, Local) {
         let (server, for_client) = Local::new().unwrap();
@@ -148,13 +158,7 @@ mod tests {
 
     /// Waits until this side is woken. Whether it was.
     fn wait(end: &mut Local) -> bool {
-        let mut fd = libc::pollfd {
-            fd: end.bell.raw(),
-            events: libc::POLLIN,
-            revents: 0,
-        };
-        // SAFETY: one entry that lives through the call.
-        let woken = unsafe { libc::poll(&raw mut fd, 1, 10_000) } == 1;
+        let woken = is_readable_within(end.bell.raw(), Duration::from_secs(10));
         end.hear();
         woken
     }

@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::memory::Span;
-use super::{check, owned};
+use super::{check, child, owned};
 use crate::Result;
 
 /// What each ring holds.
@@ -19,11 +19,11 @@ const ROOM: usize = 32 * 1024;
 /// Where the first ring begins: both have their controls before it.
 const RINGS_AT: usize = 4096;
 const SIZE: usize = RINGS_AT + 2 * ROOM;
-/// Nothing of it can be taken away, so that touching it is never fatal.
+/// Its size stays: memory behind the end of a file must not be touched.
 const SEALS: i32 = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
 
-/// What one side writes stands by itself: a cache line each.
-#[repr(align(64))]
+/// What one side writes stands by itself: a cache line each. The other side may be another build.
+#[repr(C, align(64))]
 struct Line<T>(T);
 
 /// How far a ring is, and who waits. Zeros are right for a ring that is empty.
@@ -59,6 +59,9 @@ impl Memory {
         if at == libc::MAP_FAILED {
             return Err(super::errno());
         }
+        // A child has no use for it.
+        // SAFETY: of the mapping that was just made.
+        unsafe { libc::madvise(at, SIZE, libc::MADV_DONTFORK) };
         NonNull::new(at.cast()).map(Self).ok_or(libc::ENOMEM)
     }
 
@@ -79,8 +82,11 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // SAFETY: mapped by `map`, and nothing of it is used any more.
-        unsafe { libc::munmap(self.0.as_ptr().cast(), SIZE) };
+        // In a child it is not there, and something else may be.
+        if child::refuse().is_ok() {
+            // SAFETY: mapped by `map`, and nothing of it is used any more.
+            unsafe { libc::munmap(self.0.as_ptr().cast(), SIZE) };
+        }
     }
 }
 
@@ -97,11 +103,22 @@ impl Rings {
     /// New ones, and what the other side makes its end of.
     pub(crate) fn new() -> Result<(Self, OwnedFd)> {
         let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
-        // SAFETY: a string that ends with 0.
-        let fd = owned(unsafe { libc::memfd_create(c"softrdma".as_ptr(), flags) })?;
+        // Kernels before 6.3 do not know the flag, others may insist on it.
+        let fd = match memory_file(flags | libc::MFD_NOEXEC_SEAL) {
+            Err(libc::EINVAL) => memory_file(flags)?,
+            made => made?,
+        };
         // With its pages: to find out later that there are none would be fatal.
-        // SAFETY: no pointers.
-        check(unsafe { libc::fallocate(fd.as_raw_fd(), 0, 0, SIZE as libc::off_t) })?;
+        loop {
+            // SAFETY: no pointers.
+            match check(unsafe { libc::fallocate(fd.as_raw_fd(), 0, 0, SIZE as libc::off_t) }) {
+                Err(libc::EINTR) => {}
+                done => {
+                    done?;
+                    break;
+                }
+            };
+        }
         // SAFETY: no pointers.
         check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_ADD_SEALS, SEALS) })?;
         Ok((Self::end(Memory::map(&fd)?, 0), fd))
@@ -154,10 +171,10 @@ impl Rings {
     // --- Bytes -----------------------------------------------------------------------------------
 
     /// Writes `own`, a buffer of this library, and then `program`, which may be memory that is not there
-    /// (`EFAULT`), as far as there is room. With no room at all: `EAGAIN`. When it did not write all, then
-    /// the reader will say that there is room.
+    /// (`EFAULT`), as far as there is room, and no more than a ring full however quick the reader is. With no
+    /// room at all: `EAGAIN`, and the reader will say when there is.
     pub(crate) fn send(&mut self, own: Span<'_>, program: Span<'_>) -> Result<usize> {
-        let offered = own.len() + program.len();
+        let offered = (own.len() + program.len()).min(ROOM);
         let mut sent = 0;
         let mut asked = false;
         while sent < offered {
@@ -178,7 +195,7 @@ impl Rings {
                 match program.after(sent - own.len()).copy_to_by_kernel(to) {
                     Ok(n) => n,
                     Err(errno) if sent == 0 => return Err(errno),
-                    // What was written before it goes; the next call finds nothing else.
+                    // What was written before it goes, and the next call fails.
                     Err(_) => break,
                 }
             };
@@ -255,6 +272,11 @@ impl Rings {
     pub(crate) fn stay_awake(&self) {
         self.incoming().reader_sleeps.0.store(0, Ordering::SeqCst);
     }
+}
+
+fn memory_file(flags: libc::c_uint) -> Result<OwnedFd> {
+    // SAFETY: a string that ends with 0.
+    owned(unsafe { libc::memfd_create(c"softrdma".as_ptr(), flags) })
 }
 
 fn size(fd: &OwnedFd) -> Result<u64> {

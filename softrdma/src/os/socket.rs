@@ -87,7 +87,7 @@ impl Socket {
             let header = libc::CMSG_FIRSTHDR(&raw const message);
             (*header).cmsg_level = libc::SOL_SOCKET;
             (*header).cmsg_type = libc::SCM_RIGHTS;
-            (*header).cmsg_len = libc::CMSG_LEN(mem::size_of::<RawFd>() as u32) as _;
+            (*header).cmsg_len = libc::CMSG_LEN(FD_SIZE) as _;
             libc::CMSG_DATA(header)
                 .cast::<RawFd>()
                 .write_unaligned(fd.as_raw_fd());
@@ -103,6 +103,9 @@ impl Socket {
         let mut room = ControlRoom::default();
         let mut message = message(&[Span::from_mut(&mut byte)], &mut ranges);
         room.attach(&mut message);
+        // No more than one: the kernel would use what is there only to keep the next header aligned.
+        // SAFETY: computes a size.
+        message.msg_controllen = unsafe { libc::CMSG_LEN(FD_SIZE) } as _;
         let flags = libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT;
         // SAFETY: a message of ranges that stay valid through the call; the kernel has filled in what is
         // looked at afterwards.
@@ -112,6 +115,7 @@ impl Socket {
             if header.is_null()
                 || (*header).cmsg_level != libc::SOL_SOCKET
                 || (*header).cmsg_type != libc::SCM_RIGHTS
+                || (*header).cmsg_len != libc::CMSG_LEN(FD_SIZE) as _
             {
                 return Err(libc::EBADMSG);
             }
@@ -317,6 +321,8 @@ impl Drop for Socket {
         child::closing(self.raw());
     }
 }
+
+const FD_SIZE: u32 = mem::size_of::<RawFd>() as u32;
 
 /// What comes with a message, aligned as its header has to be: one descriptor.
 #[derive(Default)]

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! For tests: a file that is mapped, and truncated.
+//! For tests: a file that is mapped, and truncated; a wait for a descriptor.
 
 use std::fs::File;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
 
 use super::{check, errno, owned};
 use crate::Result;
@@ -53,4 +54,14 @@ impl Mapped {
         // SAFETY: no pointers.
         check(unsafe { libc::ftruncate(self.file.as_raw_fd(), length) }).map(|_| ())
     }
+}
+
+pub(crate) fn is_readable_within(fd: RawFd, time: Duration) -> bool {
+    let mut fd = libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one entry that lives through the call.
+    unsafe { libc::poll(&raw mut fd, 1, time.as_millis() as i32) == 1 }
 }

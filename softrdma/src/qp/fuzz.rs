@@ -51,7 +51,7 @@ mod setup {
 const NOBODY: i32 = i32::MAX;
 /// More responses than a peer can have waiting, whatever it sends.
 const MOST_RESPONSES: usize = 600;
-/// More bytes than are prepared for the socket.
+/// More bytes than are prepared to be sent.
 const MOST_STAGED: usize = 32 * 1024;
 
 fn bed() -> Result<&'static Bed> {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! A queue pair's end of a connection: what is on its way in and out, and who looks after the socket.
+//! A queue pair's end of a connection: what is on its way in and out, and who looks after it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -42,7 +42,7 @@ pub(super) struct Tx {
     pub(super) staged: Vec<u8>,
     pub(super) sent: usize,
     pub(super) body: Option<Body>,
-    /// The socket is full.
+    /// There is no room on the way to the peer.
     pub(super) blocked: bool,
     /// Nothing can be sent any more.
     pub(super) broken: bool,
@@ -171,7 +171,7 @@ impl Qp {
         Ok(())
     }
 
-    /// Watches the socket for what is of interest now.
+    /// Watches for what is of interest now.
     pub(super) fn update_interest(&self, q: &mut Inner) {
         let napping = self.napping.load(Ordering::Acquire);
         let Some(link) = &mut q.link else { return };
@@ -190,9 +190,17 @@ impl Qp {
 
     /// The I/O thread makes progress soon.
     pub(super) fn come_back(&self) {
-        if let (Some(io), Some(me)) = (io::get(), self.me.upgrade()) {
+        if let (Some(io), Some(me)) = (io::get(), self.me.upgrade())
+            && !self.comes_back.swap(true, Ordering::AcqRel)
+        {
             io.busy(me);
         }
+    }
+
+    /// It has come back to.
+    pub(crate) fn progress_again(&self) {
+        self.comes_back.store(false, Ordering::Release);
+        self.progress();
     }
 
     /// The other end is gone, or sends what is no protocol.
@@ -242,7 +250,7 @@ impl Qp {
         self.send_now(&mut q);
     }
 
-    // --- Who reads the socket --------------------------------------------------------------------
+    // --- Who looks for input ---------------------------------------------------------------------
 
     /// Reads and writes what goes, on the I/O thread.
     pub(crate) fn progress(&self) {
@@ -254,6 +262,11 @@ impl Qp {
             self.lost(&mut q);
         }
         self.receive(&mut q);
+        if let Some(link) = &mut q.link
+            && link.paths.is_abandoned()
+        {
+            self.lost(&mut q);
+        }
         self.send_now(&mut q);
         // While something is copied it is back soon anyway.
         if !self.is_pulling(&q)
@@ -352,7 +365,7 @@ impl Qp {
         }
     }
 
-    /// Whether the program goes on polling. If not, the I/O thread has the socket again.
+    /// Whether the program goes on polling. If not, the I/O thread looks for input again.
     pub(crate) fn still_naps(&self) -> bool {
         if self.napping.load(Ordering::Acquire) && self.polls.swap(0, Ordering::Relaxed) > 0 {
             self.flush_responses();

@@ -114,10 +114,12 @@ pub(crate) struct Qp {
     inner: Mutex<Inner>,
     /// How often the program has polled, since somebody last looked.
     polls: AtomicU32,
-    /// The program reads the socket itself: the I/O thread does not watch it.
+    /// The program looks for input itself: the I/O thread does not watch for it.
     napping: AtomicBool,
     /// The I/O thread has it on its list of nappers.
     listed: AtomicBool,
+    /// The I/O thread has it on its list of those with work.
+    comes_back: AtomicBool,
 }
 
 /// What is guarded by the lock.
@@ -207,6 +209,7 @@ impl Qp {
             polls: AtomicU32::new(0),
             napping: AtomicBool::new(false),
             listed: AtomicBool::new(false),
+            comes_back: AtomicBool::new(false),
         });
         let Setup {
             pd,

@@ -155,7 +155,7 @@ impl Paths {
         path.stream.receive(program, own)
     }
 
-    fn local_stream(&mut self) -> Option<&mut Local> {
+    pub(super) fn local_stream(&mut self) -> Option<&mut Local> {
         match &mut self.local.as_mut()?.stream {
             Stream::Local(local) => Some(local),
             _ => None,
@@ -243,6 +243,11 @@ impl Paths {
         if let Some(local) = self.local_stream() {
             local.hear();
         }
+    }
+
+    /// The peer has closed the way to which it has not come yet.
+    pub(super) fn is_abandoned(&mut self) -> bool {
+        !self.receives_locally && self.local_stream().is_some_and(|local| local.has_ended())
     }
 
     /// What there was has been read. Whether there is input again, of which nothing will tell.

@@ -299,7 +299,7 @@ impl Qp {
         Ok(Sink::Nowhere)
     }
 
-    /// The client says whether it goes on with the local socket that it was offered.
+    /// The client says whether it goes on with the local way that it was offered.
     fn client_changes_over(&self, q: &mut Inner, changes_over: bool) -> Result<(), Malformed> {
         let Some(link) = &mut q.link else {
             return Ok(());
@@ -503,9 +503,9 @@ impl Qp {
         Ok(())
     }
 
-    // --- The socket ------------------------------------------------------------------------------
+    // --- Bytes -----------------------------------------------------------------------------------
 
-    /// Reads from the socket: into the program's memory if a payload is under way, and into the buffer.
+    /// Reads what has come: into the program's memory if a payload is under way, and into the buffer.
     fn read_more(&self, q: &mut Inner) -> Result<More, ()> {
         let target = match q.link.as_ref().and_then(|link| link.rx.payload.as_ref()) {
             Some(payload) if !payload.failed => Self::target(q, &payload.sink, payload.done)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! Sending: responses and requests become frames, as many as the socket takes.
+//! Sending: responses and requests become frames, as many as the way to the peer takes.
 //!
 //! Small payloads are copied behind their headers, so that many frames go with one call. A large one is
 //! sent from where it is, as the last of a batch.
@@ -33,7 +33,6 @@ const BATCH: usize = 16 * 1024;
 const BUDGET: usize = 8 << 20;
 
 enum Sent {
-    All,
     Some(usize),
     /// Nothing goes, for now or for ever.
     Stuck,
@@ -42,7 +41,7 @@ enum Sent {
 static ZEROS: [u8; 16 * 1024] = [0; 16 * 1024];
 
 impl Qp {
-    /// Sends what there is to send, until the socket is full.
+    /// Sends what there is to send, until there is no room.
     pub(super) fn transmit(&self, q: &mut Inner) {
         let mut budget = BUDGET;
         loop {
@@ -60,16 +59,11 @@ impl Qp {
                 }
             }
             match self.send_some(q) {
-                Sent::All => {}
                 Sent::Some(n) => budget = budget.saturating_sub(n),
                 Sent::Stuck => return,
             }
             if budget == 0 {
-                if let Some(link) = &mut q.link {
-                    // The I/O thread goes on as soon as it gets there.
-                    link.tx.blocked = !link.tx.is_idle();
-                }
-                return;
+                return self.come_back();
             }
         }
     }
@@ -131,7 +125,6 @@ impl Qp {
                 return self.source_is_gone(q);
             }
         }
-        let offered = spans[0].len() + spans[1].len();
         match link.paths.send(spans[0], spans[1]) {
             Ok(n) => {
                 let of_staged = n.min(staged.len() - *sent);
@@ -144,11 +137,6 @@ impl Qp {
                     staged.clear();
                     *sent = 0;
                     *body = None;
-                    return Sent::All;
-                }
-                if n < offered {
-                    link.tx.blocked = true;
-                    return Sent::Stuck;
                 }
                 Sent::Some(n)
             }

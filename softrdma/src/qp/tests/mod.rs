@@ -4,18 +4,20 @@
 
 mod copying;
 mod ending;
+mod local;
 mod protection;
 
 use std::sync::Arc;
 
 use crate::Result;
+use crate::channel::Channel;
 use crate::context::Context;
-use crate::cq::{Cq, Opcode, Status};
+use crate::cq::{CompChannel, Cq, Opcode, Status};
 use crate::mr::{Mr, Range, Terms, access};
 use crate::os::memory::Span;
 use crate::os::socket::Socket;
 use crate::os::testing::Mapped;
-use crate::pd::Pd;
+use crate::pd::{Pd, Users};
 use crate::srq::Srq;
 use crate::wire::{Frame, HEADER};
 
@@ -55,10 +57,30 @@ const NOBODY: i32 = i32::MAX;
 
 impl Side {
     fn new(socket: Socket, plan: Plan) -> Result<Self> {
+        let side = Self::unconnected(plan.shared, None)?;
+        {
+            let mut q = side.qp.inner.lock();
+            q.peer_params.rnr_retry_count = 7;
+            let mut link = Link::new(Stream::Socket(socket), None);
+            link.source = Source::Process(plan.pid);
+            link.peer = Puller::that(true);
+            q.link = Some(link);
+        }
+        Ok(side)
+    }
+
+    fn unconnected(shared: bool, events: Option<Channel<Arc<Cq>>>) -> Result<Self> {
         let context = Context::new()?;
         let pd = Pd::new(&context);
-        let cq = Cq::new(&context, 64, None)?;
-        let srq = match plan.shared {
+        let channel = events.map(|events| {
+            Arc::new(CompChannel {
+                events,
+                context: Arc::clone(&context),
+                users: Users::default(),
+            })
+        });
+        let cq = Cq::new(&context, 64, channel)?;
+        let srq = match shared {
             true => Some(Srq::new(&pd, 16, 4, 0)?),
             false => None,
         };
@@ -71,14 +93,6 @@ impl Side {
         };
         let mr = Mr::register(&pd, terms.check()?)?;
         let qp = Qp::new(small_setup(pd, &cq, srq.clone()), State::ReadyToSend);
-        {
-            let mut q = qp.inner.lock();
-            q.peer_params.rnr_retry_count = 7;
-            let mut link = Link::new(Stream::Socket(socket), None);
-            link.source = Source::Process(plan.pid);
-            link.peer = Puller::that(true);
-            q.link = Some(link);
-        }
         Ok(Self {
             qp,
             cq,

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Connections that leave TCP for memory that both ends share, with the I/O thread at work.
+
+use std::sync::Weak;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::os::local::Local;
+use crate::os::testing;
+use crate::qp::link::{Side as End, Start};
+use crate::qp::{Peer, Qp};
+use crate::wire::Params;
+
+use super::*;
+
+/// Far longer than anything takes here.
+const PATIENCE: Duration = Duration::from_secs(20);
+const PARAMS: Params = Params {
+    responder_resources: 16,
+    initiator_depth: 16,
+    flow_control: 0,
+    retry_count: 7,
+    rnr_retry_count: 7,
+    srq: 0,
+    qp_num: 0,
+};
+
+/// A client and a server, both on their way to the memory.
+fn connected() -> Result<(Side, Side)> {
+    let (of_client, of_server) = Socket::pair()?;
+    let (at_server, for_client) = Local::new()?;
+    let at_client = Local::of_process(own_pid(), for_client.raw())?;
+    let client = Side::unconnected(false, Some(Channel::new()?))?;
+    let server = Side::unconnected(false, Some(Channel::new()?))?;
+    let start = |socket, first, local, side| Start {
+        socket,
+        cm: Weak::new(),
+        peer: PARAMS,
+        first,
+        pull_from: None,
+        local: Some(local),
+        side,
+    };
+    let first = Frame::Use {
+        proof: None,
+        can_pull: false,
+        changes_over: true,
+    };
+    let end = End::Server(Some(for_client));
+    server
+        .qp
+        .connect(start(of_server, Vec::new(), at_server, end))?;
+    let first = first.encode().to_vec();
+    client
+        .qp
+        .connect(start(of_client, first, at_client, End::Client))?;
+    Ok((client, server))
+}
+
+impl Side {
+    /// The next completions, without having polled before they are there.
+    fn completions_by_event(&self) -> Result<Vec<Seen>> {
+        let channel = self.cq.channel.as_ref().ok_or(libc::EINVAL)?;
+        if !testing::is_readable_within(channel.events.fd(), PATIENCE) {
+            return Err(libc::ETIMEDOUT);
+        }
+        channel.events.take(|_| ())?;
+        self.completions()
+    }
+
+    fn send(&self, wr_id: u64) -> Result<()> {
+        self.post(wr_id, Operation::Send, self.source(8), PLAIN)
+    }
+}
+
+/// Until something is so, which another thread brings about.
+fn wait_until(mut is_so: impl FnMut() -> bool) -> Result<()> {
+    let end = Instant::now() + PATIENCE;
+    while !is_so() {
+        if Instant::now() > end {
+            return Err(libc::ETIMEDOUT);
+        }
+        std::thread::yield_now();
+    }
+    Ok(())
+}
+
+/// The program polls and gets nothing, until the I/O thread leaves the connection to it. It takes a message of
+/// the peer for the thread to notice.
+fn polls(side: &Side, peer: &Side) -> Result<()> {
+    let naps = |qp: &Qp| qp.napping.load(Ordering::Acquire);
+    while !naps(&side.qp) {
+        side.post_receive(1, side.place(8))?;
+        side.cq.poll(0, |_| ())?;
+        peer.send(1)?;
+        let mut received = 0;
+        wait_until(|| {
+            received += side.completions().map_or(0, |seen| seen.len());
+            received > 0
+        })?;
+        let mut sent = 0;
+        wait_until(|| {
+            sent += peer.completions().map_or(0, |seen| seen.len());
+            sent > 0
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn who_waits_for_an_event_hears_of_what_came_while_it_polled() -> Result<()> {
+    let (client, server) = connected()?;
+    for (side, peer) in [(&client, &server), (&server, &client)] {
+        for round in 0..50 {
+            polls(side, peer)?;
+            side.post_receive(round, side.place(8))?;
+            // It is in the memory when this returns, and nobody was woken.
+            peer.send(round)?;
+            side.cq.arm(false);
+            let seen = side.completions_by_event()?;
+            assert_eq!(seen, [received(round, Opcode::Receive)]);
+            wait_until(|| peer.completions().is_ok_and(|seen| !seen.is_empty()))?;
+        }
+    }
+    client.end()?;
+    server.end()
+}
+
+#[test]
+fn who_polls_is_not_woken() -> Result<()> {
+    let (client, server) = connected()?;
+    let is_rung = || -> Result<bool> {
+        polls(&client, &server)?;
+        client.post_receive(1, client.place(8))?;
+        let bell = {
+            let mut q = client.qp.inner.lock();
+            let link = q.link.as_mut().ok_or(libc::ENOTCONN)?;
+            link.paths.hear();
+            link.paths
+                .local_stream()
+                .ok_or(libc::ENOTCONN)?
+                .bell()
+                .raw()
+        };
+        server.send(1)?;
+        let is_rung = testing::is_readable_within(bell, Duration::ZERO);
+        wait_until(|| client.completions().is_ok_and(|seen| !seen.is_empty()))?;
+        wait_until(|| server.completions().is_ok_and(|seen| !seen.is_empty()))?;
+        Ok(is_rung)
+    };
+    // Whoever does not poll for a while, since others run, does not count as polling any more.
+    wait_until(|| is_rung() == Ok(false))?;
+    client.end()?;
+    server.end()
+}
+
+#[test]
+fn memory_that_is_gone_is_told_of_without_anybody_polling() -> Result<()> {
+    for length in [5000, 64 << 10] {
+        let (client, server) = connected()?;
+        let file = testing::Mapped::new(1 << 20)?;
+        let terms = Terms {
+            addr: file.addr(),
+            length: 1 << 20,
+            ..server.mr.terms().ok_or(libc::EINVAL)?
+        };
+        let pd = server.qp.setup.pd.as_ref().ok_or(libc::EINVAL)?;
+        let mr = Mr::register(pd, terms.check()?)?;
+        file.resize(0)?;
+        let from = Range {
+            addr: 0,
+            length,
+            key: mr.key,
+        };
+        client.cq.arm(false);
+        client.post(1, Operation::Read { from }, client.place(length), PLAIN)?;
+        let seen = client.completions_by_event()?;
+        assert_eq!(seen, [sent(1, Status::RemoteAccess)], "{length}");
+        mr.deregister();
+        client.end()?;
+        server.end()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn much_goes_both_ways_at_once() -> Result<()> {
+    let (mut client, mut server) = connected()?;
+    client.fill_source(1);
+    server.fill_source(2);
+    let to = |of: &Side| Operation::Write { to: of.place(BIG) };
+    client.cq.arm(false);
+    server.cq.arm(false);
+    client.post(1, to(&server), client.source(BIG), PLAIN)?;
+    server.post(1, to(&client), server.source(BIG), PLAIN)?;
+    for side in [&client, &server] {
+        assert_eq!(side.completions_by_event()?, [sent(1, Status::Success)]);
+    }
+    let half = BIG as usize;
+    assert!(client.memory[..half] == server.memory[half..]);
+    assert!(server.memory[..half] == client.memory[half..]);
+    client.end()?;
+    server.end()
+}
+
+#[test]
+fn who_polls_hears_of_the_end() -> Result<()> {
+    let (client, server) = connected()?;
+    polls(&client, &server)?;
+    server.end()?;
+    // By the thread, whether the program goes on polling or not.
+    wait_until(|| client.qp.inner.lock().peer == Peer::Gone)?;
+    client.end()
+}
