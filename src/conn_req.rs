@@ -10,12 +10,10 @@ use crate::cq::Cq;
 use crate::error::{Code, Error, OpResult, Releases, Result};
 use crate::flush::Flush;
 use crate::info::Info;
-use crate::log::log;
 use crate::mr::MrLocal;
 use crate::ops;
 use crate::peer::Domain;
 use crate::private_data::PrivateData;
-use crate::text::c_str_text;
 use crate::verbs::{CmId, CompChannel, ConnParam, EventChannel, Qp, QpInit, Side};
 
 /// A connection request, incoming or outgoing
@@ -44,19 +42,13 @@ impl ConnReq {
         settings: Settings<'_>,
     ) -> Result<Self> {
         let timeout_ms = settings.timeout_ms;
-        let info = Info::get(addr, Some(port), Side::Active)?;
+        let info = Info::get(c"rpma_conn_req_new", addr, Some(port), Side::Active)?;
         let id = CmId::create(None)?;
         info.resolve_addr(&id, timeout_ms)?;
         id.resolve_route(timeout_ms)
             .map_err(|failed| Error::from(failed).with(format_args!("timeout_ms={timeout_ms}")))?;
         let request = Self::from_id(domain, id, Side::Active, settings, PrivateData::default())?;
-        log!(
-            Notice,
-            c"rpma_conn_req_new",
-            "requesting a connection to {}:{}",
-            c_str_text(addr),
-            c_str_text(port)
-        );
+        info.notice("requesting a connection to");
         Ok(request)
     }
 

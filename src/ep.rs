@@ -9,10 +9,8 @@ use crate::conn_cfg::Settings;
 use crate::conn_req::ConnReq;
 use crate::error::{Error, Releases, Result};
 use crate::info::Info;
-use crate::log::log;
 use crate::peer::Domain;
 use crate::private_data::PrivateData;
-use crate::text::c_str_text;
 use crate::verbs::{self, CmId, EventChannel, Side};
 
 // The fields stand in the order in which they go.
@@ -30,16 +28,10 @@ impl Ep {
     pub(crate) fn listen(domain: Domain, addr: &CStr, port: &CStr) -> Result<Self> {
         let events = EventChannel::create()?;
         let id = CmId::create(Some(&events))?;
-        let info = Info::get(addr, Some(port), Side::Passive)?;
+        let info = Info::get(c"rpma_ep_listen", addr, Some(port), Side::Passive)?;
         info.bind(&id)?;
         id.listen(BACKLOG)?;
-        log!(
-            Notice,
-            c"rpma_ep_listen",
-            "waiting for incoming connections on {}:{}",
-            c_str_text(addr),
-            c_str_text(port)
-        );
+        info.notice("waiting for incoming connections on");
         Ok(Self { id, events, domain })
     }
 

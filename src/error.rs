@@ -6,7 +6,7 @@ use std::ffi::c_int;
 use std::fmt;
 use std::panic::Location;
 
-use crate::log::{self, Level};
+use crate::log::{self, Level, Message};
 use crate::text::Text;
 use crate::verbs::{self, VerbsError};
 
@@ -116,30 +116,42 @@ impl Error {
         self
     }
 
+    /// Logs the failure now, in other words than it can keep. What is left to report is the code and
+    /// `errno`.
+    pub(crate) fn logged(mut self, function: &'static std::ffi::CStr, message: Message) -> Self {
+        log::write_text(Level::Error, self.at, function, message);
+        self.quiet = true;
+        self
+    }
+
     /// Reports the failure in the name of the public function: one line in the log, then `errno`
     /// (after the log, which may itself change it). Returns the code.
     #[cold]
     pub(crate) fn report(&self, function: &'static std::ffi::CStr) -> c_int {
         if !self.quiet {
-            log::write(Level::Error, self.at, function, format_args!("{self}"));
+            log::write_text(Level::Error, self.at, function, self.message());
         }
         if self.errno != 0 {
             verbs::os::set_errno(self.errno);
         }
         self.code.value()
     }
-}
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn message(&self) -> Message {
+        let mut message = Message::new();
         if self.call.is_empty() {
-            return self.text.fmt(f);
+            message.push(self.text.as_bytes());
+            return message;
         }
-        write!(f, "{}({}) failed", self.call, self.text)?;
+        message.push(self.call.as_bytes());
+        message.push(b"(");
+        message.push(self.text.as_bytes());
+        message.push(b") failed");
         if self.errno != 0 {
-            write!(f, ": {}", verbs::os::error_text(self.errno))?;
+            message.push(b": ");
+            message.push(verbs::os::error_text(self.errno).as_bytes());
         }
-        Ok(())
+        message
     }
 }
 
@@ -295,8 +307,8 @@ mod tests {
     fn a_failed_call_is_told_with_its_arguments_and_errno_text() {
         let error = Error::from(failed_call(libc::ENOMEM)).with(format_args!("length={}", 8));
         assert_eq!(
-            error.to_string(),
-            "ibv_reg_mr(length=8) failed: Cannot allocate memory"
+            error.message().as_c_str(),
+            c"ibv_reg_mr(length=8) failed: Cannot allocate memory"
         );
         assert_eq!(error.code, Code::Provider);
     }
@@ -304,7 +316,7 @@ mod tests {
     #[test]
     fn a_failed_call_without_errno_names_the_call_only() {
         let error = Error::from(failed_call(0));
-        assert_eq!(error.to_string(), "ibv_reg_mr() failed");
+        assert_eq!(error.message().as_c_str(), c"ibv_reg_mr() failed");
     }
 
     #[test]

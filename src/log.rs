@@ -72,6 +72,9 @@ pub(crate) fn set_function(function: Option<LogFunction>) {
 /// The longest text of one message, with its newline and NUL.
 const MESSAGE_MAX: usize = 1024;
 
+/// The text of one message.
+pub(crate) type Message = Text<MESSAGE_MAX>;
+
 /// Logs one message in the name of a public function, when the main threshold lets it pass.
 #[cold]
 pub(crate) fn write(
@@ -80,10 +83,23 @@ pub(crate) fn write(
     function: &'static CStr,
     message: fmt::Arguments<'_>,
 ) {
+    if passes(level) {
+        write_text(level, at, function, Message::format(message));
+    }
+}
+
+/// The same for a text that Rust cannot format, since it is of the program's encoding.
+#[cold]
+pub(crate) fn write_text(
+    level: Level,
+    at: &Location<'_>,
+    function: &'static CStr,
+    mut text: Message,
+) {
     if !passes(level) {
         return;
     }
-    let text = Text::<MESSAGE_MAX>::line(message);
+    text.end_line();
     let file = Text::<256>::format(format_args!("{}", at.file()));
     let line = c_int::try_from(at.line()).unwrap_or(0);
 
@@ -102,12 +118,6 @@ pub(crate) fn write(
 /// The default function: syslog always, and stderr when the auxiliary threshold lets it pass.
 fn write_default(level: Level, at: &Location<'_>, function: &CStr, text: &CStr) {
     let name = at.file().rsplit('/').next().unwrap_or_default();
-    let place = Text::<256>::format(format_args!(
-        "{name}: {line:3}: {function}: ",
-        line = at.line(),
-        function = function.to_str().unwrap_or_default(),
-    ));
-    let text = text.to_str().unwrap_or_default();
     let (tag, priority) = match level {
         Level::Error => ("*ERROR* ", libc::LOG_ERR),
         Level::Warning => ("*WARN*  ", libc::LOG_WARNING),
@@ -115,14 +125,19 @@ fn write_default(level: Level, at: &Location<'_>, function: &CStr, text: &CStr) 
         Level::Info => ("*INFO*  ", libc::LOG_INFO),
         Level::Debug => ("*DEBUG* ", libc::LOG_DEBUG),
     };
-    let mut record = Text::<{ MESSAGE_MAX + 512 }>::new();
+    let mut record = Text::<{ MESSAGE_MAX + 256 }>::format(format_args!(
+        "{tag}{name}: {line:3}: {function}: ",
+        line = at.line(),
+        function = function.to_str().unwrap_or_default(),
+    ));
+    record.push(text.to_bytes());
     if level as c_int <= THRESHOLDS[1].load(Ordering::Relaxed) {
-        let now = os::local_time();
-        let thread = os::thread_id();
-        let _ = write!(record, "{now}[{thread}] {tag}{place}{text}");
-        os::write_stderr(record.as_c_str());
+        let mut timed = Text::<{ MESSAGE_MAX + 768 }>::new();
+        timed.push(os::local_time().as_bytes());
+        let _ = write!(timed, "[{}] ", os::thread_id());
+        timed.push(record.as_bytes());
+        os::write_stderr(timed.as_c_str());
     }
-    record = Text::format(format_args!("{tag}{place}{text}"));
     os::write_syslog(priority, record.as_c_str());
 }
 

@@ -13,7 +13,7 @@ pub(crate) const DEFAULT_TIMEOUT_MS: c_int = 1000;
 
 /// The device that the address belongs to (passive side) or is reached through (active side).
 pub(crate) fn context_by_address(addr: &CStr, side: Side) -> Result<Option<Context>> {
-    let info = Info::get(addr, None, side)?;
+    let info = Info::get(c"rpma_utils_get_ibv_context", addr, None, side)?;
     let id = CmId::create(None)?;
     match side {
         Side::Passive => info.bind(&id)?,

@@ -185,30 +185,6 @@ null_restores_the_default_function(void **unused)
 
 /* --- the default function: stderr --- */
 
-/* stderr goes to a file while `cause` runs; what was written is returned, to be freed */
-static char *
-stderr_of(void (*cause)(void))
-{
-	FILE *file = tmpfile();
-	const int saved = dup(2);
-	char *text = calloc(1, 4096);
-
-	assert_non_null(file);
-	assert_non_null(text);
-	assert_return_code(saved, errno);
-	fflush(stderr);
-	dup2(fileno(file), 2);
-	cause();
-	fflush(stderr);
-	dup2(saved, 2);
-	close(saved);
-	rewind(file);
-	assert_true(fread(text, 1, 4095, file) < 4095);
-	fclose(file);
-
-	return text;
-}
-
 static void
 stderr_by_auxiliary_threshold(void **unused)
 {

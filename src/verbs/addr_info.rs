@@ -27,7 +27,7 @@ pub(crate) struct AddrInfo(NonNull<sys::rdma_addrinfo>);
 pub(crate) struct LookupError {
     pub(crate) failed: super::VerbsError,
     /// What the resolver says, when it is the resolver that failed.
-    pub(crate) resolver: Option<&'static str>,
+    pub(crate) resolver: Option<&'static CStr>,
 }
 
 impl AddrInfo {

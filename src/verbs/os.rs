@@ -4,6 +4,7 @@
 //! local time, and the call of a C log function.
 
 use std::ffi::{CStr, c_char, c_int};
+use std::fmt::Write as _;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -19,24 +20,25 @@ pub(crate) fn set_errno(value: c_int) {
     unsafe { *libc::__errno_location() = value }
 }
 
-/// The text of an errno value, as `strerror` has it.
-pub(crate) fn error_text(errno: c_int) -> Text<64> {
-    let mut buffer = [0u8; 64];
-    // SAFETY: strerror_r (the XSI one) writes at most the given length, with a NUL.
-    let returned =
-        unsafe { libc::strerror_r(errno, buffer.as_mut_ptr().cast::<c_char>(), buffer.len()) };
-    let text = CStr::from_bytes_until_nul(&buffer).unwrap_or_default();
-    match text.to_str() {
-        Ok(text) if returned == 0 && !text.is_empty() => Text::format(format_args!("{text}")),
-        _ => Text::format(format_args!("errno {errno}")),
-    }
+/// The text of an errno value, as `strerror` has it, in the language and the encoding of the locale.
+pub(crate) fn error_text(errno: c_int) -> Text<256> {
+    let mut buffer = [0u8; 256];
+    // SAFETY: strerror_r (the XSI one) writes at most the given length, with a NUL. It has a text for
+    // every value: for an unknown one (EINVAL) it tells the number.
+    unsafe { libc::strerror_r(errno, buffer.as_mut_ptr().cast::<c_char>(), buffer.len()) };
+    let mut text = Text::new();
+    text.push(
+        CStr::from_bytes_until_nul(&buffer)
+            .unwrap_or_default()
+            .to_bytes(),
+    );
+    text
 }
 
-/// The text of an error of `getaddrinfo`.
-pub(crate) fn gai_error_text(code: c_int) -> &'static str {
+/// The text of an error of `getaddrinfo`, as `error_text`.
+pub(crate) fn gai_error_text(code: c_int) -> &'static CStr {
     // SAFETY: gai_strerror returns a static string for every value.
-    let text = unsafe { CStr::from_ptr(libc::gai_strerror(code)) };
-    text.to_str().unwrap_or("unknown name resolution error")
+    unsafe { CStr::from_ptr(libc::gai_strerror(code)) }
 }
 
 pub(crate) fn thread_id() -> i32 {
@@ -46,8 +48,9 @@ pub(crate) fn thread_id() -> i32 {
     i32::try_from(id).unwrap_or(0)
 }
 
-/// Now, in local time, as `Mon DD HH:MM:SS.uuuuuu ` with the blank that separates it.
-pub(crate) fn local_time() -> Text<48> {
+/// Now, in local time, as `Mon DD HH:MM:SS.uuuuuu ` with the blank that separates it. The month is as the
+/// locale writes it.
+pub(crate) fn local_time() -> Text<288> {
     let failed = || Text::format(format_args!("[time error] "));
     let mut now = libc::timespec {
         tv_sec: 0,
@@ -63,7 +66,7 @@ pub(crate) fn local_time() -> Text<48> {
     if unsafe { libc::localtime_r(&raw const now.tv_sec, &raw mut local) }.is_null() {
         return failed();
     }
-    let mut buffer = [0u8; 32];
+    let mut buffer = [0u8; 256];
     // SAFETY: strftime writes at most the given length, and a NUL when it returns more than 0.
     let written = unsafe {
         libc::strftime(
@@ -73,12 +76,13 @@ pub(crate) fn local_time() -> Text<48> {
             &raw const local,
         )
     };
-    match buffer.get(..written).map(std::str::from_utf8) {
-        Some(Ok(text)) if !text.is_empty() => {
-            Text::format(format_args!("{text}.{:06} ", now.tv_nsec / 1000))
-        }
-        _ => failed(),
+    if written == 0 {
+        return failed();
     }
+    let mut text = Text::new();
+    text.push(buffer.get(..written).unwrap_or_default());
+    let _ = write!(text, ".{:06} ", now.tv_nsec / 1000);
+    text
 }
 
 /// Writes to the C program's own `stderr`, buffered as the program has set it.
@@ -196,14 +200,15 @@ mod tests {
 
     #[test]
     fn errno_texts_are_those_of_the_c_library() {
-        assert_eq!(error_text(libc::EINVAL).to_string(), "Invalid argument");
-        assert!(error_text(-5).to_string().contains("-5"));
+        assert_eq!(error_text(libc::EINVAL).as_c_str(), c"Invalid argument");
+        assert!(error_text(-5).as_bytes().ends_with(b"-5"));
     }
 
     #[test]
     fn time_has_microseconds_and_a_blank_behind_it() {
-        let text = local_time().to_string();
-        assert_eq!(text.len(), "Nov 22 10:11:12.123456 ".len(), "{text:?}");
-        assert!(text.ends_with(' '));
+        let text = local_time();
+        let text = text.as_bytes();
+        assert_eq!(text.len(), b"Nov 22 10:11:12.123456 ".len(), "{text:?}");
+        assert!(text.ends_with(b" "));
     }
 }

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include <unistd.h>
+
 #include "common.h"
 #include "device.h"
 
@@ -160,4 +162,27 @@ log_release(void)
 	SUCCEED(rpma_log_set_function(RPMA_LOG_USE_DEFAULT_FUNCTION));
 	SUCCEED(rpma_log_set_threshold(RPMA_LOG_THRESHOLD, RPMA_LOG_LEVEL_WARNING));
 	SUCCEED(rpma_log_set_threshold(RPMA_LOG_THRESHOLD_AUX, RPMA_LOG_DISABLED));
+}
+
+char *
+stderr_of(void (*cause)(void))
+{
+	FILE *file = tmpfile();
+	const int saved = dup(2);
+	char *text = calloc(1, 4096);
+
+	assert_non_null(file);
+	assert_non_null(text);
+	assert_return_code(saved, errno);
+	fflush(stderr);
+	dup2(fileno(file), 2);
+	cause();
+	fflush(stderr);
+	dup2(saved, 2);
+	close(saved);
+	rewind(file);
+	assert_true(fread(text, 1, 4095, file) < 4095);
+	fclose(file);
+
+	return text;
 }

@@ -84,5 +84,7 @@ extern struct logged logged;
 void log_capture(enum rpma_log_level threshold);
 /* the default function and thresholds again */
 void log_release(void);
+/* what comes to stderr while `cause` runs, to be freed */
+char *stderr_of(void (*cause)(void));
 
 #endif

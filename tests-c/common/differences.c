@@ -96,6 +96,12 @@ const struct difference_row differences[DIFF_COUNT] = {
 		"that of the public function",
 		"log: the_public_function_is_named",
 	},
+	[DIFF_LONG_MONTH] = {
+		"time of a message, when the locale has a long name for the month",
+		"[time error]",
+		"the time",
+		"log-texts: month_with_a_long_name",
+	},
 	[DIFF_LOG_ARGUMENTS] = {
 		"what a user's log function gets",
 		"a format and its arguments",

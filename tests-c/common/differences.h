@@ -31,6 +31,7 @@ enum difference {
 	DIFF_UNMAP,			/* the memory of that buffer cannot be unmapped */
 	DIFF_LOGGED,			/* an ERROR log for an invalid argument */
 	DIFF_FUNCTION_NAME,		/* which function the log names */
+	DIFF_LONG_MONTH,		/* the time of a message, when the month has a long name */
 	DIFF_LOG_ARGUMENTS,		/* how a user's log function gets the text */
 	DIFF_MISSING_FLUSH,		/* what is said of a device without native flush */
 	DIFF_CFG_NOMEM,			/* the out-parameter when there is no memory for a configuration */
