@@ -210,10 +210,10 @@ impl Conn {
 
     pub(crate) fn delete(self, releases: &mut Releases) {
         self.flush.delete(releases);
-        self.queues.delete(releases);
+        let queues_are_gone = self.queues.delete(releases);
         releases.add(self.id.destroy());
         if let Some(channel) = self.channel {
-            releases.add(channel.destroy());
+            releases.add_used(queues_are_gone, channel.destroy());
         }
         drop(self.events);
     }

@@ -174,23 +174,22 @@ impl ConnReq {
     }
 
     pub(crate) fn delete(self, releases: &mut Releases) {
-        self.queues.delete(releases);
+        let queues_are_gone = self.queues.delete(releases);
         if self.side == Side::Passive {
             releases.add(self.id.reject());
         }
         releases.add(self.id.destroy());
         if let Some(channel) = self.channel {
-            releases.add(channel.destroy());
+            releases.add_used(queues_are_gone, channel.destroy());
         }
     }
 }
 
 impl Queues {
-    pub(crate) fn delete(self, releases: &mut Releases) {
+    /// Whether they all are gone.
+    pub(crate) fn delete(self, releases: &mut Releases) -> bool {
         drop(self.qp);
-        if let Some(rcq) = self.rcq {
-            rcq.delete(releases);
-        }
-        self.cq.delete(releases);
+        let rcq_is_gone = self.rcq.is_none_or(|rcq| rcq.delete(releases));
+        self.cq.delete(releases) && rcq_is_gone
     }
 }

@@ -81,11 +81,13 @@ impl Cq {
         Ok(self.cq.request_notify()?)
     }
 
-    pub(crate) fn delete(self, releases: &mut Releases) {
-        releases.add(self.cq.destroy());
+    /// Whether the verbs queue is gone, and does not use a shared channel any more.
+    pub(crate) fn delete(self, releases: &mut Releases) -> bool {
+        let gone = releases.add(self.cq.destroy());
         if let Channel::Own(channel) = self.channel {
-            releases.add(channel.destroy());
+            releases.add_used(gone, channel.destroy());
         }
+        gone
     }
 }
 

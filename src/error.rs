@@ -274,12 +274,29 @@ impl Releases {
         }
     }
 
-    pub(crate) fn add<E: Into<Error>>(&mut self, released: std::result::Result<(), E>) {
-        if let Err(failed) = released {
-            let mut failed: Error = failed.into();
-            failed.report(self.function);
-            failed.quiet = true;
-            self.first.get_or_insert(failed);
+    /// Whether it was released.
+    pub(crate) fn add<E: Into<Error>>(&mut self, released: std::result::Result<(), E>) -> bool {
+        match released {
+            Ok(()) => true,
+            Err(failed) => {
+                let mut failed: Error = failed.into();
+                failed.report(self.function);
+                failed.quiet = true;
+                self.first.get_or_insert(failed);
+                false
+            }
+        }
+    }
+
+    /// The release of something that others used. As long as one of them is there it cannot go: that
+    /// follows from a failure which is in the log already, and says nothing new.
+    pub(crate) fn add_used<E: Into<Error>>(
+        &mut self,
+        users_are_gone: bool,
+        released: std::result::Result<(), E>,
+    ) {
+        if users_are_gone {
+            self.add(released);
         }
     }
 

@@ -114,6 +114,12 @@ const struct difference_row differences[DIFF_COUNT] = {
 		"an INFO log, as for native atomic write",
 		"peer: missing_flush_is_logged",
 	},
+	[DIFF_TWO_LINES] = {
+		"request with a shared channel, whose CQ cannot be destroyed",
+		"another ERROR log: of course the channel cannot go either",
+		"one for the CQ alone, as for all other objects",
+		"releases: shared_channel_of_a_request",
+	},
 	[DIFF_CFG_NOMEM] = {
 		"no memory for a configuration",
 		"the out-parameter becomes NULL",

@@ -34,6 +34,7 @@ enum difference {
 	DIFF_LONG_MONTH,		/* the time of a message, when the month has a long name */
 	DIFF_LOG_ARGUMENTS,		/* how a user's log function gets the text */
 	DIFF_MISSING_FLUSH,		/* what is said of a device without native flush */
+	DIFF_TWO_LINES,			/* what is said of a channel whose CQ cannot be destroyed */
 	DIFF_CFG_NOMEM,			/* the out-parameter when there is no memory for a configuration */
 	DIFF_COUNT
 };
