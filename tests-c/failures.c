@@ -132,6 +132,22 @@ a_domain_that_cannot_be_had(void **unused)
 	}
 }
 
+/* what it lacks is not known */
+static void
+a_device_that_cannot_be_asked(void **unused)
+{
+	struct rpma_peer *peer = NULL;
+	struct ibv_context *context = device_context();
+
+	(void)unused;
+	BETTER(DIFF_UNASKED_DEVICE);
+	verbs_fail("ibv_query_device_ex", EIO);
+	log_capture(RPMA_LOG_LEVEL_INFO);
+	EXPECT(rpma_peer_new(context, &peer), RPMA_E_PROVIDER);
+	assert_failure_logged("ibv_query_device_ex", EIO);
+	assert_int_equal(logged.count, 1);
+}
+
 /* --- memory regions --- */
 
 static int
@@ -349,6 +365,7 @@ static const struct CMUnitTest rdma[] = {
 	WITH_EP(odp_capability),
 	WITH_EP(peer_new),
 	WITH_EP(a_domain_that_cannot_be_had),
+	WITH_EP(a_device_that_cannot_be_asked),
 	WITH_EP(mr_reg),
 	WITH_EP(mr_reg_on_demand),
 	WITH_EP(mr_advise),

@@ -434,6 +434,20 @@ names_in_another_encoding(void **unused)
 	assert_not_found(message);
 }
 
+/* --- the rest --- */
+
+static void
+words_and_place_are_its_own(void **unused)
+{
+	(void)unused;
+	BETTER(DIFF_LOG_WORDS);
+	log_capture(RPMA_LOG_LEVEL_ERROR);
+	cause_error();
+	assert_string_equal(logged.file + strlen(logged.file) - 3, ".rs");
+	assert_string_equal(logged.text, "incorrect size of the descriptor: 5 bytes (at least 21 "
+			"expected)\n");
+}
+
 /* --- with a device --- */
 
 static void
@@ -489,6 +503,7 @@ static const struct CMUnitTest nodev[] = {
 	AND_RESET(reasons_in_the_language_of_the_locale),
 	AND_RESET(long_names_and_why_they_are_not_found),
 	AND_RESET(names_in_another_encoding),
+	AND_RESET(words_and_place_are_its_own),
 };
 
 /* names are looked up where there is a device */

@@ -82,7 +82,7 @@ const struct difference_row differences[DIFF_COUNT] = {
 		"releases: page_that_cannot_be_unmapped",
 	},
 	[DIFF_LOGGED] = {
-		"invalid argument, memory that cannot be had, the wrong channel",
+		"invalid argument, memory that cannot be had, the wrong channel (a wait, or its descriptor)",
 		"a code, mostly without a log",
 		"an ERROR log as well, which says what is wrong",
 		"arguments: configurations_are_named; arguments: peers_and_regions_are_named; "
@@ -95,6 +95,12 @@ const struct difference_row differences[DIFF_COUNT] = {
 		"that of an internal function",
 		"that of the public function",
 		"log: the_public_function_is_named",
+	},
+	[DIFF_LOG_WORDS] = {
+		"words of a log message, file and line in it",
+		"its own words, and a place in its own source",
+		"other words, and a place in the source of this library",
+		"log-texts: words_and_place_are_its_own",
 	},
 	[DIFF_LONG_MONTH] = {
 		"time of a message, when the locale has a long name for the month",
@@ -119,6 +125,12 @@ const struct difference_row differences[DIFF_COUNT] = {
 		"another ERROR log: of course the channel cannot go either",
 		"one for the CQ alone, as for all other objects",
 		"releases: shared_channel_of_a_request",
+	},
+	[DIFF_UNASKED_DEVICE] = {
+		"device that cannot be asked what it can do",
+		"an INFO log that it has no native atomic write, before the ERROR log",
+		"the ERROR log alone",
+		"failures: a_device_that_cannot_be_asked",
 	},
 	[DIFF_CFG_NOMEM] = {
 		"no memory for a configuration",

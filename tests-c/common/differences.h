@@ -31,10 +31,12 @@ enum difference {
 	DIFF_UNMAP,			/* the memory of that buffer cannot be unmapped */
 	DIFF_LOGGED,			/* an ERROR log for an invalid argument */
 	DIFF_FUNCTION_NAME,		/* which function the log names */
+	DIFF_LOG_WORDS,			/* what a message says, and the place it names */
 	DIFF_LONG_MONTH,		/* the time of a message, when the month has a long name */
 	DIFF_LOG_ARGUMENTS,		/* how a user's log function gets the text */
 	DIFF_MISSING_FLUSH,		/* what is said of a device without native flush */
 	DIFF_TWO_LINES,			/* what is said of a channel whose CQ cannot be destroyed */
+	DIFF_UNASKED_DEVICE,		/* what is said of a device that cannot be asked */
 	DIFF_CFG_NOMEM,			/* the out-parameter when there is no memory for a configuration */
 	DIFF_COUNT
 };
