@@ -9,6 +9,7 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "device.h"
 
@@ -21,6 +22,7 @@
 static struct {
 	bool no_memory;			/* until it is reset */
 	bool no_page;
+	bool no_page_size;
 	struct ibv_context *plain;	/* has no mark of an extended one */
 } odd;
 
@@ -53,6 +55,20 @@ mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset)
 	}
 
 	return next(addr, length, prot, flags, fd, offset);
+}
+
+long
+sysconf(int name)
+{
+	NEXT(sysconf);
+
+	if (odd.no_page_size && name == _SC_PAGESIZE) {
+		odd.no_page_size = false;
+		errno = EINVAL;
+		return -1;
+	}
+
+	return next(name);
 }
 
 /* a context that is not extended has only this, which is given its mark back here */
@@ -221,6 +237,32 @@ no_page_for_flushes(void **unused)
 	pair_release(&pair);
 }
 
+static void
+no_page_size_for_flushes(void **unused)
+{
+	struct rpma_conn *conn = UNTOUCHED_PTR;
+	struct rpma_conn_req *req;
+	struct pair pair;
+
+	(void)unused;
+	pair_prepare(&pair);
+	req = new_request(pair.client.peer, pair.port, NULL);
+	odd.no_page_size = true;
+	log_capture(RPMA_LOG_LEVEL_ERROR);
+	EXPECT(rpma_conn_req_connect(&req, NULL, &conn), RPMA_E_PROVIDER);
+	EXPECT_ERRNO(EINVAL);
+	assert_false(odd.no_page_size);
+	assert_int_equal(logged.count, 1);
+	assert_non_null(strstr(logged.text, "sysconf"));
+	assert_non_null(strstr(logged.text, strerror(EINVAL)));
+	log_release();
+	assert_null(req);
+	assert_ptr_equal(conn, UNTOUCHED_PTR);
+	pair_connect(&pair, NULL, NULL);
+	write_and_check(&pair, MR_SIZE, 1);
+	pair_release(&pair);
+}
+
 /* native or not */
 static void
 atomic_write_for_older_programs(void **state)
@@ -276,6 +318,7 @@ static const struct CMUnitTest rdma[] = {
 	cmocka_unit_test(device_without_the_extended_query),
 	cmocka_unit_test(device_that_takes_no_advice),
 	cmocka_unit_test(no_page_for_flushes),
+	cmocka_unit_test(no_page_size_for_flushes),
 	WITH_PAIR(atomic_write_for_older_programs),
 	WITH_PAIR(a_post_fails_the_other_way),
 };
