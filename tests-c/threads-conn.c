@@ -31,7 +31,7 @@ completes(struct rpma_cq *cq, const void *context, struct ibv_wc *wc)
 	int ret;
 
 	WORKS(rpma_cq_get_fd(cq, &fd));
-	while ((ret = rpma_cq_get_wc(cq, 1, wc, NULL)) == RPMA_E_NO_COMPLETION) {
+	while ((ret = CALLS(rpma_cq_get_wc(cq, 1, wc, NULL))) == RPMA_E_NO_COMPLETION) {
 		MUST(readable_within(fd, timeout_ms()));
 		WORKS(rpma_cq_wait(cq));
 	}
@@ -47,7 +47,52 @@ completes(struct rpma_cq *cq, const void *context, struct ibv_wc *wc)
 /* each with peers, an endpoint and regions of its own: some calls want one thread for each of those */
 struct lanes {
 	struct pair pair[TEAM];
+	unsigned seed[TEAM];	/* for rand_r() */
 };
+
+/* the endpoint goes while those of the others come, and comes back on another port */
+static bool
+listen_again(struct pair *pair, unsigned *seed)
+{
+	int ret = RPMA_E_UNKNOWN;
+
+	WORKS(rpma_ep_shutdown(&pair->ep));
+	MUST(pair->ep == NULL);
+	for (int i = 0; i < 64 && ret; i++) {
+		snprintf(pair->port, sizeof(pair->port), "%d", 20000 + rand_r(seed) % 12000);
+		ret = CALLS(rpma_ep_listen(pair->server.peer, device_addr(), pair->port, &pair->ep));
+	}
+	WORKS(ret);
+	MUST(pair->ep != NULL);
+
+	return true;
+}
+
+/* requests that come to nothing: one that is never sent, and one that the server turns down */
+static bool
+refuse_lane(struct pair *pair)
+{
+	struct rpma_conn_req *req = NULL;
+	struct rpma_conn *conn = NULL;
+	int fd = -1;
+
+	WORKS(rpma_conn_req_new(pair->client.peer, device_addr(), pair->port, NULL, &req));
+	WORKS(rpma_conn_req_delete(&req));
+	MUST(req == NULL);
+
+	WORKS(rpma_conn_req_new(pair->client.peer, device_addr(), pair->port, NULL, &req));
+	WORKS(rpma_conn_req_connect(&req, NULL, &conn));
+	WORKS(rpma_ep_get_fd(pair->ep, &fd));
+	MUST(readable_within(fd, timeout_ms()));
+	WORKS(rpma_ep_next_conn_req(pair->ep, NULL, &req));
+	WORKS(rpma_conn_req_delete(&req));
+	MUST(req == NULL);
+	if (!event_is(conn, RPMA_CONN_REJECTED))
+		return false;
+	WORKS(rpma_conn_delete(&conn));
+
+	return true;
+}
 
 static bool
 connect_lane(struct pair *pair)
@@ -75,6 +120,8 @@ connect_lane(struct pair *pair)
 		return false;
 	WORKS(rpma_conn_get_cq(client->conn, &client->cq));
 	WORKS(rpma_conn_get_cq(server->conn, &server->cq));
+	WORKS(rpma_conn_get_private_data(server->conn, &data));
+	MUST(data.len >= hello.len && memcmp(data.ptr, hello.ptr, hello.len) == 0);
 
 	return true;
 }
@@ -85,7 +132,12 @@ use_lane(struct pair *pair, unsigned seed)
 	struct side *client = &pair->client;
 	struct side *server = &pair->server;
 	const size_t len = 1 + seed % MR_SIZE;
+	struct rpma_peer_cfg *cfg = NULL;
 	struct ibv_wc wc;
+
+	WORKS(rpma_peer_cfg_new(&cfg));
+	WORKS(rpma_conn_apply_remote_peer_cfg(client->conn, cfg));
+	WORKS(rpma_peer_cfg_delete(&cfg));
 
 	/* the answer to a write: a message into the receive that was there before the connection */
 	fill(client->region.mem, len, seed);
@@ -123,9 +175,11 @@ close_lane(struct pair *pair)
 static bool
 connects_and_closes(void *arg, unsigned thread, unsigned round)
 {
-	struct pair *pair = &((struct lanes *)arg)->pair[thread];
+	struct lanes *lanes = arg;
+	struct pair *pair = &lanes->pair[thread];
 
-	return connect_lane(pair) && use_lane(pair, thread * 1000 + round * 7) && close_lane(pair);
+	return listen_again(pair, &lanes->seed[thread]) && refuse_lane(pair) &&
+			connect_lane(pair) && use_lane(pair, thread * 1000 + round * 7) && close_lane(pair);
 }
 
 void
@@ -141,8 +195,10 @@ connections_in_parallel(void **unused)
 
 	(void)unused;
 	assert_non_null(lanes);
-	for (unsigned i = 0; i < TEAM; i++)
+	for (unsigned i = 0; i < TEAM; i++) {
 		pair_prepare(&lanes->pair[i]);
+		lanes->seed[i] = (unsigned)atoi(lanes->pair[i].port);
+	}
 	begin_log_changes();
 	run_team(jobs, COUNT_OF(jobs));
 	log_release();
@@ -281,9 +337,9 @@ takes_from_the_queue(void *arg, unsigned thread, unsigned round)
 	WORKS(rpma_cq_get_fd(shared->rcq, &fd));
 	if (!readable_within(fd, 20))
 		return true;
-	ret = rpma_cq_wait(shared->rcq);
+	ret = CALLS(rpma_cq_wait(shared->rcq));
 	MUST(ret == 0 || ret == RPMA_E_NO_COMPLETION);
-	while ((ret = rpma_cq_get_wc(shared->rcq, 1, &wc, NULL)) == 0) {
+	while ((ret = CALLS(rpma_cq_get_wc(shared->rcq, 1, &wc, NULL))) == 0) {
 		const size_t at = (size_t)((sem_t *)(uintptr_t)wc.wr_id - shared->used);
 		const uint32_t sent = ntohl(wc.imm_data);
 		char want[TEXT_LEN];

@@ -222,7 +222,7 @@ drain(struct crowd *crowd, bool server, struct rpma_cq *cq)
 	int n = 0;
 	int ret;
 
-	while ((ret = rpma_cq_get_wc(cq, COUNT_OF(wc), wc, &n)) == 0) {
+	while ((ret = CALLS(rpma_cq_get_wc(cq, COUNT_OF(wc), wc, &n))) == 0) {
 		for (int i = 0; i < n; i++) {
 			if (!sorted(crowd, server, &wc[i]))
 				return false;
@@ -236,17 +236,24 @@ drain(struct crowd *crowd, bool server, struct rpma_cq *cq)
 /* how long a collector looks at a descriptor before it looks whether it is still needed */
 #define LOOK_MS 20
 
+/* every collector looks once, even if there is nothing left for it */
 static bool
-collect(struct crowd *crowd, bool server)
+is_worth_a_look(int fd, unsigned round)
+{
+	return round == 0 || readable_within(fd, LOOK_MS);
+}
+
+static bool
+collect(struct crowd *crowd, bool server, unsigned round)
 {
 	struct rpma_cq *cq = server ? crowd->pair.server.cq : crowd->pair.client.cq;
 	int fd = -1;
 	int ret;
 
 	WORKS(rpma_cq_get_fd(cq, &fd));
-	if (!readable_within(fd, LOOK_MS))
+	if (!is_worth_a_look(fd, round))
 		return true;
-	ret = rpma_cq_wait(cq);
+	ret = CALLS(rpma_cq_wait(cq));
 	MUST(ret == 0 || ret == RPMA_E_NO_COMPLETION);
 
 	return drain(crowd, server, cq);
@@ -256,22 +263,20 @@ static bool
 collect_client(void *arg, unsigned thread, unsigned round)
 {
 	(void)thread;
-	(void)round;
 
-	return collect(arg, false);
+	return collect(arg, false, round);
 }
 
 static bool
 collect_server(void *arg, unsigned thread, unsigned round)
 {
 	(void)thread;
-	(void)round;
 
-	return collect(arg, true);
+	return collect(arg, true, round);
 }
 
 static bool
-collect_shared(struct crowd *crowd, bool server)
+collect_shared(struct crowd *crowd, bool server, unsigned round)
 {
 	struct side *side = server ? &crowd->pair.server : &crowd->pair.client;
 	struct rpma_cq *cq = NULL;
@@ -280,9 +285,9 @@ collect_shared(struct crowd *crowd, bool server)
 	int ret;
 
 	WORKS(rpma_conn_get_compl_fd(side->conn, &fd));
-	if (!readable_within(fd, LOOK_MS))
+	if (!is_worth_a_look(fd, round))
 		return true;
-	ret = rpma_conn_wait(side->conn, 0, &cq, &is_rcq);
+	ret = CALLS(rpma_conn_wait(side->conn, 0, &cq, &is_rcq));
 	if (ret == RPMA_E_NO_COMPLETION)
 		return true;
 	MUST(ret == 0);
@@ -295,39 +300,27 @@ static bool
 collect_shared_client(void *arg, unsigned thread, unsigned round)
 {
 	(void)thread;
-	(void)round;
 
-	return collect_shared(arg, false);
+	return collect_shared(arg, false, round);
 }
 
 static bool
 collect_shared_server(void *arg, unsigned thread, unsigned round)
 {
 	(void)thread;
-	(void)round;
 
-	return collect_shared(arg, true);
+	return collect_shared(arg, true, round);
 }
 
 /* the functions of 0.9 and 0.10, which have the immediate in the byte order of the host */
 static bool
-collect_older(void *arg, unsigned thread, unsigned round)
+drain_older(const struct older_functions *older, const struct side *side, bool of_cq)
 {
-	struct crowd *crowd = arg;
-	const struct older_functions *older = crowd->older;
-	struct side *side = &crowd->pair.client;
 	struct rpma_completion completion;
-	int fd = -1;
 	int ret;
 
-	WORKS(older->conn_get_completion_fd(side->conn, &fd));
-	if (!readable_within(fd, LOOK_MS))
-		return true;
-	ret = older->conn_completion_wait(side->conn);
-	MUST(ret == 0 || ret == RPMA_E_NO_COMPLETION);
-	while ((ret = (thread + round) % 2 ?
-			older->conn_completion_get(side->conn, &completion) :
-			older->cq_get_completion(side->cq, &completion)) == 0) {
+	while ((ret = of_cq ? CALLS(older->cq_get_completion(side->cq, &completion)) :
+			CALLS(older->conn_completion_get(side->conn, &completion))) == 0) {
 		struct op *op = completion.op_context;
 
 		op->wc.status = completion.op_status;
@@ -340,13 +333,32 @@ collect_older(void *arg, unsigned thread, unsigned round)
 	return true;
 }
 
+static bool
+collect_older(void *arg, unsigned thread, unsigned round)
+{
+	struct crowd *crowd = arg;
+	const struct older_functions *older = crowd->older;
+	const struct side *side = &crowd->pair.client;
+	const bool of_cq = (thread + round) % 2;
+	int fd = -1;
+	int ret;
+
+	WORKS(older->conn_get_completion_fd(side->conn, &fd));
+	if (!is_worth_a_look(fd, round))
+		return true;
+	ret = CALLS(older->conn_completion_wait(side->conn));
+	MUST(ret == 0 || ret == RPMA_E_NO_COMPLETION);
+
+	return drain_older(older, side, of_cq) && drain_older(older, side, !of_cq);
+}
+
 /* --- what goes on meanwhile --- */
 
 static bool
 look_around(void *arg, unsigned thread, unsigned round)
 {
 	const struct crowd *crowd = arg;
-	const struct side *side = (thread + round) % 2 ? &crowd->pair.client : &crowd->pair.server;
+	const struct side *side = round % 2 ? &crowd->pair.client : &crowd->pair.server;
 	struct rpma_cq *cq = NULL;
 	struct rpma_cq *rcq = UNTOUCHED_PTR;
 	uint32_t first = 0;
@@ -355,6 +367,7 @@ look_around(void *arg, unsigned thread, unsigned round)
 	int fd = -1;
 	int ret;
 
+	(void)thread;
 	WORKS(rpma_conn_get_qp_num(side->conn, &first));
 	WORKS(rpma_conn_get_qp_num(side->conn, &second));
 	MUST(first == second);
@@ -365,7 +378,7 @@ look_around(void *arg, unsigned thread, unsigned round)
 	MUST(fd >= 0);
 	WORKS(rpma_ep_get_fd(crowd->pair.ep, &fd));
 	MUST(fd >= 0);
-	ret = rpma_conn_get_compl_fd(side->conn, &fd);
+	ret = CALLS(rpma_conn_get_compl_fd(side->conn, &fd));
 	MUST(ret == 0 || ret == RPMA_E_NOT_SHARED_CHNL);
 	WORKS(rpma_mr_remote_get_size(crowd->server.remote, &size));
 	MUST(size == TEAM * SLOT);
@@ -434,6 +447,8 @@ run_crowd(struct crowd *crowd, work *client, work *server, unsigned collectors)
 		{posts, crowd, TEAM, false},
 		{client, crowd, collectors, true},
 		{server, crowd, collectors, true},
+		/* many at once, and then few, which leave time to the others */
+		{look_around, crowd, TEAM, false},
 		{look_around, crowd, 2, true},
 		{regions_come_and_go, crowd->pair.client.peer, 2, true},
 		{log_changes, NULL, 2, true},

@@ -415,8 +415,8 @@ looks_at_one_region(void *arg, unsigned thread, unsigned round)
 	WORKS(rpma_mr_get_ptr(on->region.mr, &ptr));
 	WORKS(rpma_mr_get_size(on->region.mr, &size));
 	MUST(ptr == on->region.mem && size == MR_SIZE);
-	ret = rpma_mr_advise(on->region.mr, 0, MR_SIZE, IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE,
-			IBV_ADVISE_MR_FLAG_FLUSH);
+	ret = CALLS(rpma_mr_advise(on->region.mr, 0, MR_SIZE, IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE,
+			IBV_ADVISE_MR_FLAG_FLUSH));
 	MUST(ret == 0 || ret == RPMA_E_NOSUPP);
 	WORKS(rpma_utils_ibv_context_is_odp_capable(on->ctx, &odp));
 	MUST(odp == 0 || odp == 1);
@@ -461,6 +461,7 @@ static const struct CMUnitTest nodev[] = {
 	cmocka_unit_test(configurations_of_all_threads),
 	cmocka_unit_test(log_changes_in_all_threads),
 	cmocka_unit_test(default_log_function),
+	cmocka_unit_test(functions_without_a_device),
 };
 
 static const struct CMUnitTest rdma[] = {
@@ -473,6 +474,7 @@ static const struct CMUnitTest rdma[] = {
 	cmocka_unit_test(connections_in_parallel),
 	cmocka_unit_test(receives_of_a_request),
 	cmocka_unit_test(receives_of_a_shared_queue),
+	cmocka_unit_test(functions_on_a_device),
 };
 
 int

@@ -27,4 +27,8 @@ void connections_in_parallel(void **state);
 void receives_of_a_request(void **state);
 void receives_of_a_shared_queue(void **state);
 
+/* threads-calls.c: whether the tests before it have called all that they are to call, in either group */
+void functions_without_a_device(void **state);
+void functions_on_a_device(void **state);
+
 #endif

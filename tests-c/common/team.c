@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include <ctype.h>
 #include <pthread.h>
 #include <time.h>
 
 #include "device.h"
 #include "team.h"
 
-#define MOST_THREADS 64
+#define MOST_THREADS 80
+#define MOST_TEXTS 512
 
 struct member {
 	const struct job *job;
@@ -13,7 +15,19 @@ struct member {
 	pthread_t id;
 	pthread_barrier_t *start;
 	char complaint[512];
+	/* what note_calls() was told, each text once: a hash table by its address */
+	const char *texts[MOST_TEXTS];
 };
+
+/* a function of librpma that some thread has called */
+struct called {
+	char name[64];
+	const struct member *last;	/* which has been counted */
+	unsigned threads;		/* of this team */
+	unsigned most;			/* of any team */
+};
+
+static struct called called[128];
 
 static bool over;
 static _Thread_local struct member *myself;
@@ -55,6 +69,96 @@ take_semaphore(sem_t *semaphore)
 
 	return true;
 }
+
+/* --- who calls what --- */
+
+void
+note_calls(const char *text)
+{
+	size_t at = ((uintptr_t)text >> 3) % MOST_TEXTS;
+
+	/* when there is no room any more, the function counts as not called */
+	for (size_t i = 0; i < MOST_TEXTS; i++, at = (at + 1) % MOST_TEXTS) {
+		if (myself->texts[at] == text)
+			return;
+		if (myself->texts[at] == NULL) {
+			myself->texts[at] = text;
+			return;
+		}
+	}
+}
+
+static struct called *
+find_called(const char *name, size_t len)
+{
+	for (size_t i = 0; i < COUNT_OF(called); i++) {
+		struct called *c = &called[i];
+
+		if (c->name[0] == '\0' && len < sizeof(c->name))
+			memcpy(c->name, name, len);
+		if (strlen(c->name) == len && memcmp(c->name, name, len) == 0)
+			return c;
+	}
+
+	return NULL;
+}
+
+/* the functions that the text names, each with a parenthesis after it */
+static void
+count_text(const struct member *member, const char *text)
+{
+	static const char older[] = "older->";
+
+	for (const char *p = text; *p; p++) {
+		const bool is_older = strncmp(p, older, strlen(older)) == 0;
+		char name[64];
+		int len = 0;
+
+		if (!is_older && strncmp(p, "rpma_", strlen("rpma_")) != 0)
+			continue;
+		if (is_older)
+			p += strlen(older);
+		while (isalnum((unsigned char)p[len]) || p[len] == '_')
+			len++;
+		if (p[len] == '(') {
+			snprintf(name, sizeof(name), "%s%.*s", is_older ? "rpma_" : "", len, p);
+			struct called *c = find_called(name, strlen(name));
+
+			if (c && c->last != member) {
+				c->last = member;
+				c->threads++;
+			}
+		}
+		p += len - 1;
+	}
+}
+
+static void
+count_calls(const struct member *members, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		for (size_t t = 0; t < MOST_TEXTS; t++) {
+			if (members[i].texts[t])
+				count_text(&members[i], members[i].texts[t]);
+		}
+	}
+	for (size_t i = 0; i < COUNT_OF(called); i++) {
+		if (called[i].most < called[i].threads)
+			called[i].most = called[i].threads;
+		called[i].threads = 0;
+		called[i].last = NULL;
+	}
+}
+
+unsigned
+most_callers(const char *function)
+{
+	const struct called *c = find_called(function, strlen(function));
+
+	return c ? c->most : 0;
+}
+
+/* --- a team --- */
 
 static void *
 member_main(void *arg)
@@ -119,6 +223,7 @@ run_team(const struct job *jobs, size_t count)
 	__atomic_store_n(&over, true, __ATOMIC_RELEASE);
 	failed += join(members, n, true);
 	pthread_barrier_destroy(&start);
+	count_calls(members, n);
 	free(members);
 	if (failed)
 		fail_msg("%u of %u threads failed", failed, n);

@@ -33,15 +33,25 @@ void run_team(const struct job *jobs, size_t count);
 /* one job, on TEAM threads */
 void on_a_team(work *work, void *arg);
 
+/*
+ * Which functions of librpma the threads call: MUST() and WORKS() read it from the text of their argument,
+ * and CALLS() does where the result goes elsewhere. Those of older_functions() are read after "older->".
+ */
+#define CALLS(call) (note_calls(#call), (call))
+void note_calls(const char *text);
+/* how many threads have called the function in one run_team(): in that which had most of them */
+unsigned most_callers(const char *function);
+
 /* waits as long as any wait of a test may take */
 bool take_semaphore(sem_t *semaphore);
 
 #define MUST(condition) do { \
+	note_calls(#condition); \
 	if (!(condition)) \
 		return complain(__FILE__, __LINE__, "%s", #condition); \
 } while (0)
 #define WORKS(call) do { \
-	const int ret_ = (call); \
+	const int ret_ = CALLS(call); \
 	if (ret_ != 0) \
 		return complain(__FILE__, __LINE__, "%s returned %d (%s)", #call, ret_, \
 				rpma_err_2str(ret_)); \
