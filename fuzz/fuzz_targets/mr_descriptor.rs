@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 //! The descriptor of a memory region, as it comes from the other side: this library and the original
-//! accept the same ones, and find the same in them.
+//! accept the same ones, and find the same in them. No function tells the address and the key: these are
+//! what both log of a new remote region.
 
 #![no_main]
 
+mod messages;
 mod original;
 
 use std::ffi::{c_int, c_void};
@@ -12,7 +14,11 @@ use std::sync::LazyLock;
 
 use original::Library;
 
-static BOTH: LazyLock<[Library; 2]> = LazyLock::new(original::both);
+static BOTH: LazyLock<[Library; 2]> = LazyLock::new(|| {
+    let both = original::both();
+    messages::keep(&both);
+    both
+});
 
 type GetSize = unsafe extern "C" fn(*const c_void, *mut usize) -> c_int;
 type GetFlushType = unsafe extern "C" fn(*const c_void, *mut c_int) -> c_int;
@@ -30,14 +36,18 @@ fn fields(library: &Library, region: *const c_void) -> (usize, c_int) {
 }
 
 libfuzzer_sys::fuzz_target!(|descriptor: &[u8]| {
-    let [ours, original] = BOTH.each_ref().map(|library| {
+    let [ours, original] = [0, 1].map(|whose| {
         // SAFETY: the functions of remote regions.
         unsafe {
-            library.parse(
+            BOTH[whose].parse(
                 c"rpma_mr_remote_from_descriptor",
                 c"rpma_mr_remote_delete",
                 descriptor,
-                fields,
+                |library, region| {
+                    let message = messages::last(whose);
+                    let logged = messages::numbers(&message, ["raddr", "size", "rkey", "usage"]);
+                    (fields(library, region), logged)
+                },
             )
         }
     });
