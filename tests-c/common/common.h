@@ -22,8 +22,9 @@
 /*
  * One program for each topic. It is called with "nodev" (tests that need no RDMA device) or
  * "rdma" (tests that need one: its address is taken from the environment variable RXE_ADDR),
- * and with nothing runs both; after that, the name of the only test to run. "list" and "differences"
- * print what check-tables wants to know. Exit code 77: nothing of what was asked for could run.
+ * and with nothing runs both; after that, the name of the only test to run. RPMA_TEST_LEAVE_OUT is the name
+ * of one that does not run. "list" and "differences" print what check-tables wants to know. Exit code 77:
+ * nothing of what was asked for could run.
  */
 struct topic {
 	const char *name;
