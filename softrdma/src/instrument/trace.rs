@@ -8,7 +8,7 @@
 use std::ffi::{CString, c_int};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -30,9 +30,11 @@ pub(super) struct Trace {
     failed: AtomicBool,
 }
 
-/// An open trace file. It is never freed, as another thread may be looking at it; there is one for
-/// each process, and another one only if the program closes descriptors that are not its own.
+/// An open trace file. It is freed with the trace only, as another thread may be looking at it; there is one
+/// for each process, and another one only if the program closes descriptors that are not its own.
 struct Open {
+    /// The one that this one replaced, or null.
+    replaced: *mut Open,
     file: File,
     pid: u32,
     device: u64,
@@ -78,7 +80,7 @@ impl Trace {
 
     fn file(&self) -> Option<&Open> {
         let current = self.open.load(Ordering::Acquire);
-        // SAFETY: null, or an `Open` that is never freed.
+        // SAFETY: null, or an `Open` that is not freed while there is a trace.
         let usable = unsafe { current.as_ref() }.filter(|open| self.is_usable(open));
         usable.or_else(|| self.replace(current))
     }
@@ -100,19 +102,19 @@ impl Trace {
         }
         let pid = process::id();
         let name = settings::trace_file(&self.name, pid);
-        match Open::new(&name, pid) {
+        match Open::new(&name, pid, current) {
             Ok(open) => {
                 let new = Box::into_raw(Box::new(open));
                 let exchange =
                     self.open
                         .compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire);
                 match exchange {
-                    // SAFETY: it was made just now and is never freed.
+                    // SAFETY: it was made just now, and is not freed while there is a trace.
                     Ok(_) => unsafe { new.as_ref() },
                     Err(other) => {
                         // SAFETY: nobody else has seen it.
                         drop(unsafe { Box::from_raw(new) });
-                        // SAFETY: another thread put it there, and it is never freed.
+                        // SAFETY: another thread put it there, and it is not freed either.
                         unsafe { other.as_ref() }
                     }
                 }
@@ -131,8 +133,23 @@ impl Trace {
     }
 }
 
+impl Drop for Trace {
+    fn drop(&mut self) {
+        let mut next = *self.open.get_mut();
+        while !next.is_null() {
+            // SAFETY: `replace` made it, and nobody looks at a trace that goes.
+            let open = unsafe { Box::from_raw(next) };
+            next = open.replaced;
+            if !self.is_usable(&open) {
+                // Its number is another file's now, or nobody's.
+                let _ = open.file.into_raw_fd();
+            }
+        }
+    }
+}
+
 impl Open {
-    fn new(name: &Path, pid: u32) -> io::Result<Self> {
+    fn new(name: &Path, pid: u32, replaced: *mut Self) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).create(true).open(name)?;
         let metadata = file.metadata()?;
         // What the program prints goes on where the trace has ended only if both share a position.
@@ -147,6 +164,7 @@ impl Open {
             file
         };
         Ok(Self {
+            replaced,
             file,
             pid,
             device: metadata.dev(),
