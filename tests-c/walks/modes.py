@@ -330,8 +330,21 @@ def valgrind(walks):
                          lambda job=job, number=number: job.walk(
                              walks, walks.ours, number, walking.MORE_PATIENCE_MS, WALK_RUNS="2",
                              wrap=VALGRIND, limit=10 * LIMIT)))
+    return f"{sampled(walks, jobs)} walks under valgrind", ()
+
+
+def sanitizer(walks):
+    """The same with calls that fail, for which everything was built for AddressSanitizer. It has a malloc of
+    its own, as has what makes allocations fail."""
+    jobs = [(job.place(), has_injected, lambda job=job: job.walk(
+        walks, walks.ours, walking.MORE_PATIENCE_MS, WALK_RUNS="2")) for job in fault_jobs(walks)]
+    return f"{sampled(walks, jobs)} walks under AddressSanitizer", ()
+
+
+def sampled(walks, jobs):
+    """Runs one job of so many, each a place, whether an outcome shows that it has failed, and the walk."""
     if not jobs:
-        walks.problem("valgrind", "there is nothing to run")
+        walks.problem(walks.options.mode, "there is nothing to run")
     if not walks.options.all:
         jobs = jobs[::SAMPLE]
     for (place, has_failed, _), outcome in zip(jobs, walks.pool.map(lambda job: job[2](), jobs)):
@@ -339,7 +352,8 @@ def valgrind(walks):
             walks.problem(place, outcome.ended(), outcome.errors)
         elif not has_failed(outcome):
             walks.problem(place, "nothing failed", outcome.run(1))
-    return f"{len(jobs)} walks under valgrind", ()
+    return len(jobs)
 
 
-MODES = {"trace": trace, "faults": faults, "allocations": allocations, "valgrind": valgrind}
+MODES = {"trace": trace, "faults": faults, "allocations": allocations, "valgrind": valgrind,
+         "sanitizer": sanitizer}
