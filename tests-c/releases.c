@@ -372,7 +372,8 @@ id_of_a_rejected_request(void **state)
 
 /* --- the page of the flush buffer --- */
 
-static bool spoil_munmap;
+/* for this thread: that of softrdma unmaps memory of its own */
+static _Thread_local bool spoil_munmap;
 
 /* in front of the C library's, for all of the process */
 int
