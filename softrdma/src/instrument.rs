@@ -184,6 +184,29 @@ impl Args {
         self.add(name, names::OneOf(value, names));
     }
 
+    /// An object by its running number, or none.
+    pub fn object(&mut self, name: &'static str, number: Option<u64>) {
+        match number {
+            Some(number) => self.add(name, format_args!("#{number}")),
+            None => self.add(name, "none"),
+        }
+    }
+
+    /// Bytes, by a short hash of them; nothing if there are none.
+    pub fn bytes(&mut self, name: &'static str, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.add(name, format_args!("{:#010x}", hash(bytes)));
+        }
+    }
+
+    /// The number that a program gave to a request, unless it is an address: those are never as low.
+    pub fn wr_id(&mut self, value: u64) {
+        const LOWEST_ADDRESS: u64 = 1 << 16;
+        if value < LOWEST_ADDRESS {
+            self.num("wr_id", value);
+        }
+    }
+
     /// A text. It cannot break the line.
     pub fn text(&mut self, name: &'static str, value: &str) {
         self.name(name);
@@ -195,6 +218,13 @@ impl Args {
             }
         }
     }
+}
+
+/// FNV-1a: for telling apart what two traces have, with nothing to be kept secret.
+fn hash(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |hash: u32, byte| {
+        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    })
 }
 
 // --- What was asked for -----------------------------------------------------------------------------
@@ -252,7 +282,7 @@ fn state() -> &'static State {
 
 impl State {
     fn new(settings: Settings) -> Self {
-        if !settings.faults.is_empty() || settings.leaks {
+        if !settings.faults.is_empty() || settings.leaks || settings.trace.is_some() {
             // SAFETY: the handler only stores to atomics.
             unsafe { libc::pthread_atfork(None, None, Some(count_anew)) };
         }
@@ -289,7 +319,7 @@ impl State {
     }
 }
 
-/// A child counts its own calls, and the objects that it has copies of are the parent's.
+/// A child counts its own calls and objects; those that it has copies of are the parent's.
 extern "C" fn count_anew() {
     live::LIVE.forget();
     if let Some(state) = STATE.get() {

@@ -43,7 +43,9 @@ struct Run {
     /// %p in the name stands for the process id: a file for each process.
     /// Without it, FILE is emptied first, and all processes of the program
     /// append to it. The lines have no addresses, keys or descriptors, so
-    /// that two traces can be compared with diff.
+    /// that two traces can be compared with diff: objects have running
+    /// numbers, memory is shown by region and offset, a remote address by
+    /// its offset in the page, private data by a hash.
     #[arg(long, value_name = "FILE", verbatim_doc_comment)]
     trace: Option<PathBuf>,
 

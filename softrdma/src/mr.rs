@@ -3,7 +3,7 @@
 //! Memory regions, and the check of every access to one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{RwLock, RwLockReadGuard};
 
@@ -92,6 +92,8 @@ impl Terms {
 pub(crate) struct Mr {
     pub(crate) key: u32,
     pub(crate) pd: Arc<Pd>,
+    /// The address of what the program has of it.
+    pub(crate) handle: AtomicUsize,
     /// None once it is deregistered. Whoever moves bytes holds it for reading, so that deregistration
     /// returns when nobody does.
     registration: RwLock<Option<Registration>>,
@@ -161,6 +163,7 @@ impl Mr {
         let mr = Arc::new(Self {
             key,
             pd: Arc::clone(pd),
+            handle: AtomicUsize::new(0),
             registration: RwLock::new(Some(terms.into())),
         });
         table.slots[slot] = Some(Arc::clone(&mr));
@@ -195,7 +198,7 @@ impl Mr {
         registration.as_ref().map(|registration| registration.terms)
     }
 
-    fn find(key: u32) -> Option<Arc<Self>> {
+    pub(crate) fn find(key: u32) -> Option<Arc<Self>> {
         let table = TABLE.read();
         let mr = table.slots.get(slot_of(key))?.as_ref()?;
         (mr.key == key).then(|| Arc::clone(mr))
@@ -244,6 +247,13 @@ pub(crate) fn permits(key: u32, pd: &Pd, needs: u32) -> bool {
 }
 
 impl Range {
+    /// Where in the region it begins, if it is in there.
+    pub(crate) fn offset_in(&self, mr: &Mr) -> Option<u64> {
+        let terms = mr.terms()?;
+        let offset = self.addr.checked_sub(terms.iova)?;
+        (offset.checked_add(u64::from(self.length))? <= terms.length).then_some(offset)
+    }
+
     /// Checks an access by a queue pair of `pd`.
     pub(crate) fn grant(self, pd: &Pd, needs: u32) -> Result<Grant, Violation> {
         let mr = Mr::find(self.key).ok_or(Violation)?;

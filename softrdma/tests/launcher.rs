@@ -400,7 +400,7 @@ fn a_trace_on_standard_output_stands_between_what_the_program_prints() {
     assert!(status.success());
     assert_eq!(
         fs::read_to_string(&log).unwrap(),
-        "first\nbefore\nrdma_create_event_channel() = ok\nafter\n"
+        "first\nbefore\nrdma_create_event_channel() = ok (event_channel=#1)\nafter\n"
     );
 }
 

@@ -16,7 +16,7 @@ use softrdma::instrument::CALLS;
 /// Lists the devices as often as each argument says, and prints whether that worked; with `f` the rest
 /// happens in a child, with `c` all descriptors but the standard ones are closed first, and with `t`
 /// four threads list 100 times each. With `o` it opens the device and makes a domain, and with `d` it gives
-/// back the domain.
+/// back the domain. With `r` it makes requests between two domains.
 const PROGRAM: &str = r#"
 #include <errno.h>
 #include <pthread.h>
@@ -47,6 +47,52 @@ list_often(void *unused)
 	for (int i = 0; i < 100; i++)
 		ibv_free_device_list(ibv_get_device_list(NULL));
 	return unused;
+}
+
+static void
+make_requests(void)
+{
+	static _Alignas(4096) char mem[4096];
+	struct ibv_device **devices = ibv_get_device_list(NULL);
+	struct ibv_context *context = ibv_open_device(devices[0]);
+	struct ibv_pd *first = ibv_alloc_pd(context);
+	struct ibv_pd *second = ibv_alloc_pd(context);
+	struct ibv_mr *mr = ibv_reg_mr(second, mem, sizeof(mem), IBV_ACCESS_LOCAL_WRITE);
+	struct ibv_srq_init_attr srq_attr = {.attr = {.max_wr = 4, .max_sge = 1}};
+	struct ibv_srq *srq = ibv_create_srq(second, &srq_attr);
+	struct ibv_cq *cq = ibv_create_cq(context, 4, NULL, NULL, 0);
+	struct ibv_qp_init_attr qp_attr = {
+		.send_cq = cq, .recv_cq = cq, .srq = srq, .qp_type = IBV_QPT_RC,
+		.cap = {.max_send_wr = 4, .max_send_sge = 1, .max_inline_data = 8},
+	};
+	struct ibv_qp *qp = ibv_create_qp(second, &qp_attr);
+	struct ibv_sge sge = {.addr = (uintptr_t)mem + 64, .length = 32, .lkey = mr->lkey};
+	struct ibv_recv_wr recv = {.wr_id = 7, .sg_list = &sge, .num_sge = 1}, *bad_recv;
+	struct ibv_send_wr send = {.wr_id = 8, .sg_list = &sge, .num_sge = 1}, *bad_send;
+
+	ibv_advise_mr(second, IBV_ADVISE_MR_ADVICE_PREFETCH, 0, &sge, 1);
+	ibv_post_srq_recv(srq, &recv, &bad_recv);
+	sge.addr = (uintptr_t)mem + 4090;
+	recv.wr_id = (uintptr_t)mem;
+	ibv_post_srq_recv(srq, &recv, &bad_recv);
+	sge.lkey = 0;
+	ibv_post_srq_recv(srq, &recv, &bad_recv);
+	/* none of these is in a state for it */
+	send.opcode = IBV_WR_RDMA_WRITE_WITH_IMM;
+	send.imm_data = htobe32(0x10203);
+	send.send_flags = IBV_SEND_INLINE;
+	send.wr.rdma.remote_addr = (uintptr_t)mem + 256;
+	memcpy(mem, "foobar", 6);
+	sge = (struct ibv_sge){.addr = (uintptr_t)mem, .length = 6};
+	ibv_post_send(qp, &send, &bad_send);
+	ibv_destroy_qp(qp);
+	ibv_destroy_cq(cq);
+	ibv_destroy_srq(srq);
+	ibv_dereg_mr(mr);
+	ibv_dealloc_pd(second);
+	ibv_dealloc_pd(first);
+	ibv_close_device(context);
+	ibv_free_device_list(devices);
 }
 
 int
@@ -82,6 +128,9 @@ main(int argc, char *argv[])
 			devices = ibv_get_device_list(NULL);
 			pd = ibv_alloc_pd(ibv_open_device(devices[0]));
 			ibv_free_device_list(devices);
+			break;
+		case 'r':
+			make_requests();
 			break;
 		case 'd':
 			ibv_dealloc_pd(pd);
@@ -247,6 +296,44 @@ fn a_program_may_close_all_descriptors() {
         ["listed"; 2]
     );
     assert_eq!(it.trace("trace"), [LIST, LIST]);
+}
+
+#[test]
+fn objects_have_numbers_and_memory_has_places() {
+    let it = Fixture::new("requests");
+    it.output(&["--trace", "trace"], &["r"]);
+    let expected = [
+        "ibv_get_device_list() = ok",
+        "ibv_open_device() = ok (context=#1)",
+        "ibv_alloc_pd() = ok (pd=#1)",
+        "ibv_alloc_pd() = ok (pd=#2)",
+        "ibv_reg_mr(pd=#2, length=4096, access=LOCAL_WRITE) = ok (mr=#1)",
+        "ibv_create_srq(pd=#2, max_wr=4, max_sge=1, srq_limit=0) = ok (srq=#1)",
+        "ibv_create_cq(cqe=4, comp_channel=none, comp_vector=0) = ok (cq=#1)",
+        "ibv_create_qp(pd=#2, qp_type=RC, max_send_wr=4, max_recv_wr=0, max_send_sge=1, \
+         max_recv_sge=0, max_inline_data=8, sq_sig_all=0, send_cq=#1, recv_cq=#1, srq=#1) = ok (qp=#1)",
+        "ibv_advise_mr(pd=#2, advice=0, flags=0x0, num_sge=1, length=32, mr=#1, offset=64) = EOPNOTSUPP",
+        "ibv_post_srq_recv(srq=#1, wr_id=7, num_sge=1, length=32, mr=#1, offset=64) = ok",
+        "ibv_post_srq_recv(srq=#1, num_sge=1, length=32, mr=#1, offset=outside) = ok",
+        "ibv_post_srq_recv(srq=#1, num_sge=1, length=32, mr=unknown) = ok",
+        // The hash of "foobar" is a published one of FNV-1a.
+        "ibv_post_send(qp=#1, wr_id=8, opcode=RDMA_WRITE_WITH_IMM, send_flags=INLINE, num_sge=1, \
+         length=6, data=0xbf9cf968, remote_page_offset=0x100, imm_data=0x10203) = EINVAL",
+        "ibv_destroy_qp(qp=#1) = ok",
+        "ibv_destroy_cq(cq=#1) = ok",
+        "ibv_destroy_srq(srq=#1) = ok",
+        "ibv_dereg_mr(mr=#1) = ok",
+        "ibv_dealloc_pd(pd=#2) = ok",
+        "ibv_dealloc_pd(pd=#1) = ok",
+        "ibv_close_device(context=#1) = ok",
+    ];
+    assert_eq!(it.trace("trace"), expected);
+    // A region of the program's next turn is another one.
+    it.output(&["--trace", "trace"], &["r", "r"]);
+    assert!(
+        it.trace("trace")
+            .contains(&"ibv_dereg_mr(mr=#2) = ok".to_owned())
+    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 import difflib
 import errno as errnos
+import re
 
 import walking
 from walking import ANY_ERRNO, LIMIT, MORE_ERRNOS, RELEASES, SETTINGS, USUAL
@@ -76,12 +77,12 @@ def fault_jobs(walks):
         lines = aligned(walks, f"{scenario} {setting.name}", ours, theirs)
         context = [line for line, _, _ in lines]
         if setting is PLAIN:
-            plain[scenario] = set(context)
+            plain[scenario] = set(map(numberless, context))
         for number, (line, at, original_at) in enumerate(lines):
-            alike = tuple(context[max(0, number - CONTEXT):number + 1])
+            alike = tuple(map(numberless, context[max(0, number - CONTEXT):number + 1]))
             if not at or walks.is_skipped(scenario, at.call):
                 continue
-            if setting is not PLAIN and line in plain[scenario]:
+            if setting is not PLAIN and numberless(line) in plain[scenario]:
                 continue
             which = [USUAL, *MORE_ERRNOS.get(at.call, [])]
             if walks.options.all:
@@ -147,6 +148,11 @@ def fault(walks, job):
             break
     for what, lines in wrong:
         walks.problem(job.place(), what, lines)
+
+
+def numberless(line):
+    """Without the running numbers of objects."""
+    return re.sub(r"#\d+", "#", line)
 
 
 def fault_problems(walks, job, ours, theirs):

@@ -13,8 +13,8 @@ use rdma_sys as sys;
 use super::cm_event::{ChannelHandle, complete, new_channel};
 use super::cm_qp::Template;
 use super::unsupported::not_there;
-use super::{call, context, hand_out, handle, minus_one, no_args, pointer, set_errno, take_back};
-use super::{cm_event, zeroed};
+use super::{call, call_new, context, hand_out, handle, minus_one, no_args, object, pointer};
+use super::{cm_event, set_errno, shows, take_back, zeroed};
 use crate::Result;
 use crate::cm::id::Id;
 use crate::instrument::live::Kind;
@@ -33,6 +33,11 @@ pub(super) struct IdHandle {
 
 impl super::Handle for IdHandle {
     const KIND: Kind = Kind::CmId;
+}
+
+impl super::Object for sys::rdma_cm_id {
+    const NAME: &'static str = "id";
+    type Handle = IdHandle;
 }
 
 /// The address behind a pointer of the program.
@@ -120,10 +125,11 @@ unsafe extern "C" fn rdma_create_id(
     id_context: *mut c_void,
     space: sys::rdma_port_space::Type,
 ) -> c_int {
-    minus_one(call(
+    let made = call_new(
         "rdma_create_id",
         |args| {
-            args.num("sync", u8::from(channel.is_null()));
+            // SAFETY: the program's.
+            unsafe { object(args, channel) };
             args.one_of("ps", u64::from(space), names::PORT_SPACE);
         },
         || {
@@ -134,9 +140,10 @@ unsafe extern "C" fn rdma_create_id(
             let id = unsafe { create(channel, id_context) }?;
             // SAFETY: the program's place.
             unsafe { to.write(id) };
-            Ok(())
+            Ok(id)
         },
-    ))
+    );
+    minus_one(made.map(|_| ()))
 }
 
 /// # Safety
@@ -155,7 +162,9 @@ pub(super) unsafe fn create(
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn rdma_destroy_id(id: *mut sys::rdma_cm_id) -> c_int {
-    minus_one(call("rdma_destroy_id", no_args, || {
+    // SAFETY: the program's.
+    let args = unsafe { shows(id) };
+    minus_one(call("rdma_destroy_id", args, || {
         // SAFETY: the program's.
         unsafe { destroy(id) }
     }))
@@ -184,7 +193,11 @@ unsafe extern "C" fn rdma_migrate_id(
 ) -> c_int {
     minus_one(call(
         "rdma_migrate_id",
-        |args| args.num("sync", u8::from(channel.is_null())),
+        // SAFETY: the program's.
+        |args| unsafe {
+            object(args, id);
+            object(args, channel);
+        },
         || {
             // SAFETY: the program's.
             unsafe { migrate(id, channel) }
@@ -226,7 +239,9 @@ pub(super) unsafe fn migrate(
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn rdma_bind_addr(id: *mut sys::rdma_cm_id, to: *mut libc::sockaddr) -> c_int {
-    minus_one(call("rdma_bind_addr", no_args, || {
+    // SAFETY: the program's.
+    let args = unsafe { shows(id) };
+    minus_one(call("rdma_bind_addr", args, || {
         // SAFETY: the program's.
         unsafe { bind(id, to) }
     }))
@@ -253,6 +268,8 @@ unsafe extern "C" fn rdma_resolve_addr(
     minus_one(call(
         "rdma_resolve_addr",
         |args| {
+            // SAFETY: the program's.
+            unsafe { object(args, id) };
             args.num("src", u8::from(!from.is_null()));
             args.num("timeout_ms", timeout_ms);
         },
@@ -288,7 +305,11 @@ pub(super) unsafe fn resolve(
 unsafe extern "C" fn rdma_resolve_route(id: *mut sys::rdma_cm_id, timeout_ms: c_int) -> c_int {
     minus_one(call(
         "rdma_resolve_route",
-        |args| args.num("timeout_ms", timeout_ms),
+        |args| {
+            // SAFETY: the program's.
+            unsafe { object(args, id) };
+            args.num("timeout_ms", timeout_ms);
+        },
         || {
             // SAFETY: the program's.
             let found: &IdHandle = unsafe { handle(id) }?;
@@ -303,7 +324,11 @@ unsafe extern "C" fn rdma_resolve_route(id: *mut sys::rdma_cm_id, timeout_ms: c_
 unsafe extern "C" fn rdma_listen(id: *mut sys::rdma_cm_id, backlog: c_int) -> c_int {
     minus_one(call(
         "rdma_listen",
-        |args| args.num("backlog", backlog),
+        |args| {
+            // SAFETY: the program's.
+            unsafe { object(args, id) };
+            args.num("backlog", backlog);
+        },
         || {
             // SAFETY: the program's.
             let found: &IdHandle = unsafe { handle(id) }?;
@@ -348,6 +373,8 @@ unsafe extern "C" fn rdma_set_option(
     minus_one(call(
         "rdma_set_option",
         |args| {
+            // SAFETY: the program's.
+            unsafe { object(args, id) };
             args.num("level", level);
             args.num("optname", option);
         },

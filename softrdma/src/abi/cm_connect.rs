@@ -9,7 +9,7 @@ use rdma_sys as sys;
 use super::cm::{IdHandle, refresh};
 use super::cm_event::complete;
 use super::qp::QpHandle;
-use super::{call, handle, minus_one, no_args};
+use super::{call, handle, minus_one, object, shows, trace_private_data};
 use crate::Result;
 use crate::cm::connect::Offer;
 use crate::instrument::Args;
@@ -64,7 +64,8 @@ unsafe fn offer(param: *const sys::rdma_conn_param) -> Result<Offer> {
 unsafe fn trace_param(args: &mut Args, param: *const sys::rdma_conn_param) {
     // SAFETY: the caller's promise.
     if let Some(param) = unsafe { param.as_ref() } {
-        args.num("private_data_len", param.private_data_len);
+        // SAFETY: the program says that there are so many bytes.
+        unsafe { trace_private_data(args, param.private_data, param.private_data_len) };
         args.num("responder_resources", param.responder_resources);
         args.num("initiator_depth", param.initiator_depth);
         args.num("flow_control", param.flow_control);
@@ -81,7 +82,10 @@ unsafe extern "C" fn rdma_connect(
     minus_one(call(
         "rdma_connect",
         // SAFETY: the program's.
-        |args| unsafe { trace_param(args, param) },
+        |args| unsafe {
+            object(args, id);
+            trace_param(args, param);
+        },
         || {
             // SAFETY: the program's.
             let found: &IdHandle = unsafe { handle(id) }?;
@@ -104,7 +108,10 @@ unsafe extern "C" fn rdma_accept(
     minus_one(call(
         "rdma_accept",
         // SAFETY: the program's.
-        |args| unsafe { trace_param(args, param) },
+        |args| unsafe {
+            object(args, id);
+            trace_param(args, param);
+        },
         || {
             // SAFETY: the program's.
             let found: &IdHandle = unsafe { handle(id) }?;
@@ -124,7 +131,11 @@ unsafe extern "C" fn rdma_reject(
 ) -> c_int {
     minus_one(call(
         "rdma_reject",
-        |args| args.num("private_data_len", length),
+        // SAFETY: the program's.
+        |args| unsafe {
+            object(args, id);
+            trace_private_data(args, private_data, length);
+        },
         || {
             // SAFETY: the program's.
             let found: &IdHandle = unsafe { handle(id) }?;
@@ -143,7 +154,9 @@ unsafe extern "C" fn rdma_reject(
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn rdma_disconnect(id: *mut sys::rdma_cm_id) -> c_int {
-    minus_one(call("rdma_disconnect", no_args, || {
+    // SAFETY: the program's.
+    let args = unsafe { shows(id) };
+    minus_one(call("rdma_disconnect", args, || {
         // SAFETY: the program's.
         let found: &IdHandle = unsafe { handle(id) }?;
         let disconnected = found.engine.disconnect();
@@ -161,7 +174,9 @@ unsafe extern "C" fn rdma_disconnect(id: *mut sys::rdma_cm_id) -> c_int {
 /// For a program that has brought its own queue pair into shape.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn rdma_establish(id: *mut sys::rdma_cm_id) -> c_int {
-    minus_one(call("rdma_establish", no_args, || {
+    // SAFETY: the program's.
+    let args = unsafe { shows(id) };
+    minus_one(call("rdma_establish", args, || {
         // SAFETY: the program's.
         let found: &IdHandle = unsafe { handle(id) }?;
         // SAFETY: the program's.
@@ -173,7 +188,9 @@ unsafe extern "C" fn rdma_establish(id: *mut sys::rdma_cm_id) -> c_int {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn rdma_notify(_id: *mut sys::rdma_cm_id, _event: c_int) -> c_int {
+unsafe extern "C" fn rdma_notify(id: *mut sys::rdma_cm_id, _event: c_int) -> c_int {
     // A connection is never established by a message that comes before the client's word.
-    minus_one(call("rdma_notify", no_args, || Ok(())))
+    // SAFETY: the program's.
+    let args = unsafe { shows(id) };
+    minus_one(call("rdma_notify", args, || Ok(())))
 }

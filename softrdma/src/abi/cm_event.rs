@@ -10,10 +10,11 @@ use rdma_sys as sys;
 
 use super::cm::{self, IdHandle};
 use super::qp::QpHandle;
-use super::{call, given, hand_out, handle, minus_one, no_args, pointer, poll, take_back, zeroed};
+use super::{call, call_new, given, hand_out, handle, minus_one, no_args, object, object_as};
+use super::{pointer, poll, shows, take_back, zeroed};
 use crate::cm::event::{Event, EventChannel, Kind};
 use crate::cm::id::Id;
-use crate::instrument::{live, names};
+use crate::instrument::{Args, live, names};
 use crate::qp::State;
 use crate::{Errno, Result};
 
@@ -25,6 +26,11 @@ pub(super) struct ChannelHandle {
 
 impl super::Handle for ChannelHandle {
     const KIND: live::Kind = live::Kind::EventChannel;
+}
+
+impl super::Object for sys::rdma_event_channel {
+    const NAME: &'static str = "event_channel";
+    type Handle = ChannelHandle;
 }
 
 #[repr(C)]
@@ -47,12 +53,14 @@ pub(super) fn new_channel() -> Result<*mut sys::rdma_event_channel> {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn rdma_create_event_channel() -> *mut sys::rdma_event_channel {
-    pointer(call("rdma_create_event_channel", no_args, new_channel))
+    pointer(call_new("rdma_create_event_channel", no_args, new_channel))
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn rdma_destroy_event_channel(channel: *mut sys::rdma_event_channel) {
-    let _ = call("rdma_destroy_event_channel", no_args, || {
+    // SAFETY: the program's.
+    let args = unsafe { shows(channel) };
+    let _ = call("rdma_destroy_event_channel", args, || {
         if !channel.is_null() {
             // SAFETY: the program's, which nothing uses any more.
             unsafe { take_back::<_, ChannelHandle>(channel) };
@@ -68,6 +76,8 @@ unsafe extern "C" fn rdma_get_cm_event(
 ) -> c_int {
     minus_one(poll(
         "rdma_get_cm_event",
+        // SAFETY: the program's.
+        unsafe { shows(channel) },
         || {
             if to.is_null() {
                 return Err(libc::EINVAL);
@@ -83,9 +93,17 @@ unsafe extern "C" fn rdma_get_cm_event(
             let event = unsafe { &**to };
             line.one_of("event", u64::from(event.event), names::CM_EVENT);
             line.num("status", event.status);
-            // SAFETY: all events here are of connections.
-            let length = unsafe { event.param.conn.private_data_len };
-            line.num("private_data_len", length);
+            // SAFETY: the program's.
+            unsafe { object(line, event.id) };
+            if !event.listen_id.is_null() {
+                // SAFETY: the program's.
+                unsafe { object_as(line, "listen_id", event.listen_id) };
+            }
+            // SAFETY: all events here are of connections, with so many bytes.
+            unsafe {
+                let param = &event.param.conn;
+                super::trace_private_data(line, param.private_data, param.private_data_len);
+            }
             true
         },
     ))
@@ -205,7 +223,13 @@ fn to_abi(event: Event) -> *mut sys::rdma_cm_event {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn rdma_ack_cm_event(event: *mut sys::rdma_cm_event) -> c_int {
-    minus_one(call("rdma_ack_cm_event", no_args, || {
+    let args = |args: &mut Args| {
+        // SAFETY: the program's. Its identifier may be gone, if it is that of a request.
+        if let Some(event) = unsafe { event.as_ref() } {
+            args.one_of("event", u64::from(event.event), names::CM_EVENT);
+        }
+    };
+    minus_one(call("rdma_ack_cm_event", args, || {
         // SAFETY: the program's.
         unsafe { acknowledge(event) }
     }))
@@ -273,7 +297,9 @@ unsafe extern "C" fn rdma_get_request(
     listen: *mut sys::rdma_cm_id,
     to: *mut *mut sys::rdma_cm_id,
 ) -> c_int {
-    minus_one(call("rdma_get_request", no_args, || {
+    // SAFETY: the program's.
+    let args = unsafe { shows(listen) };
+    let got = call_new("rdma_get_request", args, || {
         // SAFETY: the program's.
         unsafe {
             let found: &IdHandle = handle(listen)?;
@@ -301,7 +327,8 @@ unsafe extern "C" fn rdma_get_request(
             }
             (*id).event = event;
             to.write(id);
+            Ok(id)
         }
-        Ok(())
-    }))
+    });
+    minus_one(got.map(|_| ()))
 }

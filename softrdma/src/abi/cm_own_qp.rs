@@ -7,7 +7,7 @@ use std::ffi::c_int;
 use rdma_sys as sys;
 
 use super::cm::IdHandle;
-use super::{call, handle, minus_one};
+use super::{call, handle, minus_one, object};
 use crate::instrument::names;
 use crate::wire::Params;
 use crate::{Result, cm::id::Id};
@@ -91,6 +91,8 @@ unsafe extern "C" fn rdma_init_qp_attr(
     minus_one(call(
         "rdma_init_qp_attr",
         |args| {
+            // SAFETY: the program's.
+            unsafe { object(args, id) };
             // SAFETY: the program's.
             if let Some(attr) = unsafe { attr.as_ref() } {
                 args.one_of("qp_state", u64::from(attr.qp_state), names::QP_STATE);

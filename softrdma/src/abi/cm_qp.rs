@@ -11,7 +11,7 @@ use super::cm::{self, IdHandle};
 use super::cq::{self, CqHandle};
 use super::qp::{self, Init, QpHandle};
 use super::unsupported::not_there;
-use super::{call, context, handle, minus_one, no_args, set_errno};
+use super::{call, call_new, context, handle, minus_one, no_args, object, set_errno, shows};
 use crate::Result;
 use crate::qp::State;
 use crate::srq::Srq;
@@ -28,15 +28,20 @@ unsafe extern "C" fn rdma_create_qp(
     };
     let mut init = Init::from_plain(attr);
     minus_one(
-        call(
+        call_new(
             "rdma_create_qp",
-            |args| Init::from_plain(attr).trace(args),
+            // SAFETY: the program's.
+            |args| unsafe {
+                object(args, id);
+                object(args, pd);
+                Init::from_plain(attr).trace(args);
+            },
             || {
                 // SAFETY: the program's.
                 unsafe { create_qp(id, pd, &mut init) }
             },
         )
-        .map(|()| {
+        .map(|_| {
             attr.cap = init.attr.cap;
             attr.send_cq = init.attr.send_cq;
             attr.recv_cq = init.attr.recv_cq;
@@ -55,33 +60,41 @@ unsafe extern "C" fn rdma_create_qp_ex(
         return minus_one(Err(libc::EINVAL));
     };
     let asked = Init::from_extended(attr);
-    minus_one(call(
+    let pd = if attr.comp_mask & PD == 0 {
+        std::ptr::null_mut()
+    } else {
+        attr.pd
+    };
+    let made = call_new(
         "rdma_create_qp_ex",
-        |args| {
+        // SAFETY: the program's.
+        |args| unsafe {
+            object(args, id);
+            object(args, pd);
             if let Ok(asked) = &asked {
                 asked.trace(args);
             }
         },
         || {
             let mut init = Init::from_extended(attr)?;
-            let pd = if attr.comp_mask & PD == 0 {
-                std::ptr::null_mut()
-            } else {
-                attr.pd
-            };
             // SAFETY: the program's.
-            unsafe { create_qp(id, pd, &mut init) }?;
+            let qp = unsafe { create_qp(id, pd, &mut init) }?;
             attr.cap = init.attr.cap;
             attr.send_cq = init.attr.send_cq;
             attr.recv_cq = init.attr.recv_cq;
-            Ok(())
+            Ok(qp)
         },
-    ))
+    );
+    minus_one(made.map(|_| ()))
 }
 
 /// # Safety
 /// The program's.
-unsafe fn create_qp(id: *mut sys::rdma_cm_id, pd: *mut sys::ibv_pd, init: &mut Init) -> Result<()> {
+unsafe fn create_qp(
+    id: *mut sys::rdma_cm_id,
+    pd: *mut sys::ibv_pd,
+    init: &mut Init,
+) -> Result<*mut sys::ibv_qp> {
     // SAFETY: the caller's promise.
     unsafe {
         let found: &IdHandle = handle(id)?;
@@ -103,7 +116,7 @@ unsafe fn create_qp(id: *mut sys::rdma_cm_id, pd: *mut sys::ibv_pd, init: &mut I
                 found.engine.set_qp(Some(Arc::clone(&engine.engine)));
                 (*id).qp = qp;
                 (*id).pd = pd;
-                Ok(())
+                Ok(qp)
             }
             Err(errno) => {
                 destroy_cqs(id);
@@ -184,7 +197,9 @@ unsafe fn destroy_cqs(id: *mut sys::rdma_cm_id) {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn rdma_destroy_qp(id: *mut sys::rdma_cm_id) {
-    let _ = call("rdma_destroy_qp", no_args, || {
+    // SAFETY: the program's.
+    let args = unsafe { shows(id) };
+    let _ = call("rdma_destroy_qp", args, || {
         if !id.is_null() {
             // SAFETY: the program's.
             unsafe { destroy_qp(id) };
@@ -218,7 +233,7 @@ unsafe fn create_srq(
     id: *mut sys::rdma_cm_id,
     pd: *mut sys::ibv_pd,
     attr: *mut sys::ibv_srq_init_attr,
-) -> Result<()> {
+) -> Result<*mut sys::ibv_srq> {
     // SAFETY: the caller's promise.
     unsafe {
         let _: &IdHandle = handle(id)?;
@@ -226,9 +241,10 @@ unsafe fn create_srq(
         if (*id).verbs.is_null() || pd.is_null() || (*pd).context != (*id).verbs {
             return Err(libc::EINVAL);
         }
-        (*id).srq = super::srq::new(pd, attr)?;
+        let srq = super::srq::new(pd, attr)?;
+        (*id).srq = srq;
+        Ok(srq)
     }
-    Ok(())
 }
 
 #[unsafe(no_mangle)]
@@ -237,10 +253,13 @@ unsafe extern "C" fn rdma_create_srq(
     pd: *mut sys::ibv_pd,
     attr: *mut sys::ibv_srq_init_attr,
 ) -> c_int {
-    minus_one(call("rdma_create_srq", no_args, || {
+    // SAFETY: the program's.
+    let args = unsafe { shows(id) };
+    let made = call_new("rdma_create_srq", args, || {
         // SAFETY: the program's.
         unsafe { create_srq(id, pd, attr) }
-    }))
+    });
+    minus_one(made.map(|_| ()))
 }
 
 #[unsafe(no_mangle)]
@@ -250,7 +269,9 @@ unsafe extern "C" fn rdma_create_srq_ex(
 ) -> c_int {
     const TYPE: u32 = 1;
     const PD: u32 = 2;
-    minus_one(call("rdma_create_srq_ex", no_args, || {
+    // SAFETY: the program's.
+    let args = unsafe { shows(id) };
+    let made = call_new("rdma_create_srq_ex", args, || {
         // SAFETY: the program's.
         let attr = unsafe { attr.as_ref() }.ok_or(libc::EINVAL)?;
         let plain =
@@ -271,7 +292,8 @@ unsafe extern "C" fn rdma_create_srq_ex(
         };
         // SAFETY: the program's.
         unsafe { create_srq(id, pd, &raw mut basic) }
-    }))
+    });
+    minus_one(made.map(|_| ()))
 }
 
 /// # Safety
@@ -292,7 +314,9 @@ unsafe fn destroy_srq(id: *mut sys::rdma_cm_id) -> Result<()> {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn rdma_destroy_srq(id: *mut sys::rdma_cm_id) {
-    let result = call("rdma_destroy_srq", no_args, || {
+    // SAFETY: the program's.
+    let args = unsafe { shows(id) };
+    let result = call("rdma_destroy_srq", args, || {
         // SAFETY: the program's.
         unsafe {
             let _: &IdHandle = handle(id)?;
@@ -333,7 +357,7 @@ pub(super) unsafe fn create_as_listener(
     };
     drop(template);
     // SAFETY: the caller's promise.
-    unsafe { create_qp(id, pd, &mut init) }
+    unsafe { create_qp(id, pd, &mut init) }.map(|_| ())
 }
 
 #[unsafe(no_mangle)]
@@ -343,7 +367,7 @@ unsafe extern "C" fn rdma_create_ep(
     pd: *mut sys::ibv_pd,
     attr: *mut sys::ibv_qp_init_attr,
 ) -> c_int {
-    minus_one(call("rdma_create_ep", no_args, || {
+    let made = call_new("rdma_create_ep", no_args, || {
         // SAFETY: the program's.
         unsafe {
             let info = info.as_ref().ok_or(libc::EINVAL)?;
@@ -359,9 +383,10 @@ unsafe extern "C" fn rdma_create_ep(
                 return Err(errno);
             }
             to.write(id);
+            Ok(id)
         }
-        Ok(())
-    }))
+    });
+    minus_one(made.map(|_| ()))
 }
 
 /// # Safety
@@ -403,7 +428,9 @@ unsafe fn set_up(
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn rdma_destroy_ep(id: *mut sys::rdma_cm_id) {
-    let result = call("rdma_destroy_ep", no_args, || {
+    // SAFETY: the program's.
+    let args = unsafe { shows(id) };
+    let result = call("rdma_destroy_ep", args, || {
         // SAFETY: the program's.
         unsafe {
             let _: &IdHandle = handle(id)?;

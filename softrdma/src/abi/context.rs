@@ -24,17 +24,32 @@ impl super::Handle for ContextHandle {
     const KIND: Kind = Kind::Context;
 }
 
+/// A program has the address of a field of the handle.
+impl super::Object for ContextHandle {
+    const NAME: &'static str = "context";
+    type Handle = Self;
+}
+
+/// The address of a context's handle.
+///
+/// # Safety
+/// NULL, or a context of this library that is open.
+unsafe fn handle_of(context: *mut sys::ibv_context) -> *mut ContextHandle {
+    if context.is_null() {
+        return std::ptr::null_mut();
+    }
+    let start = offset_of!(ContextHandle, verbs) + offset_of!(sys::verbs_context, context);
+    // SAFETY: a context is made below, as a part of its handle.
+    unsafe { context.byte_sub(start).cast() }
+}
+
 /// The handle of a context.
 ///
 /// # Safety
 /// NULL, or a context of this library that is open.
 pub(super) unsafe fn of<'a>(context: *const sys::ibv_context) -> Result<&'a ContextHandle> {
-    if context.is_null() {
-        return Err(libc::EINVAL);
-    }
-    let start = offset_of!(ContextHandle, verbs) + offset_of!(sys::verbs_context, context);
-    // SAFETY: a context is made below, as a part of its handle.
-    Ok(unsafe { &*context.byte_sub(start).cast::<ContextHandle>() })
+    // SAFETY: the caller's promise.
+    unsafe { handle_of(context.cast_mut()).as_ref() }.ok_or(libc::EINVAL)
 }
 
 impl ContextHandle {
@@ -122,20 +137,29 @@ pub(super) fn for_cm() -> Result<&'static ForCm> {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ibv_open_device(_device: *mut sys::ibv_device) -> *mut sys::ibv_context {
-    super::pointer(super::call("ibv_open_device", super::no_args, open))
+    let opened = super::call_new("ibv_open_device", super::no_args, || {
+        // SAFETY: just opened.
+        open().map(|context| unsafe { handle_of(context) })
+    });
+    // SAFETY: just opened.
+    super::pointer(opened.map(|handle| unsafe { (*handle).as_ptr() }))
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ibv_close_device(context: *mut sys::ibv_context) -> c_int {
-    super::minus_one(super::call("ibv_close_device", super::no_args, || {
-        // SAFETY: a context of the program.
-        let handle = unsafe { of(context) }?;
+    // SAFETY: a context of the program.
+    let handle = unsafe { handle_of(context) };
+    // SAFETY: as above.
+    let args = unsafe { super::shows(handle) };
+    super::minus_one(super::call("ibv_close_device", args, || {
+        if handle.is_null() {
+            return Err(libc::EINVAL);
+        }
         if super::context::for_cm().is_ok_and(|cm| cm.context == context) {
             return Err(libc::EINVAL);
         }
-        let raw = std::ptr::from_ref(handle).cast_mut();
         // SAFETY: made by `open`, and the program's to close.
-        unsafe { super::take_back::<_, ContextHandle>(raw) };
+        unsafe { super::take_back::<_, ContextHandle>(handle) };
         Ok(())
     }))
 }
@@ -150,6 +174,7 @@ unsafe extern "C" fn ibv_get_async_event(
     use sys::ibv_event_type as kind;
     super::minus_one(super::poll(
         "ibv_get_async_event",
+        super::no_args,
         || {
             // SAFETY: a context of the program.
             let handle = unsafe { of(context) }?;

@@ -9,8 +9,8 @@ use rdma_sys as sys;
 
 use super::context::{self, ContextHandle};
 use super::unsupported::not_there;
-use super::{call, code, given, hand_out, handle, minus_one, no_args, pointer, poll, take_back};
-use super::{set_errno, zeroed};
+use super::{call, call_new, code, given, hand_out, handle, minus_one, no_args, object, pointer};
+use super::{poll, set_errno, shows, take_back, zeroed};
 use crate::Result;
 use crate::channel::Channel;
 use crate::cq::{CompChannel, Cq};
@@ -27,6 +27,11 @@ impl super::Handle for ChannelHandle {
     const KIND: Kind = Kind::CompChannel;
 }
 
+impl super::Object for sys::ibv_comp_channel {
+    const NAME: &'static str = "comp_channel";
+    type Handle = ChannelHandle;
+}
+
 #[repr(C)]
 pub(super) struct CqHandle {
     pub(super) abi: sys::ibv_cq,
@@ -35,6 +40,11 @@ pub(super) struct CqHandle {
 
 impl super::Handle for CqHandle {
     const KIND: Kind = Kind::Cq;
+}
+
+impl super::Object for sys::ibv_cq {
+    const NAME: &'static str = "cq";
+    type Handle = CqHandle;
 }
 
 pub(super) fn new_channel(context: &ContextHandle) -> Result<*mut sys::ibv_comp_channel> {
@@ -56,7 +66,7 @@ pub(super) fn new_channel(context: &ContextHandle) -> Result<*mut sys::ibv_comp_
 unsafe extern "C" fn ibv_create_comp_channel(
     context: *mut sys::ibv_context,
 ) -> *mut sys::ibv_comp_channel {
-    pointer(call("ibv_create_comp_channel", no_args, || {
+    pointer(call_new("ibv_create_comp_channel", no_args, || {
         // SAFETY: a context of the program.
         new_channel(unsafe { context::of(context) }?)
     }))
@@ -64,7 +74,9 @@ unsafe extern "C" fn ibv_create_comp_channel(
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ibv_destroy_comp_channel(channel: *mut sys::ibv_comp_channel) -> c_int {
-    code(call("ibv_destroy_comp_channel", no_args, || {
+    // SAFETY: the program's.
+    let args = unsafe { shows(channel) };
+    code(call("ibv_destroy_comp_channel", args, || {
         // SAFETY: a channel of the program.
         let handle: &ChannelHandle = unsafe { handle(channel) }?;
         handle.engine.users.refuse_if_any()?;
@@ -112,11 +124,12 @@ unsafe extern "C" fn ibv_create_cq(
     channel: *mut sys::ibv_comp_channel,
     vector: c_int,
 ) -> *mut sys::ibv_cq {
-    pointer(call(
+    pointer(call_new(
         "ibv_create_cq",
         |args| {
             args.num("cqe", size);
-            args.num("channel", u8::from(!channel.is_null()));
+            // SAFETY: the program's.
+            unsafe { object(args, channel) };
             args.num("comp_vector", vector);
         },
         || {
@@ -149,7 +162,11 @@ pub(super) unsafe extern "C" fn modify_cq(
 unsafe extern "C" fn ibv_resize_cq(cq: *mut sys::ibv_cq, size: c_int) -> c_int {
     code(call(
         "ibv_resize_cq",
-        |args| args.num("cqe", size),
+        |args| {
+            // SAFETY: the program's.
+            unsafe { object(args, cq) };
+            args.num("cqe", size);
+        },
         || {
             // SAFETY: a queue of the program.
             let handle: &CqHandle = unsafe { handle(cq) }?;
@@ -164,7 +181,9 @@ unsafe extern "C" fn ibv_resize_cq(cq: *mut sys::ibv_cq, size: c_int) -> c_int {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ibv_destroy_cq(cq: *mut sys::ibv_cq) -> c_int {
-    code(call("ibv_destroy_cq", no_args, || {
+    // SAFETY: the program's.
+    let args = unsafe { shows(cq) };
+    code(call("ibv_destroy_cq", args, || {
         // SAFETY: a queue of the program.
         let handle: &CqHandle = unsafe { handle(cq) }?;
         handle.engine.destroy()?;
@@ -182,6 +201,8 @@ unsafe extern "C" fn ibv_get_cq_event(
 ) -> c_int {
     minus_one(poll(
         "ibv_get_cq_event",
+        // SAFETY: the program's.
+        unsafe { shows(channel) },
         || {
             // SAFETY: a channel of the program.
             let handle: &ChannelHandle = unsafe { handle(channel) }?;
@@ -197,14 +218,20 @@ unsafe extern "C" fn ibv_get_cq_event(
             }
             Ok(())
         },
-        |(), _| true,
+        |(), line| {
+            // SAFETY: written above.
+            unsafe { object(line, *cq) };
+            true
+        },
     ))
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ibv_ack_cq_events(cq: *mut sys::ibv_cq, count: c_uint) {
     // How many at a time depends on the time.
-    let result = call("ibv_ack_cq_events", no_args, || {
+    // SAFETY: the program's.
+    let args = unsafe { shows(cq) };
+    let result = call("ibv_ack_cq_events", args, || {
         // SAFETY: a queue of the program.
         let handle: &CqHandle = unsafe { handle(cq) }?;
         handle.engine.unacknowledged.acknowledge(u64::from(count));

@@ -10,11 +10,11 @@ use super::cq::CqHandle;
 use super::qp::QpHandle;
 use super::srq::SrqHandle;
 use super::unsupported::not_there;
-use super::{call, code, handle, set_errno, zeroed};
+use super::{call, code, given, handle, object, set_errno, shows, zeroed};
 use crate::Result;
 use crate::cq::{Completion, Status};
 use crate::instrument::{Args, names};
-use crate::mr::Range;
+use crate::mr::{Mr, Range};
 use crate::os::memory;
 use crate::qp::work::{Data, Operation, Progress, Receive, Request, Scatter};
 
@@ -26,7 +26,7 @@ const INLINE: u32 = 1 << 3;
 const WC_GRH: u32 = 1;
 const WC_WITH_IMM: u32 = 2;
 
-fn range(sge: &sys::ibv_sge) -> Range {
+pub(super) fn range(sge: &sys::ibv_sge) -> Range {
     Range {
         addr: sge.addr,
         length: sge.length,
@@ -136,26 +136,79 @@ unsafe fn request(qp: &QpHandle, wr: &sys::ibv_send_wr) -> Result<Request> {
     })
 }
 
+/// Which part of which region of this process a request names.
+pub(super) fn trace_place(args: &mut Args, range: &Range) {
+    let Some(mr) = Mr::find(range.key) else {
+        args.text("mr", "unknown");
+        return;
+    };
+    // SAFETY: the program's: it uses it.
+    unsafe { object::<sys::ibv_mr>(args, given(&mr.handle)) };
+    match range.offset_in(&mr) {
+        Some(offset) => args.num("offset", offset),
+        None => args.text("offset", "outside"),
+    }
+}
+
+/// Where in its page a remote address is: which region is meant only the other side knows.
+pub(super) fn trace_remote(args: &mut Args, addr: u64) {
+    const PAGE: u64 = 4096;
+    args.flags("remote_page_offset", addr % PAGE);
+}
+
+/// The length, and where the data is: inline data is anywhere, so that is shown by what it is.
+///
 /// # Safety
-/// A chain of requests.
-unsafe fn trace_sends(args: &mut Args, mut wr: *const sys::ibv_send_wr) {
+/// Inline data is readable.
+unsafe fn trace_data(args: &mut Args, sges: &[sys::ibv_sge], is_inline: bool) {
+    let length: u64 = sges.iter().map(|sge| u64::from(sge.length)).sum();
+    args.num("num_sge", sges.len() as i128);
+    args.num("length", length);
+    if is_inline {
+        let ranges = sges.iter().map(|sge| (sge.addr, sge.length as usize));
+        // SAFETY: the caller's promise.
+        let data = unsafe { take_inline(ranges, crate::limits::MAX_INLINE) };
+        if let Ok(Data::Inline(bytes)) = data {
+            args.bytes("data", &bytes);
+        }
+        return;
+    }
+    for sge in sges {
+        trace_place(args, &range(sge));
+    }
+}
+
+/// # Safety
+/// A queue pair, and a chain of requests.
+unsafe fn trace_sends(args: &mut Args, qp: *const sys::ibv_qp, first: *const sys::ibv_send_wr) {
+    use sys::ibv_wr_opcode as op;
+    // SAFETY: the caller's promise.
+    unsafe { object(args, qp) };
+    let mut wr = first;
     // SAFETY: the caller's promise.
     while let Some(request) = unsafe { wr.as_ref() } {
         // SAFETY: the request's list.
         let sges = unsafe { list(request.sg_list, request.num_sge) }.unwrap_or(&[]);
-        let length: u64 = sges.iter().map(|sge| u64::from(sge.length)).sum();
+        args.wr_id(request.wr_id);
         args.one_of("opcode", u64::from(request.opcode), names::WR_OPCODE);
         args.bits(
             "send_flags",
             u64::from(request.send_flags),
             names::SEND_FLAGS,
         );
-        args.num("num_sge", request.num_sge);
-        args.num("length", length);
+        let is_inline = request.send_flags & INLINE != 0 && request.opcode != op::IBV_WR_RDMA_READ;
+        // SAFETY: the program's own memory.
+        unsafe { trace_data(args, sges, is_inline) };
         if matches!(
             request.opcode,
-            sys::ibv_wr_opcode::IBV_WR_SEND_WITH_IMM
-                | sys::ibv_wr_opcode::IBV_WR_RDMA_WRITE_WITH_IMM
+            op::IBV_WR_RDMA_WRITE | op::IBV_WR_RDMA_WRITE_WITH_IMM | op::IBV_WR_RDMA_READ
+        ) {
+            // SAFETY: the opcode says that this is the one in use.
+            trace_remote(args, unsafe { request.wr.rdma.remote_addr });
+        }
+        if matches!(
+            request.opcode,
+            op::IBV_WR_SEND_WITH_IMM | op::IBV_WR_RDMA_WRITE_WITH_IMM
         ) {
             // SAFETY: the opcode says that this is the one in use.
             let imm = unsafe { request.imm_data_invalidated_rkey_union.imm_data };
@@ -174,7 +227,7 @@ pub(super) unsafe extern "C" fn post_send(
     let result = call(
         "ibv_post_send",
         // SAFETY: the program's chain.
-        |args| unsafe { trace_sends(args, wr) },
+        |args| unsafe { trace_sends(args, qp, wr) },
         || {
             // SAFETY: a queue pair of the program.
             let found: &QpHandle = unsafe { handle(qp) }?;
@@ -212,19 +265,18 @@ unsafe fn trace_receives(args: &mut Args, mut wr: *const sys::ibv_recv_wr) {
     while let Some(request) = unsafe { wr.as_ref() } {
         // SAFETY: the request's list.
         let sges = unsafe { list(request.sg_list, request.num_sge) }.unwrap_or(&[]);
-        args.num("num_sge", request.num_sge);
-        args.num(
-            "length",
-            sges.iter().map(|sge| u64::from(sge.length)).sum::<u64>(),
-        );
+        args.wr_id(request.wr_id);
+        // SAFETY: nothing of it is inline.
+        unsafe { trace_data(args, sges, false) };
         wr = request.next;
     }
 }
 
 /// # Safety
-/// A chain of requests, and a place for the one that fails.
-unsafe fn post_receives(
+/// A queue, a chain of requests for it, and a place for the one that fails.
+unsafe fn post_receives<C: super::Object>(
     name: &'static str,
+    queue: *const C,
     wr: *mut sys::ibv_recv_wr,
     bad: *mut *mut sys::ibv_recv_wr,
     post: impl Fn(Receive) -> Result<()>,
@@ -233,7 +285,10 @@ unsafe fn post_receives(
     let result = call(
         name,
         // SAFETY: the caller's promise.
-        |args| unsafe { trace_receives(args, wr) },
+        |args| unsafe {
+            object(args, queue);
+            trace_receives(args, wr);
+        },
         || {
             // SAFETY: the caller's promise.
             while let Some(wr) = unsafe { next.as_ref() } {
@@ -262,7 +317,7 @@ pub(super) unsafe extern "C" fn post_recv(
         found.engine.post_receive(receive)
     };
     // SAFETY: the program's.
-    unsafe { post_receives("ibv_post_recv", wr, bad, post) }
+    unsafe { post_receives("ibv_post_recv", qp, wr, bad, post) }
 }
 
 pub(super) unsafe extern "C" fn post_srq_recv(
@@ -279,7 +334,7 @@ pub(super) unsafe extern "C" fn post_srq_recv(
         found.engine.post(receive)
     };
     // SAFETY: the program's.
-    unsafe { post_receives("ibv_post_srq_recv", wr, bad, post) }
+    unsafe { post_receives("ibv_post_srq_recv", srq, wr, bad, post) }
 }
 
 // --- Completions -------------------------------------------------------------------------------------
@@ -311,6 +366,7 @@ unsafe fn trace_completions(line: &mut Args, wc: *const sys::ibv_wc, count: usiz
     for i in 0..count {
         // SAFETY: the caller's promise.
         let wc = unsafe { &*wc.add(i) };
+        line.wr_id(wc.wr_id);
         line.one_of("status", u64::from(wc.status), names::WC_STATUS);
         if wc.status != 0 {
             continue;
@@ -332,6 +388,8 @@ pub(super) unsafe extern "C" fn poll_cq(
 ) -> c_int {
     let result = super::poll(
         "ibv_poll_cq",
+        // SAFETY: the program's.
+        unsafe { shows(cq) },
         || {
             // SAFETY: a queue of the program.
             let found: &CqHandle = unsafe { handle(cq) }?;
@@ -366,7 +424,11 @@ pub(super) unsafe extern "C" fn req_notify_cq(
 ) -> c_int {
     code(call(
         "ibv_req_notify_cq",
-        |args| args.num("solicited_only", solicited_only),
+        |args| {
+            // SAFETY: the program's.
+            unsafe { object(args, cq) };
+            args.num("solicited_only", solicited_only);
+        },
         || {
             // SAFETY: a queue of the program.
             let found: &CqHandle = unsafe { handle(cq) }?;

@@ -22,8 +22,8 @@ mod srq;
 mod strings;
 mod unsupported;
 
-use std::ffi::c_int;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::ffi::{c_int, c_void};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::instrument::live::{Kind, LIVE};
 use crate::instrument::{self, Args};
@@ -41,18 +41,42 @@ fn call<T>(
     instrument::call(name, args, body)
 }
 
+/// As [`call`], for those that make an object: the line says which one it is.
+#[inline]
+fn call_new<C: Object>(
+    name: &'static str,
+    args: impl FnOnce(&mut Args),
+    body: impl FnOnce() -> Result<*mut C>,
+) -> Result<*mut C> {
+    child::refuse()?;
+    instrument::call_then(name, args, body, |&made, line| {
+        // SAFETY: just made.
+        unsafe { object(line, made) };
+    })
+}
+
 /// As [`call`], for those that programs repeat until there is something.
 #[inline]
 fn poll<T>(
     name: &'static str,
+    args: impl FnOnce(&mut Args),
     body: impl FnOnce() -> Result<T>,
     found: impl FnOnce(&T, &mut Args) -> bool,
 ) -> Result<T> {
     child::refuse()?;
-    instrument::poll(name, |_| {}, body, found)
+    instrument::poll(name, args, body, found)
 }
 
 fn no_args(_: &mut Args) {}
+
+/// For the line of a call on one object, which says which one.
+///
+/// # Safety
+/// NULL, or an object of the program until the line is begun.
+unsafe fn shows<C: Object>(of: *const C) -> impl FnOnce(&mut Args) {
+    // SAFETY: the caller's promise.
+    move |args| unsafe { object(args, of) }
+}
 
 fn set_errno(errno: Errno) {
     // SAFETY: the thread's own errno.
@@ -105,15 +129,80 @@ trait Handle {
     const KIND: Kind;
 }
 
+/// A C struct that stands for an object, and how traces name it.
+trait Object {
+    const NAME: &'static str;
+    type Handle: Handle;
+}
+
+/// What the program gets.
+#[repr(C)]
+struct Numbered<H> {
+    handle: H,
+    /// The running number in the trace, 0 before the object is shown there.
+    number: AtomicU64,
+}
+
+/// Shows an object by its running number: that of its kind in this process, in the order in which the trace
+/// first shows them.
+///
+/// # Safety
+/// NULL, or an object of the program.
+unsafe fn object<C: Object>(args: &mut Args, of: *const C) {
+    // SAFETY: the caller's promise.
+    unsafe { object_as(args, C::NAME, of) };
+}
+
+/// As [`object`], when it has several of that kind.
+///
+/// # Safety
+/// As there.
+unsafe fn object_as<C: Object>(args: &mut Args, name: &'static str, of: *const C) {
+    // SAFETY: the caller's promise; made by `hand_out`.
+    let found = unsafe { of.cast::<Numbered<C::Handle>>().as_ref() };
+    args.object(name, found.map(Numbered::number));
+}
+
+impl<H: Handle> Numbered<H> {
+    fn number(&self) -> u64 {
+        match self.number.load(Ordering::Acquire) {
+            0 => {
+                let new = LIVE.number(H::KIND);
+                let first =
+                    self.number
+                        .compare_exchange(0, new, Ordering::AcqRel, Ordering::Acquire);
+                // Another thread may show it at the same time.
+                first.map_or_else(|other| other, |_| new)
+            }
+            number => number,
+        }
+    }
+}
+
+/// # Safety
+/// NULL, or so many bytes.
+unsafe fn trace_private_data(args: &mut Args, data: *const c_void, length: u8) {
+    args.num("private_data_len", length);
+    if !data.is_null() {
+        // SAFETY: the caller's promise.
+        let data = unsafe { std::slice::from_raw_parts(data.cast::<u8>(), length.into()) };
+        args.bytes("private_data", data);
+    }
+}
+
 /// Makes what the program gets; `slot` is where the object keeps its address.
 fn hand_out<H: Handle>(handle: H, slot: impl Fn(&H) -> Option<&AtomicUsize>) -> *mut H {
     LIVE.given(H::KIND);
-    let raw = Box::into_raw(Box::new(handle));
+    let raw = Box::into_raw(Box::new(Numbered {
+        handle,
+        number: AtomicU64::new(0),
+    }));
     // SAFETY: just made.
-    if let Some(slot) = slot(unsafe { &*raw }) {
+    if let Some(slot) = slot(unsafe { &(*raw).handle }) {
         slot.store(raw.expose_provenance(), Ordering::Release);
     }
-    raw
+    // The first field.
+    raw.cast()
 }
 
 /// Takes back what the program had.
@@ -123,7 +212,7 @@ fn hand_out<H: Handle>(handle: H, slot: impl Fn(&H) -> Option<&AtomicUsize>) -> 
 unsafe fn take_back<C, H: Handle>(of: *mut C) {
     LIVE.taken_back(H::KIND);
     // SAFETY: the caller's promise.
-    drop(unsafe { Box::from_raw(of.cast::<H>()) });
+    drop(unsafe { Box::from_raw(of.cast::<Numbered<H>>()) });
 }
 
 /// What the program has of an object, by the address that the object keeps.

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use rdma_sys as sys;
 
 use super::context::{self, ContextHandle};
-use super::{call, code, hand_out, handle, no_args, pointer, take_back};
+use super::data;
+use super::{call, call_new, code, hand_out, handle, no_args, object, pointer, shows, take_back};
 use crate::Result;
 use crate::instrument::live::Kind;
 use crate::instrument::{self, names};
@@ -25,6 +26,11 @@ impl super::Handle for PdHandle {
     const KIND: Kind = Kind::Pd;
 }
 
+impl super::Object for sys::ibv_pd {
+    const NAME: &'static str = "pd";
+    type Handle = PdHandle;
+}
+
 #[repr(C)]
 pub(super) struct MrHandle {
     pub(super) abi: sys::ibv_mr,
@@ -33,6 +39,11 @@ pub(super) struct MrHandle {
 
 impl super::Handle for MrHandle {
     const KIND: Kind = Kind::Mr;
+}
+
+impl super::Object for sys::ibv_mr {
+    const NAME: &'static str = "mr";
+    type Handle = MrHandle;
 }
 
 pub(super) fn new_pd(context: &ContextHandle) -> *mut sys::ibv_pd {
@@ -46,7 +57,7 @@ pub(super) fn new_pd(context: &ContextHandle) -> *mut sys::ibv_pd {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ibv_alloc_pd(context: *mut sys::ibv_context) -> *mut sys::ibv_pd {
-    pointer(call("ibv_alloc_pd", no_args, || {
+    pointer(call_new("ibv_alloc_pd", no_args, || {
         // SAFETY: a context of the program.
         Ok(new_pd(unsafe { context::of(context) }?))
     }))
@@ -54,7 +65,9 @@ unsafe extern "C" fn ibv_alloc_pd(context: *mut sys::ibv_context) -> *mut sys::i
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ibv_dealloc_pd(pd: *mut sys::ibv_pd) -> c_int {
-    code(call("ibv_dealloc_pd", no_args, || {
+    // SAFETY: the program's.
+    let args = unsafe { shows(pd) };
+    code(call("ibv_dealloc_pd", args, || {
         // SAFETY: a domain of the program.
         let handle: &PdHandle = unsafe { handle(pd) }?;
         handle.engine.destroy()?;
@@ -98,7 +111,8 @@ unsafe fn register(
         lkey: engine.key,
         rkey: engine.key,
     };
-    Ok(hand_out(MrHandle { abi, engine }, |_| None).cast())
+    let raw = hand_out(MrHandle { abi, engine }, |mr| Some(&mr.engine.handle));
+    Ok(raw.cast())
 }
 
 unsafe fn reg_mr(
@@ -109,9 +123,11 @@ unsafe fn reg_mr(
     iova: u64,
     flags: u32,
 ) -> *mut sys::ibv_mr {
-    pointer(call(
+    pointer(call_new(
         name,
         |args| {
+            // SAFETY: the caller's.
+            unsafe { object(args, pd) };
             args.num("length", length as i128);
             args.bits("access", u64::from(flags), names::ACCESS);
         },
@@ -166,7 +182,9 @@ unsafe extern "C" fn ibv_reg_mr_iova2(
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ibv_dereg_mr(mr: *mut sys::ibv_mr) -> c_int {
-    code(call("ibv_dereg_mr", no_args, || {
+    // SAFETY: the program's.
+    let args = unsafe { shows(mr) };
+    code(call("ibv_dereg_mr", args, || {
         // SAFETY: a region of the program.
         let handle: &MrHandle = unsafe { handle(mr) }?;
         handle.engine.deregister();
@@ -191,6 +209,8 @@ unsafe extern "C" fn ibv_rereg_mr(
     let result = call(
         "ibv_rereg_mr",
         |args| {
+            // SAFETY: a region of the program.
+            unsafe { object(args, mr) };
             args.num("flags", what);
             args.num("length", length as i128);
             args.bits("access", u64::from(flags.cast_unsigned()), names::ACCESS);
@@ -243,9 +263,18 @@ pub(super) unsafe extern "C" fn advise_mr(
     code(call(
         "ibv_advise_mr",
         |args| {
+            // SAFETY: a domain of the program.
+            unsafe { object(args, pd) };
             args.num("advice", advice);
             args.flags("flags", u64::from(flags));
             args.num("num_sge", count);
+            if !list.is_null() {
+                // SAFETY: the program's list of so many.
+                for sge in unsafe { std::slice::from_raw_parts(list, count as usize) } {
+                    args.num("length", sge.length);
+                    data::trace_place(args, &data::range(sge));
+                }
+            }
         },
         || {
             const PREFETCH_NO_FAULT: u32 = 2;
@@ -259,12 +288,9 @@ pub(super) unsafe extern "C" fn advise_mr(
             let domain: &PdHandle = unsafe { handle(pd) }?;
             // SAFETY: the program's list of so many.
             for sge in unsafe { std::slice::from_raw_parts(list, count as usize) } {
-                let range = crate::mr::Range {
-                    addr: sge.addr,
-                    length: sge.length,
-                    key: sge.lkey,
-                };
-                range.grant(&domain.engine, 0).map_err(|_| libc::EFAULT)?;
+                data::range(sge)
+                    .grant(&domain.engine, 0)
+                    .map_err(|_| libc::EFAULT)?;
             }
             Ok(())
         },

@@ -13,7 +13,8 @@ use super::mr::PdHandle;
 use super::qp_ex::{self, Batch, Functions};
 use super::srq::SrqHandle;
 use super::unsupported::not_there;
-use super::{call, code, hand_out, handle, no_args, pointer, take_back, zeroed};
+use super::zeroed;
+use super::{call, call_new, code, hand_out, handle, object, object_as, pointer, shows, take_back};
 use crate::cm::own_qp;
 use crate::instrument::live::Kind;
 use crate::instrument::{Args, names};
@@ -32,6 +33,11 @@ pub(super) struct QpHandle {
 
 impl super::Handle for QpHandle {
     const KIND: Kind = Kind::Qp;
+}
+
+impl super::Object for sys::ibv_qp {
+    const NAME: &'static str = "qp";
+    type Handle = QpHandle;
 }
 
 /// The attributes that both structs of the headers begin with.
@@ -74,7 +80,9 @@ impl Init {
         })
     }
 
-    pub(super) fn trace(&self, args: &mut Args) {
+    /// # Safety
+    /// What it names is the program's.
+    pub(super) unsafe fn trace(&self, args: &mut Args) {
         let cap = &self.attr.cap;
         args.one_of("qp_type", u64::from(self.attr.qp_type), names::QP_TYPE);
         args.num("max_send_wr", cap.max_send_wr);
@@ -83,9 +91,12 @@ impl Init {
         args.num("max_recv_sge", cap.max_recv_sge);
         args.num("max_inline_data", cap.max_inline_data);
         args.num("sq_sig_all", self.attr.sq_sig_all);
-        let one_cq = self.attr.send_cq == self.attr.recv_cq;
-        args.num("one_cq", u8::from(one_cq));
-        args.num("srq", u8::from(!self.attr.srq.is_null()));
+        // SAFETY: objects of the program.
+        unsafe {
+            object_as(args, "send_cq", self.attr.send_cq);
+            object_as(args, "recv_cq", self.attr.recv_cq);
+            object(args, self.attr.srq);
+        }
         if let Some(ops) = self.send_ops {
             args.flags("send_ops_flags", ops);
         }
@@ -191,9 +202,13 @@ unsafe extern "C" fn ibv_create_qp(
     };
     let mut init = Init::from_plain(attr);
     let asked = Init::from_plain(attr);
-    pointer(call(
+    pointer(call_new(
         "ibv_create_qp",
-        |args| asked.trace(args),
+        // SAFETY: objects of the program.
+        |args| unsafe {
+            object(args, pd);
+            asked.trace(args);
+        },
         || {
             // SAFETY: objects of the program.
             let qp = unsafe { new(pd, &mut init, State::Reset) }?;
@@ -214,9 +229,12 @@ pub(super) unsafe extern "C" fn create_qp_ex(
         return pointer(Err(libc::EINVAL));
     };
     let asked = Init::from_extended(attr);
-    pointer(call(
+    let pd = attr.pd;
+    pointer(call_new(
         "ibv_create_qp_ex",
-        |args| {
+        // SAFETY: objects of the program.
+        |args| unsafe {
+            object(args, pd);
             if let Ok(asked) = &asked {
                 asked.trace(args);
             }
@@ -244,7 +262,9 @@ unsafe extern "C" fn ibv_qp_to_qp_ex(qp: *mut sys::ibv_qp) -> *mut sys::ibv_qp_e
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ibv_destroy_qp(qp: *mut sys::ibv_qp) -> c_int {
-    code(call("ibv_destroy_qp", no_args, || {
+    // SAFETY: the program's.
+    let args = unsafe { shows(qp) };
+    code(call("ibv_destroy_qp", args, || {
         // SAFETY: a queue pair of the program.
         unsafe { destroy(qp) }
     }))
@@ -273,6 +293,8 @@ unsafe extern "C" fn ibv_modify_qp(
     code(call(
         "ibv_modify_qp",
         |args| {
+            // SAFETY: the program's.
+            unsafe { object(args, qp) };
             let mask = u64::from(mask.cast_unsigned());
             args.bits("attr_mask", mask, names::QP_ATTR);
             // SAFETY: the program's.
@@ -323,6 +345,8 @@ unsafe extern "C" fn ibv_query_qp(
     code(call(
         "ibv_query_qp",
         |args| {
+            // SAFETY: the program's.
+            unsafe { object(args, qp) };
             args.bits("attr_mask", u64::from(mask.cast_unsigned()), names::QP_ATTR);
         },
         || {

@@ -9,7 +9,7 @@ use rdma_sys as sys;
 use super::data;
 use super::qp::{self, QpHandle};
 use super::unsupported::not_there;
-use super::{call, code, handle};
+use super::{call, code, handle, object, shows};
 use crate::Result;
 use crate::instrument::{self, names};
 use crate::mr::Range;
@@ -154,7 +154,13 @@ unsafe fn add(
     let _ = call(
         name,
         |args| {
+            // SAFETY: the program's.
+            unsafe { object(args, qp.cast::<sys::ibv_qp>()) };
+            args.wr_id(wr_id);
             args.bits("wr_flags", u64::from(flags), names::SEND_FLAGS);
+            if let Some(addr) = remote_addr(operation) {
+                data::trace_remote(args, addr);
+            }
             if let Some(imm) = imm {
                 args.flags("imm_data", u64::from(imm));
             }
@@ -173,6 +179,15 @@ unsafe fn add(
             Ok(())
         },
     );
+}
+
+fn remote_addr(operation: Operation) -> Option<u64> {
+    match operation {
+        Operation::Write { to } | Operation::AtomicWrite { to } => Some(to.addr),
+        Operation::Read { from } => Some(from.addr),
+        Operation::Flush { at, .. } => Some(at.addr),
+        Operation::Send => None,
+    }
 }
 
 fn remote(rkey: u32, addr: u64) -> Range {
@@ -380,8 +395,18 @@ unsafe extern "C" fn wr_complete(qp: *mut sys::ibv_qp_ex) -> c_int {
     code(call(
         "ibv_wr_complete",
         |args| {
+            // SAFETY: the program's.
+            unsafe { object(args, qp.cast::<sys::ibv_qp>()) };
             for request in &requests {
                 args.num("length", request.data.length());
+                match &request.data {
+                    Data::Inline(bytes) => args.bytes("data", bytes),
+                    Data::Memory(scatter) => {
+                        for range in scatter.ranges() {
+                            data::trace_place(args, range);
+                        }
+                    }
+                }
             }
         },
         || {
@@ -396,7 +421,8 @@ unsafe extern "C" fn wr_complete(qp: *mut sys::ibv_qp_ex) -> c_int {
 unsafe extern "C" fn wr_abort(qp: *mut sys::ibv_qp_ex) {
     let _ = instrument::call(
         "ibv_wr_abort",
-        |_| {},
+        // SAFETY: the program's.
+        unsafe { shows(qp.cast::<sys::ibv_qp>()) },
         || {
             // SAFETY: between start and abort.
             if let Some((found, batch)) = unsafe { batch(qp) } {

@@ -9,7 +9,8 @@ use rdma_sys as sys;
 
 use super::mr::PdHandle;
 use super::unsupported::not_there;
-use super::{call, code, hand_out, handle, no_args, pointer, take_back, zeroed};
+use super::zeroed;
+use super::{call, call_new, code, hand_out, handle, no_args, object, pointer, shows, take_back};
 use crate::Result;
 use crate::instrument::live::Kind;
 use crate::srq::Srq;
@@ -22,6 +23,11 @@ pub(super) struct SrqHandle {
 
 impl super::Handle for SrqHandle {
     const KIND: Kind = Kind::Srq;
+}
+
+impl super::Object for sys::ibv_srq {
+    const NAME: &'static str = "srq";
+    type Handle = SrqHandle;
 }
 
 pub(super) unsafe fn new(
@@ -53,9 +59,11 @@ unsafe extern "C" fn ibv_create_srq(
     pd: *mut sys::ibv_pd,
     attr: *mut sys::ibv_srq_init_attr,
 ) -> *mut sys::ibv_srq {
-    pointer(call(
+    pointer(call_new(
         "ibv_create_srq",
         |args| {
+            // SAFETY: a domain of the program.
+            unsafe { object(args, pd) };
             // SAFETY: the program's.
             if let Some(attr) = unsafe { attr.as_ref() } {
                 args.num("max_wr", attr.attr.max_wr);
@@ -92,6 +100,8 @@ unsafe extern "C" fn ibv_modify_srq(
         "ibv_modify_srq",
         |args| {
             // SAFETY: the program's.
+            unsafe { object(args, srq) };
+            // SAFETY: the program's.
             if let Some(attr) = unsafe { attr.as_ref() } {
                 args.flags("attr_mask", u64::from(mask.cast_unsigned()));
                 args.num("max_wr", attr.max_wr);
@@ -119,7 +129,9 @@ unsafe extern "C" fn ibv_modify_srq(
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ibv_query_srq(srq: *mut sys::ibv_srq, attr: *mut sys::ibv_srq_attr) -> c_int {
-    code(call("ibv_query_srq", no_args, || {
+    // SAFETY: the program's.
+    let args = unsafe { shows(srq) };
+    code(call("ibv_query_srq", args, || {
         // SAFETY: a queue of the program.
         let handle: &SrqHandle = unsafe { handle(srq) }?;
         // SAFETY: the program's.
@@ -133,7 +145,9 @@ unsafe extern "C" fn ibv_query_srq(srq: *mut sys::ibv_srq, attr: *mut sys::ibv_s
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ibv_destroy_srq(srq: *mut sys::ibv_srq) -> c_int {
-    code(call("ibv_destroy_srq", no_args, || {
+    // SAFETY: the program's.
+    let args = unsafe { shows(srq) };
+    code(call("ibv_destroy_srq", args, || {
         // SAFETY: a queue of the program.
         let handle: &SrqHandle = unsafe { handle(srq) }?;
         handle.engine.destroy()?;

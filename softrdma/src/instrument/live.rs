@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! What the program holds: how many objects of each kind it has been given and not given back.
+//! What the program holds: how many objects of each kind it has been given and not given back, and the
+//! numbers by which traces tell them apart.
 
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// A kind of object that programs are given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,18 +51,25 @@ const NAMES: [&str; 11] = [
 
 /// How many there are of each.
 #[derive(Debug)]
-pub struct Live([AtomicI64; NAMES.len()]);
+pub struct Live {
+    counts: [AtomicI64; NAMES.len()],
+    /// The last numbers that were given to objects in a trace.
+    numbers: [AtomicU64; NAMES.len()],
+}
 
 /// Those of this process.
 pub static LIVE: Live = Live::new();
 
 impl Live {
     const fn new() -> Self {
-        Self([const { AtomicI64::new(0) }; NAMES.len()])
+        Self {
+            counts: [const { AtomicI64::new(0) }; NAMES.len()],
+            numbers: [const { AtomicU64::new(0) }; NAMES.len()],
+        }
     }
 
     fn add(&self, kind: Kind, change: i64) {
-        if let Some(count) = self.0.get(kind as usize) {
+        if let Some(count) = self.counts.get(kind as usize) {
             count.fetch_add(change, Ordering::Relaxed);
         }
     }
@@ -76,17 +84,27 @@ impl Live {
         self.add(kind, -1);
     }
 
+    /// The number of an object that a trace shows for the first time, from 1.
+    pub fn number(&self, kind: Kind) -> u64 {
+        self.numbers
+            .get(kind as usize)
+            .map_or(0, |last| last.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
     /// Nothing of it is the program's any more.
     pub fn forget(&self) {
-        for count in &self.0 {
+        for count in &self.counts {
             count.store(0, Ordering::Relaxed);
+        }
+        for number in &self.numbers {
+            number.store(0, Ordering::Relaxed);
         }
     }
 
     /// What there is, for example `1 ibv_pd, 2 ibv_mr`; empty when there is nothing.
     pub fn list(&self) -> String {
         let mut list = String::new();
-        for (count, name) in self.0.iter().zip(NAMES) {
+        for (count, name) in self.counts.iter().zip(NAMES) {
             let count = count.load(Ordering::Relaxed);
             if count != 0 {
                 let between = if list.is_empty() { "" } else { ", " };
@@ -112,5 +130,15 @@ mod tests {
         live.given(Kind::Cq);
         live.taken_back(Kind::Cq);
         assert_eq!(live.list(), "2 ibv_mr, 1 rdma_addrinfo");
+    }
+
+    #[test]
+    fn each_kind_has_its_own_numbers() {
+        let live = Live::new();
+        assert_eq!(live.number(Kind::Mr), 1);
+        assert_eq!(live.number(Kind::Mr), 2);
+        assert_eq!(live.number(Kind::Cq), 1);
+        live.forget();
+        assert_eq!(live.number(Kind::Mr), 1);
     }
 }
