@@ -37,6 +37,11 @@ def matches(patterns, lines):
     return len(patterns) == len(lines) and all(map(fnmatch.fnmatchcase, lines, patterns))
 
 
+def kept(found):
+    """What stays of that which a "drop" names: its first group."""
+    return found[1] if found.re.groups else ""
+
+
 class Differences:
     """The entries of the file."""
 
@@ -72,7 +77,7 @@ class Differences:
         """The lines without what entries drop."""
         for entry in self.entries:
             if entry.drop and (covering := entry.covering(place)):
-                lines, before = [re.sub(entry.drop, "", line) for line in lines], lines
+                lines, before = [re.sub(entry.drop, kept, line) for line in lines], lines
                 lines = [line for line in lines if line]
                 if lines != before:
                     entry.used |= covering
@@ -86,19 +91,28 @@ class Differences:
         for tag, i, j, k, l in matcher.get_opcodes():
             if tag == "equal":
                 continue
-            for entry in self.entries:
-                covering = entry.covering(place)
-                if covering and entry.allows(original[i:j], here[k:l]):
-                    with self.lock:
-                        entry.used |= covering
-                        self.expected += 1
-                    if entry.ends():
-                        return unexpected
-                    break
-            else:
-                unexpected += [f"- {line}" for line in original[i:j]]
-                unexpected += [f"+ {line}" for line in here[k:l]]
+            if entry := self.allowing(place, original[i:j], here[k:l]):
+                if entry.ends():
+                    return unexpected
+                continue
+            # several that follow each other, each with its own entry
+            pairs = [(i, j, k, l)] if j - i != l - k else [(i + n, i + n + 1, k + n, k + n + 1) for n in range(j - i)]
+            for i, j, k, l in pairs:
+                if not self.allowing(place, original[i:j], here[k:l]):
+                    unexpected += [f"- {line}" for line in original[i:j]]
+                    unexpected += [f"+ {line}" for line in here[k:l]]
         return unexpected
+
+    def allowing(self, place, original, here):
+        """The entry that allows these lines to differ, or None."""
+        for entry in self.entries:
+            covering = entry.covering(place)
+            if covering and entry.allows(original, here):
+                with self.lock:
+                    entry.used |= covering
+                    self.expected += 1
+                return entry
+        return None
 
     def stale(self, kinds, is_all):
         """Places of entries, of these kinds, that were of no use."""

@@ -9,6 +9,7 @@ import walking
 from walking import ANY_ERRNO, LIMIT, MORE_ERRNOS, RELEASES, SETTINGS, USUAL
 
 PLAIN = SETTINGS[0]
+PROGRAMS = ("walk", "walk-older")
 
 
 def leaks_of(outcome):
@@ -21,23 +22,57 @@ def leaks_of(outcome):
 def trace(walks):
     if unused := walks.unused_functions():
         walks.problem("trace", f"no program uses {', '.join(unused)}")
-    jobs = [(scenario, setting) for scenario in walks.scenarios("walk") for setting in SETTINGS]
+    jobs = [(program, scenario, setting) for program in PROGRAMS
+            for scenario in walks.scenarios(program) for setting in SETTINGS]
     lines = 0
 
     def both(job):
-        return [walks.once(library, "walk", *job) for library in (walks.original, walks.ours)]
+        return [walks.once(library, *job) for library in (walks.original, walks.ours)]
 
-    for (scenario, setting), (theirs, ours) in zip(jobs, walks.pool.map(both, jobs)):
+    for (program, scenario, setting), (theirs, ours) in zip(jobs, walks.pool.map(both, jobs)):
         where = f"{scenario} {setting.name}"
-        for part, a, b in (("trace", theirs.trace, ours.trace), ("output", theirs.run(0), ours.run(0)),
-                           ("leaks", leaks_of(theirs), leaks_of(ours))):
+        if any(re.search(r"rpma_write_atomic\(.* = 0$", line) for line in ours.run(0)):
+            if sum(FENCED in line for line in ours.trace) != 1:
+                walks.problem(f"trace {where}", "rpma_write_atomic is not fenced")
+        for part, a, b in (("trace", theirs.trace, modern(program, ours.trace)),
+                           ("output", theirs.run(0), ours.run(0)), ("leaks", leaks_of(theirs), leaks_of(ours))):
             lines += len(b)
             if wrong := walks.differences.compare(f"{part} {where}", a, b):
                 walks.problem(f"{part} {where}", "not as the original", wrong)
+        for what, wrong in unlogged(ours):
+            walks.problem(where, what, wrong)
         for outcome in (ours, theirs):
             if outcome.ended():
                 walks.problem(where, outcome.ended(), outcome.errors)
     return f"{len(jobs)} runs on each library, {lines} lines of them compared", ("trace", "output", "leaks")
+
+
+# How rpma_write_atomic posts.
+FENCED = "send_flags=FENCE|SIGNALED, num_sge=1, length=8, mr="
+
+
+def modern(program, lines):
+    """The calls of a program as the original makes them, with the functions that took the places of the older
+    ones: rpma_write_atomic is fenced, and no other one is that takes its data from a region."""
+    if program != "walk-older":
+        return lines
+    return [line.replace(FENCED, FENCED.replace("FENCE|", "")) for line in lines]
+
+
+# What is no failure, or one that a program expects.
+SILENT = {"0", "NO_COMPLETION", "NO_EVENT"}
+
+
+def unlogged(outcome):
+    """Steps of this library that fail, and do not say so once."""
+    wrong = []
+    for number in range(len(outcome.runs)):
+        for line in outcome.run(number):
+            code, levels = walking.code_of(line)
+            # how many the original has to say, is compared with it
+            if code and ("ERROR" in levels) != (code not in SILENT):
+                wrong.append(line)
+    return [("an ERROR without a failure, or the other way round", wrong)] if wrong else []
 
 
 # --- faults ---------------------------------------------------------------------------------------------
@@ -53,8 +88,8 @@ class FaultJob:
         self.ours, self.theirs = ours, theirs
         self.errno = errno
 
-    def place(self):
-        return f"fault {self.scenario} {self.setting.name} {self.ours}:{self.errno or 'usual'}"
+    def place(self, kind="fault"):
+        return f"{kind} {self.scenario} {self.setting.name} {self.ours}:{self.errno or 'usual'}"
 
     def walk(self, walks, library, patience, **more):
         point = self.ours if library is walks.ours else self.theirs
@@ -101,11 +136,11 @@ def clean_runs(walks):
     def run(job):
         program, scenario, setting = job
         theirs = None
-        if program == "walk" and walks.original:
+        if walks.original:
             theirs = walks.once(walks.original, program, scenario, setting)
         return *job, walks.once(walks.ours, program, scenario, setting), theirs
 
-    jobs = [(program, scenario, setting) for program in ("walk", "walk-older")
+    jobs = [(program, scenario, setting) for program in PROGRAMS
             for scenario in walks.scenarios(program) for setting in SETTINGS]
     return walks.pool.map(run, jobs)
 
@@ -134,7 +169,7 @@ def faults(walks):
         pass
     with_original = sum(job.theirs is not None for job in jobs)
     return (f"{len(jobs)} walks, {with_original} of them compared with the original, {walks.tried_again} "
-            "tried again"), ("fault",)
+            "tried again"), ("fault", "calls")
 
 
 def fault(walks, job):
@@ -156,7 +191,7 @@ def numberless(line):
 
 
 def fault_problems(walks, job, ours, theirs):
-    wrong = aftermath(ours, job.clean.run(0))
+    wrong = aftermath(ours, job.clean.run(0)) + unlogged(ours)
     if not has_injected(ours):
         wrong.append(("nothing failed", []))
     wrong += fault_leftovers(job, ours, theirs)
@@ -164,12 +199,20 @@ def fault_problems(walks, job, ours, theirs):
     at = walking.first_change(job.clean.run(0), ours.run(1))
     if at is not None and at < len(ours.runs[1]):
         failed = ours.runs[1][at]
-        if " = PROVIDER" in failed and not failed.endswith(f"[errno {injected}]"):
+        clean = job.clean.run(0)[at:at + 1]
+        # one that fails in a clean run as well has failed before
+        is_first = not clean or walking.code_of(clean[0])[0] != "PROVIDER"
+        if walking.code_of(failed)[0] == "PROVIDER" and is_first and not failed.endswith(f"[errno {injected}]"):
             wrong.append((f"not errno {injected}", [failed]))
     if theirs:
         compared = walks.differences.compare(job.place(), outcome_lines(theirs), outcome_lines(ours))
         if compared:
             wrong.append(("not as the original", compared))
+        # of a program that was stopped the rest is not known
+        if theirs.status == ours.status == 0:
+            calls = modern(job.program, ours.traces[1])
+            if compared := walks.differences.compare(job.place("calls"), theirs.traces[1], calls):
+                wrong.append(("not the calls of the original", compared))
     return wrong
 
 
@@ -192,7 +235,7 @@ def patience_is_over(walks, patience, ours, leftovers):
 
 
 def has_injected(outcome):
-    return any("(injected)" in line for line in outcome.trace)
+    return any("(injected)" in line for lines in outcome.traces for line in lines)
 
 
 def outcome_lines(outcome):
@@ -299,13 +342,14 @@ def allocation(walks, job, number, ours, theirs):
 
 
 def alloc_problems(walks, job, ours, theirs):
-    wrong = aftermath(ours, job.clean.run(0)) + left_behind(ours, job.clean)
+    wrong = aftermath(ours, job.clean.run(0)) + left_behind(ours, job.clean) + unlogged(ours)
     at = job.failed_step(ours)
     if at is None:
         return [*wrong, ("nobody is told", [])]
     step = outcome_lines(ours)[at]
     # memory that cannot be given back (munmap) is the exception
-    is_told = step.endswith(" = NOMEM") or "rpma_conn_delete(" in step and step.endswith(" = PROVIDER")
+    code, _ = walking.code_of(step)
+    is_told = code == "NOMEM" or "rpma_conn_delete(" in step and code == "PROVIDER"
     if not is_told:
         wrong.append(("not NOMEM", [step]))
     if at in theirs:

@@ -1,6 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The five functions that release 1.2.0 has no more. The original has nothing to compare with. */
+/*
+ * The five functions that release 1.2.0 has no more. The original runs the same with those that took their
+ * places (MODERN).
+ */
 #include "walk.h"
+#ifdef MODERN
+#include "older.h"
+#endif
 
 static void
 say_completion(const char *who, const struct rpma_completion *cmpl)

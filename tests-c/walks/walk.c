@@ -10,6 +10,7 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <sys/socket.h>
@@ -58,12 +59,66 @@ code_name(int ret)
 	}
 }
 
+/* the levels of what was logged since they were last printed, as "; ERROR; INFO" */
+static char levels[256];
+
+/*
+ * The wording is not that of the original, the level is. What is said goes to standard error, for those who
+ * read what a run has said.
+ */
+static void
+log_level(enum rpma_log_level level, const char *file, const int line, const char *function,
+		const char *format, ...)
+{
+	static const char *const names[] = {
+		"always", "FATAL", "ERROR", "WARNING", "NOTICE", "INFO", "DEBUG",
+	};
+	const size_t len = strlen(levels);
+	const int index = (int)level + 1;
+	va_list args;
+
+	(void)file, (void)line;
+	snprintf(levels + len, sizeof(levels) - len, "; %s",
+			index >= 0 && index < (int)COUNT_OF(names) ? names[index] : "no level");
+	fprintf(stderr, "%s: ", function ? function : "?");
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+}
+
+/* all that either library has to say */
+static void
+log_all(void)
+{
+	if (rpma_log_set_function(log_level) ||
+			rpma_log_set_threshold(RPMA_LOG_THRESHOLD, RPMA_LOG_LEVEL_DEBUG))
+		puts("no log");
+}
+
+/* what calls have logged that are no steps */
+static void
+print_levels(void)
+{
+	if (levels[0])
+		printf("in between%s\n", levels);
+	levels[0] = '\0';
+}
+
+void
+begin_step(void)
+{
+	print_levels();
+	errno = 0;
+}
+
 int
 step(const char *who, const char *call, int ret)
 {
 	const int error = errno;
 
-	printf("%s: %s = %s", who, call, code_name(ret));
+	printf("%s: %s = %s%s", who, call, code_name(ret), levels);
+	levels[0] = '\0';
 	if (ret == RPMA_E_PROVIDER)
 		printf(" [errno %d]", error);
 	putchar('\n');
@@ -215,6 +270,20 @@ settled_descriptors(int before)
 	return count;
 }
 
+/* says in the trace of softrdma where a run begins: each line of it is one write() as well */
+static void
+mark_trace(void)
+{
+	const char *name = getenv("SOFTRDMA_TRACE");
+	const int fd = name ? open(name, O_WRONLY | O_APPEND | O_CREAT, 0600) : -1;
+
+	if (fd < 0)
+		return;
+	if (dprintf(fd, "run %d\n", run) < 0)
+		perror(name);
+	close(fd);
+}
+
 /* of the preloaded allocator, which need not be there */
 static void
 fail_alloc(const char *function)
@@ -250,10 +319,13 @@ walk_main(const struct scenario *scenarios, size_t count, int argc, char *argv[]
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	for (run = 0; run < (runs ? atoi(runs) : 3); run++) {
 		printf("run %d\n", run);
+		mark_trace();
+		log_all();
 		disappointed = false;
 		if (run == WALKED_RUN)
 			fail_alloc("fail_alloc_start");
 		chosen->run();
+		print_levels();
 		if (run == WALKED_RUN) {
 			fail_alloc("fail_alloc_stop");
 			printf("descriptors: %+d\n", settled_descriptors(descriptors) - descriptors);

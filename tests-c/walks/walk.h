@@ -40,8 +40,9 @@ extern const size_t end_scenarios_count;
 
 /* --- steps --- */
 
-/* makes the call, prints it with its code, and gives the code */
-#define STEP(who, call) (errno = 0, step((who), #call, (call)))
+/* makes the call, prints it with its code and the levels of what it logged, and gives the code */
+#define STEP(who, call) (begin_step(), step((who), #call, (call)))
+void begin_step(void);
 int step(const char *who, const char *call, int ret);
 /* prints what came of a step */
 void say(const char *who, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -54,7 +54,7 @@ class Outcome:
     errors: list  # lines on standard error but for those that follow
     leaks: Counter = field(default_factory=Counter)
     allocations: int = 0
-    trace: list = field(default_factory=list)
+    traces: list = field(default_factory=list)  # of the lines of each run
 
     def ended(self):
         """How the program ended, empty if it did well."""
@@ -69,10 +69,22 @@ class Outcome:
         lines = self.runs[number] if number < len(self.runs) else []
         return [without_errno(line) for line in lines if not line.startswith("descriptors:")]
 
+    @property
+    def trace(self):
+        """The calls of the first run."""
+        return self.traces[0] if self.traces else []
+
     def descriptors(self, number):
         """How many descriptors a run has left open."""
         lines = self.runs[number] if number < len(self.runs) else []
         return sum(int(line.split()[1]) for line in lines if line.startswith("descriptors:"))
+
+
+def code_of(line):
+    """The code of a step, or None when the line is none; and the levels of what was logged meanwhile."""
+    if found := re.search(r" = (\w+)((?:; \w+)*)(?: \[errno \d+\])?$", line):
+        return found[1], found[2].split("; ")[1:]
+    return None, []
 
 
 def without_errno(line):
@@ -121,7 +133,7 @@ class Library:
                     raise KeyboardInterrupt
                 outcome = parse(status, lines_of(out), lines_of(err))
             if os.path.exists(f"{work}/trace"):
-                outcome.trace = Path(f"{work}/trace").read_text().splitlines()
+                outcome.traces = runs_of(Path(f"{work}/trace").read_text().splitlines())
         return outcome
 
 
@@ -130,14 +142,19 @@ def lines_of(file):
     return file.read().decode(errors="replace").splitlines()
 
 
-def parse(status, out, err):
+def runs_of(lines):
+    """The lines of each run, which a line begins that says so."""
     runs = []
-    for line in out:
+    for line in lines:
         if re.fullmatch(r"run \d", line):
             runs.append([])
         elif runs:
             runs[-1].append(line)
-    outcome = Outcome(status, runs, [])
+    return runs
+
+
+def parse(status, out, err):
+    outcome = Outcome(status, runs_of(out), [])
     for line in err:
         if found := re.fullmatch(r"softrdma: not destroyed: (.*)", line):
             for item in found[1].split(", "):
@@ -167,7 +184,8 @@ USUAL = ""
 # What the manual pages name, and what a library might take for something of its own.
 ANY_ERRNO = ["ENOMEM", "EINVAL", "EAGAIN", "EPERM"]
 MORE_ERRNOS = {
-    "ibv_advise_mr": ["EOPNOTSUPP", "EFAULT", "ENOENT", "ENOSYS"],
+    "ibv_advise_mr": ["EOPNOTSUPP", "EFAULT", "ENOENT", "ENOSYS", "EINVAL", "EPERM", "ENOMEM"],
+    "ibv_alloc_pd": ["EPERM"],
     "ibv_get_cq_event": ["EINTR"],
     "ibv_post_recv": ["EFAULT"],
     "ibv_post_send": ["EFAULT"],
@@ -270,13 +288,18 @@ class Walks:
     def is_skipped(self, scenario, call):
         return (scenario, call) in self.SKIPPED
 
+    # The original has no older functions: there it is the same program with the modern ones.
+    ON_ORIGINAL = {"walk-older": "walk-modern"}
+
     def walk(self, library, program, scenario, setting, **more):
+        if library is self.original:
+            program = self.ON_ORIGINAL.get(program, program)
         return library.walk(self.programs / program, scenario, **dict(setting.environment), **more)
 
     def once(self, library, program, scenario, setting):
         """A single run, to see what it does. Without an endpoint there is little that it can do."""
         outcome = self.walk(library, program, scenario, setting, WALK_RUNS="1")
-        deaf = [line for line in outcome.run(0) if "rpma_ep_listen(" in line and not line.endswith(" = 0")]
+        deaf = [line for line in outcome.run(0) if "rpma_ep_listen(" in line and code_of(line)[0] != "0"]
         if deaf and scenario != "port-in-use":
             self.problem(f"{scenario} {setting.name}", "nothing listens", deaf)
         return outcome
