@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * random-calls SEED COUNT: calls with random arguments, good and bad, some with a call of verbs that
- * fails. Prints of each what it returned, what it asked of the device, and what it left in the
- * out-parameters. With the same seed either library prints the same: see run-random.
+ * fails. Prints of each what it returned, the levels of what it logged, what it asked of the device, and
+ * what it left in the out-parameters and in errno. With the same seed either library prints the same: see
+ * run-random.
  *
  * Arguments of the listed differences are not among them.
  */
@@ -90,7 +91,51 @@ arguments(void)
 	};
 }
 
-#define MORE 128
+#define MORE 192
+
+/* --- what is logged: the levels, since the wording is not that of the original --- */
+
+static enum rpma_log_level levels[16];
+static size_t levels_count;
+
+static void
+note_level(enum rpma_log_level level, const char *file, const int line, const char *function,
+		const char *format, ...)
+{
+	(void)file, (void)line, (void)function, (void)format;
+	if (levels_count < COUNT_OF(levels))
+		levels[levels_count++] = level;
+}
+
+/* failures that the original does not log, or not all of them; this library logs each */
+static bool
+is_better_logged(int ret)
+{
+	return ret == RPMA_E_INVAL || ret == RPMA_E_NOMEM || ret == RPMA_E_UNKNOWN ||
+		ret == RPMA_E_SHARED_CHANNEL || ret == RPMA_E_NOT_SHARED_CHNL;
+}
+
+/* the levels of a call that returned this; nothing is logged from then on until the next call */
+static const char *
+levels_of(int ret)
+{
+	static char text[64];
+	const bool has_error = levels_count > 0 && levels[levels_count - 1] == RPMA_LOG_LEVEL_ERROR;
+	size_t len = 0;
+
+	text[0] = '\0';
+	if (is_better_logged(ret)) {
+		if (has_error)
+			levels_count--;
+		else if (!library_is_original())
+			len = (size_t)snprintf(text, sizeof(text), "(not logged) ");
+	}
+	for (size_t i = 0; i < levels_count && len < sizeof(text); i++)
+		len += (size_t)snprintf(text + len, sizeof(text) - len, "level %d ", levels[i]);
+	levels_count = 0;
+
+	return text;
+}
 
 static int
 do_read(const struct arguments *a, char *more)
@@ -176,9 +221,16 @@ do_srq_recv(const struct arguments *a, char *more)
 static int
 do_get_wc(const struct arguments *a, char *more)
 {
-	const struct ibv_wc given = {.wr_id = (uintptr_t)a->context};
+	const struct ibv_wc given = {
+		.wr_id = (uintptr_t)a->context,
+		.status = once_in(3) ? IBV_WC_WR_FLUSH_ERR : IBV_WC_SUCCESS,
+		.opcode = once_in(2) ? IBV_WC_RECV : IBV_WC_SEND,
+		.byte_len = (uint32_t)a->len,
+		.wc_flags = once_in(2) ? IBV_WC_WITH_IMM : 0,
+		.imm_data = below(100000),
+	};
 	struct rpma_cq *cq = once_in(9) ? NULL : world.pair.client.cq;
-	struct ibv_wc wc[4] = {{.wr_id = 77}};
+	struct ibv_wc wc[4] = {{.wr_id = 77}, {.wr_id = 78}};
 	int got = 77;
 	int ret;
 
@@ -187,7 +239,9 @@ do_get_wc(const struct arguments *a, char *more)
 	else
 		verbs_give_wc(&given);
 	ret = rpma_cq_get_wc(cq, (int)below(6) - 1, once_in(9) ? NULL : wc, once_in(2) ? NULL : &got);
-	snprintf(more, MORE, "got %d, id %llu", got, (unsigned long long)wc[0].wr_id);
+	snprintf(more, MORE, "got %d, id %llu, status %d, opcode %d, %u bytes, flags %u, imm %u, id %llu",
+			got, (unsigned long long)wc[0].wr_id, wc[0].status, wc[0].opcode, wc[0].byte_len,
+			wc[0].wc_flags, wc[0].imm_data, (unsigned long long)wc[1].wr_id);
 
 	return ret;
 }
@@ -202,6 +256,18 @@ do_cq_wait(const struct arguments *a, char *more)
 	return rpma_cq_wait(once_in(9) ? NULL : world.pair.client.cq);
 }
 
+/* which queue this is, without saying where it lies */
+static const char *
+queue_name(const struct rpma_cq *cq)
+{
+	if (cq == UNTOUCHED_PTR)
+		return "untouched";
+	if (cq == NULL)
+		return "none";
+
+	return cq == world.pair.client.cq ? "the CQ" : "another";
+}
+
 static int
 do_conn_wait(const struct arguments *a, char *more)
 {
@@ -211,7 +277,7 @@ do_conn_wait(const struct arguments *a, char *more)
 
 	verbs_fail("ibv_get_cq_event", EAGAIN);
 	ret = rpma_conn_wait(a->conn, a->flags, once_in(4) ? NULL : &cq, once_in(3) ? NULL : &is_rcq);
-	snprintf(more, MORE, "cq %d, is_rcq %d", cq == UNTOUCHED_PTR, is_rcq);
+	snprintf(more, MORE, "cq %s, is_rcq %d", queue_name(cq), is_rcq);
 
 	return ret;
 }
@@ -259,11 +325,15 @@ do_descriptors(const struct arguments *a, char *more)
 	bool direct = false;
 	size_t len = 77;
 	int type = 77;
+	char cfg_levels[64];
+	int cfg_ret;
 	int ret;
 
 	(void)a;
 	memset(desc, once_in(3) ? 0 : (int)below(256), sizeof(desc));
-	if (rpma_peer_cfg_from_descriptor(once_in(9) ? NULL : desc, size, &cfg) == 0) {
+	cfg_ret = rpma_peer_cfg_from_descriptor(once_in(9) ? NULL : desc, size, &cfg);
+	snprintf(cfg_levels, sizeof(cfg_levels), "%s", levels_of(cfg_ret));
+	if (cfg_ret == 0) {
 		SUCCEED(rpma_peer_cfg_get_direct_write_to_pmem(cfg, &direct));
 		SUCCEED(rpma_peer_cfg_delete(&cfg));
 	}
@@ -273,8 +343,8 @@ do_descriptors(const struct arguments *a, char *more)
 		SUCCEED(rpma_mr_remote_get_flush_type(remote, &type));
 		SUCCEED(rpma_mr_remote_delete(&remote));
 	}
-	snprintf(more, MORE, "cfg %d, direct %d, remote %d, %zu bytes, type %d", cfg == UNTOUCHED_PTR,
-			direct, remote == UNTOUCHED_PTR, len, type);
+	snprintf(more, MORE, "cfg = %d %s%d, direct %d, remote %d, %zu bytes, type %d",
+			cfg_ret, cfg_levels, cfg == UNTOUCHED_PTR, direct, remote == UNTOUCHED_PTR, len, type);
 
 	return ret;
 }
@@ -348,21 +418,36 @@ main(int argc, char *argv[])
 		return EXIT_FAILURE;
 	seed = (unsigned)atoi(argv[1]);
 	make_world();
-	SUCCEED(rpma_log_set_threshold(RPMA_LOG_THRESHOLD, RPMA_LOG_DISABLED));
+	SUCCEED(rpma_log_set_function(note_level));
+	SUCCEED(rpma_log_set_threshold(RPMA_LOG_THRESHOLD, RPMA_LOG_LEVEL_DEBUG));
+	levels_count = 0;
 	for (int i = 0; i < atoi(argv[2]); i++) {
 		static const int errors[] = {ENOMEM, EINVAL, EIO};
 		const size_t which = below(COUNT_OF(calls));
 		const struct arguments a = arguments();
 		const int err = ANY_OF(errors);
 		char more[MORE] = "";
+		bool spoilt = false;
+		int error;
 		int ret;
 
 		verbs_reset();
-		if (once_in(5) && calls[which].spoil)
+		if (once_in(5) && calls[which].spoil) {
 			verbs_fail(calls[which].spoil, err);
+			spoilt = true;
+		}
+		errno = 0;
 		ret = calls[which].call(&a, more);
-		printf("%d %s = %d %s; %s", i, calls[which].name, ret, more, verbs_log);
+		error = errno;
+		printf("%d %s = %d %s%s; %s", i, calls[which].name, ret, levels_of(ret), more, verbs_log);
 		print_requests();
+		/* what fails in this one sets errno, and either library leaves it there */
+		if (ret == RPMA_E_PROVIDER && calls[which].call == do_next_event)
+			printf(" errno %d", error);
+		/* what returns its error leaves errno alone, and so does the original */
+		if (ret == RPMA_E_PROVIDER && spoilt && verbs_all_spoilt() && !library_is_original() &&
+				error != err)
+			printf(" errno %d instead of %d", error, err);
 		printf("\n");
 	}
 	fflush(NULL);
