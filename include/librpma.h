@@ -1463,8 +1463,8 @@ int rpma_conn_completion_wait(struct rpma_conn *conn);
  * Errors:
  * - RPMA_E_INVAL: conn or cmpl is NULL
  * - RPMA_E_NO_COMPLETION: the CQ is empty; not logged
- * - RPMA_E_NOSUPP: the operation is none of enum rpma_op, like a native flush; the completion is
- *   taken, and op_context and op_status are set
+ * - RPMA_E_NOSUPP: the operation is none of enum rpma_op; the completion is taken, and op_context
+ *   and op_status are set
  * - RPMA_E_PROVIDER: polling the CQ failed (ibv_poll_cq)
  * - RPMA_E_UNKNOWN: the device told more completions than it was asked for
  *
@@ -1820,8 +1820,8 @@ int rpma_cq_get_wc(struct rpma_cq *cq, int num_entries, struct ibv_wc *wc, int *
  * Errors:
  * - RPMA_E_INVAL: cq or cmpl is NULL
  * - RPMA_E_NO_COMPLETION: the queue is empty; not logged
- * - RPMA_E_NOSUPP: the operation is none of enum rpma_op, like a native flush; the completion is
- *   taken, and op_context and op_status are set
+ * - RPMA_E_NOSUPP: the operation is none of enum rpma_op; the completion is taken, and op_context
+ *   and op_status are set
  * - RPMA_E_PROVIDER: polling the queue failed (ibv_poll_cq)
  * - RPMA_E_UNKNOWN: the device told more completions than it was asked for
  *

@@ -360,8 +360,8 @@ pub unsafe extern "C" fn rpma_conn_completion_wait(conn: *mut Conn) -> c_int {
 /// Errors:
 /// - RPMA_E_INVAL: conn or cmpl is NULL
 /// - RPMA_E_NO_COMPLETION: the CQ is empty; not logged
-/// - RPMA_E_NOSUPP: the operation is none of enum rpma_op, like a native flush; the completion is
-///   taken, and op_context and op_status are set
+/// - RPMA_E_NOSUPP: the operation is none of enum rpma_op; the completion is taken, and op_context
+///   and op_status are set
 /// - RPMA_E_PROVIDER: polling the CQ failed (ibv_poll_cq)
 /// - RPMA_E_UNKNOWN: the device told more completions than it was asked for
 ///
