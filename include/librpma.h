@@ -1629,7 +1629,8 @@ int rpma_atomic_write(struct rpma_conn *conn,
  * RPMA_F_COMPLETION_ALWAYS. op_context comes back as wr_id of the completion (struct ibv_wc).
  *
  * Errors:
- * - RPMA_E_INVAL: conn or dst is NULL, flags is 0, or type is unknown
+ * - RPMA_E_INVAL: conn or dst is NULL, flags is 0, type is unknown, or len is above 4 GiB - 1 and the
+ *   flush is native
  * - RPMA_E_NOSUPP: dst is not registered for this type of flush, or the type is
  *   RPMA_FLUSH_TYPE_PERSISTENT and the remote peer has not declared direct write to PMem
  * - RPMA_E_PROVIDER: posting failed, with ENOMEM when the SQ is full

@@ -202,7 +202,9 @@ impl Conn {
         match self.flush_means() {
             Flush::Native => {
                 let Notify { signaled, wr_id } = notify;
-                Ok(self.qp().native_flush(at, len, kind, signaled, wr_id)?)
+                // The request on the wire counts its bytes in 32 bits: providers cut what is longer.
+                let length = u32::try_from(len).map_err(|_| OpError::new(What::TooLong(len)))?;
+                Ok(self.qp().native_flush(at, length, kind, signaled, wr_id)?)
             }
             Flush::ReadAfterWrite { mr, .. } => {
                 let into = mr.sge(0, READ_AFTER_WRITE_SIZE)?;

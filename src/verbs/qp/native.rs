@@ -80,7 +80,7 @@ impl Qp {
     pub(crate) fn native_flush(
         &self,
         at: Remote,
-        length: usize,
+        length: u32,
         kind: FlushKind,
         signaled: bool,
         wr_id: u64,
@@ -98,7 +98,7 @@ impl Qp {
                         qp.as_ptr(),
                         at.rkey,
                         at.addr,
-                        length,
+                        length as usize,
                         placement as u8,
                         level as u8,
                     );
@@ -111,7 +111,7 @@ impl Qp {
     pub(crate) fn native_flush(
         &self,
         _: Remote,
-        _: usize,
+        _: u32,
         _: FlushKind,
         _: bool,
         _: u64,
