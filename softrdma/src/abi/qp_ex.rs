@@ -164,6 +164,16 @@ unsafe fn add(
             if let Some(imm) = imm {
                 args.flags("imm_data", u64::from(imm));
             }
+            if let Operation::Flush {
+                at,
+                placement,
+                whole_region,
+            } = operation
+            {
+                args.num("length", at.length);
+                args.bits("type", u64::from(placement), names::FLUSH_PLACEMENT);
+                args.one_of("level", u64::from(whole_region), names::FLUSH_SELECTIVITY);
+            }
         },
         || {
             batch.requests.push(Request {

@@ -45,6 +45,12 @@ pub const WR_OPCODE: &[(u64, &str)] = &[
     (15, "ATOMIC_WRITE"),
 ];
 
+/// `enum ibv_placement_type`
+pub const FLUSH_PLACEMENT: &[(u64, &str)] = &[(1, "GLOBAL"), (1 << 1, "PERSISTENT")];
+
+/// `enum ibv_selectivity_level`
+pub const FLUSH_SELECTIVITY: &[(u64, &str)] = &[(0, "RANGE"), (1, "MR")];
+
 /// `enum ibv_wc_opcode`
 pub const WC_OPCODE: &[(u64, &str)] = &[
     (0, "SEND"),
