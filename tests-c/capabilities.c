@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What depends on what the device can do: on-demand paging, and the protocol that it speaks. */
+/* What depends on what the device can do: on-demand paging, native operations, and the protocol that it speaks. */
 #include "failing.h"
 
 static struct ibv_context *
@@ -85,6 +85,79 @@ registration_on_demand(void **unused)
 	}
 }
 
+/* --- native operations --- */
+
+#define FLUSH_GLOBAL (1ULL << 38)
+#define FLUSH_PERSISTENT (1ULL << 39)
+#define ATOMIC_WRITE (1ULL << 40)
+#define OTHERS (1ULL << 37 | 1ULL << 41 | 1)
+
+/* whether this library uses what a device says that it has; that the headers declare it is one half of it */
+static const struct {
+	uint64_t caps;
+	bool flush;
+	bool atomic_write;
+} native_cases[] = {
+	{0, false, false},
+	{OTHERS, false, false},
+	{FLUSH_GLOBAL, false, false},
+	{FLUSH_PERSISTENT, false, false},
+	{FLUSH_GLOBAL | FLUSH_PERSISTENT, true, false},
+	{ATOMIC_WRITE, false, true},
+	{ATOMIC_WRITE | FLUSH_PERSISTENT | OTHERS, false, true},
+	{ATOMIC_WRITE | FLUSH_GLOBAL | FLUSH_PERSISTENT, true, true},
+	{UINT64_MAX, true, true},
+};
+
+#ifdef HAVE_NATIVE_FLUSH
+#define FLUSH_OP IBV_QP_EX_WITH_FLUSH
+#define FLUSH_ACCESS (IBV_ACCESS_FLUSH_GLOBAL | IBV_ACCESS_FLUSH_PERSISTENT)
+#else
+#define FLUSH_OP 0
+#define FLUSH_ACCESS IBV_ACCESS_REMOTE_READ
+#endif
+#ifdef HAVE_NATIVE_ATOMIC_WRITE
+#define ATOMIC_WRITE_OP IBV_QP_EX_WITH_ATOMIC_WRITE
+#else
+#define ATOMIC_WRITE_OP 0
+#endif
+
+/* nothing is made: whether this device can really do it does not matter */
+static void
+native_operations(void **unused)
+{
+	const uint64_t usual = IBV_QP_EX_WITH_RDMA_WRITE | IBV_QP_EX_WITH_RDMA_WRITE_WITH_IMM |
+			IBV_QP_EX_WITH_SEND | IBV_QP_EX_WITH_SEND_WITH_IMM | IBV_QP_EX_WITH_RDMA_READ;
+	struct ibv_context *context = device_context();
+
+	(void)unused;
+	for (size_t i = 0; i < COUNT_OF(native_cases); i++) {
+		const bool flush = native_cases[i].flush && !library_is_original();
+		const bool atomic_write = native_cases[i].atomic_write && !library_is_original();
+		const uint64_t ops = (flush ? FLUSH_OP : 0) | (atomic_write ? ATOMIC_WRITE_OP : 0);
+		struct rpma_conn_req *req = UNTOUCHED_PTR;
+		struct rpma_mr_local *mr = UNTOUCHED_PTR;
+		struct rpma_peer *peer = NULL;
+		char mem[64];
+
+		verbs_caps(native_cases[i].caps);
+		SUCCEED(rpma_peer_new(context, &peer));
+		verbs_reset();
+		verbs_fail("ibv_reg_mr", EINVAL);
+		EXPECT(rpma_mr_reg(peer, mem, sizeof(mem), RPMA_MR_USAGE_FLUSH_TYPE_VISIBILITY |
+				RPMA_MR_USAGE_FLUSH_TYPE_PERSISTENT, &mr), RPMA_E_PROVIDER);
+		assert_int_equal(verbs_seen.access, flush ? FLUSH_ACCESS : IBV_ACCESS_REMOTE_READ);
+
+		verbs_fail("rdma_create_qp_ex", EINVAL);
+		EXPECT(rpma_conn_req_new(peer, device_addr(), "7204", NULL, &req), RPMA_E_PROVIDER);
+		assert_int_equal(verbs_seen.qp.comp_mask, IBV_QP_INIT_ATTR_PD |
+				(ops ? IBV_QP_INIT_ATTR_SEND_OPS_FLAGS : 0));
+		assert_int_equal(verbs_seen.qp.send_ops_flags, ops ? ops | usual : 0);
+		EXPECT_SPOILT();
+		SUCCEED(rpma_peer_delete(&peer));
+	}
+}
+
 /* there the destination of a read is written to from outside */
 static void
 access_on_iwarp(void **unused)
@@ -148,6 +221,7 @@ watch(void **unused)
 static const struct CMUnitTest rdma[] = {
 	SEEN(odp_capability),
 	SEEN(registration_on_demand),
+	SEEN(native_operations),
 	SEEN(access_on_iwarp),
 	SEEN(context_of_any_address),
 };

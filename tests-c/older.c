@@ -140,7 +140,9 @@ operations(void **state)
 	struct rpma_conn *conn = pair->client.conn;
 	struct rpma_mr_remote *remote = pair->server.region.remote;
 	struct rpma_mr_local *mr = pair->client.region.mr;
-	int contexts[6] = {0};
+	const char word[8] = "1234567";
+	int contexts[8] = {0};
+	union guarded g;
 
 	/* once for each getter */
 	for (int i = 0; i < 2; i++) {
@@ -154,6 +156,15 @@ operations(void **state)
 		expect_completion(&pair->server, RPMA_OP_RECV, &contexts[2]);
 		SUCCEED(f->write_atomic(conn, remote, 8, mr, 0, ALWAYS, &contexts[4]));
 		expect_completion(&pair->client, RPMA_OP_WRITE, &contexts[4]);
+		/* native or not */
+		SUCCEED(rpma_atomic_write(conn, remote, 8, word, ALWAYS, &contexts[6]));
+		expect_completion(&pair->client, RPMA_OP_WRITE, &contexts[6]);
+		SUCCEED(rpma_flush(conn, remote, 0, 8, RPMA_FLUSH_TYPE_VISIBILITY, ALWAYS, &contexts[7]));
+		/* where it is native there is no say about its byte_len */
+		wait_completion(&pair->client, &g);
+		assert_int_equal(g.cmpl.op_status, IBV_WC_SUCCESS);
+		assert_ptr_equal(g.cmpl.op_context, &contexts[7]);
+		assert_int_equal(g.cmpl.op, RPMA_OP_READ);
 		/* for an odd number of completions in all, so that the getters swap places */
 		SUCCEED(rpma_write(conn, remote, 0, mr, 0, 8, ALWAYS, &contexts[5]));
 		expect_completion(&pair->client, RPMA_OP_WRITE, &contexts[5]);

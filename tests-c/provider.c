@@ -219,6 +219,15 @@ device_that_takes_no_advice(void **unused)
 }
 
 static void
+needs_a_page(void)
+{
+	if (flushes_natively_here()) {
+		print_message("skipped: the device flushes natively, without a page\n");
+		skip();
+	}
+}
+
+static void
 no_page_for_flushes(void **unused)
 {
 	struct rpma_conn *conn = UNTOUCHED_PTR;
@@ -226,6 +235,7 @@ no_page_for_flushes(void **unused)
 	struct pair pair;
 
 	(void)unused;
+	needs_a_page();
 	pair_prepare(&pair);
 	req = new_request(pair.client.peer, pair.port, NULL);
 	odd.no_page = true;
@@ -245,6 +255,7 @@ no_page_size_for_flushes(void **unused)
 	struct pair pair;
 
 	(void)unused;
+	needs_a_page();
 	pair_prepare(&pair);
 	req = new_request(pair.client.peer, pair.port, NULL);
 	odd.no_page_size = true;

@@ -14,6 +14,39 @@ device_addr(void)
 	return addr && *addr ? addr : NULL;
 }
 
+/* all of these bits of the extended device capabilities, which the kernel's interface fixes */
+static bool
+device_has(uint64_t bits)
+{
+	struct ibv_device_attr_ex attr = {0};
+	struct ibv_context *context = NULL;
+
+	SUCCEED(rpma_utils_get_ibv_context(device_addr(), RPMA_UTIL_IBV_CONTEXT_LOCAL, &context));
+
+	return ibv_query_device_ex(context, NULL, &attr) == 0 && (attr.device_cap_flags_ex & bits) == bits;
+}
+
+bool
+writes_natively_here(void)
+{
+#ifdef HAVE_NATIVE_ATOMIC_WRITE
+	return !library_is_original() && device_has(1ULL << 40);
+#else
+	return false;
+#endif
+}
+
+bool
+flushes_natively_here(void)
+{
+#ifdef HAVE_NATIVE_FLUSH
+	/* to global visibility and to persistence */
+	return !library_is_original() && device_has(1ULL << 38 | 1ULL << 39);
+#else
+	return false;
+#endif
+}
+
 struct rpma_peer *
 open_peer(enum rpma_util_ibv_context_type type)
 {

@@ -23,6 +23,13 @@
 /* the address of the RDMA device under test, or NULL */
 const char *device_addr(void);
 
+/*
+ * Whether this library does it natively, since the device can and the headers declare it, with which the
+ * library was made too. The original that these tests are compared with never does.
+ */
+bool writes_natively_here(void);
+bool flushes_natively_here(void);
+
 /* --- pieces --- */
 struct rpma_peer *open_peer(enum rpma_util_ibv_context_type type);
 /* listens on a port that was free; `port` has room for PORT_LEN characters */

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 
 #include "device.h"
+#include "extended.h"
 #include "verbs.h"
 
 char verbs_log[4096];
@@ -66,6 +67,9 @@ verbs_strange_cq(void)
 static struct ibv_wc given_wc;
 static struct ibv_odp_caps given_odp;
 static bool odp_is_given;
+static uint64_t given_caps;
+static bool caps_are_given;
+static bool context_is_watched;
 
 void
 verbs_give_wc(const struct ibv_wc *wc)
@@ -81,6 +85,13 @@ verbs_odp(uint64_t general, uint32_t rc)
 	given_odp.general_caps = general;
 	given_odp.per_transport_caps.rc_odp_caps = rc;
 	odp_is_given = true;
+}
+
+void
+verbs_caps(uint64_t flags_ex)
+{
+	given_caps = flags_ex;
+	caps_are_given = true;
 }
 
 /* of a request that the library was not shown as one */
@@ -107,6 +118,7 @@ verbs_reset(void)
 	release_orphan();
 	memset(plans, 0, sizeof(plans));
 	odp_is_given = false;
+	caps_are_given = false;
 	memset(&verbs_seen, 0, sizeof(verbs_seen));
 	verbs_log[0] = '\0';
 }
@@ -177,6 +189,14 @@ enter(const char *call, long argument)
 	write_down(call, argument, found.kind == FAIL);
 
 	return found;
+}
+
+int
+verbs_enter(const char *call)
+{
+	const struct plan plan = enter(call, -1);
+
+	return plan.kind == FAIL ? plan.value : 0;
 }
 
 static void *
@@ -306,8 +326,31 @@ IN_FRONT(int, rdma_resolve_addr,
 	(id, from, to, timeout_ms), timeout_ms, (void)0, MINUS_ONE)
 IN_FRONT(int, rdma_resolve_route, (struct rdma_cm_id *id, int timeout_ms), (id, timeout_ms),
 	timeout_ms, (void)0, MINUS_ONE)
-IN_FRONT(int, rdma_create_qp_ex, (struct rdma_cm_id *id, struct ibv_qp_init_attr_ex *attr),
-	(id, attr), -1, verbs_seen.qp = *attr, MINUS_ONE)
+
+int
+rdma_create_qp_ex(struct rdma_cm_id *id, struct ibv_qp_init_attr_ex *attr)
+{
+	struct plan plan;
+	int ret;
+
+	if (depth > 0)
+		return REAL(rdma_create_qp_ex)(id, attr);
+	plan = enter("rdma_create_qp_ex", -1);
+	verbs_seen.qp = *attr;
+	if (plan.kind == FAIL) {
+		errno = plan.value;
+		return -1;
+	}
+	depth++;
+	ret = REAL(rdma_create_qp_ex)(id, attr);
+	depth--;
+	/* without watch_context() there may be threads, for which this is not made */
+	if (ret == 0 && context_is_watched)
+		watch_extended(id->qp, attr);
+
+	return ret;
+}
+
 PLAIN(int, rdma_migrate_id, (struct rdma_cm_id *id, struct rdma_event_channel *channel),
 	(id, channel), MINUS_ONE)
 IN_FRONT(int, rdma_connect, (struct rdma_cm_id *id, struct rdma_conn_param *param), (id, param), -1,
@@ -465,6 +508,8 @@ watched_query_device_ex(struct ibv_context *context, const struct ibv_query_devi
 	ret = real_query_device_ex(context, input, attr, size);
 	if (ret == 0 && odp_is_given)
 		attr->odp_caps = given_odp;
+	if (ret == 0 && caps_are_given)
+		attr->device_cap_flags_ex = given_caps;
 
 	return ret;
 }
@@ -479,6 +524,7 @@ watch_context(void)
 	if (context->ops.poll_cq == watched_poll_cq)
 		return;
 
+	context_is_watched = true;
 	real_ops = context->ops;
 	context->ops.poll_cq = watched_poll_cq;
 	context->ops.req_notify_cq = watched_req_notify_cq;

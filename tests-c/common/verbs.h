@@ -6,7 +6,8 @@
  * library and on every device. Calls that librdmacm makes for its own purposes pass unseen.
  *
  * What programs reach through inline functions (ibv_post_send() and the like) goes through the
- * device's context: watch_context() puts itself in front of that.
+ * device's context: watch_context() puts itself in front of that, and of the functions of the extended
+ * queue pairs that are made from then on. One that is to fail must be ibv_wr_complete.
  */
 #ifndef TESTS_VERBS_H
 #define TESTS_VERBS_H
@@ -38,6 +39,8 @@ void verbs_strange_cq(void);
 void verbs_give_wc(const struct ibv_wc *wc);
 /* from here on, until verbs_reset(), the device says that it can do this on demand */
 void verbs_odp(uint64_t general, uint32_t rc);
+/* the same for device_cap_flags_ex */
+void verbs_caps(uint64_t flags_ex);
 /* all that was to be spoilt, was */
 #define EXPECT_SPOILT() assert_true(verbs_all_spoilt())
 bool verbs_all_spoilt(void);
@@ -63,6 +66,16 @@ struct verbs_seen {
 	struct ibv_send_wr send;
 	struct ibv_sge sge;		/* of either kind of request, when num_sge is 1 */
 	struct ibv_recv_wr recv;
+	struct verbs_native {		/* what was put between ibv_wr_start() and ibv_wr_complete() */
+		uint64_t wr_id;
+		unsigned wr_flags;
+		uint32_t rkey;
+		uint64_t remote_addr;
+		char bytes[8];		/* of an atomic write */
+		size_t length;		/* of a flush, as are the two below */
+		unsigned placement;
+		unsigned selectivity;
+	} native;
 	unsigned acks;			/* the sum of all that were acknowledged */
 	unsigned destroyed_ids;		/* how many there were */
 };
