@@ -3,7 +3,7 @@
 //! Memory regions, and the check of every access to one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{RwLock, RwLockReadGuard};
 
@@ -92,8 +92,8 @@ impl Terms {
 pub(crate) struct Mr {
     pub(crate) key: u32,
     pub(crate) pd: Arc<Pd>,
-    /// The address of what the program has of it.
-    pub(crate) handle: AtomicUsize,
+    /// The running number in the trace, which names regions by their keys as well.
+    pub(crate) trace_number: AtomicU64,
     /// None once it is deregistered. Whoever moves bytes holds it for reading, so that deregistration
     /// returns when nobody does.
     registration: RwLock<Option<Registration>>,
@@ -163,7 +163,7 @@ impl Mr {
         let mr = Arc::new(Self {
             key,
             pd: Arc::clone(pd),
-            handle: AtomicUsize::new(0),
+            trace_number: AtomicU64::new(0),
             registration: RwLock::new(Some(terms.into())),
         });
         table.slots[slot] = Some(Arc::clone(&mr));

@@ -10,9 +10,10 @@ use super::cq::CqHandle;
 use super::qp::QpHandle;
 use super::srq::SrqHandle;
 use super::unsupported::not_there;
-use super::{call, code, given, handle, object, set_errno, shows, zeroed};
+use super::{call, code, handle, number_in, object, set_errno, shows, zeroed};
 use crate::Result;
 use crate::cq::{Completion, Status};
+use crate::instrument::live::Kind;
 use crate::instrument::{Args, names};
 use crate::mr::{Mr, Range};
 use crate::os::memory;
@@ -142,8 +143,8 @@ pub(super) fn trace_place(args: &mut Args, range: &Range) {
         args.text("mr", "unknown");
         return;
     };
-    // SAFETY: the program's: it uses it.
-    unsafe { object::<sys::ibv_mr>(args, given(&mr.handle)) };
+    // Not by what the program has of it, which another thread may just be giving back.
+    args.object("mr", Some(number_in(&mr.trace_number, Kind::Mr)));
     match range.offset_in(&mr) {
         Some(offset) => args.num("offset", offset),
         None => args.text("offset", "outside"),

@@ -127,6 +127,11 @@ unsafe fn handle<'a, C, H>(of: *const C) -> Result<&'a H> {
 /// What programs hold, by its kind: for those who ask what has not been given back.
 trait Handle {
     const KIND: Kind;
+
+    /// Where the running number in the trace is, if the object itself keeps it.
+    fn number(&self) -> Option<&AtomicU64> {
+        None
+    }
 }
 
 /// A C struct that stands for an object, and how traces name it.
@@ -165,17 +170,19 @@ unsafe fn object_as<C: Object>(args: &mut Args, name: &'static str, of: *const C
 
 impl<H: Handle> Numbered<H> {
     fn number(&self) -> u64 {
-        match self.number.load(Ordering::Acquire) {
-            0 => {
-                let new = LIVE.number(H::KIND);
-                let first =
-                    self.number
-                        .compare_exchange(0, new, Ordering::AcqRel, Ordering::Acquire);
-                // Another thread may show it at the same time.
-                first.map_or_else(|other| other, |_| new)
-            }
-            number => number,
+        number_in(self.handle.number().unwrap_or(&self.number), H::KIND)
+    }
+}
+
+fn number_in(place: &AtomicU64, kind: Kind) -> u64 {
+    match place.load(Ordering::Acquire) {
+        0 => {
+            let new = LIVE.number(kind);
+            let first = place.compare_exchange(0, new, Ordering::AcqRel, Ordering::Acquire);
+            // Another thread may show it at the same time.
+            first.map_or_else(|other| other, |_| new)
         }
+        number => number,
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use rdma_sys as sys;
 
@@ -39,6 +40,10 @@ pub(super) struct MrHandle {
 
 impl super::Handle for MrHandle {
     const KIND: Kind = Kind::Mr;
+
+    fn number(&self) -> Option<&AtomicU64> {
+        Some(&self.engine.trace_number)
+    }
 }
 
 impl super::Object for sys::ibv_mr {
@@ -111,7 +116,7 @@ unsafe fn register(
         lkey: engine.key,
         rkey: engine.key,
     };
-    let raw = hand_out(MrHandle { abi, engine }, |mr| Some(&mr.engine.handle));
+    let raw = hand_out(MrHandle { abi, engine }, |_| None);
     Ok(raw.cast())
 }
 

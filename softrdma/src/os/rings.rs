@@ -102,6 +102,10 @@ pub(crate) struct Rings {
 impl Rings {
     /// New ones, and what the other side makes its end of.
     pub(crate) fn new() -> Result<(Self, OwnedFd)> {
+        // The signal for a file above the limit would end the program.
+        if !may_make_files_of(SIZE) {
+            return Err(libc::EFBIG);
+        }
         let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
         // Kernels before 6.3 do not know the flag, others may insist on it.
         let fd = match memory_file(flags | libc::MFD_NOEXEC_SEAL) {
@@ -272,6 +276,16 @@ impl Rings {
     pub(crate) fn stay_awake(&self) {
         self.incoming().reader_sleeps.0.store(0, Ordering::SeqCst);
     }
+}
+
+fn may_make_files_of(size: usize) -> bool {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: room for the answer.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) }).is_ok()
+        && limit.rlim_cur >= size as libc::rlim_t
 }
 
 fn memory_file(flags: libc::c_uint) -> Result<OwnedFd> {

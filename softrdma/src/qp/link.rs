@@ -261,11 +261,16 @@ impl Qp {
         if self.is_pulling(&q) && self.pull_some(&mut q).is_err() {
             self.lost(&mut q);
         }
-        self.receive(&mut q);
+        let something = self.receive(&mut q);
         if let Some(link) = &mut q.link
             && link.paths.is_abandoned()
         {
-            self.lost(&mut q);
+            // What has come on TCP counts, and may say that the peer has come over after all.
+            if something {
+                self.come_back();
+            } else {
+                self.lost(&mut q);
+            }
         }
         self.send_now(&mut q);
         // While something is copied it is back soon anyway.
