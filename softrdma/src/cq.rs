@@ -296,8 +296,8 @@ impl Cq {
         self.inner.lock().armed != Armed::No
     }
 
-    /// A program that polls does the work of the I/O thread: it reads the sockets of the queue's
-    /// connections, and nobody has to be woken. With many connections it looks at a few each time.
+    /// A program that polls does the work of the I/O thread: it reads what the queue's
+    /// connections have for it, and nobody has to be woken. With many connections it looks at a few each time.
     fn look_for_input(&self) -> bool {
         const AT_ONCE: usize = 4;
         let Some(mut queue_pairs) = self.queue_pairs.try_lock() else {

@@ -37,7 +37,7 @@ pub(crate) struct Io {
     sources: Mutex<HashMap<Token, Arc<dyn Source>>>,
     timers: Mutex<BTreeMap<Timer, Job>>,
     jobs: Mutex<Vec<Job>>,
-    /// Connections whose program reads their sockets itself, by polling.
+    /// Connections whose program looks for input itself, by polling.
     napping: Mutex<Vec<Weak<Qp>>>,
     /// Connections with work that no socket announces.
     busy: Mutex<Vec<Arc<Qp>>>,

@@ -53,7 +53,7 @@ modern_get_completion(struct rpma_cq *cq, struct rpma_completion *cmpl)
 #define rpma_conn_completion_wait(conn) rpma_cq_wait(modern_cq(conn))
 #define rpma_conn_completion_get(conn, cmpl) modern_get_completion(modern_cq(conn), (cmpl))
 #define rpma_cq_get_completion(cq, cmpl) modern_get_completion((cq), (cmpl))
-/* which is fenced, and that no other function is but for the one with the data in the request itself */
+/* It is fenced; of the others only rpma_atomic_write is. */
 #define rpma_write_atomic(conn, dst, dst_offset, src, src_offset, flags, op_context) \
 	rpma_write((conn), (dst), (dst_offset), (src), (src_offset), 8, (flags), (op_context))
 

@@ -2,7 +2,7 @@
 
 //! Queue pairs, each with its end of a connection.
 //!
-//! One lock for each queue pair guards its queues and its socket. Locks are taken in the order queue
+//! One lock for each queue pair guards its queues and its connection. Locks are taken in the order queue
 //! pair, connection identifier, shared receive queue, completion queue, channel.
 
 mod complete;
