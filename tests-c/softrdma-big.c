@@ -267,6 +267,7 @@ main(int argc, char *argv[])
 		return strcmp(argv[1], "server") == 0 ? serve(argv[2]) :
 				work(argv[2], (unsigned)atoi(argv[3]));
 	}
+	skip_without(address);
 	if (env_number("BIG_THREADS", 8) > MOST_THREADS)
 		die("BIG_THREADS is at most %d", MOST_THREADS);
 

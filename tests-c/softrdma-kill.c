@@ -401,6 +401,7 @@ main(int argc, char *argv[])
 		return strcmp(argv[1], "server") == 0 ? serve(argv[2], port) : work(argv[2], port);
 	}
 
+	skip_without(address);
 	printf("KILL_SEED=%lu\n", seed);
 	fflush(stdout);
 	snprintf(text, sizeof(text), "%lu", seed);

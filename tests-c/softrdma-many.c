@@ -390,6 +390,7 @@ main(int argc, char *argv[])
 				work(argv[2], (unsigned)atoi(argv[3]));
 	}
 
+	skip_without(address);
 	/* a descriptor or two for each, and some for everything else */
 	CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
 	if (limit.rlim_max != RLIM_INFINITY && limit.rlim_max < 2 * count + 64) {

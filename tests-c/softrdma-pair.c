@@ -241,6 +241,21 @@ raise_descriptor_limit(void)
 	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+void
+skip_without(const char *address)
+{
+	struct sockaddr_storage parsed;
+	int fd;
+
+	parse_address(&parsed, address, 0);
+	fd = socket(parsed.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&parsed, sizeof(parsed))) {
+		printf("skipped: this machine has no %s: %s\n", address, strerror(errno));
+		exit(77);
+	}
+	close(fd);
+}
+
 /* --- the connection manager -------------------------------------------------------------------- */
 
 struct rdma_event_channel *

@@ -53,6 +53,8 @@ bool listen_to_parent(char *line, size_t size);
 unsigned descriptors(void);
 long resident_kib(void);
 void raise_descriptor_limit(void);
+/* ends the process as a skipped test if this machine does not have the address */
+void skip_without(const char *address);
 
 /* --- connections --- */
 

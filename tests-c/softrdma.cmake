@@ -11,10 +11,22 @@ foreach(program kill many big copy silent cm)
 	target_link_libraries(${target} PRIVATE PkgConfig::RDMACM PkgConfig::IBVERBS Threads::Threads)
 	if(TARGET softrdma_cargo)
 		add_test(NAME ${target} COMMAND ${softrdma} run -- $<TARGET_FILE:${target}>)
-		set_tests_properties(${target} PROPERTIES LABELS softrdma SKIP_RETURN_CODE 77
-			RUN_SERIAL TRUE TIMEOUT 300)
+		list(APPEND softrdma_tests ${target})
 	endif()
 endforeach()
+
+# once more where the frames take another way: with IPv6, and on TCP all the time
+if(TARGET softrdma_cargo)
+	foreach(program kill many big)
+		set(target softrdma-${program})
+		add_test(NAME ${target}-v6 COMMAND ${softrdma} run -- $<TARGET_FILE:${target}> ::1)
+		add_test(NAME ${target}-socket COMMAND ${softrdma} run -- $<TARGET_FILE:${target}>)
+		set_tests_properties(${target}-socket PROPERTIES ENVIRONMENT SOFTRDMA_SOCKET_ONLY=1)
+		list(APPEND softrdma_tests ${target}-v6 ${target}-socket)
+	endforeach()
+	set_tests_properties(${softrdma_tests} PROPERTIES LABELS softrdma SKIP_RETURN_CODE 77
+		RUN_SERIAL TRUE TIMEOUT 300)
+endif()
 
 # the soak: librpma's own interface, on any device
 add_executable(soak soak.c soak-session.c soak-serve.c soak-work.c softrdma-pair.c)
