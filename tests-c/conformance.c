@@ -23,8 +23,9 @@
 #include "conformance.h"
 
 static const struct test_case *const groups[] = {
-	cm_cases, disconnect_cases, data_cases, protection_cases, queue_cases, object_cases,
-	process_cases, endpoint_cases,
+	cm_cases, refused_cases, listen_cases, id_cases, disconnect_cases, data_cases,
+	protection_cases, queue_cases, cq_cases, object_cases, process_cases, thread_cases,
+	endpoint_cases,
 };
 
 static int

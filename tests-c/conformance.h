@@ -28,12 +28,17 @@ struct test_case {
 
 /* each ends with an entry that has no name */
 extern const struct test_case cm_cases[];
+extern const struct test_case refused_cases[];
+extern const struct test_case listen_cases[];
+extern const struct test_case id_cases[];
 extern const struct test_case disconnect_cases[];
 extern const struct test_case data_cases[];
 extern const struct test_case protection_cases[];
 extern const struct test_case queue_cases[];
+extern const struct test_case cq_cases[];
 extern const struct test_case object_cases[];
 extern const struct test_case process_cases[];
+extern const struct test_case thread_cases[];
 extern const struct test_case endpoint_cases[];
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
@@ -56,6 +61,8 @@ const char *errno_name(int error);
 const char *cm_event_name(enum rdma_cm_event_type type);
 const char *status_name(enum ibv_wc_status status);
 const char *qp_state_name(enum ibv_qp_state state);
+const char *opcode_name(enum ibv_wc_opcode opcode);
+const char *async_event_name(enum ibv_event_type type);
 
 /* a result of either kind: 0, -1 with errno, or an error number; returns it */
 int say_result(const char *step, int result);
@@ -80,6 +87,7 @@ void broken(const char *what) __attribute__((noreturn));
 	} while (0)
 
 /* --- waiting --- */
+int64_t now_ms(void);
 bool readable(int fd, int ms);
 void nonblocking(int fd);
 
@@ -106,6 +114,12 @@ void need_event(struct rdma_event_channel *channel, enum rdma_cm_event_type type
 /* the address of the device with this port */
 struct sockaddr *device_address(uint16_t port, struct sockaddr_storage *storage);
 struct sockaddr *any_address(uint16_t port, struct sockaddr_storage *storage);
+/* how the addresses of these two compare, without their ports */
+const char *same_address(const struct sockaddr *a, const struct sockaddr *b);
+
+/* bytes 1, 2, 3, ... for private data, and what of them has arrived when so many were given */
+const uint8_t *private_bytes(void);
+void say_private(const char *step, const struct cm_event *event, unsigned given);
 
 /* --- one end of a connection --- */
 struct setup {
