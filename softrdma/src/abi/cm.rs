@@ -370,6 +370,8 @@ unsafe extern "C" fn rdma_set_option(
     const REUSEADDR: c_int = 1;
     const AFONLY: c_int = 2;
     const ACK_TIMEOUT: c_int = 3;
+    const IB: c_int = 1;
+    const PATH: c_int = 1;
     minus_one(call(
         "rdma_set_option",
         |args| {
@@ -381,23 +383,37 @@ unsafe extern "C" fn rdma_set_option(
         || {
             // SAFETY: the program's.
             let found: &IdHandle = unsafe { handle(id) }?;
-            let int = || {
-                if value.is_null() || length != size_of::<c_int>() {
-                    return Err(libc::EINVAL);
+            if value.is_null() && length > 0 {
+                return Err(libc::EFAULT);
+            }
+            let is_of = |size| -> Result<()> {
+                if length == size {
+                    Ok(())
+                } else {
+                    Err(libc::EINVAL)
                 }
+            };
+            let switch = || -> Result<bool> {
+                is_of(size_of::<c_int>())?;
                 // SAFETY: the program says that it is an int.
-                Ok(unsafe { value.cast::<c_int>().read_unaligned() })
+                Ok(unsafe { value.cast::<c_int>().read_unaligned() } != 0)
             };
             match (level, option) {
                 // They have no meaning here.
-                (ID, TOS | ACK_TIMEOUT) => Ok(()),
-                // A port is never kept by connections that are over.
-                (ID, REUSEADDR) => int().map(|_| ()),
-                (ID, AFONLY) => found.engine.set_only_v6(int()? != 0),
+                (ID, TOS | ACK_TIMEOUT) => is_of(size_of::<u8>()),
+                (ID, REUSEADDR) => found.engine.set_reuse(switch()?),
+                (ID, AFONLY) => found.engine.set_only_v6(switch()?),
+                (IB, PATH) if !is_list_of_paths(length) => Err(libc::EINVAL),
                 _ => Err(libc::ENOSYS),
             }
         },
     ))
+}
+
+/// Whether there may be one or more `struct ibv_path_data` in so many bytes.
+fn is_list_of_paths(length: usize) -> bool {
+    const PATH_DATA: usize = 72;
+    length > 0 && length.is_multiple_of(PATH_DATA)
 }
 
 #[unsafe(no_mangle)]

@@ -187,10 +187,17 @@ unsafe extern "C" fn rdma_establish(id: *mut sys::rdma_cm_id) -> c_int {
     }))
 }
 
+/// A program that has seen a message says so, in case the client's word of the connection was lost.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn rdma_notify(id: *mut sys::rdma_cm_id, _event: c_int) -> c_int {
-    // A connection is never established by a message that comes before the client's word.
+unsafe extern "C" fn rdma_notify(id: *mut sys::rdma_cm_id, event: c_int) -> c_int {
     // SAFETY: the program's.
     let args = unsafe { shows(id) };
-    minus_one(call("rdma_notify", args, || Ok(())))
+    minus_one(call("rdma_notify", args, || {
+        // SAFETY: the program's.
+        let found: &IdHandle = unsafe { handle(id) }?;
+        if event != sys::ibv_event_type::IBV_EVENT_COMM_EST as c_int {
+            return Err(libc::EINVAL);
+        }
+        found.engine.notified_of_use()
+    }))
 }

@@ -63,6 +63,8 @@ pub(super) struct Inner {
     /// The program asked for this source address.
     pub(super) source_was_given: bool,
     only_v6: bool,
+    /// The program has said that its client uses the connection, before that was heard of the client.
+    notified: bool,
     /// Bound, and not in use yet.
     pub(super) socket: Option<Socket>,
     listener: Option<Arc<Listener>>,
@@ -117,6 +119,7 @@ impl Id {
                 remote: None,
                 source_was_given: false,
                 only_v6: false,
+                notified: false,
                 socket: None,
                 listener: None,
                 backlog: 0,
@@ -143,11 +146,23 @@ impl Id {
 
     pub(crate) fn set_only_v6(&self, only_v6: bool) -> Result<()> {
         let mut inner = self.inner.lock();
-        if inner.phase != Phase::Idle {
-            return Err(libc::EINVAL);
+        match inner.phase {
+            Phase::Idle => inner.only_v6 = only_v6,
+            // Its port is taken by now.
+            Phase::Bound => {}
+            _ => return Err(libc::EINVAL),
         }
-        inner.only_v6 = only_v6;
         Ok(())
+    }
+
+    /// A port is never kept by connections that are over, so there is nothing to reuse.
+    pub(crate) fn set_reuse(&self, reuse: bool) -> Result<()> {
+        match self.inner.lock().phase {
+            Phase::Idle => Ok(()),
+            Phase::Listening => Err(libc::EINVAL),
+            _ if reuse => Ok(()),
+            _ => Err(libc::EINVAL),
+        }
     }
 
     pub(super) fn post(&self, inner: &Inner, kind: Kind, status: i32) {
@@ -409,7 +424,26 @@ impl Id {
         let mut inner = self.inner.lock();
         if inner.phase == Phase::Accepted {
             inner.phase = Phase::Connected;
-            self.post(&inner, Kind::Established, 0);
+            if !inner.notified {
+                self.post(&inner, Kind::Established, 0);
+            }
+        }
+    }
+
+    /// The program says that the client uses the connection.
+    pub(crate) fn notified_of_use(&self) -> Result<()> {
+        let mut inner = self.inner.lock();
+        let is_over = inner.end.sent || inner.end.received;
+        match inner.phase {
+            Phase::Accepted | Phase::Connected if is_over => Err(libc::EINVAL),
+            Phase::Connected => Err(libc::EISCONN),
+            Phase::Accepted if inner.notified => Err(libc::EISCONN),
+            Phase::Accepted => {
+                inner.notified = true;
+                self.post(&inner, Kind::Established, 0);
+                Ok(())
+            }
+            _ => Err(libc::EINVAL),
         }
     }
 
