@@ -129,10 +129,13 @@ connect_qp_attributes(void)
 	for (int i = 0; i < 2; i++) {
 		within(i ? "server" : "client");
 		NEED(ibv_query_qp(ends[i]->qp, &attr, IBV_QP_STATE | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY |
-				IBV_QP_DEST_QPN | IBV_QP_CAP | IBV_QP_ACCESS_FLAGS | IBV_QP_PATH_MTU, &init));
+				IBV_QP_DEST_QPN | IBV_QP_CAP | IBV_QP_ACCESS_FLAGS | IBV_QP_PATH_MTU |
+				IBV_QP_MAX_QP_RD_ATOMIC | IBV_QP_MAX_DEST_RD_ATOMIC, &init));
 		say("retry count", "%u", attr.retry_cnt);
 		say("RNR retry count", "%u", attr.rnr_retry);
 		say("its peer", "%s", attr.dest_qp_num == ends[!i]->qp->qp_num ? "the other" : "another");
+		say("reads to ask for", "%u", attr.max_rd_atomic);
+		say("reads to answer", "%u", attr.max_dest_rd_atomic);
 		say("remote read allowed", "%s", attr.qp_access_flags & IBV_ACCESS_REMOTE_READ ? "yes" : "no");
 		say("remote write allowed", "%s", attr.qp_access_flags & IBV_ACCESS_REMOTE_WRITE ? "yes" : "no");
 		say("type", "%s", init.qp_type == IBV_QPT_RC ? "RC" : "another");

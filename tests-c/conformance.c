@@ -23,8 +23,8 @@
 #include "conformance.h"
 
 static const struct test_case *const groups[] = {
-	cm_cases, refused_cases, listen_cases, id_cases, disconnect_cases, data_cases,
-	protection_cases, queue_cases, cq_cases, object_cases, process_cases, thread_cases,
+	cm_cases, refused_cases, listen_cases, id_cases, option_cases, disconnect_cases, data_cases,
+	protection_cases, queue_cases, cq_cases, object_cases, modify_cases, process_cases, thread_cases,
 	endpoint_cases,
 };
 

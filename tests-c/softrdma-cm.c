@@ -77,7 +77,11 @@ without_a_connection(const char *address)
 	attr.qp_state = IBV_QPS_RTR;
 	REFUSED(rdma_init_qp_attr(id, &attr, &mask), EINVAL);
 	attr.dest_qp_num = 1000;
-	CHECK(ibv_modify_qp(qp, &attr, IBV_QP_STATE | IBV_QP_DEST_QPN) == EOPNOTSUPP);
+	attr.path_mtu = IBV_MTU_1024;
+	attr.ah_attr.port_num = 1;
+	CHECK(ibv_modify_qp(qp, &attr, IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN |
+			IBV_QP_RQ_PSN | IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER) == EOPNOTSUPP);
+	CHECK(qp->state == IBV_QPS_INIT);
 	attr.qp_state = IBV_QPS_SQD;
 	REFUSED(rdma_init_qp_attr(id, &attr, &mask), EINVAL);
 
@@ -93,6 +97,9 @@ without_a_connection(const char *address)
 	CHECK(ibv_modify_qp(qp, &attr, mask) == 0);
 	attr.qp_state = IBV_QPS_RTS;
 	CHECK(rdma_init_qp_attr(request, &attr, &mask) == 0 && ibv_modify_qp(qp, &attr, mask) == 0);
+	/* a device can drain the send queue */
+	attr.qp_state = IBV_QPS_SQD;
+	CHECK(ibv_modify_qp(qp, &attr, IBV_QP_STATE) == EOPNOTSUPP && qp->state == IBV_QPS_RTS);
 	CHECK(rdma_accept(request, &param) == 0);
 	/* the client has no queue pair on its id: it says itself that it is connected */
 	CHECK((event = next_event(channel, wait_ms())) && event->event == RDMA_CM_EVENT_CONNECT_RESPONSE);

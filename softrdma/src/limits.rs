@@ -15,6 +15,8 @@ pub(crate) const MAX_SRQ_WR: u32 = 0x100000;
 pub(crate) const MAX_SRQ_SGE: u32 = 27;
 /// RDMA reads that wait for their data, in one direction of a connection.
 pub(crate) const MAX_READS: u8 = 128;
+/// What a program says that wants as many as there may be.
+pub(crate) const ANY_READS: u8 = 0xff;
 /// The largest message.
 pub(crate) const MAX_MESSAGE: u32 = 1 << 31;
 

@@ -13,7 +13,7 @@ use super::{call, handle, minus_one, object, shows, trace_private_data};
 use crate::Result;
 use crate::cm::connect::Offer;
 use crate::instrument::Args;
-use crate::limits::MAX_READS;
+use crate::limits::{ANY_READS, MAX_READS};
 use crate::wire::Params;
 
 /// # Safety
@@ -23,8 +23,8 @@ unsafe fn offer(param: *const sys::rdma_conn_param) -> Result<Offer> {
     let Some(param) = (unsafe { param.as_ref() }) else {
         return Ok(Offer {
             params: Params {
-                responder_resources: MAX_READS,
-                initiator_depth: MAX_READS,
+                responder_resources: ANY_READS,
+                initiator_depth: ANY_READS,
                 retry_count: 7,
                 rnr_retry_count: 7,
                 ..Params::default()
@@ -32,9 +32,8 @@ unsafe fn offer(param: *const sys::rdma_conn_param) -> Result<Offer> {
             private_data: Vec::new(),
         });
     };
-    const MOST: u8 = 0xff;
     let reads = |wanted: u8| match wanted {
-        MOST => Ok(MAX_READS),
+        ANY_READS => Ok(wanted),
         wanted if wanted > MAX_READS => Err(libc::EINVAL),
         wanted => Ok(wanted),
     };

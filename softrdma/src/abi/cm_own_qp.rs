@@ -7,36 +7,16 @@ use std::ffi::c_int;
 use rdma_sys as sys;
 
 use super::cm::IdHandle;
+use super::qp_modify::mask;
 use super::{call, handle, minus_one, object};
 use crate::instrument::names;
 use crate::wire::Params;
 use crate::{Result, cm::id::Id};
 
-mod mask {
-    use std::ffi::c_int;
-
-    pub(super) const STATE: c_int = 1;
-    pub(super) const ACCESS_FLAGS: c_int = 1 << 3;
-    pub(super) const PKEY_INDEX: c_int = 1 << 4;
-    pub(super) const PORT: c_int = 1 << 5;
-    pub(super) const AV: c_int = 1 << 7;
-    pub(super) const PATH_MTU: c_int = 1 << 8;
-    pub(super) const TIMEOUT: c_int = 1 << 9;
-    pub(super) const RETRY_CNT: c_int = 1 << 10;
-    pub(super) const RNR_RETRY: c_int = 1 << 11;
-    pub(super) const RQ_PSN: c_int = 1 << 12;
-    pub(super) const MAX_QP_RD_ATOMIC: c_int = 1 << 13;
-    pub(super) const MIN_RNR_TIMER: c_int = 1 << 15;
-    pub(super) const SQ_PSN: c_int = 1 << 16;
-    pub(super) const MAX_DEST_RD_ATOMIC: c_int = 1 << 17;
-    pub(super) const DEST_QPN: c_int = 1 << 20;
-}
-
 /// What the program has to set for a state. Only the state and the peer's number have a meaning here;
 /// the rest is what a program may want to look at.
 fn fill(id: &Id, attr: &mut sys::ibv_qp_attr) -> Result<c_int> {
     use sys::ibv_qp_state as abi;
-    const LOCAL_WRITE_AND_REMOTE: u32 = 0x7;
     const PORT_NUMBER: u8 = 1;
     let params = match attr.qp_state {
         abi::IBV_QPS_INIT if id.has_device() => Params::default(),
@@ -45,7 +25,7 @@ fn fill(id: &Id, attr: &mut sys::ibv_qp_attr) -> Result<c_int> {
     };
     Ok(match attr.qp_state {
         abi::IBV_QPS_INIT => {
-            attr.qp_access_flags = LOCAL_WRITE_AND_REMOTE;
+            attr.qp_access_flags = id.access();
             attr.pkey_index = 0;
             attr.port_num = PORT_NUMBER;
             mask::STATE | mask::ACCESS_FLAGS | mask::PKEY_INDEX | mask::PORT

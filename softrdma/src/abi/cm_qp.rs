@@ -113,6 +113,7 @@ unsafe fn create_qp(
         match made {
             Ok(qp) => {
                 let engine: &QpHandle = handle(qp)?;
+                engine.engine.allow(found.engine.access());
                 found.engine.set_qp(Some(Arc::clone(&engine.engine)));
                 (*id).qp = qp;
                 (*id).pd = pd;

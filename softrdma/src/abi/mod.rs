@@ -18,6 +18,7 @@ mod device;
 mod mr;
 mod qp;
 mod qp_ex;
+mod qp_modify;
 mod srq;
 mod strings;
 mod unsupported;

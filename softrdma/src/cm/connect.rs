@@ -8,11 +8,14 @@ use super::event::{Event, Kind, reason};
 use super::handshake::Handshake;
 use super::id::{Id, Inner, Phase};
 use super::proof::{self, Place};
-use crate::limits::{REJECT_PRIVATE_DATA, REPLY_PRIVATE_DATA, REQUEST_PRIVATE_DATA};
+use crate::limits::{
+    ANY_READS, MAX_READS, REJECT_PRIVATE_DATA, REPLY_PRIVATE_DATA, REQUEST_PRIVATE_DATA,
+};
 use crate::os::local::Local;
 use crate::os::pull::Permit;
 use crate::os::random;
 use crate::os::socket::Socket;
+use crate::qp::attributes::Attributes;
 use crate::qp::link::{Side, Start};
 use crate::qp::{Qp, Setup, State};
 use crate::wire::{Frame, Greeting, Hello, Params, Proof};
@@ -48,6 +51,7 @@ impl Id {
         if let Some(qp) = &inner.qp {
             offer.params.qp_num = qp.number;
         }
+        offer.params = with_reads(offer.params, MAX_READS, MAX_READS);
         inner.challenge = random::bytes()?;
         inner.offered = offer.params;
         let outcome = socket.connect(&remote);
@@ -234,13 +238,19 @@ impl Id {
             can_pull: pull_from.is_some(),
             changes_over: local.is_some(),
         };
+        let peer = Params {
+            retry_count: own.retry_count,
+            ..hello.params
+        };
         qp.connect(Start {
             socket,
             cm: Weak::clone(&self.me),
-            peer: Params {
-                retry_count: own.retry_count,
-                ..hello.params
-            },
+            attributes: Attributes::of_connection(
+                &peer,
+                peer.responder_resources,
+                peer.initiator_depth,
+            ),
+            peer,
             first: first.encode().to_vec(),
             pull_from,
             local,
@@ -348,6 +358,12 @@ impl Id {
                 pair = Local::new().ok();
             }
             offer.params.qp_num = qp.number;
+            let wanted = hello.params;
+            offer.params = with_reads(
+                offer.params,
+                wanted.initiator_depth.min(MAX_READS),
+                wanted.responder_resources.min(MAX_READS),
+            );
             let answer = Hello {
                 greeting: Greeting::Reply,
                 params: offer.params,
@@ -358,6 +374,7 @@ impl Id {
             };
             (handshake, hello, answer, pair)
         };
+        let own = answer.params;
         let (local, for_client) = pair.unzip();
         let Some(socket) = handshake.take_socket() else {
             self.inner.lock().phase = Phase::Over;
@@ -366,6 +383,11 @@ impl Id {
         qp.connect(Start {
             socket,
             cm: Weak::clone(&self.me),
+            attributes: Attributes::of_connection(
+                &hello.params,
+                own.initiator_depth,
+                own.responder_resources,
+            ),
             peer: hello.params,
             first: answer.encode().to_vec(),
             pull_from: None,
@@ -405,6 +427,16 @@ impl Id {
         } else {
             None
         }
+    }
+}
+
+/// Who wants as many reads as there may be gets this many.
+fn with_reads(params: Params, most_answered: u8, most_asked_for: u8) -> Params {
+    let of = |wanted, most| if wanted == ANY_READS { most } else { wanted };
+    Params {
+        responder_resources: of(params.responder_resources, most_answered),
+        initiator_depth: of(params.initiator_depth, most_asked_for),
+        ..params
     }
 }
 

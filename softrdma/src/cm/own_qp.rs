@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 
 use super::id::{Id, Phase};
+use crate::qp::attributes::access_for;
 use crate::qp::{Qp, State};
 use crate::wire::Params;
 use crate::{Errno, Result};
@@ -54,6 +55,21 @@ impl Id {
         };
         // Without the lock: a queue pair's is taken before that of its identifier.
         connection.map(|qp| qp.peer_params()).ok_or(libc::EINVAL)
+    }
+
+    /// What the peer may do to the memory of a queue pair, as far as is known by now.
+    pub(crate) fn access(&self) -> u32 {
+        match self.peer_params() {
+            Ok(params) => access_for(params.initiator_depth),
+            Err(_) => {
+                let inner = self.inner.lock();
+                if inner.phase == Phase::Connecting {
+                    access_for(inner.offered.responder_resources)
+                } else {
+                    0
+                }
+            }
+        }
     }
 
     /// What a queue pair has to know before it can receive: with it, the program may move its own.

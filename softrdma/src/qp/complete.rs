@@ -263,7 +263,7 @@ impl Qp {
         const NO_END: u8 = 7;
         /// The delay that connections of the connection manager have.
         const BETWEEN: Duration = Duration::from_millis(655);
-        let tries = q.peer_params.rnr_retry_count;
+        let tries = q.attributes.rnr_retry;
         if tries >= NO_END {
             return;
         }

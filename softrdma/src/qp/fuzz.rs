@@ -169,7 +169,9 @@ impl Qp {
         }
         {
             let mut q = qp.inner.lock();
-            q.peer_params.rnr_retry_count = 7;
+            q.attributes.rnr_retry = 7;
+            q.attributes.reads = crate::limits::MAX_READS;
+            q.attributes.access = access::REMOTE_WRITE | access::REMOTE_READ;
             // What is sent goes nowhere, so all of it is under way at once.
             let stream = Stream::Memory {
                 input: lend(input, bed).into(),
@@ -394,7 +396,9 @@ mod tests {
         );
         {
             let mut q = qp.inner.lock();
-            q.peer_params.rnr_retry_count = 7;
+            q.attributes.rnr_retry = 7;
+            q.attributes.reads = crate::limits::MAX_READS;
+            q.attributes.access = access::REMOTE_WRITE | access::REMOTE_READ;
             let stream = Stream::Memory {
                 input: [].into(),
                 has_room: true,

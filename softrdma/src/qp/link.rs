@@ -8,13 +8,13 @@ use std::sync::{Arc, Weak};
 use crate::Result;
 use crate::cm::id::Id;
 use crate::io;
-use crate::limits::MAX_READS;
 use crate::mr::Grant;
 use crate::os::epoll::Interest;
 use crate::os::local::Local;
 use crate::os::socket::Socket;
 use crate::wire::{Frame, Params};
 
+use super::attributes::Attributes;
 use super::path::{Paths, Stream};
 use super::pulling::{Puller, Source};
 use super::receive::Rx;
@@ -117,6 +117,8 @@ pub(crate) struct Start {
     pub(crate) cm: Weak<Id>,
     /// What the peer has said of itself.
     pub(crate) peer: Params,
+    /// What the queue pair is told, unless the program has told it itself.
+    pub(crate) attributes: Attributes,
     /// What has to be sent first.
     pub(crate) first: Vec<u8>,
     /// The process whose memory can be read, if the peer is on this host.
@@ -162,7 +164,9 @@ impl Qp {
         link.paths.start_watching(io, Arc::clone(self) as _)?;
         q.cm = start.cm;
         q.peer_params = start.peer;
-        q.max_reads = usize::from(start.peer.responder_resources.clamp(1, MAX_READS));
+        if q.state == State::Init {
+            q.attributes = start.attributes;
+        }
         if q.state != State::Error {
             q.state = State::ReadyToSend;
         }

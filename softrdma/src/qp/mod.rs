@@ -5,6 +5,7 @@
 //! One lock for each queue pair guards its queues and its connection. Locks are taken in the order queue
 //! pair, connection identifier, shared receive queue, completion queue, channel.
 
+pub(crate) mod attributes;
 mod complete;
 mod fuzz;
 pub(crate) mod link;
@@ -36,6 +37,7 @@ use crate::pd::Pd;
 use crate::srq::Srq;
 use crate::wire::Params;
 
+use attributes::Attributes;
 use link::Link;
 use respond::Response;
 use work::{Receive, Request};
@@ -131,9 +133,8 @@ struct Inner {
     first: u64,
     /// The number of the request to send next.
     next: u64,
-    /// Reads that wait for their data, and how many there may be.
+    /// Reads that wait for their data.
     reads: usize,
-    max_reads: usize,
     /// The responder has no receive for request `next`, and will say when.
     held: bool,
     /// A request failed before it was sent: it waits for those before it.
@@ -156,6 +157,7 @@ struct Inner {
     cm: Weak<Id>,
     seal: Seal,
     peer_params: Params,
+    attributes: Attributes,
 }
 
 impl Inner {
@@ -190,7 +192,6 @@ impl Qp {
                 first: 0,
                 next: 0,
                 reads: 0,
-                max_reads: usize::from(limits::MAX_READS),
                 held: false,
                 stopped: false,
                 rq: VecDeque::new(),
@@ -205,6 +206,11 @@ impl Qp {
                 cm: Weak::new(),
                 seal: Seal::new(),
                 peer_params: Params::default(),
+                attributes: Attributes {
+                    // Only the connection manager makes one that is beyond this state.
+                    port: u8::from(state != State::Reset),
+                    ..Attributes::default()
+                },
             }),
             polls: AtomicU32::new(0),
             napping: AtomicBool::new(false),
@@ -245,25 +251,28 @@ impl Qp {
 
     /// The program changes the state.
     pub(crate) fn modify(&self, state: State) -> Result<()> {
-        let mut q = self.inner.lock();
+        self.move_to(&mut self.inner.lock(), state)
+    }
+
+    fn move_to(&self, q: &mut Inner, state: State) -> Result<()> {
         match (q.state, state) {
             (_, State::Error) => {
-                self.enter_error(&mut q, complete::Cause::Local);
-                self.tell_now_who_waits(&mut q);
+                self.enter_error(q, complete::Cause::Local);
+                self.tell_now_who_waits(q);
             }
             (_, State::Reset) => {
                 q.state = State::Reset;
                 // The peer is not to copy any more what was posted.
                 q.seal = Seal::new();
-                self.put_back_the_receive_in_transit(&mut q);
-                self.drop_data_in_transit(&mut q);
+                self.put_back_the_receive_in_transit(q);
+                self.drop_data_in_transit(q);
                 q.sq.clear();
                 q.rq.clear();
                 q.first = q.next;
                 q.reads = 0;
                 q.held = false;
                 q.stopped = false;
-                self.tell_now_who_waits(&mut q);
+                self.tell_now_who_waits(q);
             }
             (State::Reset, State::Init)
             | (State::Init, State::Init | State::ReadyToReceive)

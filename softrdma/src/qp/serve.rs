@@ -102,6 +102,9 @@ impl Qp {
                 solicited,
                 carriage,
             } => {
+                if !self.allows(q, seq, access::REMOTE_WRITE) {
+                    return Ok(Sink::Nowhere);
+                }
                 let mut with_imm = None;
                 if let Some(imm) = imm {
                     let Some(receive) = self.take_receive(q, seq) else {
@@ -127,6 +130,9 @@ impl Qp {
                 from,
                 can_pull,
             } => {
+                if !self.allows(q, seq, access::REMOTE_READ) {
+                    return Ok(Sink::Nowhere);
+                }
                 if from.length > 0 && self.remote_grant(from, access::REMOTE_READ).is_none() {
                     self.refuse(q, seq, Reason::RemoteAccess);
                     return Ok(Sink::Nowhere);
@@ -142,6 +148,9 @@ impl Qp {
                 Ok(Sink::Nowhere)
             }
             Frame::AtomicWrite { seq, to } => {
+                if !self.allows(q, seq, access::REMOTE_WRITE) {
+                    return Ok(Sink::Nowhere);
+                }
                 if to.addr % 8 != 0 || self.remote_grant(to, access::REMOTE_WRITE).is_none() {
                     self.refuse(q, seq, Reason::RemoteAccess);
                     return Ok(Sink::Nowhere);
@@ -159,6 +168,16 @@ impl Qp {
             }
             _ => Ok(Sink::Nowhere),
         }
+    }
+
+    /// Whether the queue pair was told to allow this. If not, the request is refused, whatever the memory
+    /// region says.
+    fn allows(&self, q: &mut Inner, seq: u64, wanted: u32) -> bool {
+        let allowed = q.attributes.access & wanted == wanted;
+        if !allowed {
+            self.refuse(q, seq, Reason::InvalidRequest);
+        }
+        allowed
     }
 
     /// Writes are in the memory before they are acknowledged, so there is nothing to do but to check.

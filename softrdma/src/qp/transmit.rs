@@ -349,7 +349,7 @@ impl Qp {
         if request.fence && *reads > 0 {
             return false;
         }
-        if request.is_read() && *reads >= q.max_reads {
+        if request.is_read() && *reads >= usize::from(q.attributes.reads) {
             return false;
         }
         let pd = self.setup.pd.as_ref();

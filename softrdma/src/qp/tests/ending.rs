@@ -84,7 +84,7 @@ fn a_message_that_waits_for_a_receive_fails_at_once() -> Result<()> {
 #[test]
 fn who_finds_no_receive_in_the_end_lets_the_other_one_know() -> Result<()> {
     let (a, b) = pair(own_pid())?;
-    b.qp.inner.lock().peer_params.rnr_retry_count = 0;
+    b.qp.inner.lock().attributes.rnr_retry = 0;
     a.post(0, Operation::Send, a.source(8), PLAIN)?;
     a.post(1, Operation::Send, a.source(8), PLAIN)?;
     run(&a, &b);

@@ -37,6 +37,7 @@ fn connected() -> Result<(Side, Side)> {
         socket,
         cm: Weak::new(),
         peer: PARAMS,
+        attributes: Attributes::of_connection(&PARAMS, 16, 16),
         first,
         pull_from: None,
         local: Some(local),

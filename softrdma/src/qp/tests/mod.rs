@@ -21,6 +21,7 @@ use crate::pd::{Pd, Users};
 use crate::srq::Srq;
 use crate::wire::{Frame, HEADER};
 
+use super::attributes::Attributes;
 use super::fuzz::small_setup;
 use super::link::Link;
 use super::path::Stream;
@@ -60,7 +61,6 @@ impl Side {
         let side = Self::unconnected(plan.shared, None)?;
         {
             let mut q = side.qp.inner.lock();
-            q.peer_params.rnr_retry_count = 7;
             let mut link = Link::new(Stream::Socket(socket), None);
             link.source = Source::Process(plan.pid);
             link.peer = Puller::that(true);
@@ -93,6 +93,12 @@ impl Side {
         };
         let mr = Mr::register(&pd, terms.check()?)?;
         let qp = Qp::new(small_setup(pd, &cq, srq.clone()), State::ReadyToSend);
+        qp.inner.lock().attributes = Attributes {
+            rnr_retry: 7,
+            reads: crate::limits::MAX_READS,
+            access: access::REMOTE_WRITE | access::REMOTE_READ,
+            ..Attributes::default()
+        };
         Ok(Self {
             qp,
             cq,

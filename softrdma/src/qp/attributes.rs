@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! What a queue pair is told of its connection, by the program or by the connection manager. Little of it has
+//! a meaning here; all of it can be asked for.
+
+use super::{Qp, State};
+use crate::Result;
+use crate::limits::MAX_READS;
+use crate::wire::Params;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Attributes {
+    pub(crate) port: u8,
+    pub(crate) access: u32,
+    pub(crate) path_mtu: u32,
+    pub(crate) rq_psn: u32,
+    pub(crate) sq_psn: u32,
+    pub(crate) peer: u32,
+    /// Reads that may be under way in either direction: those of this side, and those of the peer.
+    pub(crate) reads: u8,
+    pub(crate) reads_answered: u8,
+    pub(crate) min_rnr_timer: u8,
+    pub(crate) timeout: u8,
+    pub(crate) retry_count: u8,
+    pub(crate) rnr_retry: u8,
+}
+
+/// As many reads as a device has room for when so many are wanted: a power of two.
+pub(crate) fn room_for_reads(wanted: u8) -> u8 {
+    match wanted.min(MAX_READS) {
+        0 => 0,
+        wanted => wanted.next_power_of_two(),
+    }
+}
+
+/// What the connection manager allows a peer that has asked for so many reads.
+pub(crate) fn access_for(reads: u8) -> u32 {
+    const REMOTE_WRITE: u32 = 1 << 1;
+    const REMOTE_READ: u32 = 1 << 2;
+    const REMOTE_ATOMIC: u32 = 1 << 3;
+    if reads == 0 {
+        REMOTE_WRITE
+    } else {
+        REMOTE_WRITE | REMOTE_READ | REMOTE_ATOMIC
+    }
+}
+
+impl Attributes {
+    /// What the connection manager makes of what both sides have said. The numbers of reads are those that the
+    /// server has said, on both sides: `reads` are this side's, `reads_answered` the peer's.
+    pub(crate) fn of_connection(peer: &Params, reads: u8, reads_answered: u8) -> Self {
+        const MTU_4096: u32 = 5;
+        Self {
+            port: 1,
+            access: access_for(peer.initiator_depth),
+            path_mtu: MTU_4096,
+            peer: peer.qp_num,
+            reads: room_for_reads(reads),
+            reads_answered: room_for_reads(reads_answered),
+            retry_count: peer.retry_count,
+            rnr_retry: peer.rnr_retry_count,
+            ..Self::default()
+        }
+    }
+}
+
+impl Qp {
+    pub(crate) fn attributes(&self) -> Attributes {
+        self.inner.lock().attributes
+    }
+
+    pub(crate) fn allow(&self, access: u32) {
+        self.inner.lock().attributes.access = access;
+    }
+
+    /// The program changes attributes, and the state to the one that `change` gives.
+    pub(crate) fn change(
+        &self,
+        change: impl FnOnce(State, &mut Attributes) -> Result<State>,
+    ) -> Result<()> {
+        let mut q = self.inner.lock();
+        let mut attributes = q.attributes;
+        let state = change(q.state, &mut attributes)?;
+        if state != q.state || state == State::Reset {
+            self.move_to(&mut q, state)?;
+        }
+        q.attributes = attributes;
+        Ok(())
+    }
+}
