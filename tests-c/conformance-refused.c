@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "conformance.h"
@@ -132,26 +133,35 @@ no_route(void)
 static void
 silent_address(struct sockaddr_storage *storage)
 {
-	struct sockaddr_in *sin = (struct sockaddr_in *)storage;
-	struct sockaddr_in6 *sin6 = (struct sockaddr_in6 *)storage;
-	struct sockaddr *addr = device_address(0, storage);
-	socklen_t length = sizeof(*storage);
+	struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in6 v6;
+	void *chosen = &v4;
+	socklen_t length = sizeof(v4), room = sizeof(*storage);
 	int fd;
 
-	if (addr->sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&sin6->sin6_addr))
-		*sin = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	if (addr->sa_family == AF_INET)
-		sin->sin_addr.s_addr = htonl(ntohl(sin->sin_addr.s_addr) + 8);
-	else
-		sin6->sin6_addr.s6_addr[15] += 8;
-	fd = socket(addr->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	device_address(0, storage);
+	memcpy(&v6, storage, sizeof(v6));
+	if (storage->ss_family == AF_INET)
+		memcpy(&v4, storage, sizeof(v4));
+	if (storage->ss_family == AF_INET || IN6_IS_ADDR_LOOPBACK(&v6.sin6_addr)) {
+		/* of IPv6 a machine has only one address that leads back to it */
+		v4.sin_addr.s_addr = htonl(ntohl(v4.sin_addr.s_addr) + 8);
+	} else {
+		v6.sin6_addr.s6_addr[15] += 8;
+		chosen = &v6;
+		length = sizeof(v6);
+	}
+	memcpy(storage, chosen, length);
+
+	fd = socket(storage->ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		broken("socket");
-	if (bind(fd, addr, addr->sa_family == AF_INET ? sizeof(*sin) : sizeof(*sin6)) == 0) {
+	if (bind(fd, (struct sockaddr *)storage, length) == 0) {
 		NEED(listen(fd, 4));
-		NEED(getsockname(fd, addr, &length));
+		NEED(getsockname(fd, (struct sockaddr *)storage, &room));
 	} else {
-		sin->sin_port = htons(4711);
+		v4.sin_port = v6.sin6_port = htons(4711);
+		memcpy(storage, chosen, length);
 		close(fd);
 	}
 }
@@ -163,7 +173,7 @@ host_never_answers(void)
 	struct setup setup = usual();
 	struct rdma_conn_param param = conn_param(&setup);
 	struct end client = {0};
-	struct cm_event event;
+	struct cm_event event = {0};
 
 	/* the kernel takes 102 s to give up */
 	wait_ms = 280 * 1000;
