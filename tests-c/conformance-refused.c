@@ -177,7 +177,6 @@ host_never_answers(void)
 
 	/* the kernel takes 102 s to give up */
 	wait_ms = 280 * 1000;
-	setenv("SOFTRDMA_CM_TIMEOUT_MS", "200", 1);
 	silent_address(&storage);
 	NEED_POINTER(client.channel, rdma_create_event_channel());
 	NEED(rdma_create_id(client.channel, &client.id, NULL, RDMA_PS_TCP));
