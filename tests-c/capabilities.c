@@ -152,7 +152,9 @@ native_operations(void **unused)
 		EXPECT(rpma_conn_req_new(peer, device_addr(), "7204", NULL, &req), RPMA_E_PROVIDER);
 		assert_int_equal(verbs_seen.qp.comp_mask, IBV_QP_INIT_ATTR_PD |
 				(ops ? IBV_QP_INIT_ATTR_SEND_OPS_FLAGS : 0));
-		assert_int_equal(verbs_seen.qp.send_ops_flags, ops ? ops | usual : 0);
+		/* without its bit in the mask the member says nothing */
+		if (ops)
+			assert_int_equal(verbs_seen.qp.send_ops_flags, ops | usual);
 		EXPECT_SPOILT();
 		SUCCEED(rpma_peer_delete(&peer));
 	}
