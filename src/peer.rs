@@ -110,6 +110,11 @@ impl Domain {
         if usage.has(Usage::RECV) {
             access |= Access::LOCAL_WRITE;
         }
+        if usage.has(Usage::FLUSH_VISIBILITY) || usage.has(Usage::FLUSH_PERSISTENT) {
+            // The emulated flush is a read. The remote side may need it even if this device has native
+            // flush: its device, or its libibverbs, may not.
+            access |= Access::REMOTE_READ;
+        }
         if self.caps.native_flush {
             if usage.has(Usage::FLUSH_VISIBILITY) {
                 access |= Access::FLUSH_GLOBAL;
@@ -117,9 +122,6 @@ impl Domain {
             if usage.has(Usage::FLUSH_PERSISTENT) {
                 access |= Access::FLUSH_PERSISTENT;
             }
-        } else if usage.has(Usage::FLUSH_VISIBILITY) || usage.has(Usage::FLUSH_PERSISTENT) {
-            // The emulated flush is a read.
-            access |= Access::REMOTE_READ;
         }
         access
     }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What depends on what the device can do: on-demand paging, native operations, and the protocol that it speaks. */
 #include "failing.h"
+#include "native.h"
 
 static struct ibv_context *
 device_context(void)
@@ -87,12 +88,9 @@ registration_on_demand(void **unused)
 
 /* --- native operations --- */
 
-#define FLUSH_GLOBAL (1ULL << 38)
-#define FLUSH_PERSISTENT (1ULL << 39)
-#define ATOMIC_WRITE (1ULL << 40)
 #define OTHERS (1ULL << 37 | 1ULL << 41 | 1)
 
-/* whether this library uses what a device says that it has; that the headers declare it is one half of it */
+/* whether this library uses what a device says that it has */
 static const struct {
 	uint64_t caps;
 	bool flush;
@@ -100,27 +98,14 @@ static const struct {
 } native_cases[] = {
 	{0, false, false},
 	{OTHERS, false, false},
-	{FLUSH_GLOBAL, false, false},
-	{FLUSH_PERSISTENT, false, false},
-	{FLUSH_GLOBAL | FLUSH_PERSISTENT, true, false},
-	{ATOMIC_WRITE, false, true},
-	{ATOMIC_WRITE | FLUSH_PERSISTENT | OTHERS, false, true},
-	{ATOMIC_WRITE | FLUSH_GLOBAL | FLUSH_PERSISTENT, true, true},
+	{DEVICE_FLUSH_GLOBAL, false, false},
+	{DEVICE_FLUSH_PERSISTENT, false, false},
+	{DEVICE_FLUSH, true, false},
+	{DEVICE_ATOMIC_WRITE, false, true},
+	{DEVICE_ATOMIC_WRITE | DEVICE_FLUSH_PERSISTENT | OTHERS, false, true},
+	{DEVICE_ATOMIC_WRITE | DEVICE_FLUSH, true, true},
 	{UINT64_MAX, true, true},
 };
-
-#ifdef HAVE_NATIVE_FLUSH
-#define FLUSH_OP IBV_QP_EX_WITH_FLUSH
-#define FLUSH_ACCESS (IBV_ACCESS_FLUSH_GLOBAL | IBV_ACCESS_FLUSH_PERSISTENT)
-#else
-#define FLUSH_OP 0
-#define FLUSH_ACCESS IBV_ACCESS_REMOTE_READ
-#endif
-#ifdef HAVE_NATIVE_ATOMIC_WRITE
-#define ATOMIC_WRITE_OP IBV_QP_EX_WITH_ATOMIC_WRITE
-#else
-#define ATOMIC_WRITE_OP 0
-#endif
 
 /* nothing is made: whether this device can really do it does not matter */
 static void
@@ -134,7 +119,8 @@ native_operations(void **unused)
 	for (size_t i = 0; i < COUNT_OF(native_cases); i++) {
 		const bool flush = native_cases[i].flush && !library_is_original();
 		const bool atomic_write = native_cases[i].atomic_write && !library_is_original();
-		const uint64_t ops = (flush ? FLUSH_OP : 0) | (atomic_write ? ATOMIC_WRITE_OP : 0);
+		const uint64_t ops = (flush ? QP_EX_WITH_FLUSH : 0) |
+				(atomic_write ? QP_EX_WITH_ATOMIC_WRITE : 0);
 		struct rpma_conn_req *req = UNTOUCHED_PTR;
 		struct rpma_mr_local *mr = UNTOUCHED_PTR;
 		struct rpma_peer *peer = NULL;
@@ -146,9 +132,11 @@ native_operations(void **unused)
 		verbs_fail("ibv_reg_mr", EINVAL);
 		EXPECT(rpma_mr_reg(peer, mem, sizeof(mem), RPMA_MR_USAGE_FLUSH_TYPE_VISIBILITY |
 				RPMA_MR_USAGE_FLUSH_TYPE_PERSISTENT, &mr), RPMA_E_PROVIDER);
-		assert_int_equal(verbs_seen.access, flush ? FLUSH_ACCESS : IBV_ACCESS_REMOTE_READ);
+		/* an emulated flush, of a remote side that has no native one, is a read */
+		assert_int_equal(verbs_seen.access, IBV_ACCESS_REMOTE_READ |
+				(flush ? ACCESS_FLUSH_GLOBAL | ACCESS_FLUSH_PERSISTENT : 0));
 
-		verbs_fail("rdma_create_qp_ex", EINVAL);
+		verbs_fail("rdma_create_qp_ex", ENOMEM);
 		EXPECT(rpma_conn_req_new(peer, device_addr(), "7204", NULL, &req), RPMA_E_PROVIDER);
 		assert_int_equal(verbs_seen.qp.comp_mask, IBV_QP_INIT_ATTR_PD |
 				(ops ? IBV_QP_INIT_ATTR_SEND_OPS_FLAGS : 0));
@@ -158,6 +146,79 @@ native_operations(void **unused)
 		EXPECT_SPOILT();
 		SUCCEED(rpma_peer_delete(&peer));
 	}
+}
+
+/* what libibverbs, its provider or the kernel does not know is done without; other failures are failures */
+static void
+refused_operations(void **unused)
+{
+	static const struct {
+		int err;
+		bool refusal;
+	} cases[] = {
+		{EOPNOTSUPP, true}, {ENOSYS, true}, {EINVAL, true},
+		{ENOMEM, false}, {EPERM, false}, {EIO, false}, {EBUSY, false},
+	};
+	struct ibv_context *context = device_context();
+	struct rpma_peer *peer = NULL;
+
+	(void)unused;
+	if (library_is_original()) {
+		print_message("skipped: the original has no native operations\n");
+		skip();
+	}
+	verbs_caps(DEVICE_ATOMIC_WRITE | DEVICE_FLUSH);
+	SUCCEED(rpma_peer_new(context, &peer));
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct rpma_conn_req *req = UNTOUCHED_PTR;
+
+		verbs_reset();
+		verbs_fail("rdma_create_qp_ex", cases[i].err);
+		if (!cases[i].refusal) {
+			EXPECT(rpma_conn_req_new(peer, device_addr(), "7204", NULL, &req), RPMA_E_PROVIDER);
+			EXPECT_ERRNO(cases[i].err);
+			assert_non_null(strstr(verbs_log, "!rdma_create_qp_ex"));
+			assert_int_equal(verbs_calls("rdma_create_qp_ex"), 0);
+			EXPECT_SPOILT();
+			continue;
+		}
+		/* with atomic write alone, and with neither */
+		verbs_fail("rdma_create_qp_ex", cases[i].err);
+		SUCCEED(rpma_conn_req_new(peer, device_addr(), "7204", NULL, &req));
+		EXPECT_SPOILT();
+		assert_int_equal(verbs_calls("rdma_create_qp_ex"), 1);
+		assert_int_equal(verbs_seen.qp.comp_mask, IBV_QP_INIT_ATTR_PD);
+		SUCCEED(rpma_conn_req_delete(&req));
+
+		/* there was another reason for it */
+		verbs_reset();
+		for (int attempt = 0; attempt < 3; attempt++)
+			verbs_fail("rdma_create_qp_ex", cases[i].err);
+		EXPECT(rpma_conn_req_new(peer, device_addr(), "7204", NULL, &req), RPMA_E_PROVIDER);
+		EXPECT_ERRNO(cases[i].err);
+		EXPECT_SPOILT();
+		assert_int_equal(verbs_calls("rdma_create_qp_ex"), 0);
+	}
+	SUCCEED(rpma_peer_delete(&peer));
+}
+
+/*
+ * Only what the device claims is faked here: where it lacks them, the real provider refuses the operations, as an
+ * older one does.
+ */
+static void
+claimed_operations(void **unused)
+{
+	struct ibv_context *context = device_context();
+	struct rpma_conn_req *req = NULL;
+	struct rpma_peer *peer = NULL;
+
+	(void)unused;
+	verbs_caps(DEVICE_ATOMIC_WRITE | DEVICE_FLUSH);
+	SUCCEED(rpma_peer_new(context, &peer));
+	SUCCEED(rpma_conn_req_new(peer, device_addr(), "7204", NULL, &req));
+	SUCCEED(rpma_conn_req_delete(&req));
+	SUCCEED(rpma_peer_delete(&peer));
 }
 
 /* there the destination of a read is written to from outside */
@@ -224,6 +285,8 @@ static const struct CMUnitTest rdma[] = {
 	SEEN(odp_capability),
 	SEEN(registration_on_demand),
 	SEEN(native_operations),
+	SEEN(refused_operations),
+	SEEN(claimed_operations),
 	SEEN(access_on_iwarp),
 	SEEN(context_of_any_address),
 };

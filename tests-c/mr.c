@@ -399,16 +399,15 @@ deregistered(void **state)
 static void
 remote_access(void **state)
 {
-	const bool native = flushes_natively_here();
 	struct pair *pair = *state;
 
 	for (int bit = 0; bit < 8; bit++) {
 		struct region region = open_region(pair->server.peer, MR_SIZE, 1 << bit);
 		const bool writable = 1 << bit == RPMA_MR_USAGE_WRITE_DST;
-		/* a flush is a read, unless the device does it natively */
-		const bool readable = (1 << bit) & (RPMA_MR_USAGE_READ_SRC | (native ? 0 :
+		/* a flush may be a read, whatever this device can do */
+		const bool readable = (1 << bit) & (RPMA_MR_USAGE_READ_SRC |
 				RPMA_MR_USAGE_FLUSH_TYPE_VISIBILITY |
-				RPMA_MR_USAGE_FLUSH_TYPE_PERSISTENT));
+				RPMA_MR_USAGE_FLUSH_TYPE_PERSISTENT);
 
 		SUCCEED(rpma_write(pair->client.conn, region.remote, 0, pair->client.region.mr, 0, 8,
 				ALWAYS, &region));

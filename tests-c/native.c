@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Native atomic write and native flush: what the library asks the device for, and what comes of it. Where
- * the device or the headers do not have the one or the other, its tests are skipped; scripts/native-flush
- * builds with headers that have both.
+ * the device does not have the one or the other, its tests are skipped. softrdma has both with
+ * --caps atomic-write,flush.
  */
 #include "failing.h"
+#include "native.h"
 
 #define ALWAYS RPMA_F_COMPLETION_ALWAYS
 #define ON_ERROR RPMA_F_COMPLETION_ON_ERROR
@@ -17,7 +18,7 @@ static void
 needs_atomic_write(void)
 {
 	if (!writes_natively_here()) {
-		print_message("skipped: the device, the headers or the library have no native atomic write\n");
+		print_message("skipped: the device or the library has no native atomic write\n");
 		skip();
 	}
 }
@@ -26,7 +27,7 @@ static void
 needs_flush(void)
 {
 	if (!flushes_natively_here()) {
-		print_message("skipped: the device, the headers or the library have no native flush\n");
+		print_message("skipped: the device or the library has no native flush\n");
 		skip();
 	}
 }
@@ -63,12 +64,8 @@ queue_pairs_are_made_for_them(void **state)
 	uint64_t ops = 0;
 
 	pair_connect(pair, NULL, NULL);
-#ifdef HAVE_NATIVE_ATOMIC_WRITE
-	ops |= writes ? IBV_QP_EX_WITH_ATOMIC_WRITE : 0;
-#endif
-#ifdef HAVE_NATIVE_FLUSH
-	ops |= flushes ? IBV_QP_EX_WITH_FLUSH : 0;
-#endif
+	ops |= writes ? QP_EX_WITH_ATOMIC_WRITE : 0;
+	ops |= flushes ? QP_EX_WITH_FLUSH : 0;
 	if (writes || flushes) {
 		/* no other operation could be posted otherwise */
 		ops |= IBV_QP_EX_WITH_RDMA_WRITE | IBV_QP_EX_WITH_RDMA_WRITE_WITH_IMM |
@@ -79,6 +76,76 @@ queue_pairs_are_made_for_them(void **state)
 		assert_int_equal(verbs_seen.qp.send_ops_flags, ops);
 	} else {
 		assert_int_equal(verbs_seen.qp.comp_mask, IBV_QP_INIT_ATTR_PD);
+	}
+}
+
+/* a write, both types of flush and an atomic write, natively or not */
+static void
+use_everything(struct pair *pair, bool writes, bool flushes)
+{
+	struct rpma_mr_remote *remote = pair->server.region.remote;
+	struct rpma_conn *conn = pair->client.conn;
+	const char word[8] = "1234567";
+
+	allow_persistence(conn);
+	verbs_log[0] = '\0';
+	write_and_check(pair, 64, 3);
+	SUCCEED(rpma_flush(conn, remote, 0, 64, VISIBILITY, ALWAYS, context));
+	EXPECT_WC(pair->client.cq, context, IBV_WC_SUCCESS);
+	SUCCEED(rpma_flush(conn, remote, 0, 64, PERSISTENT, ALWAYS, context));
+	EXPECT_WC(pair->client.cq, context, IBV_WC_SUCCESS);
+	SUCCEED(rpma_atomic_write(conn, remote, 0, word, ALWAYS, context));
+	EXPECT_WC(pair->client.cq, context, IBV_WC_SUCCESS);
+	assert_memory_equal(pair->server.region.mem, word, sizeof(word));
+	assert_int_equal(verbs_calls("ibv_wr_flush"), flushes ? 2 : 0);
+	assert_int_equal(verbs_calls("ibv_wr_atomic_write"), writes ? 1 : 0);
+}
+
+static const uint64_t native_ops[] = {
+	QP_EX_WITH_FLUSH, QP_EX_WITH_ATOMIC_WRITE, QP_EX_WITH_FLUSH | QP_EX_WITH_ATOMIC_WRITE,
+};
+
+/* the device says that it has them, and an older provider knows neither their bits nor their functions */
+static void
+operations_that_the_provider_does_not_know(void **state)
+{
+	struct pair *pair = *state;
+
+	for (size_t i = 0; i < COUNT_OF(native_ops); i++) {
+		bool writes = writes_natively_here(), flushes = flushes_natively_here();
+		unsigned attempts = 1;
+
+		/* flush came later: it goes first */
+		while ((flushes && native_ops[i] & QP_EX_WITH_FLUSH) ||
+				(writes && native_ops[i] & QP_EX_WITH_ATOMIC_WRITE)) {
+			writes = writes && flushes;
+			flushes = false;
+			attempts++;
+		}
+		verbs_reset();
+		verbs_refuse_ops(native_ops[i]);
+		pair_connect(pair, NULL, NULL);
+		/* on both sides */
+		assert_int_equal(verbs_calls("rdma_create_qp_ex"), 2 * attempts);
+		use_everything(pair, writes, flushes);
+		pair_disconnect(pair);
+	}
+}
+
+/* it makes the queue pair all the same */
+static void
+operations_without_functions(void **state)
+{
+	struct pair *pair = *state;
+
+	for (size_t i = 0; i < COUNT_OF(native_ops); i++) {
+		verbs_reset();
+		verbs_hide_ops(native_ops[i]);
+		pair_connect(pair, NULL, NULL);
+		assert_int_equal(verbs_calls("rdma_create_qp_ex"), 2);
+		use_everything(pair, writes_natively_here() && !(native_ops[i] & QP_EX_WITH_ATOMIC_WRITE),
+				flushes_natively_here() && !(native_ops[i] & QP_EX_WITH_FLUSH));
+		pair_disconnect(pair);
 	}
 }
 
@@ -96,7 +163,6 @@ access_of_regions(void **state)
 	char mem[64];
 
 	needs_flush();
-#ifdef HAVE_NATIVE_FLUSH
 	static const struct {
 		int usage;
 		int access;
@@ -105,8 +171,9 @@ access_of_regions(void **state)
 		{RPMA_MR_USAGE_READ_DST, IBV_ACCESS_LOCAL_WRITE},
 		{RPMA_MR_USAGE_WRITE_SRC, IBV_ACCESS_LOCAL_WRITE},
 		{RPMA_MR_USAGE_WRITE_DST, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE},
-		{RPMA_MR_USAGE_FLUSH_TYPE_VISIBILITY, IBV_ACCESS_FLUSH_GLOBAL},
-		{RPMA_MR_USAGE_FLUSH_TYPE_PERSISTENT, IBV_ACCESS_FLUSH_PERSISTENT},
+		/* the remote side may have no native flush: a read takes its place */
+		{RPMA_MR_USAGE_FLUSH_TYPE_VISIBILITY, ACCESS_FLUSH_GLOBAL | IBV_ACCESS_REMOTE_READ},
+		{RPMA_MR_USAGE_FLUSH_TYPE_PERSISTENT, ACCESS_FLUSH_PERSISTENT | IBV_ACCESS_REMOTE_READ},
 		{RPMA_MR_USAGE_SEND, 0},
 		{RPMA_MR_USAGE_RECV, IBV_ACCESS_LOCAL_WRITE},
 	};
@@ -121,10 +188,6 @@ access_of_regions(void **state)
 		assert_int_equal(verbs_seen.access & ~IBV_ACCESS_ON_DEMAND, want);
 		SUCCEED(rpma_mr_dereg(&mr));
 	}
-#else
-	(void)pair;
-	(void)mem;
-#endif
 }
 
 /* --- atomic write --- */
@@ -173,11 +236,7 @@ atomic_write(void **state)
 		check_native(there, offset, calls, IBV_SEND_SIGNALED | IBV_SEND_FENCE);
 		assert_memory_equal(verbs_seen.native.bytes, word, sizeof(word));
 		wc = EXPECT_WC(pair->client.cq, context, IBV_WC_SUCCESS);
-#ifdef HAVE_NATIVE_ATOMIC_WRITE
-		assert_int_equal(wc.opcode, IBV_WC_ATOMIC_WRITE);
-#else
-		(void)wc;
-#endif
+		assert_int_equal(wc.opcode, WC_ATOMIC_WRITE);
 		assert_memory_equal(there->mem + offset, word, sizeof(word));
 
 		verbs_reset();
@@ -199,13 +258,9 @@ check_flush(const struct region *there, size_t offset, size_t len, enum rpma_flu
 {
 	check_native(there, offset, "ibv_wr_start ibv_wr_flush ibv_wr_complete ", flags);
 	assert_int_equal(verbs_seen.native.length, len);
-#ifdef HAVE_NATIVE_FLUSH
 	assert_int_equal(verbs_seen.native.placement,
-			type == PERSISTENT ? IBV_FLUSH_PERSISTENT : IBV_FLUSH_GLOBAL);
-	assert_int_equal(verbs_seen.native.selectivity, IBV_FLUSH_RANGE);
-#else
-	(void)type;
-#endif
+			type == PERSISTENT ? FLUSH_PLACEMENT_PERSISTENT : FLUSH_PLACEMENT_GLOBAL);
+	assert_int_equal(verbs_seen.native.selectivity, FLUSH_SELECTIVITY_RANGE);
 }
 
 /* a signalled flush, with what becomes of it */
@@ -219,12 +274,8 @@ flush(struct pair *pair, struct rpma_mr_remote *remote, size_t offset, size_t le
 	SUCCEED(rpma_flush(pair->client.conn, remote, offset, len, type, ALWAYS, context));
 	assert_int_equal(verbs_calls("ibv_wr_flush"), 1);
 	wc = EXPECT_WC(pair->client.cq, context, status);
-#ifdef HAVE_NATIVE_FLUSH
 	if (status == IBV_WC_SUCCESS)
-		assert_int_equal(wc.opcode, IBV_WC_FLUSH);
-#else
-	(void)wc;
-#endif
+		assert_int_equal(wc.opcode, WC_FLUSH);
 	if (status != IBV_WC_SUCCESS)
 		connect_again(pair);
 }
@@ -511,6 +562,8 @@ full_queue(void **state)
 
 static const struct CMUnitTest rdma[] = {
 	PREPARED(queue_pairs_are_made_for_them),
+	PREPARED(operations_that_the_provider_does_not_know),
+	PREPARED(operations_without_functions),
 	PREPARED(only_a_flush_that_is_a_read_needs_a_buffer),
 	PREPARED(access_of_regions),
 	CONNECTED(atomic_write),

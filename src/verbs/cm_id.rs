@@ -59,6 +59,12 @@ impl ConnParam<'_> {
     }
 }
 
+/// Whether a queue pair was not made for operations that libibverbs, its provider or the kernel does not
+/// know. If there is another reason for EINVAL, it fails without these operations too.
+fn is_refusal(errno: c_int) -> bool {
+    matches!(errno, libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL)
+}
+
 impl CmId {
     pub(super) fn from_raw(raw: NonNull<sys::rdma_cm_id>) -> Self {
         Self(raw)
@@ -150,24 +156,34 @@ impl CmId {
         raw.sq_sig_all = 0;
         raw.comp_mask = sys::ibv_qp_init_attr_mask::IBV_QP_INIT_ATTR_PD.0;
         raw.pd = init.pd.as_ptr();
-        let native_ops = super::qp::native_ops(init.native_atomic_write, init.native_flush);
-        if native_ops != 0 {
-            raw.comp_mask |= sys::ibv_qp_init_attr_mask::IBV_QP_INIT_ATTR_SEND_OPS_FLAGS.0;
-            raw.send_ops_flags = native_ops;
+        // The device, that is the kernel, may have operations that an older libibverbs does not know:
+        // the queue pair is then made without them. Flush came after atomic write.
+        let mut atomic_write = init.native_atomic_write;
+        let mut flush = init.native_flush;
+        loop {
+            let mut attempt = raw;
+            attempt.send_ops_flags = super::qp::native_ops(atomic_write, flush);
+            if attempt.send_ops_flags != 0 {
+                attempt.comp_mask |= sys::ibv_qp_init_attr_mask::IBV_QP_INIT_ATTR_SEND_OPS_FLAGS.0;
+            }
+            // SAFETY: the id exists, and all that the attributes point to outlives the queue pair by
+            // the order of handles.
+            let created = check("rdma_create_qp_ex", unsafe {
+                sys::rdma_create_qp_ex(self.as_ptr(), &raw mut attempt)
+            });
+            match created {
+                Ok(()) => break,
+                Err(failed) if attempt.send_ops_flags != 0 && is_refusal(failed.errno) => {
+                    atomic_write = atomic_write && flush;
+                    flush = false;
+                }
+                Err(failed) => return Err(failed),
+            }
         }
-        // SAFETY: the id exists, and all that the attributes point to outlives the queue pair by
-        // the order of handles.
-        check("rdma_create_qp_ex", unsafe {
-            sys::rdma_create_qp_ex(self.as_ptr(), &raw mut raw)
-        })?;
         // SAFETY: the call has set the id's queue pair.
         let qp = check_object("rdma_create_qp_ex", unsafe { (*self.0.as_ptr()).qp })?;
-        Ok(Qp::from_raw(
-            self.0,
-            qp,
-            init.native_atomic_write,
-            init.native_flush,
-        ))
+        let (atomic_write, flush) = super::qp::has_functions(qp, atomic_write, flush);
+        Ok(Qp::from_raw(self.0, qp, atomic_write, flush))
     }
 
     /// `rdma_connect`

@@ -30,44 +30,10 @@ pub(crate) struct DeviceCaps {
     pub(crate) native_flush: bool,
 }
 
-/// The capability bits of `device_cap_flags_ex`, fixed by the kernel's interface
-/// (`IB_UVERBS_DEVICE_FLUSH_GLOBAL`, `…_FLUSH_PERSISTENT`, `…_ATOMIC_WRITE`). rdma-core declares
-/// them later than it uses the features that they stand for.
-const DEVICE_FLUSH: u64 = 1 << 38 | 1 << 39;
-const DEVICE_ATOMIC_WRITE: u64 = 1 << 40;
-
-/// The extended context that a context is the tail of, if it is: what `verbs_get_ctx` of
-/// `<infiniband/verbs.h>` does. (That of rdma-sys compares the mark of an extended context with a
-/// 32-bit value, and so never finds one.)
-fn extended(context: NonNull<sys::ibv_context>) -> Option<NonNull<sys::verbs_context>> {
-    let offset = mem::offset_of!(sys::verbs_context, context);
-    // SAFETY: the context is open, so its fields may be read.
-    let mark = unsafe { (*context.as_ptr()).abi_compat };
-    if mark as usize != usize::MAX {
-        return None;
-    }
-    // SAFETY: the mark says that the context is the last field of a `verbs_context`.
-    Some(unsafe { context.byte_sub(offset) }.cast())
-}
-
-/// The operation `$op` of the extended context of `$context`, if the provider has it.
-macro_rules! extended_op {
-    ($context:expr, $op:ident) => {
-        extended($context).and_then(|extended| {
-            let needed =
-                mem::size_of::<sys::verbs_context>() - mem::offset_of!(sys::verbs_context, $op);
-            // SAFETY: `sz` lies right before the context in every version of the struct; the
-            // operation lies `needed` bytes before the end, and is there when `sz` covers it.
-            unsafe {
-                if (*extended.as_ptr()).sz < needed {
-                    None
-                } else {
-                    (*extended.as_ptr()).$op
-                }
-            }
-        })
-    };
-}
+/// Capability bits of `device_cap_flags_ex`.
+const DEVICE_FLUSH: u64 =
+    sys::IB_UVERBS_DEVICE_FLUSH_GLOBAL | sys::IB_UVERBS_DEVICE_FLUSH_PERSISTENT;
+const DEVICE_ATOMIC_WRITE: u64 = sys::IB_UVERBS_DEVICE_ATOMIC_WRITE;
 
 impl Context {
     /// # Safety
@@ -85,33 +51,16 @@ impl Context {
     pub(crate) fn query_caps(self) -> Result<DeviceCaps> {
         // SAFETY: the struct is plain data, for which zeros are valid.
         let mut attr: sys::ibv_device_attr_ex = unsafe { mem::zeroed() };
-        let mut returned = libc::EOPNOTSUPP;
-        if let Some(query) = extended_op!(self.0, query_device_ex) {
-            // SAFETY: the provider's function, with the context it belongs to and a struct of the
-            // size that is passed.
-            returned = unsafe {
-                query(
-                    self.as_ptr(),
-                    ptr::null(),
-                    &raw mut attr,
-                    mem::size_of::<sys::ibv_device_attr_ex>(),
-                )
-            };
-        }
-        if returned == libc::EOPNOTSUPP || returned == libc::ENOSYS {
-            // SAFETY: as above.
-            attr = unsafe { mem::zeroed() };
-            // SAFETY: the context is open and the struct valid for writing.
-            returned = unsafe { sys::ibv_query_device(self.as_ptr(), &raw mut attr.orig_attr) };
-        }
+        // SAFETY: the context is open and the struct valid for writing.
+        let returned =
+            unsafe { sys::ibv_query_device_ex(self.as_ptr(), ptr::null(), &raw mut attr) };
         check_errno("ibv_query_device_ex", returned)?;
 
         let flags = attr.device_cap_flags_ex;
         Ok(DeviceCaps {
             on_demand_paging: on_demand_paging(&attr),
-            native_atomic_write: cfg!(has_native_atomic_write)
-                && flags & DEVICE_ATOMIC_WRITE == DEVICE_ATOMIC_WRITE,
-            native_flush: cfg!(has_native_flush) && flags & DEVICE_FLUSH == DEVICE_FLUSH,
+            native_atomic_write: flags & DEVICE_ATOMIC_WRITE == DEVICE_ATOMIC_WRITE,
+            native_flush: flags & DEVICE_FLUSH == DEVICE_FLUSH,
         })
     }
 
@@ -140,7 +89,6 @@ impl Context {
     }
 }
 
-#[cfg(has_on_demand_paging)]
 fn on_demand_paging(attr: &sys::ibv_device_attr_ex) -> bool {
     let supported = sys::ibv_odp_general_caps::IBV_ODP_SUPPORT.0;
     let read_write = sys::ibv_odp_transport_cap_bits::IBV_ODP_SUPPORT_WRITE.0
@@ -148,11 +96,6 @@ fn on_demand_paging(attr: &sys::ibv_device_attr_ex) -> bool {
     let caps = &attr.odp_caps;
     caps.general_caps & u64::from(supported) != 0
         && caps.per_transport_caps.rc_odp_caps & read_write == read_write
-}
-
-#[cfg(not(has_on_demand_paging))]
-fn on_demand_paging(_: &sys::ibv_device_attr_ex) -> bool {
-    false
 }
 
 /// A protection domain.
@@ -245,33 +188,19 @@ impl PdRef {
         check_object("ibv_create_srq", srq).map(Srq::from_raw)
     }
 
-    /// `ibv_advise_mr` on one range; EOPNOTSUPP where the headers or the device do not have it
-    #[cfg(has_advise_mr)]
+    /// `ibv_advise_mr` on one range; EOPNOTSUPP where the device does not have it
     pub(crate) fn advise_mr(self, advice: c_int, flags: u32, range: super::Sge) -> Result<()> {
-        // SAFETY: a protection domain points to its context for as long as it exists.
-        let context = unsafe { (*self.as_ptr()).context };
-        let advise = NonNull::new(context).and_then(|context| extended_op!(context, advise_mr));
-        let returned = match advise {
-            Some(advise) => {
-                let mut range = range.to_raw();
-                // SAFETY: the provider's function, with a domain of that provider and one SGE.
-                unsafe {
-                    advise(
-                        self.as_ptr(),
-                        advice.cast_unsigned(),
-                        flags,
-                        &raw mut range,
-                        1,
-                    )
-                }
-            }
-            None => libc::EOPNOTSUPP,
+        let mut range = range.to_raw();
+        // SAFETY: the domain exists by the order of handles, and there is one SGE.
+        let returned = unsafe {
+            sys::ibv_advise_mr(
+                self.as_ptr(),
+                advice.cast_unsigned(),
+                flags,
+                &raw mut range,
+                1,
+            )
         };
         check_errno("ibv_advise_mr", returned)
-    }
-
-    #[cfg(not(has_advise_mr))]
-    pub(crate) fn advise_mr(self, _: c_int, _: u32, _: super::Sge) -> Result<()> {
-        check_errno("ibv_advise_mr", libc::EOPNOTSUPP)
     }
 }

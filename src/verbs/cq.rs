@@ -148,9 +148,7 @@ impl WorkCompletion {
             opcode::IBV_WC_RDMA_READ => CompletedOp::Read,
             opcode::IBV_WC_RDMA_WRITE => CompletedOp::Write,
             // What takes their place on other devices, and what programs have always seen.
-            #[cfg(has_native_flush)]
             opcode::IBV_WC_FLUSH => CompletedOp::Read,
-            #[cfg(has_native_atomic_write)]
             opcode::IBV_WC_ATOMIC_WRITE => CompletedOp::Write,
             opcode::IBV_WC_SEND => CompletedOp::Send,
             opcode::IBV_WC_RECV => CompletedOp::Recv,

@@ -34,23 +34,16 @@ impl Access {
     );
     pub(crate) const ON_DEMAND: Self =
         Self(sys::ibv_access_flags::IBV_ACCESS_ON_DEMAND.0.cast_signed());
-    #[cfg(has_native_flush)]
     pub(crate) const FLUSH_GLOBAL: Self = Self(
         sys::ibv_access_flags::IBV_ACCESS_FLUSH_GLOBAL
             .0
             .cast_signed(),
     );
-    #[cfg(has_native_flush)]
     pub(crate) const FLUSH_PERSISTENT: Self = Self(
         sys::ibv_access_flags::IBV_ACCESS_FLUSH_PERSISTENT
             .0
             .cast_signed(),
     );
-    // Never asked for where the headers do not have native flush: no device has it there.
-    #[cfg(not(has_native_flush))]
-    pub(crate) const FLUSH_GLOBAL: Self = Self(0);
-    #[cfg(not(has_native_flush))]
-    pub(crate) const FLUSH_PERSISTENT: Self = Self(0);
 
     pub(crate) fn bits(self) -> c_int {
         self.0

@@ -12,7 +12,7 @@ use super::{Result, check_errno};
 
 mod native;
 
-pub(super) use native::native_ops;
+pub(super) use native::{has_functions, native_ops};
 
 /// SGEs of a work request, at most.
 pub(super) const MAX_SGE: u32 = 1;

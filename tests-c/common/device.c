@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "device.h"
+#include "native.h"
 
 const char *
 device_addr(void)
@@ -29,22 +30,14 @@ device_has(uint64_t bits)
 bool
 writes_natively_here(void)
 {
-#ifdef HAVE_NATIVE_ATOMIC_WRITE
-	return !library_is_original() && device_has(1ULL << 40);
-#else
-	return false;
-#endif
+	return !library_is_original() && device_has(DEVICE_ATOMIC_WRITE);
 }
 
 bool
 flushes_natively_here(void)
 {
-#ifdef HAVE_NATIVE_FLUSH
 	/* to global visibility and to persistence */
-	return !library_is_original() && device_has(1ULL << 38 | 1ULL << 39);
-#else
-	return false;
-#endif
+	return !library_is_original() && device_has(DEVICE_FLUSH);
 }
 
 struct rpma_peer *

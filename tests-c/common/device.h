@@ -24,8 +24,9 @@
 const char *device_addr(void);
 
 /*
- * Whether this library does it natively, since the device can and the headers declare it, with which the
- * library was made too. The original that these tests are compared with never does.
+ * Whether this library does it natively, since the device says that it can. (A provider that is older than
+ * its device may refuse it, but not one that these tests are run on.) The original that these tests are
+ * compared with never does.
  */
 bool writes_natively_here(void);
 bool flushes_natively_here(void);

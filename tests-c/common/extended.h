@@ -7,7 +7,10 @@
 
 /* notes a call; returns the errno that it is to fail with, or 0 */
 int verbs_enter(const char *call);
-/* from here on, if the queue pair was made with this interface */
-void watch_extended(struct ibv_qp *qp, const struct ibv_qp_init_attr_ex *attr);
+/*
+ * From here on, if the queue pair was made with this interface. It loses the functions of the operations in
+ * `hidden`.
+ */
+void watch_extended(struct ibv_qp *qp, const struct ibv_qp_init_attr_ex *attr, uint64_t hidden);
 
 #endif

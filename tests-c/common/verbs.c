@@ -69,6 +69,8 @@ static struct ibv_odp_caps given_odp;
 static bool odp_is_given;
 static uint64_t given_caps;
 static bool caps_are_given;
+static uint64_t refused_ops;
+static uint64_t hidden_ops;
 static bool context_is_watched;
 
 void
@@ -92,6 +94,18 @@ verbs_caps(uint64_t flags_ex)
 {
 	given_caps = flags_ex;
 	caps_are_given = true;
+}
+
+void
+verbs_refuse_ops(uint64_t ops)
+{
+	refused_ops = ops;
+}
+
+void
+verbs_hide_ops(uint64_t ops)
+{
+	hidden_ops = ops;
 }
 
 /* of a request that the library was not shown as one */
@@ -119,6 +133,8 @@ verbs_reset(void)
 	memset(plans, 0, sizeof(plans));
 	odp_is_given = false;
 	caps_are_given = false;
+	refused_ops = 0;
+	hidden_ops = 0;
 	memset(&verbs_seen, 0, sizeof(verbs_seen));
 	verbs_log[0] = '\0';
 }
@@ -341,12 +357,16 @@ rdma_create_qp_ex(struct rdma_cm_id *id, struct ibv_qp_init_attr_ex *attr)
 		errno = plan.value;
 		return -1;
 	}
+	if (attr->comp_mask & IBV_QP_INIT_ATTR_SEND_OPS_FLAGS && attr->send_ops_flags & refused_ops) {
+		errno = EOPNOTSUPP;
+		return -1;
+	}
 	depth++;
 	ret = REAL(rdma_create_qp_ex)(id, attr);
 	depth--;
 	/* without watch_context() there may be threads, for which this is not made */
 	if (ret == 0 && context_is_watched)
-		watch_extended(id->qp, attr);
+		watch_extended(id->qp, attr, hidden_ops);
 
 	return ret;
 }

@@ -41,6 +41,13 @@ void verbs_give_wc(const struct ibv_wc *wc);
 void verbs_odp(uint64_t general, uint32_t rc);
 /* the same for device_cap_flags_ex */
 void verbs_caps(uint64_t flags_ex);
+/*
+ * From here on, until verbs_reset(), no queue pair is made for these operations: EOPNOTSUPP, as from a provider
+ * that is older than the device.
+ */
+void verbs_refuse_ops(uint64_t ops);
+/* the same, but it is made, without their functions; for native operations only */
+void verbs_hide_ops(uint64_t ops);
 /* all that was to be spoilt, was */
 #define EXPECT_SPOILT() assert_true(verbs_all_spoilt())
 bool verbs_all_spoilt(void);

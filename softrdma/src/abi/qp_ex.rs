@@ -60,8 +60,6 @@ pub(super) fn check(wanted: u64) -> Result<()> {
     }
 }
 
-type WrFlush = unsafe extern "C" fn(*mut sys::ibv_qp_ex, u32, u64, usize, u8, u8);
-
 pub(super) fn fill(to: &mut Functions, wanted: u64) {
     let qp = &mut to.known;
     qp.wr_start = Some(wr_start);
@@ -91,16 +89,7 @@ pub(super) fn fill(to: &mut Functions, wanted: u64) {
         qp.wr_atomic_write = Some(wr_atomic_write);
     }
     if has(ops::FLUSH) {
-        // The field behind wr_atomic_write, whether these headers have it or not.
-        let at = std::mem::offset_of!(sys::ibv_qp_ex, wr_atomic_write) + size_of::<usize>();
-        // SAFETY: a function pointer's place: the last field of `known` of newer headers, or the first
-        // of `more`.
-        unsafe {
-            std::ptr::from_mut(to)
-                .byte_add(at)
-                .cast::<Option<WrFlush>>()
-                .write(Some(wr_flush));
-        }
+        qp.wr_flush = Some(wr_flush);
     }
 }
 

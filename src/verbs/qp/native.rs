@@ -1,32 +1,23 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! Native atomic write and native flush: operations of the extended interface of a queue pair, as far
-//! as the installed headers have them. A queue pair has them if it was made for them.
+//! Native atomic write and native flush: operations of the extended interface of a queue pair. A queue
+//! pair has them if it was made for them.
 
-#[cfg(any(has_native_atomic_write, has_native_flush))]
 use std::ptr::NonNull;
 
-#[cfg(has_native_atomic_write)]
-use super::FENCE;
-#[cfg(any(has_native_atomic_write, has_native_flush))]
-use super::SIGNALED;
-use super::{FlushKind, Qp, Remote};
+use super::{FENCE, FlushKind, Qp, Remote, SIGNALED};
 use crate::verbs::{Result, check_errno};
 use rdma_sys as sys;
 
 /// The `send_ops_flags` of a queue pair that is to have native operations; 0 when it is not.
 pub(in crate::verbs) fn native_ops(atomic_write: bool, flush: bool) -> u64 {
     let mut ops = 0;
-    #[cfg(has_native_atomic_write)]
     if atomic_write {
         ops |= u64::from(sys::ibv_qp_create_send_ops_flags::IBV_QP_EX_WITH_ATOMIC_WRITE.0);
     }
-    #[cfg(has_native_flush)]
     if flush {
         ops |= u64::from(sys::ibv_qp_create_send_ops_flags::IBV_QP_EX_WITH_FLUSH.0);
     }
-    // Unused where the headers have neither.
-    let _ = (atomic_write, flush);
     if ops != 0 {
         use sys::ibv_qp_create_send_ops_flags as with;
         ops |= u64::from(
@@ -40,9 +31,36 @@ pub(in crate::verbs) fn native_ops(atomic_write: bool, flush: bool) -> u64 {
     ops
 }
 
+/// Whether a queue pair that was made for native atomic write, native flush or both has their functions.
+///
+/// An older provider has a shorter `ibv_qp_ex`, without these members. It does not know their bits of
+/// `send_ops_flags` either and refuses to make the queue pair. So a member is read only if the queue pair
+/// was made with its bit.
+pub(in crate::verbs) fn has_functions(
+    qp: NonNull<sys::ibv_qp>,
+    atomic_write: bool,
+    flush: bool,
+) -> (bool, bool) {
+    if !atomic_write && !flush {
+        return (false, false);
+    }
+    // SAFETY: the queue pair exists.
+    let extended = NonNull::new(unsafe { sys::ibv_qp_to_qp_ex(qp.as_ptr()) });
+    let Some(extended) = extended.map(NonNull::as_ptr) else {
+        return (false, false);
+    };
+    // SAFETY: the extended interface of the queue pair exists as long as it does, and the provider
+    // knows the members that are read, as said above.
+    unsafe {
+        (
+            atomic_write && (*extended).wr_atomic_write.is_some(),
+            flush && (*extended).wr_flush.is_some(),
+        )
+    }
+}
+
 impl Qp {
     /// `ibv_wr_atomic_write`, on a queue pair that has it
-    #[cfg(has_native_atomic_write)]
     #[inline(always)]
     pub(crate) fn native_atomic_write(
         &self,
@@ -63,19 +81,7 @@ impl Qp {
         })
     }
 
-    #[cfg(not(has_native_atomic_write))]
-    pub(crate) fn native_atomic_write(
-        &self,
-        _: Remote,
-        _: &[u8; 8],
-        _: bool,
-        _: u64,
-    ) -> Result<()> {
-        check_errno("ibv_wr_atomic_write", libc::EOPNOTSUPP)
-    }
-
     /// `ibv_wr_flush` of a range, on a queue pair that has it
-    #[cfg(has_native_flush)]
     #[inline(always)]
     pub(crate) fn native_flush(
         &self,
@@ -107,21 +113,8 @@ impl Qp {
         })
     }
 
-    #[cfg(not(has_native_flush))]
-    pub(crate) fn native_flush(
-        &self,
-        _: Remote,
-        _: u32,
-        _: FlushKind,
-        _: bool,
-        _: u64,
-    ) -> Result<()> {
-        check_errno("ibv_wr_flush", libc::EOPNOTSUPP)
-    }
-
     /// Posts one request through the extended interface: start, the request that `build` adds,
     /// complete.
-    #[cfg(any(has_native_atomic_write, has_native_flush))]
     #[inline(always)]
     fn post_native(
         &self,
