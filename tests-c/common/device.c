@@ -6,6 +6,7 @@
 
 #include "device.h"
 #include "native.h"
+#include "verbs.h"
 
 const char *
 device_addr(void)
@@ -28,16 +29,39 @@ device_has(uint64_t bits)
 }
 
 bool
+device_claims_atomic_write(void)
+{
+	return device_has(DEVICE_ATOMIC_WRITE);
+}
+
+bool
+device_claims_flush(void)
+{
+	/* to global visibility and to persistence */
+	return device_has(DEVICE_FLUSH);
+}
+
+static bool
+makes_queue_pairs_for(uint64_t ops)
+{
+	struct ibv_context *context = NULL;
+
+	SUCCEED(rpma_utils_get_ibv_context(device_addr(), RPMA_UTIL_IBV_CONTEXT_LOCAL, &context));
+
+	return verbs_make_qp_for(context, ops);
+}
+
+bool
 writes_natively_here(void)
 {
-	return !library_is_original() && device_has(DEVICE_ATOMIC_WRITE);
+	return !library_is_original() && device_claims_atomic_write() &&
+			makes_queue_pairs_for(QP_EX_WITH_ATOMIC_WRITE);
 }
 
 bool
 flushes_natively_here(void)
 {
-	/* to global visibility and to persistence */
-	return !library_is_original() && device_has(DEVICE_FLUSH);
+	return !library_is_original() && device_claims_flush() && makes_queue_pairs_for(QP_EX_WITH_FLUSH);
 }
 
 struct rpma_peer *

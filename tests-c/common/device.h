@@ -23,10 +23,12 @@
 /* the address of the RDMA device under test, or NULL */
 const char *device_addr(void);
 
+/* what the device, that is the kernel, says that it can do */
+bool device_claims_atomic_write(void);
+bool device_claims_flush(void);
 /*
- * Whether this library does it natively, since the device says that it can. (A provider that is older than
- * its device may refuse it, but not one that these tests are run on.) The original that these tests are
- * compared with never does.
+ * Whether this library does it natively: the device can, and libibverbs is new enough to make queue pairs for it.
+ * The original that these tests are compared with never does.
  */
 bool writes_natively_here(void);
 bool flushes_natively_here(void);

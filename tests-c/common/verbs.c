@@ -343,27 +343,62 @@ IN_FRONT(int, rdma_resolve_addr,
 IN_FRONT(int, rdma_resolve_route, (struct rdma_cm_id *id, int timeout_ms), (id, timeout_ms),
 	timeout_ms, (void)0, MINUS_ONE)
 
+bool
+verbs_make_qp_for(struct ibv_context *context, uint64_t ops)
+{
+	struct ibv_qp_init_attr_ex attr = {
+		.qp_type = IBV_QPT_RC,
+		.cap = {.max_send_wr = 1, .max_recv_wr = 1, .max_send_sge = 1, .max_recv_sge = 1},
+		.comp_mask = IBV_QP_INIT_ATTR_PD | IBV_QP_INIT_ATTR_SEND_OPS_FLAGS,
+		.send_ops_flags = ops,
+	};
+	struct ibv_qp *qp;
+
+	depth++;
+	attr.pd = ibv_alloc_pd(context);
+	attr.send_cq = attr.recv_cq = ibv_create_cq(context, 1, NULL, NULL, 0);
+	assert_non_null(attr.pd);
+	assert_non_null(attr.send_cq);
+	qp = ibv_create_qp_ex(context, &attr);
+	if (qp)
+		assert_int_equal(ibv_destroy_qp(qp), 0);
+	assert_int_equal(ibv_destroy_cq(attr.send_cq), 0);
+	assert_int_equal(ibv_dealloc_pd(attr.pd), 0);
+	depth--;
+
+	return qp != NULL;
+}
+
 int
 rdma_create_qp_ex(struct rdma_cm_id *id, struct ibv_qp_init_attr_ex *attr)
 {
+	const bool has_ops = attr->comp_mask & IBV_QP_INIT_ATTR_SEND_OPS_FLAGS;
+	size_t noted;
 	struct plan plan;
 	int ret;
 
 	if (depth > 0)
 		return REAL(rdma_create_qp_ex)(id, attr);
+	noted = strlen(verbs_log);
 	plan = enter("rdma_create_qp_ex", -1);
 	verbs_seen.qp = *attr;
 	if (plan.kind == FAIL) {
 		errno = plan.value;
 		return -1;
 	}
-	if (attr->comp_mask & IBV_QP_INIT_ATTR_SEND_OPS_FLAGS && attr->send_ops_flags & refused_ops) {
+	if (has_ops && attr->send_ops_flags & refused_ops) {
 		errno = EOPNOTSUPP;
-		return -1;
+		ret = -1;
+	} else {
+		depth++;
+		ret = REAL(rdma_create_qp_ex)(id, attr);
+		depth--;
 	}
-	depth++;
-	ret = REAL(rdma_create_qp_ex)(id, attr);
-	depth--;
+	/* how often depends on how old libibverbs is */
+	if (ret != 0 && has_ops && errno == EOPNOTSUPP) {
+		verbs_log[noted] = '\0';
+		verbs_seen.refused_qps++;
+	}
 	/* without watch_context() there may be threads, for which this is not made */
 	if (ret == 0 && context_is_watched)
 		watch_extended(id->qp, attr, hidden_ops);

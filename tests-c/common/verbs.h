@@ -48,6 +48,8 @@ void verbs_caps(uint64_t flags_ex);
 void verbs_refuse_ops(uint64_t ops);
 /* the same, but it is made, without their functions; for native operations only */
 void verbs_hide_ops(uint64_t ops);
+/* whether a queue pair can be made for these operations; unseen */
+bool verbs_make_qp_for(struct ibv_context *context, uint64_t ops);
 /* all that was to be spoilt, was */
 #define EXPECT_SPOILT() assert_true(verbs_all_spoilt())
 bool verbs_all_spoilt(void);
@@ -62,7 +64,7 @@ unsigned verbs_calls(const char *call);
 /* leaves out registrations that were tried again at once, for on-demand paging */
 void verbs_forget_retries(void);
 
-/* the arguments of the last call that had such ones, and two sums */
+/* the arguments of the last call that had such ones, and three sums */
 struct verbs_seen {
 	struct rdma_addrinfo hints;
 	struct rdma_conn_param param;
@@ -83,6 +85,7 @@ struct verbs_seen {
 		unsigned placement;
 		unsigned selectivity;
 	} native;
+	unsigned refused_qps;		/* EOPNOTSUPP for their operations, really or as told; not in verbs_log */
 	unsigned acks;			/* the sum of all that were acknowledged */
 	unsigned destroyed_ids;		/* how many there were */
 };
