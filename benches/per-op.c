@@ -2,271 +2,29 @@
 /*
  * What librpma adds to a verb, in instructions.
  *
- * The program is its own RDMA device: it defines the functions of libibverbs and librdmacm that librpma
- * calls, and the device's post and poll functions do next to nothing. So all that is counted is the
- * library, and the count is the same on every run. Under valgrind's callgrind (see run-per-op, which
- * makes a table) it leaves one dump for each operation; without, it prints nanoseconds.
+ * The program is its own RDMA device (per-op-device.c), whose post and poll functions do next to nothing. So all
+ * that is counted is the library, and the count is the same on every run. Under valgrind's callgrind (see
+ * run-per-op, which makes a table) it leaves one dump for each operation; without, it prints nanoseconds.
  *
- *   per-op rpma      the operations of librpma, whichever library the loader finds
- *   per-op verbs     the same requests built by hand
+ *   per-op rpma [ROW]     the operations of librpma, whichever library the loader finds, or one of them
+ *   per-op verbs [ROW]    the same requests built by hand
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
-#include <errno.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include <librpma.h>
-#include <rdma/rdma_cma.h>
 #include <valgrind/callgrind.h>
 
-#define OPS 10000
+#include "per-op.h"
+
+#define OPS 1000
 #define SIZE ((size_t)4096)
-#define BATCH 8
-
-/* --- the device -------------------------------------------------------------------------------- */
-
-static int completions;	/* that poll_cq() finds */
-
-static int
-stub_post_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_wr **bad)
-{
-	(void)qp;
-	(void)wr;
-	(void)bad;
-	return 0;
-}
-
-static int
-stub_post_recv(struct ibv_qp *qp, struct ibv_recv_wr *wr, struct ibv_recv_wr **bad)
-{
-	(void)qp;
-	(void)wr;
-	(void)bad;
-	return 0;
-}
-
-static int
-stub_post_srq_recv(struct ibv_srq *srq, struct ibv_recv_wr *wr, struct ibv_recv_wr **bad)
-{
-	(void)srq;
-	(void)wr;
-	(void)bad;
-	return 0;
-}
-
-static int
-stub_poll_cq(struct ibv_cq *cq, int count, struct ibv_wc *wc)
-{
-	(void)cq;
-	for (int i = 0; i < count && i < completions; i++)
-		wc[i].status = IBV_WC_SUCCESS;
-	return count < completions ? count : completions;
-}
-
-static int
-stub_req_notify_cq(struct ibv_cq *cq, int solicited_only)
-{
-	(void)cq;
-	(void)solicited_only;
-	return 0;
-}
-
-static int
-stub_query_device_ex(struct ibv_context *ctx, const struct ibv_query_device_ex_input *input,
-		struct ibv_device_attr_ex *attr, size_t size)
-{
-	(void)ctx;
-	(void)input;
-	memset(attr, 0, size);
-	return 0;
-}
-
-static struct ibv_device device = {
-	.node_type = IBV_NODE_CA, .transport_type = IBV_TRANSPORT_IB, .name = "stub",
-};
-
-static struct verbs_context verbs = {
-	.query_device_ex = stub_query_device_ex,
-	.sz = sizeof(struct verbs_context),
-	.context = {
-		.device = &device,
-		.ops = {
-			.post_send = stub_post_send,
-			.post_recv = stub_post_recv,
-			.post_srq_recv = stub_post_srq_recv,
-			.poll_cq = stub_poll_cq,
-			.req_notify_cq = stub_req_notify_cq,
-		},
-		.abi_compat = __VERBS_ABI_IS_EXTENDED,
-	},
-};
-
-static void *
-made(size_t size)
-{
-	void *object = calloc(1, size);
-
-	if (!object)
-		abort();
-
-	return object;
-}
-
-struct ibv_pd *
-ibv_alloc_pd(struct ibv_context *ctx)
-{
-	struct ibv_pd *pd = made(sizeof(*pd));
-
-	pd->context = ctx;
-	return pd;
-}
-
-#undef ibv_reg_mr
-struct ibv_mr *
-ibv_reg_mr(struct ibv_pd *pd, void *addr, size_t length, int access)
-{
-	struct ibv_mr *mr = made(sizeof(*mr));
-
-	(void)access;
-	*mr = (struct ibv_mr){.context = pd->context, .pd = pd, .addr = addr, .length = length,
-			.lkey = 1, .rkey = 2};
-	return mr;
-}
-
-struct ibv_mr *
-ibv_reg_mr_iova2(struct ibv_pd *pd, void *addr, size_t length, uint64_t iova, unsigned int access)
-{
-	(void)iova;
-	return ibv_reg_mr(pd, addr, length, (int)access);
-}
-
-struct ibv_comp_channel *
-ibv_create_comp_channel(struct ibv_context *ctx)
-{
-	struct ibv_comp_channel *channel = made(sizeof(*channel));
-
-	channel->context = ctx;
-	channel->fd = -1;
-	return channel;
-}
-
-struct ibv_cq *
-ibv_create_cq(struct ibv_context *ctx, int cqe, void *cq_context, struct ibv_comp_channel *channel, int vector)
-{
-	struct ibv_cq *cq = made(sizeof(*cq));
-
-	(void)vector;
-	cq->context = ctx;
-	cq->channel = channel;
-	cq->cq_context = cq_context;
-	cq->cqe = cqe;
-	return cq;
-}
-
-struct ibv_srq *
-ibv_create_srq(struct ibv_pd *pd, struct ibv_srq_init_attr *attr)
-{
-	struct ibv_srq *srq = made(sizeof(*srq));
-
-	(void)attr;
-	srq->context = pd->context;
-	srq->pd = pd;
-	return srq;
-}
-
-struct rdma_event_channel *
-rdma_create_event_channel(void)
-{
-	return made(sizeof(struct rdma_event_channel));
-}
-
-int
-rdma_create_id(struct rdma_event_channel *channel, struct rdma_cm_id **id, void *context, enum rdma_port_space ps)
-{
-	*id = made(sizeof(**id));
-	(*id)->channel = channel;
-	(*id)->context = context;
-	(*id)->ps = ps;
-	return 0;
-}
-
-int
-rdma_resolve_addr(struct rdma_cm_id *id, struct sockaddr *from, struct sockaddr *to, int timeout_ms)
-{
-	(void)from;
-	(void)to;
-	(void)timeout_ms;
-	id->verbs = &verbs.context;
-	return 0;
-}
-
-int
-rdma_resolve_route(struct rdma_cm_id *id, int timeout_ms)
-{
-	(void)id;
-	(void)timeout_ms;
-	return 0;
-}
-
-static int
-make_qp(struct rdma_cm_id *id, struct ibv_pd *pd)
-{
-	struct ibv_qp *qp = made(sizeof(struct ibv_qp_ex));
-
-	qp->context = id->verbs;
-	qp->pd = pd;
-	qp->qp_type = IBV_QPT_RC;
-	id->qp = qp;
-	return 0;
-}
-
-int
-rdma_create_qp(struct rdma_cm_id *id, struct ibv_pd *pd, struct ibv_qp_init_attr *attr)
-{
-	(void)attr;
-	return make_qp(id, pd);
-}
-
-int
-rdma_create_qp_ex(struct rdma_cm_id *id, struct ibv_qp_init_attr_ex *attr)
-{
-	return make_qp(id, attr->pd);
-}
-
-int
-rdma_migrate_id(struct rdma_cm_id *id, struct rdma_event_channel *channel)
-{
-	id->channel = channel;
-	return 0;
-}
-
-int
-rdma_connect(struct rdma_cm_id *id, struct rdma_conn_param *param)
-{
-	(void)id;
-	(void)param;
-	return 0;
-}
-
-int
-rdma_getaddrinfo(const char *node, const char *service, const struct rdma_addrinfo *hints,
-		struct rdma_addrinfo **info)
-{
-	(void)node;
-	(void)service;
-	(void)hints;
-	*info = made(sizeof(**info));
-	return 0;
-}
-
-void
-rdma_freeaddrinfo(struct rdma_addrinfo *info)
-{
-	free(info);
-}
+#define BATCH 16
 
 /* --- counting ---------------------------------------------------------------------------------- */
 
@@ -280,9 +38,14 @@ now_ns(void)
 	return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
 }
 
+/* the row to measure; NULL: all of them */
+static const char *only;
+
 #define MEASURE(name, call) \
 	do { \
 		double start; \
+		if (only && strcmp(only, name) != 0) \
+			break; \
 		/* what happens once: the loader binds the functions */ \
 		if (call) \
 			abort(); \
@@ -317,6 +80,30 @@ nothing(void)
 static uint8_t memory[SIZE];
 static const void *op_context = memory;
 
+static __attribute__((noinline)) int
+rpma_region(struct rpma_peer *peer, int usage)
+{
+	struct rpma_mr_local *mr;
+
+	return rpma_mr_reg(peer, memory, SIZE, usage, &mr) || rpma_mr_dereg(&mr);
+}
+
+/* a connection's whole life */
+static __attribute__((noinline)) int
+rpma_connection(struct rpma_peer *peer)
+{
+	enum rpma_conn_event event;
+	struct rpma_conn_req *req;
+	struct rpma_conn *conn;
+
+	return rpma_conn_req_new(peer, "192.0.2.1", "7204", NULL, &req) ||
+			rpma_conn_req_connect(&req, NULL, &conn) ||
+			rpma_conn_next_event(conn, &event) || event != RPMA_CONN_ESTABLISHED ||
+			rpma_conn_disconnect(conn) ||
+			rpma_conn_next_event(conn, &event) || event != RPMA_CONN_CLOSED ||
+			rpma_conn_delete(&conn);
+}
+
 static void
 measure_rpma(void)
 {
@@ -335,7 +122,7 @@ measure_rpma(void)
 	size_t descriptor_size;
 	int got;
 
-	NEED(rpma_peer_new(&verbs.context, &peer));
+	NEED(rpma_peer_new(device_context, &peer));
 	NEED(rpma_mr_reg(peer, memory, SIZE, usage, &local));
 	NEED(rpma_mr_get_descriptor_size(local, &descriptor_size));
 	NEED(rpma_mr_get_descriptor(local, descriptor));
@@ -362,9 +149,18 @@ measure_rpma(void)
 	MEASURE("srq_recv", rpma_srq_recv(srq, local, 16, 64, op_context));
 	completions = BATCH;
 	MEASURE("cq_get_wc, 1", rpma_cq_get_wc(cq, 1, wc, NULL));
-	MEASURE("cq_get_wc, 8", rpma_cq_get_wc(cq, BATCH, wc, &got));
+	MEASURE("cq_get_wc, 16", rpma_cq_get_wc(cq, BATCH, wc, &got));
 	completions = 0;
-	MEASURE("cq_get_wc, none there", rpma_cq_get_wc(cq, 1, wc, NULL) != RPMA_E_NO_COMPLETION);
+	MEASURE("cq_get_wc, none", rpma_cq_get_wc(cq, 1, wc, NULL) != RPMA_E_NO_COMPLETION);
+	MEASURE("cq_wait", rpma_cq_wait(cq));
+	NEED(rpma_log_set_threshold(RPMA_LOG_THRESHOLD, RPMA_LOG_DISABLED));
+	device_queue_full(true);
+	MEASURE("send, queue full", rpma_send(conn, local, 16, 64, RPMA_F_COMPLETION_ALWAYS, op_context) !=
+			RPMA_E_PROVIDER);
+	device_queue_full(false);
+	NEED(rpma_log_set_threshold(RPMA_LOG_THRESHOLD, RPMA_LOG_LEVEL_WARNING));
+	MEASURE("mr_reg and mr_dereg", rpma_region(peer, usage));
+	MEASURE("connection", rpma_connection(peer));
 }
 
 /* --- the verbs --------------------------------------------------------------------------------- */
@@ -373,128 +169,280 @@ static struct ibv_mr *local_mr;
 static const uint64_t remote_addr = 0x10000;
 static const uint32_t remote_key = 2;
 
-static __attribute__((noinline)) int
+/* As a program does it that uses verbs itself: inlined, only the fields that the verb reads, nothing checked. */
+
+static inline int
 verbs_rdma(struct ibv_qp *qp, enum ibv_wr_opcode opcode, size_t to, const struct ibv_mr *mr, size_t offset,
-		uint32_t length, unsigned flags, uint32_t imm, const void *context)
+		uint32_t length, unsigned flags, const void *context)
 {
-	struct ibv_sge sge = {
-		.addr = (uint64_t)(uintptr_t)mr->addr + offset, .length = length, .lkey = mr->lkey,
-	};
-	struct ibv_send_wr wr = {
-		.wr_id = (uint64_t)(uintptr_t)context, .sg_list = &sge, .num_sge = 1, .opcode = opcode,
-		.send_flags = flags, .imm_data = htonl(imm),
-		.wr.rdma = {.remote_addr = remote_addr + to, .rkey = remote_key},
-	};
-	struct ibv_send_wr *bad;
+	struct ibv_send_wr wr, *bad;
+	struct ibv_sge sge;
+
+	sge.addr = (uint64_t)(uintptr_t)mr->addr + offset;
+	sge.length = length;
+	sge.lkey = mr->lkey;
+	wr.wr_id = (uint64_t)(uintptr_t)context;
+	wr.next = NULL;
+	wr.sg_list = &sge;
+	wr.num_sge = 1;
+	wr.opcode = opcode;
+	wr.send_flags = flags;
+	wr.wr.rdma.remote_addr = remote_addr + to;
+	wr.wr.rdma.rkey = remote_key;
 
 	return ibv_post_send(qp, &wr, &bad);
 }
 
-static __attribute__((noinline)) int
+static inline int
+verbs_rdma_imm(struct ibv_qp *qp, size_t to, const struct ibv_mr *mr, size_t offset, uint32_t length,
+		unsigned flags, uint32_t imm, const void *context)
+{
+	struct ibv_send_wr wr, *bad;
+	struct ibv_sge sge;
+
+	sge.addr = (uint64_t)(uintptr_t)mr->addr + offset;
+	sge.length = length;
+	sge.lkey = mr->lkey;
+	wr.wr_id = (uint64_t)(uintptr_t)context;
+	wr.next = NULL;
+	wr.sg_list = &sge;
+	wr.num_sge = 1;
+	wr.opcode = IBV_WR_RDMA_WRITE_WITH_IMM;
+	wr.send_flags = flags;
+	wr.imm_data = htonl(imm);
+	wr.wr.rdma.remote_addr = remote_addr + to;
+	wr.wr.rdma.rkey = remote_key;
+
+	return ibv_post_send(qp, &wr, &bad);
+}
+
+static inline int
 verbs_inline(struct ibv_qp *qp, size_t to, const void *data, const void *context)
 {
-	struct ibv_sge sge = {.addr = (uint64_t)(uintptr_t)data, .length = 8};
-	struct ibv_send_wr wr = {
-		.wr_id = (uint64_t)(uintptr_t)context, .sg_list = &sge, .num_sge = 1,
-		.opcode = IBV_WR_RDMA_WRITE,
-		.send_flags = IBV_SEND_SIGNALED | IBV_SEND_INLINE | IBV_SEND_FENCE,
-		.wr.rdma = {.remote_addr = remote_addr + to, .rkey = remote_key},
-	};
-	struct ibv_send_wr *bad;
+	struct ibv_send_wr wr, *bad;
+	struct ibv_sge sge;
+
+	sge.addr = (uint64_t)(uintptr_t)data;
+	sge.length = 8;
+	wr.wr_id = (uint64_t)(uintptr_t)context;
+	wr.next = NULL;
+	wr.sg_list = &sge;
+	wr.num_sge = 1;
+	wr.opcode = IBV_WR_RDMA_WRITE;
+	wr.send_flags = IBV_SEND_SIGNALED | IBV_SEND_INLINE | IBV_SEND_FENCE;
+	wr.wr.rdma.remote_addr = remote_addr + to;
+	wr.wr.rdma.rkey = remote_key;
 
 	return ibv_post_send(qp, &wr, &bad);
 }
 
-static __attribute__((noinline)) int
-verbs_send(struct ibv_qp *qp, enum ibv_wr_opcode opcode, const struct ibv_mr *mr, size_t offset,
-		uint32_t length, unsigned flags, uint32_t imm, const void *context)
+static inline int
+verbs_send(struct ibv_qp *qp, const struct ibv_mr *mr, size_t offset, uint32_t length, unsigned flags,
+		const void *context)
 {
-	struct ibv_sge sge = {
-		.addr = (uint64_t)(uintptr_t)mr->addr + offset, .length = length, .lkey = mr->lkey,
-	};
-	struct ibv_send_wr wr = {
-		.wr_id = (uint64_t)(uintptr_t)context, .sg_list = &sge, .num_sge = 1, .opcode = opcode,
-		.send_flags = flags, .imm_data = htonl(imm),
-	};
-	struct ibv_send_wr *bad;
+	struct ibv_send_wr wr, *bad;
+	struct ibv_sge sge;
+
+	sge.addr = (uint64_t)(uintptr_t)mr->addr + offset;
+	sge.length = length;
+	sge.lkey = mr->lkey;
+	wr.wr_id = (uint64_t)(uintptr_t)context;
+	wr.next = NULL;
+	wr.sg_list = &sge;
+	wr.num_sge = 1;
+	wr.opcode = IBV_WR_SEND;
+	wr.send_flags = flags;
 
 	return ibv_post_send(qp, &wr, &bad);
 }
 
-static __attribute__((noinline)) int
+static inline int
+verbs_send_imm(struct ibv_qp *qp, const struct ibv_mr *mr, size_t offset, uint32_t length, unsigned flags,
+		uint32_t imm, const void *context)
+{
+	struct ibv_send_wr wr, *bad;
+	struct ibv_sge sge;
+
+	sge.addr = (uint64_t)(uintptr_t)mr->addr + offset;
+	sge.length = length;
+	sge.lkey = mr->lkey;
+	wr.wr_id = (uint64_t)(uintptr_t)context;
+	wr.next = NULL;
+	wr.sg_list = &sge;
+	wr.num_sge = 1;
+	wr.opcode = IBV_WR_SEND_WITH_IMM;
+	wr.send_flags = flags;
+	wr.imm_data = htonl(imm);
+
+	return ibv_post_send(qp, &wr, &bad);
+}
+
+static inline int
 verbs_recv(struct ibv_qp *qp, const struct ibv_mr *mr, size_t offset, uint32_t length, const void *context)
 {
-	struct ibv_sge sge = {
-		.addr = (uint64_t)(uintptr_t)mr->addr + offset, .length = length, .lkey = mr->lkey,
-	};
-	struct ibv_recv_wr wr = {.wr_id = (uint64_t)(uintptr_t)context, .sg_list = &sge, .num_sge = 1};
-	struct ibv_recv_wr *bad;
+	struct ibv_recv_wr wr, *bad;
+	struct ibv_sge sge;
+
+	sge.addr = (uint64_t)(uintptr_t)mr->addr + offset;
+	sge.length = length;
+	sge.lkey = mr->lkey;
+	wr.wr_id = (uint64_t)(uintptr_t)context;
+	wr.next = NULL;
+	wr.sg_list = &sge;
+	wr.num_sge = 1;
 
 	return ibv_post_recv(qp, &wr, &bad);
 }
 
-static __attribute__((noinline)) int
+static inline int
 verbs_srq_recv(struct ibv_srq *srq, const struct ibv_mr *mr, size_t offset, uint32_t length, const void *context)
 {
-	struct ibv_sge sge = {
-		.addr = (uint64_t)(uintptr_t)mr->addr + offset, .length = length, .lkey = mr->lkey,
-	};
-	struct ibv_recv_wr wr = {.wr_id = (uint64_t)(uintptr_t)context, .sg_list = &sge, .num_sge = 1};
-	struct ibv_recv_wr *bad;
+	struct ibv_recv_wr wr, *bad;
+	struct ibv_sge sge;
+
+	sge.addr = (uint64_t)(uintptr_t)mr->addr + offset;
+	sge.length = length;
+	sge.lkey = mr->lkey;
+	wr.wr_id = (uint64_t)(uintptr_t)context;
+	wr.next = NULL;
+	wr.sg_list = &sge;
+	wr.num_sge = 1;
 
 	return ibv_post_srq_recv(srq, &wr, &bad);
 }
 
-static __attribute__((noinline)) int
+static inline int
 verbs_poll(struct ibv_cq *cq, int count, struct ibv_wc *wc)
 {
 	return ibv_poll_cq(cq, count, wc);
 }
 
+static __attribute__((noinline)) int
+verbs_wait(struct ibv_comp_channel *channel)
+{
+	struct ibv_cq *cq;
+	void *context;
+
+	if (ibv_get_cq_event(channel, &cq, &context))
+		return -1;
+	ibv_ack_cq_events(cq, 1);
+	return ibv_req_notify_cq(cq, 0);
+}
+
+static __attribute__((noinline)) int
+verbs_region(struct ibv_pd *pd, int access)
+{
+	struct ibv_mr *mr = ibv_reg_mr(pd, memory, SIZE, access);
+
+	return !mr || ibv_dereg_mr(mr);
+}
+
+static __attribute__((noinline)) int
+verbs_event(struct rdma_event_channel *channel, enum rdma_cm_event_type expected)
+{
+	struct rdma_cm_event *event;
+
+	if (rdma_get_cm_event(channel, &event))
+		return -1;
+	return event->event != expected || rdma_ack_cm_event(event);
+}
+
+/* the calls of verbs and of the connection manager that a connection of librpma makes */
+static __attribute__((noinline)) int
+verbs_connection(struct ibv_pd *pd)
+{
+	struct rdma_addrinfo hints = {.ai_qp_type = IBV_QPT_RC, .ai_port_space = RDMA_PS_TCP};
+	struct rdma_conn_param param = {
+		.responder_resources = RDMA_MAX_RESP_RES, .initiator_depth = RDMA_MAX_INIT_DEPTH,
+		.flow_control = 1, .retry_count = 7, .rnr_retry_count = 7,
+	};
+	struct ibv_qp_init_attr_ex init = {
+		.cap = {.max_send_wr = 10, .max_recv_wr = 10, .max_send_sge = 1, .max_recv_sge = 1, .max_inline_data = 8},
+		.qp_type = IBV_QPT_RC, .comp_mask = IBV_QP_INIT_ATTR_PD, .pd = pd,
+	};
+	struct rdma_event_channel *events;
+	struct ibv_comp_channel *channel;
+	struct rdma_addrinfo *info;
+	struct rdma_cm_id *id;
+	struct ibv_mr *mr;
+	struct ibv_cq *cq;
+	int failed;
+
+	if (rdma_getaddrinfo("192.0.2.1", "7204", &hints, &info) || rdma_create_id(NULL, &id, NULL, RDMA_PS_TCP) ||
+			rdma_resolve_addr(id, info->ai_src_addr, info->ai_dst_addr, 1000) ||
+			rdma_resolve_route(id, 1000))
+		return -1;
+	channel = ibv_create_comp_channel(id->verbs);
+	cq = ibv_create_cq(id->verbs, 10, NULL, channel, 0);
+	init.send_cq = cq;
+	init.recv_cq = cq;
+	if (ibv_req_notify_cq(cq, 0) || rdma_create_qp_ex(id, &init))
+		return -1;
+	rdma_freeaddrinfo(info);
+	events = rdma_create_event_channel();
+	if (rdma_migrate_id(id, events))
+		return -1;
+	mr = ibv_reg_mr(pd, memory, 8, IBV_ACCESS_LOCAL_WRITE);
+	failed = rdma_connect(id, &param) || verbs_event(events, RDMA_CM_EVENT_ESTABLISHED) ||
+			rdma_disconnect(id) || verbs_event(events, RDMA_CM_EVENT_DISCONNECTED) ||
+			ibv_dereg_mr(mr);
+	rdma_destroy_qp(id);
+	failed |= ibv_destroy_cq(cq) || rdma_destroy_id(id) || ibv_destroy_comp_channel(channel);
+	rdma_destroy_event_channel(events);
+	return failed;
+}
+
 static void
 measure_verbs(void)
 {
-	struct ibv_pd *pd = ibv_alloc_pd(&verbs.context);
-	struct rdma_cm_id id = {.verbs = &verbs.context};
-	struct ibv_cq *cq = ibv_create_cq(&verbs.context, 16, NULL, NULL, 0);
+	struct ibv_pd *pd = ibv_alloc_pd(device_context);
+	struct rdma_cm_id id = {.verbs = device_context};
+	struct ibv_comp_channel *channel = ibv_create_comp_channel(device_context);
+	struct ibv_cq *cq = ibv_create_cq(device_context, BATCH, NULL, channel, 0);
 	struct ibv_srq *srq = ibv_create_srq(pd, NULL);
 	struct ibv_wc wc[BATCH];
 	struct ibv_qp *qp;
 
-	make_qp(&id, pd);
+	device_make_qp(&id, pd);
 	qp = id.qp;
 	local_mr = ibv_reg_mr(pd, memory, SIZE, 0);
 
-	MEASURE("conn_req_recv", verbs_recv(qp, local_mr, 0, 64, op_context));
-	MEASURE("write", verbs_rdma(qp, IBV_WR_RDMA_WRITE, 8, local_mr, 16, 64, IBV_SEND_SIGNALED, 0, op_context));
-	MEASURE("write, unsignalled", verbs_rdma(qp, IBV_WR_RDMA_WRITE, 8, local_mr, 16, 64, 0, 0, op_context));
-	MEASURE("write_with_imm", verbs_rdma(qp, IBV_WR_RDMA_WRITE_WITH_IMM, 8, local_mr, 16, 64,
-			IBV_SEND_SIGNALED, 7, op_context));
-	MEASURE("read", verbs_rdma(qp, IBV_WR_RDMA_READ, 8, local_mr, 16, 64, IBV_SEND_SIGNALED, 0, op_context));
+	MEASURE("write", verbs_rdma(qp, IBV_WR_RDMA_WRITE, 8, local_mr, 16, 64, IBV_SEND_SIGNALED, op_context));
+	MEASURE("write, unsignalled", verbs_rdma(qp, IBV_WR_RDMA_WRITE, 8, local_mr, 16, 64, 0, op_context));
+	MEASURE("write_with_imm", verbs_rdma_imm(qp, 8, local_mr, 16, 64, IBV_SEND_SIGNALED, 7, op_context));
+	MEASURE("read", verbs_rdma(qp, IBV_WR_RDMA_READ, 8, local_mr, 16, 64, IBV_SEND_SIGNALED, op_context));
 	MEASURE("atomic_write", verbs_inline(qp, 8, memory, op_context));
-	MEASURE("flush", verbs_rdma(qp, IBV_WR_RDMA_READ, 8, local_mr, 0, 8, IBV_SEND_SIGNALED, 0, op_context));
-	MEASURE("send", verbs_send(qp, IBV_WR_SEND, local_mr, 16, 64, IBV_SEND_SIGNALED, 0, op_context));
-	MEASURE("send_with_imm", verbs_send(qp, IBV_WR_SEND_WITH_IMM, local_mr, 16, 64, IBV_SEND_SIGNALED, 7,
-			op_context));
+	MEASURE("flush", verbs_rdma(qp, IBV_WR_RDMA_READ, 8, local_mr, 0, 8, IBV_SEND_SIGNALED, op_context));
+	MEASURE("send", verbs_send(qp, local_mr, 16, 64, IBV_SEND_SIGNALED, op_context));
+	MEASURE("send_with_imm", verbs_send_imm(qp, local_mr, 16, 64, IBV_SEND_SIGNALED, 7, op_context));
+	device_queue_full(true);
+	MEASURE("send, queue full", !verbs_send(qp, local_mr, 16, 64, IBV_SEND_SIGNALED, op_context));
+	device_queue_full(false);
 	MEASURE("recv", verbs_recv(qp, local_mr, 16, 64, op_context));
 	MEASURE("srq_recv", verbs_srq_recv(srq, local_mr, 16, 64, op_context));
+	MEASURE("conn_req_recv", verbs_recv(qp, local_mr, 0, 64, op_context));
 	completions = BATCH;
 	MEASURE("cq_get_wc, 1", verbs_poll(cq, 1, wc) != 1);
-	MEASURE("cq_get_wc, 8", verbs_poll(cq, BATCH, wc) != BATCH);
+	MEASURE("cq_get_wc, 16", verbs_poll(cq, BATCH, wc) != BATCH);
 	completions = 0;
-	MEASURE("cq_get_wc, none there", verbs_poll(cq, 1, wc) != 0);
+	MEASURE("cq_get_wc, none", verbs_poll(cq, 1, wc) != 0);
+	MEASURE("cq_wait", verbs_wait(channel));
+	MEASURE("mr_reg and mr_dereg", verbs_region(pd, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE |
+			IBV_ACCESS_REMOTE_READ));
+	MEASURE("connection", verbs_connection(pd));
 }
 
 int
 main(int argc, char *argv[])
 {
-	bool rpma = argc == 2 && strcmp(argv[1], "rpma") == 0;
+	bool rpma = argc >= 2 && strcmp(argv[1], "rpma") == 0;
 
-	if (!rpma && (argc != 2 || strcmp(argv[1], "verbs") != 0)) {
-		fprintf(stderr, "usage: per-op rpma|verbs\n");
+	if (argc < 2 || argc > 3 || (!rpma && strcmp(argv[1], "verbs") != 0)) {
+		fprintf(stderr, "usage: per-op rpma|verbs [ROW]\n");
 		return 2;
 	}
-	/* the loop and its call, which are to be taken off */
+	only = argv[2];
+	/* the loop alone, around a function that returns at once: part of every count */
 	MEASURE("(loop)", nothing());
 	if (rpma)
 		measure_rpma();
