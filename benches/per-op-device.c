@@ -112,10 +112,13 @@ static struct verbs_context verbs_context = {
 
 struct ibv_context *const device_context = &verbs_context.context;
 
+static bool registration_fails;
+
 void
-device_queue_full(bool full)
+device_fails(bool fail)
 {
-	device_context->ops.post_send = full ? full_post_send : stub_post_send;
+	device_context->ops.post_send = fail ? full_post_send : stub_post_send;
+	registration_fails = fail;
 }
 
 static void *
@@ -142,9 +145,14 @@ ibv_alloc_pd(struct ibv_context *ctx)
 struct ibv_mr *
 ibv_reg_mr(struct ibv_pd *pd, void *addr, size_t length, int access)
 {
-	struct ibv_mr *mr = made(sizeof(*mr));
+	struct ibv_mr *mr;
 
 	(void)access;
+	if (registration_fails) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	mr = made(sizeof(*mr));
 	*mr = (struct ibv_mr){.context = pd->context, .pd = pd, .addr = addr, .length = length,
 			.lkey = 1, .rkey = 2};
 	return mr;
@@ -362,11 +370,15 @@ rdma_getaddrinfo(const char *node, const char *service, const struct rdma_addrin
 	(void)service;
 	(void)hints;
 	*info = made(sizeof(**info));
+	(*info)->ai_src_addr = made(sizeof(struct sockaddr_in));
+	(*info)->ai_dst_addr = made(sizeof(struct sockaddr_in));
 	return 0;
 }
 
 void
 rdma_freeaddrinfo(struct rdma_addrinfo *info)
 {
+	free(info->ai_src_addr);
+	free(info->ai_dst_addr);
 	free(info);
 }

@@ -8,6 +8,7 @@
  *
  *   per-op rpma [ROW]     the operations of librpma, whichever library the loader finds, or one of them
  *   per-op verbs [ROW]    the same requests built by hand
+ *   per-op stack          the stack that a logged error of librpma takes (per-op-stack.c)
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -105,7 +106,7 @@ rpma_connection(struct rpma_peer *peer)
 }
 
 static void
-measure_rpma(void)
+measure_rpma(bool stack)
 {
 	const int usage = RPMA_MR_USAGE_READ_SRC | RPMA_MR_USAGE_READ_DST | RPMA_MR_USAGE_WRITE_SRC |
 			RPMA_MR_USAGE_WRITE_DST | RPMA_MR_USAGE_FLUSH_TYPE_VISIBILITY |
@@ -132,6 +133,10 @@ measure_rpma(void)
 	MEASURE("conn_req_recv", rpma_conn_req_recv(req, local, 0, 64, op_context));
 	NEED(rpma_conn_req_connect(&req, NULL, &conn));
 	NEED(rpma_conn_get_cq(conn, &cq));
+	if (stack) {
+		measure_stack(&(struct objects){.peer = peer, .conn = conn, .local = local});
+		return;
+	}
 
 	MEASURE("write", rpma_write(conn, remote, 8, local, 16, 64, RPMA_F_COMPLETION_ALWAYS, op_context));
 	MEASURE("write, unsignalled",
@@ -154,10 +159,10 @@ measure_rpma(void)
 	MEASURE("cq_get_wc, none", rpma_cq_get_wc(cq, 1, wc, NULL) != RPMA_E_NO_COMPLETION);
 	MEASURE("cq_wait", rpma_cq_wait(cq));
 	NEED(rpma_log_set_threshold(RPMA_LOG_THRESHOLD, RPMA_LOG_DISABLED));
-	device_queue_full(true);
+	device_fails(true);
 	MEASURE("send, queue full", rpma_send(conn, local, 16, 64, RPMA_F_COMPLETION_ALWAYS, op_context) !=
 			RPMA_E_PROVIDER);
-	device_queue_full(false);
+	device_fails(false);
 	NEED(rpma_log_set_threshold(RPMA_LOG_THRESHOLD, RPMA_LOG_LEVEL_WARNING));
 	MEASURE("mr_reg and mr_dereg", rpma_region(peer, usage));
 	MEASURE("connection", rpma_connection(peer));
@@ -415,9 +420,9 @@ measure_verbs(void)
 	MEASURE("flush", verbs_rdma(qp, IBV_WR_RDMA_READ, 8, local_mr, 0, 8, IBV_SEND_SIGNALED, op_context));
 	MEASURE("send", verbs_send(qp, local_mr, 16, 64, IBV_SEND_SIGNALED, op_context));
 	MEASURE("send_with_imm", verbs_send_imm(qp, local_mr, 16, 64, IBV_SEND_SIGNALED, 7, op_context));
-	device_queue_full(true);
+	device_fails(true);
 	MEASURE("send, queue full", !verbs_send(qp, local_mr, 16, 64, IBV_SEND_SIGNALED, op_context));
-	device_queue_full(false);
+	device_fails(false);
 	MEASURE("recv", verbs_recv(qp, local_mr, 16, 64, op_context));
 	MEASURE("srq_recv", verbs_srq_recv(srq, local_mr, 16, 64, op_context));
 	MEASURE("conn_req_recv", verbs_recv(qp, local_mr, 0, 64, op_context));
@@ -435,19 +440,24 @@ measure_verbs(void)
 int
 main(int argc, char *argv[])
 {
-	bool rpma = argc >= 2 && strcmp(argv[1], "rpma") == 0;
+	const char *what = argc < 2 ? "" : argv[1];
 
-	if (argc < 2 || argc > 3 || (!rpma && strcmp(argv[1], "verbs") != 0)) {
-		fprintf(stderr, "usage: per-op rpma|verbs [ROW]\n");
-		return 2;
+	only = argc > 2 ? argv[2] : NULL;
+	if (strcmp(what, "stack") == 0) {
+		only = "";
+		measure_rpma(true);
+		return 0;
 	}
-	only = argv[2];
 	/* the loop alone, around a function that returns at once: part of every count */
 	MEASURE("(loop)", nothing());
-	if (rpma)
-		measure_rpma();
-	else
+	if (strcmp(what, "rpma") == 0) {
+		measure_rpma(false);
+	} else if (strcmp(what, "verbs") == 0) {
 		measure_verbs();
+	} else {
+		fprintf(stderr, "usage: per-op rpma|verbs [ROW]\n       per-op stack\n");
+		return 2;
+	}
 
 	return 0;
 }

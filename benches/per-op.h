@@ -11,9 +11,19 @@ extern struct ibv_context *const device_context;
 /* how many completions ibv_poll_cq() finds, if it is asked for as many */
 extern int completions;
 
-/* whether ibv_post_send() fails with ENOMEM */
-void device_queue_full(bool full);
+/* whether ibv_post_send() and ibv_reg_mr() fail with ENOMEM */
+void device_fails(bool fail);
 
 int device_make_qp(struct rdma_cm_id *id, struct ibv_pd *pd);
+
+/* what the rows of librpma are measured with */
+struct objects {
+	struct rpma_peer *peer;
+	struct rpma_conn *conn;
+	struct rpma_mr_local *local;
+};
+
+/* prints for each error: its name, the bytes of stack that it took, and those that the C library needs of them */
+void measure_stack(struct objects *o);
 
 #endif
