@@ -308,7 +308,7 @@ struct rpma_conn_cfg;
 struct rpma_conn_req;
 
 /**
- * A completion queue.
+ * A completion queue
  */
 struct rpma_cq;
 
@@ -338,7 +338,7 @@ struct rpma_peer;
 struct rpma_peer_cfg;
 
 /**
- * A shared receive queue.
+ * A shared receive queue
  */
 struct rpma_srq;
 
@@ -1232,8 +1232,9 @@ int rpma_ep_get_fd(const struct rpma_ep *ep, int *fd);
  * Takes the next incoming connection request.
  *
  * Waits for a request unless the file descriptor of rpma_ep_get_fd is non-blocking. The queues of
- * the connection are made at once, with the settings of cfg. cfg may be NULL: the default
- * settings, those of rpma_conn_cfg_new. It is not needed afterwards.
+ * the connection are made at once, with the settings that cfg has when the request is there, not those
+ * when the wait began. cfg may be NULL: the default settings, those of rpma_conn_cfg_new. It is not
+ * needed afterwards.
  *
  * rpma_conn_req_connect accepts the request, rpma_conn_req_delete rejects it; one of them must
  * happen before the endpoint is shut down. rpma_conn_req_get_private_data helps to decide. If this

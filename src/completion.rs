@@ -4,8 +4,8 @@
 
 use std::ffi::CStr;
 
-use crate::cq::{Cq, no_completion, polled_badly};
-use crate::error::{Code, Error, Result};
+use crate::cq::{Cq, no_completion, poll_error};
+use crate::error::{Code, Error, Failure, Result};
 use crate::log::log;
 use crate::verbs::{CompletedOp, Immediate, WorkCompletion, status_text};
 
@@ -35,18 +35,23 @@ pub(crate) struct Details {
 impl Completion {
     /// Takes one completion from the queue.
     pub(crate) fn get(function: &'static CStr, cq: &Cq) -> Result<Self> {
-        let (got, wc) = cq.raw().poll_one();
+        let (got, wc) = cq.verbs_cq().poll_one();
         match got {
             0 => {
                 no_completion(function);
-                return Err(Error::quiet(Code::NoCompletion));
+                return Err(Error::silent(Code::NoCompletion));
             }
             1 => {}
-            _ => return Err(polled_badly(got, 1).into()),
+            _ => return Err(poll_error(got, 1)),
         }
         if !wc.is_success() {
-            let (id, status) = (wc.wr_id(), status_text(wc.status()));
-            log!(Warning, function, "operation {id:#x} failed: {status}");
+            log!(
+                Warning,
+                function,
+                "operation {:#x} failed: {}",
+                wc.wr_id(),
+                status_text(wc.status())
+            );
         }
         Ok(Self(wc))
     }
@@ -71,10 +76,7 @@ impl Completion {
             CompletedOp::Recv => Op::Recv,
             CompletedOp::RecvRdmaWithImm => Op::RecvRdmaWithImm,
             CompletedOp::Other(opcode) => {
-                return Err(Error::new(
-                    Code::NoSupp,
-                    format_args!("unsupported opcode of a completion: {opcode}"),
-                ));
+                return Err(Error::new(Failure::UnknownOpcode(opcode)));
             }
         };
         Ok(Some(Details {

@@ -5,19 +5,20 @@
 use std::ffi::{CStr, c_int};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::conn_req::Queues;
 use crate::cq::Cq;
-use crate::error::{Code, Error, Releases, Result};
-use crate::flush::Flush;
+use crate::error::{Code, Error, Failure, Result};
+use crate::flush::FlushMethod;
 use crate::log::log;
 use crate::peer_cfg::PeerCfg;
 use crate::private_data::PrivateData;
+use crate::queues::Queues;
+use crate::report::Releases;
 use crate::verbs::{self, CmEvent, CmId, CompChannel, ConnParam, EventChannel, EventKind, Qp};
 
-// The fields stand in the order in which they go.
+// Field order is drop order.
 /// A connection
 pub struct Conn {
-    flush: Flush,
+    flush: FlushMethod,
     queues: Queues,
     id: CmId,
     /// The completion channel that both queues use, if they share one.
@@ -80,18 +81,19 @@ pub(crate) fn event_text(event: c_int) -> &'static CStr {
         .map_or(c"Unsupported connection event", ConnEvent::text)
 }
 
-/// The next event of a channel. With nothing there, on a channel whose descriptor is non-blocking,
-/// that is `RPMA_E_NO_EVENT` and nobody's fault.
+/// The next event of a channel. When there is none, on a channel whose descriptor is non-blocking, that is an
+/// expected outcome: `RPMA_E_NO_EVENT`, not logged.
 pub(crate) fn next_cm_event(events: &EventChannel) -> Result<CmEvent> {
     events.get_event().map_err(|failed| match failed.errno {
-        libc::EAGAIN | libc::ENODATA => Error::quiet(Code::NoEvent),
+        libc::EAGAIN | libc::ENODATA => Error::silent(Code::NoEvent),
         _ => failed.into(),
     })
 }
 
 impl Conn {
+    #[inline(always)]
     pub(crate) fn new(
-        flush: Flush,
+        flush: FlushMethod,
         queues: Queues,
         id: CmId,
         channel: Option<CompChannel>,
@@ -109,8 +111,8 @@ impl Conn {
         }
     }
 
-    /// Asks the other side for the connection.
-    pub(crate) fn connect(&self, param: &ConnParam<'_>) -> Result<()> {
+    /// Sends the request for the connection.
+    pub(crate) fn connect(&self, param: ConnParam) -> Result<()> {
         Ok(self.id.connect(param)?)
     }
 
@@ -121,21 +123,29 @@ impl Conn {
     pub(crate) fn next_event(&self) -> Result<ConnEvent> {
         const FUNCTION: &CStr = c"rpma_conn_next_event";
         let event = next_cm_event(&self.events)?;
-        let (kind, number) = (event.kind(), event.number());
-        if kind == EventKind::Established {
+        let (known, number) = (ConnEvent::from_kind(event.kind()), event.number());
+        if known == Some(ConnEvent::Established) {
             self.private_data.set_if_empty(event.private_data())?;
         }
         event.acknowledge()?;
-        match ConnEvent::from_kind(kind) {
+        match known {
             Some(event) => {
-                let text = event.text().to_str().unwrap_or_default();
-                log!(Notice, FUNCTION, "{text}");
+                log!(
+                    Notice,
+                    FUNCTION,
+                    "{}",
+                    event.text().to_str().unwrap_or_default()
+                );
                 Ok(event)
             }
             None => {
-                let name = verbs::event_name(number);
-                log!(Warning, FUNCTION, "unexpected CM event: {name}");
-                Err(Error::quiet(Code::Unknown))
+                log!(
+                    Warning,
+                    FUNCTION,
+                    "unexpected CM event: {}",
+                    verbs::event_name(number)
+                );
+                Err(Error::silent(Code::Unknown))
             }
         }
     }
@@ -146,12 +156,9 @@ impl Conn {
     }
 
     fn shared_channel(&self) -> Result<&CompChannel> {
-        self.channel.as_ref().ok_or_else(|| {
-            Error::new(
-                Code::NotSharedChannel,
-                format_args!("the completion channel is not shared: wait on the CQ"),
-            )
-        })
+        self.channel
+            .as_ref()
+            .ok_or_else(|| Error::new(Failure::NotSharedChannel))
     }
 
     /// Waits on the shared completion channel for one of the queues: which one, and whether it is
@@ -159,20 +166,18 @@ impl Conn {
     pub(crate) fn wait(&self) -> Result<(&Cq, bool)> {
         // A signal, a non-blocking descriptor: there is no completion to report.
         let Ok(event) = self.shared_channel()?.get_event() else {
-            return Err(Error::quiet(Code::NoCompletion));
+            return Err(Error::silent(Code::NoCompletion));
         };
-        if event.is(self.cq().raw()) {
+        if event.is(self.cq().verbs_cq()) {
             return Ok((self.cq(), false));
         }
         match self.rcq() {
-            Some(rcq) if event.is(rcq.raw()) => Ok((rcq, true)),
-            _ => Err(Error::new(
-                Code::Unknown,
-                format_args!("ibv_get_cq_event() returned an unknown CQ"),
-            )),
+            Some(rcq) if event.is(rcq.verbs_cq()) => Ok((rcq, true)),
+            _ => Err(Error::new(Failure::UnknownCq)),
         }
     }
 
+    #[inline(always)]
     pub(crate) fn qp(&self) -> &Qp {
         &self.queues.qp
     }
@@ -185,7 +190,8 @@ impl Conn {
         self.queues.rcq.as_ref()
     }
 
-    pub(crate) fn flush_means(&self) -> &Flush {
+    #[inline(always)]
+    pub(crate) fn flush_method(&self) -> &FlushMethod {
         &self.flush
     }
 
@@ -198,6 +204,7 @@ impl Conn {
             .store(cfg.direct_write_to_pmem(), Ordering::Relaxed);
     }
 
+    #[inline(always)]
     pub(crate) fn direct_write_to_pmem(&self) -> bool {
         self.direct_write_to_pmem.load(Ordering::Relaxed)
     }
@@ -208,14 +215,16 @@ impl Conn {
         Ok(())
     }
 
-    pub(crate) fn delete(self, releases: &mut Releases) {
-        self.flush.delete(releases);
-        let queues_are_gone = self.queues.delete(releases);
-        releases.add(self.id.destroy());
-        if let Some(channel) = self.channel {
+    #[inline]
+    pub(crate) fn delete(self: Box<Self>, releases: &mut Releases) {
+        let conn = *self;
+        conn.flush.delete(releases);
+        let queues_are_gone = conn.queues.delete(releases);
+        releases.add(conn.id.destroy());
+        if let Some(channel) = conn.channel {
             releases.add_used(queues_are_gone, channel.destroy());
         }
-        drop(self.events);
+        drop(conn.events);
     }
 }
 

@@ -39,9 +39,9 @@ impl ConnCfg {
     }
 
     /// The settings of this moment, with the queue that [`ConnCfg::srq`] points to.
+    #[inline]
     pub(crate) fn settings<'a>(&self, srq: Option<&'a Srq>) -> Settings<'a> {
         Settings {
-            timeout_ms: self.timeout_ms.load(Ordering::Relaxed),
             cq_size: self.cq_size.load(Ordering::Relaxed),
             rcq_size: self.rcq_size.load(Ordering::Relaxed),
             sq_size: self.sq_size.load(Ordering::Relaxed),
@@ -53,17 +53,16 @@ impl ConnCfg {
 
     pub(crate) fn set_timeout_ms(&self, timeout_ms: c_int) -> Result<()> {
         if timeout_ms < 0 {
-            return Err(Error::inval("timeout_ms is negative"));
+            return Err(Error::invalid("timeout_ms is negative"));
         }
         self.timeout_ms.store(timeout_ms, Ordering::Relaxed);
         Ok(())
     }
 }
 
-/// What a connection is made with.
+/// What a connection is made with: the settings that the queues need.
 #[derive(Clone, Copy)]
 pub(crate) struct Settings<'a> {
-    pub(crate) timeout_ms: c_int,
     pub(crate) cq_size: u32,
     /// 0: there is no receive CQ.
     pub(crate) rcq_size: u32,

@@ -2,19 +2,18 @@
 
 //! Connection requests, incoming and outgoing: all of a connection but its events.
 
-use std::ffi::CStr;
-
 use crate::conn::Conn;
 use crate::conn_cfg::Settings;
-use crate::cq::Cq;
-use crate::error::{Code, Error, OpResult, Releases, Result};
-use crate::flush::Flush;
-use crate::info::Info;
+use crate::error::{Arguments, Error, Result};
+use crate::flush::FlushMethod;
 use crate::mr::MrLocal;
-use crate::ops;
-use crate::peer::Domain;
+use crate::peer::PeerDevice;
 use crate::private_data::PrivateData;
-use crate::verbs::{CmId, CompChannel, ConnParam, EventChannel, Qp, QpInit, Side};
+use crate::queues::Queues;
+use crate::report::Releases;
+use crate::resolved_addr::ResolvedAddr;
+use crate::sys::CallerStr;
+use crate::verbs::{CmId, CompChannel, ConnParam, EventChannel, Posted, Side};
 
 /// A connection request, incoming or outgoing
 pub struct ConnReq {
@@ -23,134 +22,123 @@ pub struct ConnReq {
     channel: Option<CompChannel>,
     side: Side,
     private_data: PrivateData,
-    domain: Domain,
-}
-
-/// The queues of a connection, in the order in which they go.
-pub(crate) struct Queues {
-    pub(crate) qp: Qp,
-    pub(crate) rcq: Option<Cq>,
-    pub(crate) cq: Cq,
+    device: PeerDevice,
 }
 
 impl ConnReq {
-    /// A request for a connection to a listening endpoint.
-    pub(crate) fn outgoing(
-        domain: Domain,
-        addr: &CStr,
-        port: &CStr,
-        settings: Settings<'_>,
-    ) -> Result<Self> {
-        let timeout_ms = settings.timeout_ms;
-        let info = Info::get(c"rpma_conn_req_new", addr, Some(port), Side::Active)?;
+    /// A request for a connection to a listening endpoint, which `place` puts where it stays: it is built there,
+    /// and not moved. The settings are read when the route is known:
+    /// finding it can take long, and the program may change them meanwhile.
+    #[inline]
+    pub(crate) fn outgoing<'a, T>(
+        device: PeerDevice,
+        addr: CallerStr,
+        port: CallerStr,
+        timeout_ms: i32,
+        settings: impl FnOnce() -> Settings<'a>,
+        place: impl FnOnce(Self) -> T,
+    ) -> Result<T> {
+        let address = ResolvedAddr::look_up(c"rpma_conn_req_new", addr, Some(port), Side::Active)?;
         let id = CmId::create(None)?;
-        info.resolve_addr(&id, timeout_ms)?;
+        address.resolve(&id, timeout_ms)?;
         id.resolve_route(timeout_ms)
-            .map_err(|failed| Error::from(failed).with(format_args!("timeout_ms={timeout_ms}")))?;
-        let request = Self::from_id(domain, id, Side::Active, settings, PrivateData::default())?;
-        info.notice("requesting a connection to");
+            .map_err(|failed| Error::with(failed, Arguments::Timeout(timeout_ms)))?;
+        let request = Self::from_id(
+            device,
+            id,
+            Side::Active,
+            &settings(),
+            PrivateData::default(),
+            place,
+        )?;
+        address.notice("requesting a connection to");
         Ok(request)
     }
 
     /// A request from an id: one that came in through an endpoint, or a resolved one.
-    pub(crate) fn from_id(
-        domain: Domain,
+    #[inline(always)]
+    pub(crate) fn from_id<T>(
+        device: PeerDevice,
         id: CmId,
         side: Side,
-        settings: Settings<'_>,
+        settings: &Settings<'_>,
         private_data: PrivateData,
-    ) -> Result<Self> {
-        let srq_rcq = settings.srq.and_then(|srq| srq.rcq());
-        if settings.shared_channel && srq_rcq.is_some() {
-            return Err(Error::new(
-                Code::Inval,
-                format_args!("a shared completion channel excludes a shared RQ with its own RCQ"),
+        place: impl FnOnce(Self) -> T,
+    ) -> Result<T> {
+        if settings.shared_channel && settings.srq.is_some_and(|srq| srq.rcq().is_some()) {
+            return Err(Error::invalid(
+                "a shared completion channel excludes a shared RQ with its own RCQ",
             ));
         }
         let Some(context) = id.context() else {
-            return Err(Error::inval("the address belongs to no RDMA device"));
+            return Err(Error::invalid("the address belongs to no RDMA device"));
         };
         let channel = match settings.shared_channel {
             true => Some(context.create_comp_channel()?),
             false => None,
         };
-        let cq = Cq::new(context, settings.cq_size, channel.as_ref())?;
-        let rcq = match settings.rcq_size {
-            1.. if srq_rcq.is_none() => {
-                Some(Cq::new(context, settings.rcq_size, channel.as_ref())?)
-            }
-            _ => None,
-        };
-        let init = QpInit {
-            pd: domain.pd,
-            send_cq: cq.raw(),
-            recv_cq: srq_rcq.or(rcq.as_ref()).unwrap_or(&cq).raw(),
-            srq: settings.srq.map(|srq| srq.raw()),
-            max_send_wr: settings.sq_size,
-            max_recv_wr: settings.rq_size,
-            native_atomic_write: domain.caps.native_atomic_write,
-            native_flush: domain.caps.native_flush,
-        };
-        let qp = id.create_qp(&init).map_err(|failed| {
-            Error::from(failed).with(format_args!(
-                "max_send_wr={}, max_recv_wr={}",
-                settings.sq_size, settings.rq_size
-            ))
-        })?;
-        Ok(Self {
-            queues: Queues { qp, rcq, cq },
+        let queues = Queues::create(device, context, &id, settings, channel.as_ref())?;
+        Ok(place(Self {
+            queues,
             id,
             channel,
             side,
             private_data,
-            domain,
-        })
+            device,
+        }))
     }
 
-    /// Turns the request into a connection, which is under way when this returns. The request is
-    /// gone in any case: on failure it is dropped, queue pair first.
-    pub(crate) fn connect(self, private_data: &[u8]) -> Result<Conn> {
-        let param = ConnParam { private_data };
+    /// Turns the request into a connection, which is under way when this returns; `place` puts it where it
+    /// stays. The request is gone in any case: on failure it is dropped, queue pair first.
+    #[inline(always)]
+    pub(crate) fn connect(
+        self,
+        param: ConnParam,
+        place: impl FnOnce(Conn) -> Box<Conn>,
+    ) -> Result<Box<Conn>> {
         match self.side {
             Side::Passive => {
-                self.id.accept(&param)?;
-                self.into_conn()
+                self.id.accept(param)?;
+                self.into_conn(place)
             }
             Side::Active => {
-                let conn = self.into_conn()?;
-                conn.connect(&param)?;
+                let conn = self.into_conn(place)?;
+                conn.connect(param)?;
                 Ok(conn)
             }
         }
     }
 
     /// Adds what a connection has and a request has not: events, and the means to flush.
-    fn into_conn(self) -> Result<Conn> {
+    #[inline(always)]
+    fn into_conn(self, place: impl FnOnce(Conn) -> Box<Conn>) -> Result<Box<Conn>> {
         let events = match EventChannel::create() {
             Ok(events) => events,
             Err(failed) => return Err(self.abandon(failed.into())),
         };
         match self.move_to(&events) {
-            Ok(flush) => Ok(Conn::new(
+            Ok(flush) => Ok(place(Conn::new(
                 flush,
                 self.queues,
                 self.id,
                 self.channel,
                 events,
                 self.private_data,
-            )),
-            // The id may be on the new channel by now: the request goes here, and so before it.
+            ))),
+            // The id may be on the new channel by now: the request is dropped here, before the channel.
             Err(failed) => Err(self.abandon(failed)),
         }
     }
 
-    fn move_to(&self, events: &EventChannel) -> Result<Flush> {
+    #[inline(always)]
+    fn move_to(&self, events: &EventChannel) -> Result<FlushMethod> {
         self.id.migrate(Some(events))?;
-        Flush::new(self.domain, &self.queues.qp)
+        FlushMethod::choose(self.device, &self.queues.qp)
     }
 
-    /// Drops a request that could not become a connection. `failed` says why; nothing that goes
-    /// wrong here adds to that.
+    /// Drops a request that could not become a connection. `failed` says why; nothing that fails here adds
+    /// to that.
+    #[cold]
     fn abandon(self, failed: Error) -> Error {
         if self.side == Side::Passive {
             // It was accepted: the peer takes it for established.
@@ -159,20 +147,24 @@ impl ConnReq {
         failed
     }
 
-    pub(crate) fn recv(
+    #[inline(always)]
+    pub(crate) fn post_recv(
         &self,
         dst: &MrLocal,
         offset: usize,
-        len: usize,
+        length: u32,
         wr_id: u64,
-    ) -> OpResult<()> {
-        ops::recv(&self.queues.qp, Some(dst), offset, len, wr_id)
+    ) -> Posted {
+        self.queues
+            .qp
+            .post_recv(Some(&dst.sge(offset, length)), wr_id)
     }
 
     pub(crate) fn private_data(&self) -> &[u8] {
         self.private_data.bytes()
     }
 
+    #[inline]
     pub(crate) fn delete(self, releases: &mut Releases) {
         let queues_are_gone = self.queues.delete(releases);
         if self.side == Side::Passive {
@@ -182,14 +174,5 @@ impl ConnReq {
         if let Some(channel) = self.channel {
             releases.add_used(queues_are_gone, channel.destroy());
         }
-    }
-}
-
-impl Queues {
-    /// Whether they all are gone.
-    pub(crate) fn delete(self, releases: &mut Releases) -> bool {
-        drop(self.qp);
-        let rcq_is_gone = self.rcq.is_none_or(|rcq| rcq.delete(releases));
-        self.cq.delete(releases) && rcq_is_gone
     }
 }

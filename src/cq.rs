@@ -4,13 +4,14 @@
 
 use std::ffi::{CStr, c_int};
 
-use crate::error::{Code, Error, OpError, Releases, Result, What};
+use crate::error::{Arguments, Code, Error, Failure, Result};
 use crate::log::log;
-use crate::verbs::{self, CompChannel, Context};
+use crate::report::Releases;
+use crate::verbs::{CompChannel, Context, IbvCq};
 
 /// A completion queue
 pub struct Cq {
-    cq: verbs::Cq,
+    cq: IbvCq,
     channel: Channel,
 }
 
@@ -30,16 +31,21 @@ fn entries(size: u32) -> c_int {
 
 impl Cq {
     /// A queue of `size` entries, with a channel of its own unless there is a shared one.
-    pub(crate) fn new(context: Context, size: u32, shared: Option<&CompChannel>) -> Result<Self> {
+    #[inline(always)]
+    pub(crate) fn create(
+        context: Context,
+        size: u32,
+        shared: Option<&CompChannel>,
+    ) -> Result<Self> {
         let made = match shared {
             Some(channel) => Self {
-                cq: create(context, size, channel)?,
+                cq: create_verbs_cq(context, size, channel)?,
                 channel: Channel::Shared { fd: channel.fd() },
             },
             None => {
                 let channel = context.create_comp_channel()?;
                 Self {
-                    cq: create(context, size, &channel)?,
+                    cq: create_verbs_cq(context, size, &channel)?,
                     channel: Channel::Own(channel),
                 }
             }
@@ -49,7 +55,8 @@ impl Cq {
     }
 
     /// The verbs queue, for a queue pair to be made on.
-    pub(crate) fn raw(&self) -> &verbs::Cq {
+    #[inline(always)]
+    pub(crate) fn verbs_cq(&self) -> &IbvCq {
         &self.cq
     }
 
@@ -61,27 +68,27 @@ impl Cq {
     }
 
     /// Waits for an event of this queue, and arms it again.
+    #[inline(always)]
     pub(crate) fn wait(&self) -> Result<()> {
         let Channel::Own(channel) = &self.channel else {
-            return Err(Error::new(
-                Code::SharedChannel,
-                format_args!("the completion channel is shared: wait on the connection"),
-            ));
+            return Err(Error::new(Failure::SharedChannel));
         };
         // A signal, a non-blocking descriptor: there is no completion to report.
         if channel.get_event().is_err() {
-            return Err(Error::quiet(Code::NoCompletion));
+            return Err(Error::silent(Code::NoCompletion));
         }
         self.event_taken()
     }
 
     /// Acknowledges an event that was taken from the channel, and arms the queue again.
+    #[inline(always)]
     pub(crate) fn event_taken(&self) -> Result<()> {
         self.cq.event_taken();
         Ok(self.cq.request_notify()?)
     }
 
     /// Whether the verbs queue is gone, and does not use a shared channel any more.
+    #[inline(always)]
     pub(crate) fn delete(self, releases: &mut Releases) -> bool {
         let gone = releases.add(self.cq.destroy());
         if let Channel::Own(channel) = self.channel {
@@ -91,25 +98,26 @@ impl Cq {
     }
 }
 
-fn create(context: Context, size: u32, channel: &CompChannel) -> Result<verbs::Cq> {
+#[inline]
+fn create_verbs_cq(context: Context, size: u32, channel: &CompChannel) -> Result<IbvCq> {
     let cqe = entries(size);
     context
         .create_cq(cqe, channel)
-        .map_err(|failed| Error::from(failed).with(format_args!("cqe={cqe}")))
+        .map_err(|failed| Error::with(failed, Arguments::Cqe(cqe)))
 }
 
-/// What polling for `wanted` completions failed with: it gave less than none, or more than these.
+/// What polling for `wanted` completions failed with: it returned less than none, or more than these.
 #[cold]
 #[inline(never)]
 #[track_caller]
-pub(crate) fn polled_badly(got: c_int, wanted: c_int) -> OpError {
-    OpError::new(match got {
-        ..0 => What::Poll,
-        _ => What::PolledTooMany(got, wanted),
+pub(crate) fn poll_error(got: c_int, wanted: c_int) -> Error {
+    Error::new(match got {
+        ..0 => Failure::Poll,
+        _ => Failure::PolledTooMany { got, wanted },
     })
 }
 
-/// What a function returns that found no completion.
+/// The code of a function that found no completion.
 #[inline(always)]
 pub(crate) fn no_completion(function: &'static CStr) -> c_int {
     log!(Debug, function, "no completion in the CQ");
@@ -122,8 +130,8 @@ mod tests {
 
     #[test]
     fn numbers_that_polling_cannot_give_become_codes() {
-        assert_eq!(Error::from(polled_badly(-1, 4)).code(), Code::Provider);
-        assert_eq!(Error::from(polled_badly(5, 4)).code(), Code::Unknown);
+        assert_eq!(poll_error(-1, 4).code(), Code::Provider);
+        assert_eq!(poll_error(5, 4).code(), Code::Unknown);
     }
 
     #[test]

@@ -2,60 +2,74 @@
 
 //! Listening endpoints.
 
-use std::ffi::{CStr, c_int};
+use std::ffi::c_int;
 
 use crate::conn::next_cm_event;
 use crate::conn_cfg::Settings;
 use crate::conn_req::ConnReq;
-use crate::error::{Error, Releases, Result};
-use crate::info::Info;
-use crate::peer::Domain;
+use crate::error::{Error, Failure, Result};
+use crate::peer::PeerDevice;
 use crate::private_data::PrivateData;
-use crate::verbs::{self, CmId, EventChannel, Side};
+use crate::report::Releases;
+use crate::resolved_addr::ResolvedAddr;
+use crate::sys::CallerStr;
+use crate::verbs::{CmId, EventChannel, Side};
 
-// The fields stand in the order in which they go.
+// Field order is drop order.
 /// An endpoint that listens for connection requests
 pub struct Ep {
     id: CmId,
     events: EventChannel,
-    domain: Domain,
+    device: PeerDevice,
 }
 
 /// librdmacm takes 0 for as many waiting requests as the system allows.
 const BACKLOG: c_int = 0;
 
 impl Ep {
-    pub(crate) fn listen(domain: Domain, addr: &CStr, port: &CStr) -> Result<Self> {
+    pub(crate) fn listen(device: PeerDevice, addr: CallerStr, port: CallerStr) -> Result<Self> {
         let events = EventChannel::create()?;
         let id = CmId::create(Some(&events))?;
-        let info = Info::get(c"rpma_ep_listen", addr, Some(port), Side::Passive)?;
-        info.bind(&id)?;
+        let address = ResolvedAddr::look_up(c"rpma_ep_listen", addr, Some(port), Side::Passive)?;
+        address.bind(&id)?;
         id.listen(BACKLOG)?;
-        info.notice("waiting for incoming connections on");
-        Ok(Self { id, events, domain })
+        address.notice("waiting for incoming connections on");
+        Ok(Self { id, events, device })
     }
 
     pub(crate) fn fd(&self) -> c_int {
         self.events.fd()
     }
 
-    pub(crate) fn next_conn_req(&self, settings: Settings<'_>) -> Result<ConnReq> {
+    /// The next request, which `place` puts where it stays. The settings are read when it is there: waiting for it can take for ever, and the
+    /// program may change them meanwhile.
+    pub(crate) fn next_conn_req<'a, T>(
+        &self,
+        settings: impl FnOnce() -> Settings<'a>,
+        place: impl FnOnce(ConnReq) -> T,
+    ) -> Result<T> {
         let mut event = next_cm_event(&self.events)?;
         let Some(id) = event.take_id() else {
-            let name = verbs::event_name(event.number());
-            let unexpected = format_args!("unexpected event: {name}");
-            return Err(Error::new(crate::error::Code::Inval, unexpected));
+            return Err(Error::new(Failure::UnexpectedEvent(event.number())));
         };
         // Whatever fails from here on, the id goes with what was made of it, and the event is
         // acknowledged when it is dropped.
         let private_data = PrivateData::copy_of(event.private_data())?;
-        let request = ConnReq::from_id(self.domain, id, Side::Passive, settings, private_data)?;
+        let request = ConnReq::from_id(
+            self.device,
+            id,
+            Side::Passive,
+            &settings(),
+            private_data,
+            place,
+        )?;
         event.acknowledge()?;
         Ok(request)
     }
 
-    pub(crate) fn shutdown(self, releases: &mut Releases) {
-        releases.add(self.id.destroy());
-        drop(self.events);
+    pub(crate) fn shutdown(self: Box<Self>, releases: &mut Releases) {
+        let ep = *self;
+        releases.add(ep.id.destroy());
+        drop(ep.events);
     }
 }

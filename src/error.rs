@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! What can go wrong, and what a C caller is told of it: a code, `errno`, and a line in the log.
+//! What can go wrong: plain data, from which [`crate::report`] makes a code, `errno` and a line in the log.
 
-use std::ffi::c_int;
-use std::fmt;
+use std::ffi::{CStr, c_int};
 use std::panic::Location;
 
-use crate::log::{self, Level, Message};
-use crate::text::Text;
-use crate::verbs::{self, VerbsError};
+use crate::sys::CallError;
 
 pub(crate) type Result<T> = std::result::Result<T, Error>;
 
@@ -36,31 +33,113 @@ impl Code {
     }
 }
 
-/// A failed call: the code for the caller, and for the log what failed and where.
-#[derive(Debug)]
+/// The text of `rpma_err_2str`, for any value that C may pass.
+pub(crate) fn code_text(code: c_int) -> &'static CStr {
+    match code {
+        0 => c"Success",
+        _ if code == Code::NoSupp.value() => c"Not supported",
+        _ if code == Code::Provider.value() => c"Provider error occurred",
+        _ if code == Code::NoMem.value() => c"Out of memory",
+        _ if code == Code::Inval.value() => c"Invalid argument",
+        _ if code == Code::NoCompletion.value() => c"No next completion available",
+        _ if code == Code::NoEvent.value() => c"No next event available",
+        AGAIN => c"Temporary error, try again",
+        _ if code == Code::SharedChannel.value() => c"Completion channel is shared",
+        _ if code == Code::NotSharedChannel.value() => c"Completion channel is not shared",
+        _ => c"Unknown error",
+    }
+}
+
+/// A failed call: what failed, and where in this library.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Error {
-    code: Code,
-    /// `errno` of the verbs or CM call that failed; 0 when `errno` is to be left alone.
-    errno: c_int,
-    /// The verbs or CM call that failed; empty when `text` says it all.
-    call: &'static str,
-    text: Text<96>,
-    /// Nothing to log: an ordinary outcome, like an empty queue, or logged already.
-    quiet: bool,
-    at: &'static Location<'static>,
+    pub(crate) failure: Failure,
+    pub(crate) at: &'static Location<'static>,
+}
+
+/// What failed, with as much as the log needs to say so.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Failure {
+    /// A required pointer, by its name, is NULL.
+    Null(&'static str),
+    /// An argument that the function does not take, and why.
+    Invalid(&'static str),
+    /// The length of an operation, which is above what a work request can hold.
+    TooLong(usize),
+    /// A descriptor that is shorter than the smallest one.
+    ShortDescriptor {
+        size: usize,
+        smallest: usize,
+    },
+    OutOfMemory,
+    /// A flush that the connection or the region cannot do, and why.
+    NoFlush(&'static str),
+    /// A wait on the completion channel of the other kind; what to wait on.
+    SharedChannel,
+    NotSharedChannel,
+    /// A CM event, by its number, where only a connection request can come.
+    UnexpectedEvent(u32),
+    /// The event of a CQ that is none of the connection's.
+    UnknownCq,
+    /// A completion with an opcode that the older interface has no operation for.
+    UnknownOpcode(u32),
+    /// `ibv_poll_cq` failed; it never says why.
+    Poll,
+    /// `ibv_poll_cq` returned more completions than asked for: both numbers.
+    PolledTooMany {
+        got: c_int,
+        wanted: c_int,
+    },
+    /// A verbs, CM or system call failed. An errno of 0 is left alone.
+    Call {
+        code: Code,
+        call: &'static str,
+        errno: c_int,
+        arguments: Arguments,
+    },
+    /// An expected outcome, which is not logged, or a failure that is in the log already. An errno of 0 is
+    /// left alone.
+    Silent {
+        code: Code,
+        errno: c_int,
+    },
+}
+
+/// The arguments of a failed call, as far as they help to see why it failed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Arguments {
+    #[default]
+    None,
+    Timeout(c_int),
+    Cqe(c_int),
+    QueueSizes {
+        max_send_wr: u32,
+        max_recv_wr: u32,
+    },
+    MaxWr(u32),
+    Region {
+        addr: usize,
+        length: usize,
+        access: c_int,
+        paging: Paging,
+    },
+}
+
+/// How a region was registered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Paging {
+    Pinned,
+    OnDemand,
+    /// The memory cannot be pinned, and the device has no on-demand paging.
+    Unsupported,
 }
 
 impl Error {
-    /// An error that the log explains with `text`.
     #[cold]
     #[track_caller]
-    pub(crate) fn new(code: Code, text: fmt::Arguments<'_>) -> Self {
+    pub(crate) fn new(failure: Failure) -> Self {
         Self {
-            code,
-            errno: 0,
-            call: "",
-            text: Text::format(text),
-            quiet: false,
+            failure,
             at: Location::caller(),
         }
     }
@@ -68,243 +147,86 @@ impl Error {
     /// An argument that the function does not take.
     #[cold]
     #[track_caller]
-    pub(crate) fn inval(what: &'static str) -> Self {
-        OpError::new(What::Invalid(what)).into()
+    pub(crate) fn invalid(why: &'static str) -> Self {
+        Self::new(Failure::Invalid(why))
     }
 
-    /// Memory that could not be had.
+    /// An expected outcome; not logged.
     #[cold]
     #[track_caller]
-    pub(crate) fn nomem() -> Self {
-        Self::new(Code::NoMem, format_args!("out of memory"))
+    pub(crate) fn silent(code: Code) -> Self {
+        Self::new(Failure::Silent { code, errno: 0 })
     }
 
-    /// An outcome that is nobody's fault and is not logged.
-    #[track_caller]
-    pub(crate) fn quiet(code: Code) -> Self {
+    /// A failed call that means something other than [`Code::Provider`].
+    #[cold]
+    pub(crate) fn from_call(code: Code, failed: CallError) -> Self {
+        let CallError { call, errno, at } = failed;
         Self {
-            code,
-            errno: 0,
-            call: "",
-            text: Text::new(),
-            quiet: true,
-            at: Location::caller(),
+            failure: Failure::Call {
+                code,
+                call,
+                errno,
+                arguments: Arguments::None,
+            },
+            at,
         }
     }
 
-    /// A failed verbs or CM call that means something other than [`Code::Provider`].
+    /// A failed call, with its arguments for the log.
     #[cold]
-    pub(crate) fn from_call(code: Code, failed: VerbsError) -> Self {
+    pub(crate) fn with(failed: CallError, arguments: Arguments) -> Self {
+        let CallError { call, errno, at } = failed;
         Self {
-            code,
-            errno: failed.errno,
-            call: failed.call,
-            text: Text::new(),
-            quiet: false,
-            at: failed.at,
+            failure: Failure::Call {
+                code: Code::Provider,
+                call,
+                errno,
+                arguments,
+            },
+            at,
         }
     }
 
-    #[cfg(test)]
+    /// What is left of an error that is in the log.
+    pub(crate) fn logged(self) -> Self {
+        let (code, errno) = (self.code(), self.errno());
+        Self {
+            failure: Failure::Silent { code, errno },
+            ..self
+        }
+    }
+
     pub(crate) fn code(&self) -> Code {
-        self.code
+        match self.failure {
+            Failure::Null(_)
+            | Failure::Invalid(_)
+            | Failure::TooLong(_)
+            | Failure::ShortDescriptor { .. }
+            | Failure::UnexpectedEvent(_) => Code::Inval,
+            Failure::OutOfMemory => Code::NoMem,
+            Failure::NoFlush(_) | Failure::UnknownOpcode(_) => Code::NoSupp,
+            Failure::SharedChannel => Code::SharedChannel,
+            Failure::NotSharedChannel => Code::NotSharedChannel,
+            Failure::UnknownCq | Failure::PolledTooMany { .. } => Code::Unknown,
+            Failure::Poll => Code::Provider,
+            Failure::Call { code, .. } | Failure::Silent { code, .. } => code,
+        }
     }
 
-    /// Adds what the failed call was asked for, as the log shows it between the parentheses.
-    pub(crate) fn with(mut self, arguments: fmt::Arguments<'_>) -> Self {
-        self.text = Text::format(arguments);
-        self
-    }
-
-    /// Logs the failure now, in other words than it can keep. What is left to report is the code and
-    /// `errno`.
-    pub(crate) fn logged(mut self, function: &'static std::ffi::CStr, message: Message) -> Self {
-        log::write_text(Level::Error, self.at, function, message);
-        self.quiet = true;
-        self
-    }
-
-    /// Reports the failure in the name of the public function: one line in the log, then `errno`
-    /// (after the log, which may itself change it). Returns the code.
-    #[cold]
-    pub(crate) fn report(&self, function: &'static std::ffi::CStr) -> c_int {
-        if !self.quiet {
-            log::write_text(Level::Error, self.at, function, self.message());
+    /// The errno that the caller finds afterwards; 0 when it is to be left alone.
+    pub(crate) fn errno(&self) -> c_int {
+        match self.failure {
+            Failure::Call { errno, .. } | Failure::Silent { errno, .. } => errno,
+            _ => 0,
         }
-        if self.errno != 0 {
-            verbs::os::set_errno(self.errno);
-        }
-        self.code.value()
-    }
-
-    fn message(&self) -> Message {
-        let mut message = Message::new();
-        if self.call.is_empty() {
-            message.push(self.text.as_bytes());
-            return message;
-        }
-        message.push(self.call.as_bytes());
-        message.push(b"(");
-        message.push(self.text.as_bytes());
-        message.push(b") failed");
-        if self.errno != 0 {
-            message.push(b": ");
-            message.push(verbs::os::error_text(self.errno).as_bytes());
-        }
-        message
     }
 }
 
-impl From<VerbsError> for Error {
+impl From<CallError> for Error {
     #[cold]
-    fn from(failed: VerbsError) -> Self {
+    fn from(failed: CallError) -> Self {
         Self::from_call(Code::Provider, failed)
-    }
-}
-
-/// What can go wrong with an operation, and with the arguments of any function. It is small, and so
-/// stays in registers: an operation that succeeds pays nothing for it. An [`Error`] is made of it when
-/// it is reported.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct OpError {
-    what: What,
-    at: &'static Location<'static>,
-}
-
-pub(crate) type OpResult<T> = std::result::Result<T, OpError>;
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum What {
-    /// A required pointer, by its name, is NULL.
-    Null(&'static str),
-    Invalid(&'static str),
-    /// The length of an operation, which is above what a work request can say.
-    TooLong(usize),
-    /// A flush that the connection or the region cannot do, and why.
-    NoFlush(&'static str),
-    /// A verbs call, by its name, and its errno.
-    Call(&'static str, c_int),
-    /// `ibv_poll_cq` failed; it never says why.
-    Poll,
-    /// `ibv_poll_cq` gave so many completions, where so many were asked for.
-    PolledTooMany(c_int, c_int),
-}
-
-impl OpError {
-    #[cold]
-    #[track_caller]
-    pub(crate) fn new(what: What) -> Self {
-        Self {
-            what,
-            at: Location::caller(),
-        }
-    }
-
-    /// An argument that the operation does not take.
-    #[cold]
-    #[track_caller]
-    pub(crate) fn invalid(what: &'static str) -> Self {
-        Self::new(What::Invalid(what))
-    }
-
-    /// As [`Error::report`].
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn report(self, function: &'static std::ffi::CStr) -> c_int {
-        Error::from(self).report(function)
-    }
-}
-
-impl From<VerbsError> for OpError {
-    #[inline(always)]
-    fn from(failed: VerbsError) -> Self {
-        Self {
-            what: What::Call(failed.call, failed.errno),
-            at: failed.at,
-        }
-    }
-}
-
-impl From<OpError> for Error {
-    #[cold]
-    fn from(failed: OpError) -> Self {
-        let at = failed.at;
-        let error = match failed.what {
-            What::Null(name) => Self::new(
-                Code::Inval,
-                format_args!("invalid argument: {name} is NULL"),
-            ),
-            What::Invalid(what) => Self::new(Code::Inval, format_args!("invalid argument: {what}")),
-            What::TooLong(len) => Self::new(
-                Code::Inval,
-                format_args!(
-                    "length {len} is above what one operation can move ({} bytes)",
-                    u32::MAX
-                ),
-            ),
-            What::NoFlush(why) => {
-                Self::new(Code::NoSupp, format_args!("flush is not possible: {why}"))
-            }
-            What::Call(call, errno) => VerbsError { call, errno, at }.into(),
-            What::Poll => Self::new(
-                Code::Provider,
-                format_args!("ibv_poll_cq() failed (no details available)"),
-            ),
-            What::PolledTooMany(got, wanted) => Self::new(
-                Code::Unknown,
-                format_args!("ibv_poll_cq() returned {got} where at most {wanted} was asked for"),
-            ),
-        };
-        Self { at, ..error }
-    }
-}
-
-/// The releases that make up the deletion of an object: each is tried even when one before it
-/// failed, every failure is logged, and the first one is what the caller is told.
-pub(crate) struct Releases {
-    function: &'static std::ffi::CStr,
-    first: Option<Error>,
-}
-
-impl Releases {
-    pub(crate) fn new(function: &'static std::ffi::CStr) -> Self {
-        Self {
-            function,
-            first: None,
-        }
-    }
-
-    /// Whether it was released.
-    pub(crate) fn add<E: Into<Error>>(&mut self, released: std::result::Result<(), E>) -> bool {
-        match released {
-            Ok(()) => true,
-            Err(failed) => {
-                let mut failed: Error = failed.into();
-                failed.report(self.function);
-                failed.quiet = true;
-                self.first.get_or_insert(failed);
-                false
-            }
-        }
-    }
-
-    /// The release of something that others used. As long as one of them is there it cannot go: that
-    /// follows from a failure which is in the log already, and says nothing new.
-    pub(crate) fn add_used<E: Into<Error>>(
-        &mut self,
-        users_are_gone: bool,
-        released: std::result::Result<(), E>,
-    ) {
-        if users_are_gone {
-            self.add(released);
-        }
-    }
-
-    pub(crate) fn result(self) -> Result<()> {
-        match self.first {
-            Some(failed) => Err(failed),
-            None => Ok(()),
-        }
     }
 }
 
@@ -312,43 +234,20 @@ impl Releases {
 mod tests {
     use super::*;
 
-    fn failed_call(errno: c_int) -> VerbsError {
-        VerbsError {
-            call: "ibv_reg_mr",
-            errno,
-            at: Location::caller(),
-        }
-    }
-
-    #[test]
-    fn a_failed_call_is_told_with_its_arguments_and_errno_text() {
-        let error = Error::from(failed_call(libc::ENOMEM)).with(format_args!("length={}", 8));
-        assert_eq!(
-            error.message().as_c_str(),
-            c"ibv_reg_mr(length=8) failed: Cannot allocate memory"
-        );
-        assert_eq!(error.code, Code::Provider);
-    }
-
-    #[test]
-    fn a_failed_call_without_errno_names_the_call_only() {
-        let error = Error::from(failed_call(0));
-        assert_eq!(error.message().as_c_str(), c"ibv_reg_mr() failed");
-    }
-
-    #[test]
-    fn releases_keep_the_first_failure() {
-        let mut releases = Releases::new(c"rpma_conn_delete");
-        releases.add::<VerbsError>(Ok(()));
-        releases.add(Err(failed_call(libc::EBUSY)));
-        releases.add(Err(failed_call(libc::EIO)));
-        let first = releases.result().err().map(|error| error.errno);
-        assert_eq!(first, Some(libc::EBUSY));
-    }
-
     #[test]
     fn errors_stay_small() {
-        assert!(size_of::<Error>() <= 160, "{}", size_of::<Error>());
-        assert!(size_of::<OpError>() <= 32, "{}", size_of::<OpError>());
+        assert!(size_of::<Error>() <= 64, "{}", size_of::<Error>());
+    }
+
+    #[test]
+    fn an_error_that_is_logged_keeps_its_code_and_errno() {
+        let failed = CallError {
+            call: "ibv_alloc_pd",
+            errno: libc::ENOMEM,
+            at: Location::caller(),
+        };
+        let error = Error::from_call(Code::NoMem, failed).logged();
+        assert_eq!((error.code(), error.errno()), (Code::NoMem, libc::ENOMEM));
+        assert!(matches!(error.failure, Failure::Silent { .. }));
     }
 }

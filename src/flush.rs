@@ -2,45 +2,62 @@
 
 //! How a connection flushes: natively, or by a read behind the writes.
 
-use crate::error::{Code, Error, Releases, Result};
-use crate::mr::{MrLocal, Usage};
-use crate::peer::Domain;
-use crate::verbs::{Qp, SharedPage};
+use once_cell::sync::OnceCell;
+
+use crate::error::{Code, Error, Result};
+use crate::mr::MrLocal;
+use crate::mr_usage::Usage;
+use crate::peer::PeerDevice;
+use crate::report::Releases;
+use crate::sys::SharedPage;
+use crate::verbs::{Qp, Sge};
 
 /// Bytes that the emulated flush reads: enough for the device to bring what was written before
 /// them to where a read sees it.
-pub(crate) const READ_AFTER_WRITE_SIZE: usize = 8;
+const READ_AFTER_WRITE_SIZE: u32 = 8;
 
 /// What a connection needs to flush.
-pub(crate) enum Flush {
-    /// The queue pair does it.
+pub(crate) enum FlushMethod {
+    /// The queue pair has a flush operation.
     Native,
-    /// A read into a buffer that nobody looks at. The region goes before its page.
-    ReadAfterWrite { mr: MrLocal, page: SharedPage },
+    /// A read into a buffer that nobody looks at: the region, and all of it as an SGE.
+    ReadAfterWrite { mr: MrLocal, into: Sge },
 }
 
-impl Flush {
-    pub(crate) fn new(domain: Domain, qp: &Qp) -> Result<Self> {
+/// The page that the reads of all connections of the process go to. What they read is never looked at, so one
+/// is enough. It is mapped at the first connection that needs it (and tried again at the next one if that
+/// failed), and stays until the process ends.
+static PAGE: OnceCell<SharedPage> = OnceCell::new();
+
+fn page() -> Result<&'static SharedPage> {
+    PAGE.get_or_try_init(|| {
+        SharedPage::map().map_err(|failed| match failed.call {
+            SharedPage::MAP => Error::from_call(Code::NoMem, failed),
+            _ => Error::from_call(Code::Provider, failed),
+        })
+    })
+}
+
+impl FlushMethod {
+    #[inline(always)]
+    pub(crate) fn choose(device: PeerDevice, qp: &Qp) -> Result<Self> {
         if qp.has_native_flush() {
             return Ok(Self::Native);
         }
-        let page = SharedPage::map().map_err(|failed| match failed.call {
-            SharedPage::MAP => Error::from_call(Code::NoMem, failed),
-            _ => failed.into(),
-        })?;
         let mr = MrLocal::reg(
-            domain,
-            page.as_ptr(),
-            READ_AFTER_WRITE_SIZE,
+            device,
+            page()?.as_ptr(),
+            READ_AFTER_WRITE_SIZE as usize,
             Usage::READ_DST,
         )?;
-        Ok(Self::ReadAfterWrite { mr, page })
+        let into = mr.sge(0, READ_AFTER_WRITE_SIZE);
+        Ok(Self::ReadAfterWrite { mr, into })
     }
 
+    #[inline]
     pub(crate) fn delete(self, releases: &mut Releases) {
-        if let Self::ReadAfterWrite { mr, page } = self {
+        if let Self::ReadAfterWrite { mr, .. } = self {
             mr.dereg(releases);
-            releases.add(page.unmap());
         }
     }
 }

@@ -3,17 +3,19 @@
 //! librpma: access to persistent memory on remote machines over RDMA, behind the C ABI of the
 //! original C library.
 //!
-//! C programs use `<librpma.h>`, which is generated from [`capi`]. Three storeys, each of which
-//! depends only on those below it:
+//! C programs use `<librpma.h>`, which is generated from [`capi`]. Three layers, each of which depends only on
+//! those below it:
 //!
 //! - [`capi`]: the C edge. It turns pointers into references and results into codes.
 //! - this module's other children: the objects and rules of librpma, in safe Rust.
-//! - `verbs`: owned handles over libibverbs and librdmacm.
+//! - `verbs`: owned handles over libibverbs and librdmacm; and `sys`: what is needed of the C library.
 //!
-//! `unsafe` code is allowed in `capi` and in `verbs` only.
+//! `unsafe` code is allowed in `capi`, `verbs` and `sys` only.
 
 #[allow(unsafe_code)]
 pub mod capi;
+#[allow(unsafe_code)]
+mod sys;
 #[allow(unsafe_code)]
 mod verbs;
 
@@ -25,14 +27,16 @@ mod cq;
 mod ep;
 mod error;
 mod flush;
-mod info;
 mod log;
 mod mr;
+mod mr_usage;
 mod ops;
 mod peer;
 mod peer_cfg;
 mod private_data;
+mod queues;
+mod report;
+mod resolved_addr;
 mod srq;
 mod srq_cfg;
-mod text;
 mod utils;

@@ -1,22 +1,21 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! Logging: two thresholds, a function of the user's or the default one, and the way of a message
-//! through them.
+//! Logging: two thresholds, a function of the user's or the default one, and how a message goes through
+//! them. No text is made for a message that the thresholds do not let through.
 //!
 //! Everything here is atomic, so that any thread may log while another changes the settings.
 
 use std::ffi::{CStr, c_int};
-use std::fmt::{self, Write as _};
 use std::panic::Location;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use crate::error::{Error, Result};
-use crate::text::Text;
-use crate::verbs::os;
+use crate::sys::{Text, log_function, log_output};
 
-pub(crate) use crate::verbs::os::LogFunction;
+pub(crate) use crate::sys::log_function::{LogFunction, RawLogFunctionOrNull, set as set_function};
 
-/// The levels of `enum rpma_log_level`, without `RPMA_LOG_DISABLED`: no message has that one.
+/// The levels of `enum rpma_log_level`, without `RPMA_LOG_DISABLED` and `RPMA_LOG_LEVEL_FATAL`: no message
+/// has these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub(crate) enum Level {
@@ -31,9 +30,11 @@ pub(crate) enum Level {
 pub(crate) const DISABLED: c_int = -1;
 const MOST_VERBOSE: c_int = Level::Debug as c_int;
 
+/// The thresholds of `enum rpma_log_threshold`: indices of [`THRESHOLDS`].
+pub(crate) const MAIN: usize = 0;
+pub(crate) const AUXILIARY: usize = 1;
 pub(crate) const THRESHOLD_COUNT: usize = 2;
 
-/// Indexed by `enum rpma_log_threshold`: the main and the auxiliary threshold.
 static THRESHOLDS: [AtomicI32; THRESHOLD_COUNT] = [
     AtomicI32::new(Level::Warning as c_int),
     AtomicI32::new(DISABLED),
@@ -43,13 +44,13 @@ fn threshold(which: c_int) -> Result<&'static AtomicI32> {
     usize::try_from(which)
         .ok()
         .and_then(|index| THRESHOLDS.get(index))
-        .ok_or_else(|| Error::inval("unknown threshold"))
+        .ok_or_else(|| Error::invalid("unknown threshold"))
 }
 
 pub(crate) fn set_threshold(which: c_int, level: c_int) -> Result<()> {
     let threshold = threshold(which)?;
     if !(DISABLED..=MOST_VERBOSE).contains(&level) {
-        return Err(Error::inval("unknown log level"));
+        return Err(Error::invalid("unknown log level"));
     }
     threshold.store(level, Ordering::Relaxed);
     Ok(())
@@ -60,64 +61,73 @@ pub(crate) fn get_threshold(which: c_int) -> Result<c_int> {
 }
 
 /// Whether the main threshold lets a message of this level pass.
+#[inline]
 pub(crate) fn passes(level: Level) -> bool {
-    level as c_int <= THRESHOLDS[0].load(Ordering::Relaxed)
+    level as c_int <= THRESHOLDS[MAIN].load(Ordering::Relaxed)
 }
 
-/// Sends messages to `function`, or to the default function for `None`.
-pub(crate) fn set_function(function: Option<LogFunction>) {
-    os::USER_LOG_FUNCTION.store(function);
+fn goes_to_stderr(level: Level) -> bool {
+    level as c_int <= THRESHOLDS[AUXILIARY].load(Ordering::Relaxed)
 }
 
-/// The longest text of one message, with its newline and NUL.
-const MESSAGE_MAX: usize = 1024;
+/// The longest text of one message, with its newline.
+const MESSAGE_MAX: usize = 1023;
+/// The most that stands before it: time, thread, level, place.
+const PREFIX_MAX: usize = 240;
 
-/// The text of one message.
-pub(crate) type Message = Text<MESSAGE_MAX>;
+/// One message with what stands before it. It is kept on the stack of the thread that logs, which may be a
+/// small one, and so there is just one of it.
+pub(crate) type Line = Text<{ PREFIX_MAX + MESSAGE_MAX + 1 }>;
 
-/// Logs one message in the name of a public function, when the main threshold lets it pass.
+/// Logs one message in the name of a public function: `compose` adds its text to the line. Whether the level
+/// passes is asked before (`passes`), since the caller's arguments of the message may already cost something.
 #[cold]
+#[inline(never)]
 pub(crate) fn write(
     level: Level,
     at: &Location<'_>,
     function: &'static CStr,
-    message: fmt::Arguments<'_>,
+    compose: &dyn Fn(&mut Line),
 ) {
-    if passes(level) {
-        write_text(level, at, function, Message::format(message));
+    let mut line = Line::new();
+    line.limit(PREFIX_MAX);
+    match log_function::current() {
+        Some(user) => {
+            // The name of the file as C wants it, and then the text.
+            line.push(at.file().as_bytes());
+            line.end_string();
+            let start = finish(&mut line, compose);
+            user.call(
+                level as c_int,
+                line.c_str_at(0),
+                c_int::try_from(at.line()).unwrap_or(0),
+                function,
+                line.c_str_at(start),
+            );
+        }
+        None => write_default(level, at, function, &mut line, compose),
     }
 }
 
-/// The same for a text that Rust cannot format, since it is of the program's encoding.
-#[cold]
-pub(crate) fn write_text(
+/// Adds the message and its newline; returns where it starts.
+fn finish(line: &mut Line, compose: &dyn Fn(&mut Line)) -> usize {
+    let start = line.len();
+    line.limit(MESSAGE_MAX);
+    compose(line);
+    line.end_line();
+    start
+}
+
+/// The default function: syslog always, and stderr when the auxiliary threshold lets the message pass.
+// Apart, so that a program's own function finds more stack.
+#[inline(never)]
+fn write_default(
     level: Level,
     at: &Location<'_>,
-    function: &'static CStr,
-    mut text: Message,
+    function: &CStr,
+    line: &mut Line,
+    compose: &dyn Fn(&mut Line),
 ) {
-    if !passes(level) {
-        return;
-    }
-    text.end_line();
-    let file = Text::<256>::format(format_args!("{}", at.file()));
-    let line = c_int::try_from(at.line()).unwrap_or(0);
-
-    match os::USER_LOG_FUNCTION.load() {
-        Some(user) => user.call(
-            level as c_int,
-            file.as_c_str(),
-            line,
-            function,
-            text.as_c_str(),
-        ),
-        None => write_default(level, at, function, text.as_c_str()),
-    }
-}
-
-/// The default function: syslog always, and stderr when the auxiliary threshold lets it pass.
-fn write_default(level: Level, at: &Location<'_>, function: &CStr, text: &CStr) {
-    let name = at.file().rsplit('/').next().unwrap_or_default();
     let (tag, priority) = match level {
         Level::Error => ("*ERROR* ", libc::LOG_ERR),
         Level::Warning => ("*WARN*  ", libc::LOG_WARNING),
@@ -125,20 +135,22 @@ fn write_default(level: Level, at: &Location<'_>, function: &CStr, text: &CStr) 
         Level::Info => ("*INFO*  ", libc::LOG_INFO),
         Level::Debug => ("*DEBUG* ", libc::LOG_DEBUG),
     };
-    let mut record = Text::<{ MESSAGE_MAX + 256 }>::format(format_args!(
-        "{tag}{name}: {line:3}: {function}: ",
-        line = at.line(),
-        function = function.to_str().unwrap_or_default(),
-    ));
-    record.push(text.to_bytes());
-    if level as c_int <= THRESHOLDS[1].load(Ordering::Relaxed) {
-        let mut timed = Text::<{ MESSAGE_MAX + 768 }>::new();
-        timed.push(os::local_time().as_bytes());
-        let _ = write!(timed, "[{}] ", os::thread_id());
-        timed.push(record.as_bytes());
-        os::write_stderr(timed.as_c_str());
+    let to_stderr = goes_to_stderr(level);
+    if to_stderr {
+        log_output::push_local_time(line);
+        line.format(format_args!("[{}] ", log_output::thread_id()));
     }
-    os::write_syslog(priority, record.as_c_str());
+    let record = line.len();
+    line.push(tag.as_bytes());
+    line.push(at.file().rsplit('/').next().unwrap_or_default().as_bytes());
+    line.format(format_args!(": {:3}: ", at.line()));
+    line.push(function.to_bytes());
+    line.push(b": ");
+    finish(line, compose);
+    if to_stderr {
+        log_output::write_stderr(line.c_str_at(0));
+    }
+    log_output::write_syslog(priority, line.c_str_at(record));
 }
 
 /// Logs a message that is no error of the function: `log!(Notice, c"rpma_ep_listen", "…", …)`.
@@ -149,7 +161,7 @@ macro_rules! log {
                 $crate::log::Level::$level,
                 std::panic::Location::caller(),
                 $function,
-                format_args!($($message)+),
+                &|line| line.format(format_args!($($message)+)),
             );
         }
     };

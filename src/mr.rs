@@ -5,60 +5,32 @@
 
 use std::ffi::{c_int, c_void};
 
-use crate::error::{Code, Error, OpError, OpResult, Releases, Result, What};
+use crate::error::{Code, Error, Failure, Result};
 use crate::log::log;
-use crate::peer::Domain;
-use crate::verbs::{self, Remote, Sge};
-
-/// What a memory region is for: the bits of `RPMA_MR_USAGE_*`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Usage(u8);
-
-impl Usage {
-    pub(crate) const READ_SRC: Self = Self(1 << 0);
-    pub(crate) const READ_DST: Self = Self(1 << 1);
-    pub(crate) const WRITE_SRC: Self = Self(1 << 2);
-    pub(crate) const WRITE_DST: Self = Self(1 << 3);
-    pub(crate) const FLUSH_VISIBILITY: Self = Self(1 << 4);
-    pub(crate) const FLUSH_PERSISTENT: Self = Self(1 << 5);
-    pub(crate) const RECV: Self = Self(1 << 7);
-
-    /// From the bits of C: at least one, and no unknown one.
-    pub(crate) fn from_bits(bits: c_int) -> OpResult<Self> {
-        match u8::try_from(bits) {
-            Ok(0) => Err(OpError::invalid("no usage is set")),
-            Ok(bits) => Ok(Self(bits)),
-            Err(_) => Err(OpError::invalid("unknown usage bits")),
-        }
-    }
-
-    pub(crate) fn has(self, bit: Self) -> bool {
-        self.0 & bit.0 != 0
-    }
-
-    /// The flush bits among these.
-    fn flush_bits(self) -> c_int {
-        c_int::from(self.0 & (Self::FLUSH_VISIBILITY.0 | Self::FLUSH_PERSISTENT.0))
-    }
-}
+use crate::mr_usage::Usage;
+use crate::peer::PeerDevice;
+use crate::report::Releases;
+use crate::verbs::{Mr, Remote, Sge};
 
 /// Memory of this process, registered with the device
 pub struct MrLocal {
-    mr: verbs::Mr,
+    mr: Mr,
     usage: Usage,
 }
 
 impl MrLocal {
+    #[inline]
     pub(crate) fn reg(
-        domain: Domain,
+        device: PeerDevice,
         start: *mut c_void,
         size: usize,
         usage: Usage,
     ) -> Result<Self> {
-        let mr = domain.reg_mr(start, size, usage)?;
+        let mr = device.reg_mr(start, size, usage)?;
         Ok(Self { mr, usage })
     }
 
+    #[inline]
     pub(crate) fn dereg(self, releases: &mut Releases) {
         releases.add(self.mr.destroy());
     }
@@ -80,14 +52,10 @@ impl MrLocal {
         }
     }
 
-    /// `len` bytes at `offset` of the region, whose bounds the device checks.
-    #[inline]
-    pub(crate) fn sge(&self, offset: usize, len: usize) -> OpResult<Sge> {
-        match u32::try_from(len) {
-            Ok(length) => Ok(self.mr.sge(offset, length)),
-            // A work request counts its bytes in 32 bits.
-            Err(_) => Err(OpError::new(What::TooLong(len))),
-        }
+    /// `length` bytes at `offset` of the region, whose bounds the device checks.
+    #[inline(always)]
+    pub(crate) fn sge(&self, offset: usize, length: u32) -> Sge {
+        self.mr.sge(offset, length)
     }
 
     pub(crate) fn advise(
@@ -97,9 +65,9 @@ impl MrLocal {
         advice: c_int,
         flags: u32,
     ) -> Result<()> {
-        let range = self.sge(offset, len)?;
+        let range = self.sge(offset, length(len)?);
         let Some(pd) = self.mr.pd() else {
-            return Err(Error::inval("the region has no protection domain"));
+            return Err(Error::invalid("the region has no protection domain"));
         };
         pd.advise_mr(advice, flags, range).map_err(|failed| {
             // ENOTSUP is the same number as EOPNOTSUPP on Linux.
@@ -110,6 +78,22 @@ impl MrLocal {
             };
             Error::from_call(code, failed)
         })
+    }
+}
+
+/// The length of an operation, as a work request counts it: in 32 bits.
+pub(crate) fn length(len: usize) -> Result<u32> {
+    u32::try_from(len).map_err(|_| Error::new(Failure::TooLong(len)))
+}
+
+/// The bytes of a message: `len` of a region, or none at all.
+pub(crate) fn message(mr: Option<&MrLocal>, offset: usize, len: usize) -> Result<Option<Sge>> {
+    match mr {
+        Some(mr) => Ok(Some(mr.sge(offset, length(len)?))),
+        None if offset == 0 && len == 0 => Ok(None),
+        None => Err(Error::invalid(
+            "an offset or length without a memory region",
+        )),
     }
 }
 
@@ -128,7 +112,7 @@ impl MrRemote {
             descriptor.addr,
             descriptor.size,
             descriptor.rkey,
-            descriptor.usage.0
+            descriptor.usage.bits()
         );
         Ok(Self { descriptor })
     }
@@ -141,12 +125,13 @@ impl MrRemote {
         self.descriptor.usage.flush_bits()
     }
 
+    #[inline(always)]
     pub(crate) fn has_usage(&self, usage: Usage) -> bool {
         self.descriptor.usage.has(usage)
     }
 
     /// The place at `offset` of the region, whose bounds the remote device checks.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn at(&self, offset: usize) -> Remote {
         Remote {
             addr: self.descriptor.addr.wrapping_add(offset as u64),
@@ -173,7 +158,7 @@ impl Descriptor {
         bytes[..8].copy_from_slice(&self.addr.to_le_bytes());
         bytes[8..16].copy_from_slice(&self.size.to_le_bytes());
         bytes[16..20].copy_from_slice(&self.rkey.to_le_bytes());
-        bytes[20] = self.usage.0;
+        bytes[20] = self.usage.bits();
         bytes
     }
 
@@ -181,14 +166,10 @@ impl Descriptor {
     /// the remote device checks the rest with every operation.
     fn decode(bytes: &[u8]) -> Result<Self> {
         let Some((descriptor, _)) = bytes.split_first_chunk::<{ Self::SIZE }>() else {
-            return Err(Error::new(
-                Code::Inval,
-                format_args!(
-                    "incorrect size of the descriptor: {} bytes (at least {} expected)",
-                    bytes.len(),
-                    Self::SIZE
-                ),
-            ));
+            return Err(Error::new(Failure::ShortDescriptor {
+                size: bytes.len(),
+                smallest: Self::SIZE,
+            }));
         };
         let number = |from: usize, to: usize| {
             descriptor[from..to]
@@ -196,19 +177,15 @@ impl Descriptor {
                 .rev()
                 .fold(0, |number: u64, &byte| number << 8 | u64::from(byte))
         };
-        let usage = descriptor[20];
-        if usage == 0 {
-            return Err(Error::new(
-                Code::Inval,
-                format_args!("the descriptor has no usage set"),
-            ));
-        }
+        let Some(usage) = Usage::from_descriptor(descriptor[20]) else {
+            return Err(Error::invalid("the descriptor has no usage set"));
+        };
         Ok(Self {
             addr: number(0, 8),
             size: number(8, 16),
             // Four bytes: nothing is cut.
             rkey: number(16, 20) as u32,
-            usage: Usage(usage),
+            usage,
         })
     }
 }
@@ -221,7 +198,7 @@ mod tests {
         addr: 0x0123_4567_89ab_cdef,
         size: 0x0fed_cba9_8765_4321,
         rkey: 0xcafe_babe,
-        usage: Usage(0x95),
+        usage: Usage::SOME,
     };
 
     const BYTES: [u8; 21] = [
@@ -251,13 +228,5 @@ mod tests {
         let mut unused = BYTES;
         unused[20] = 0;
         assert!(Descriptor::decode(&unused).is_err());
-    }
-
-    #[test]
-    fn usage_takes_known_bits_only() {
-        assert!(Usage::from_bits(0).is_err());
-        assert!(Usage::from_bits(0x100).is_err());
-        assert!(Usage::from_bits(-1).is_err());
-        assert!(matches!(Usage::from_bits(0xff), Ok(Usage(0xff))));
     }
 }

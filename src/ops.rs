@@ -3,128 +3,101 @@
 //! The operations of a connection: remote memory access, flush and messages. This is the hot path:
 //! nothing here allocates, locks or formats, unless it fails.
 //!
-//! All of it is inlined into the C function, and fails with an [`OpError`], which fits into registers:
-//! handing larger results from one function to the next would cost as much as the operation itself.
+//! Each operation has two functions. `post_…` takes checked arguments and posts the request; the C edge calls
+//! it at once when all arguments are of the usual kind. The other one checks every argument, says what is
+//! wrong with it, and takes the unusual ones too, such as a write of nothing.
 
 use std::ffi::c_int;
 
 use crate::conn::Conn;
-use crate::error::{OpError, OpResult, What};
-use crate::flush::{Flush, READ_AFTER_WRITE_SIZE};
-use crate::mr::{MrLocal, MrRemote, Usage};
-use crate::verbs::{FlushKind, Immediate, Qp, Remote, Request, SendOp, Sge};
+use crate::error::{Error, Failure, Result};
+use crate::flush::FlushMethod;
+use crate::mr::{self, MrLocal, MrRemote};
+use crate::mr_usage::Usage;
+use crate::verbs::{FlushKind, Immediate, Notify, PostError, Posted, Remote, SendOp, Sge};
 
 /// Bytes of an atomic write, and what its offset is a multiple of.
 pub(crate) const ATOMIC_WRITE_SIZE: usize = 8;
+const ATOMIC_WRITE_LENGTH: u32 = ATOMIC_WRITE_SIZE as u32;
 
 /// The bit of `RPMA_F_COMPLETION_ALWAYS` that asks for a completion on success.
-const COMPLETION_ON_SUCCESS: c_int = 1 << 1;
+pub(crate) const COMPLETION_ON_SUCCESS: c_int = 1 << 1;
 
-/// How an operation completes.
-#[derive(Clone, Copy)]
-pub(crate) struct Notify {
-    signaled: bool,
-    wr_id: u64,
+const POST_SEND: &str = "ibv_post_send";
+
+/// How an operation completes, from the flags and the context of C.
+#[inline(always)]
+pub(crate) fn notify(flags: c_int, wr_id: u64) -> Notify {
+    Notify {
+        signaled: flags & COMPLETION_ON_SUCCESS != 0,
+        wr_id,
+    }
 }
 
-impl Notify {
-    #[inline(always)]
-    pub(crate) fn new(flags: c_int, wr_id: u64) -> OpResult<Self> {
-        if flags == 0 {
-            return Err(OpError::invalid("no flag is set"));
-        }
-        Ok(Self {
-            signaled: flags & COMPLETION_ON_SUCCESS != 0,
-            wr_id,
-        })
-    }
-
-    #[inline(always)]
-    fn request(self, op: SendOp, local: Option<Sge>) -> Request {
-        Request {
-            op,
-            local,
-            signaled: self.signaled,
-            fence: false,
-            wr_id: self.wr_id,
-        }
+/// The same, with a check of the flags.
+pub(crate) fn checked_notify(flags: c_int, wr_id: u64) -> Result<Notify> {
+    match flags {
+        0 => Err(Error::invalid("no flag is set")),
+        flags => Ok(notify(flags, wr_id)),
     }
 }
 
 /// The two ends of an operation: `len` bytes of the local region at its offset, and the place in
 /// the remote one. No regions, no offsets and no length: an operation that moves nothing.
-#[inline(always)]
-fn ends(
+fn local_and_remote(
     local: (Option<&MrLocal>, usize),
     remote: (Option<&MrRemote>, usize),
     len: usize,
-) -> OpResult<(Option<Sge>, Remote)> {
+) -> Result<(Option<Sge>, Remote)> {
     match (local, remote) {
-        ((Some(local), offset), (Some(remote), remote_offset)) => {
-            Ok((Some(local.sge(offset, len)?), remote.at(remote_offset)))
-        }
-        ((None, 0), (None, 0)) if len == 0 => Ok((None, Remote::default())),
-        ((None, _), (None, _)) => Err(OpError::invalid(
-            "an offset or length without memory regions",
+        ((Some(local), offset), (Some(remote), remote_offset)) => Ok((
+            Some(local.sge(offset, mr::length(len)?)),
+            remote.at(remote_offset),
         )),
-        _ => Err(OpError::invalid(
+        ((None, 0), (None, 0)) if len == 0 => Ok((None, Remote::default())),
+        ((None, _), (None, _)) => Err(Error::invalid("an offset or length without memory regions")),
+        _ => Err(Error::invalid(
             "one memory region is NULL and the other is not",
         )),
     }
 }
 
-/// `len` bytes of a region for a message, or nothing at all.
-#[inline(always)]
-fn message(mr: Option<&MrLocal>, offset: usize, len: usize) -> OpResult<Option<Sge>> {
-    match mr {
-        Some(mr) => Ok(Some(mr.sge(offset, len)?)),
-        None if offset == 0 && len == 0 => Ok(None),
-        None => Err(OpError::invalid(
-            "an offset or length without a memory region",
-        )),
-    }
-}
-
-/// Posts a receive to a queue pair.
-#[inline(always)]
-pub(crate) fn recv(
-    qp: &Qp,
-    dst: Option<&MrLocal>,
-    offset: usize,
-    len: usize,
-    wr_id: u64,
-) -> OpResult<()> {
-    Ok(qp.post_recv(message(dst, offset, len)?, wr_id)?)
-}
-
-impl crate::srq::Srq {
-    #[inline(always)]
-    pub(crate) fn recv(
-        &self,
-        dst: Option<&MrLocal>,
-        offset: usize,
-        len: usize,
-        wr_id: u64,
-    ) -> OpResult<()> {
-        Ok(self.raw().post_recv(message(dst, offset, len)?, wr_id)?)
-    }
+#[cold]
+#[track_caller]
+fn not_posted(failed: PostError) -> Error {
+    failed.of(POST_SEND).into()
 }
 
 impl Conn {
     #[inline(always)]
+    pub(crate) fn post_read(&self, dst: Option<&Sge>, src: Remote, notify: Notify) -> Posted {
+        self.qp().post_send(SendOp::Read(src), dst, notify)
+    }
+
     pub(crate) fn read(
         &self,
         dst: (Option<&MrLocal>, usize),
         src: (Option<&MrRemote>, usize),
         len: usize,
         notify: Notify,
-    ) -> OpResult<()> {
-        let (into, from) = ends(dst, src, len)?;
-        let request = notify.request(SendOp::Read(from), into);
-        Ok(self.qp().post_send(&request)?)
+    ) -> Result<()> {
+        let (into, from) = local_and_remote(dst, src, len)?;
+        self.post_read(into.as_ref(), from, notify)
+            .map_err(not_posted)
     }
 
     #[inline(always)]
+    pub(crate) fn post_write(
+        &self,
+        dst: Remote,
+        src: Option<&Sge>,
+        immediate: Immediate,
+        notify: Notify,
+    ) -> Posted {
+        self.qp()
+            .post_send(SendOp::Write(dst, immediate), src, notify)
+    }
+
     pub(crate) fn write(
         &self,
         dst: (Option<&MrRemote>, usize),
@@ -132,14 +105,13 @@ impl Conn {
         len: usize,
         immediate: Immediate,
         notify: Notify,
-    ) -> OpResult<()> {
-        let (from, to) = ends(src, dst, len)?;
-        let request = notify.request(SendOp::Write(to, immediate), from);
-        Ok(self.qp().post_send(&request)?)
+    ) -> Result<()> {
+        let (from, to) = local_and_remote(src, dst, len)?;
+        self.post_write(to, from.as_ref(), immediate, notify)
+            .map_err(not_posted)
     }
 
     /// The atomic write of the releases before 1.0: 8 bytes of a registered region.
-    #[inline(always)]
     pub(crate) fn write_atomic(
         &self,
         dst: &MrRemote,
@@ -147,35 +119,66 @@ impl Conn {
         src: &MrLocal,
         src_offset: usize,
         notify: Notify,
-    ) -> OpResult<()> {
+    ) -> Result<()> {
         let to = aligned(dst, dst_offset)?;
-        let from = src.sge(src_offset, ATOMIC_WRITE_SIZE)?;
-        let request = Request {
-            fence: true,
-            ..notify.request(SendOp::Write(to, None), Some(from))
-        };
-        Ok(self.qp().post_send(&request)?)
+        let from = src.sge(src_offset, ATOMIC_WRITE_LENGTH);
+        self.qp()
+            .post_send_fenced(SendOp::Write(to, None), &from, notify)
+            .map_err(not_posted)
     }
 
+    /// Whether [`Conn::post_atomic_write`] can be used.
     #[inline(always)]
+    pub(crate) fn emulates_atomic_write(&self) -> bool {
+        !self.qp().has_native_atomic_write()
+    }
+
+    /// The emulated atomic write.
+    #[inline(always)]
+    pub(crate) fn post_atomic_write(
+        &self,
+        dst: Remote,
+        bytes: &[u8; ATOMIC_WRITE_SIZE],
+        notify: Notify,
+    ) -> Posted {
+        self.qp().post_inline_write(dst, bytes, notify)
+    }
+
     pub(crate) fn atomic_write(
         &self,
         dst: &MrRemote,
         dst_offset: usize,
         bytes: &[u8; ATOMIC_WRITE_SIZE],
         notify: Notify,
-    ) -> OpResult<()> {
+    ) -> Result<()> {
         let to = aligned(dst, dst_offset)?;
-        let Notify { signaled, wr_id } = notify;
-        let qp = self.qp();
-        Ok(if qp.has_native_atomic_write() {
-            qp.native_atomic_write(to, bytes, signaled, wr_id)
-        } else {
-            qp.post_inline_write(to, bytes, signaled, wr_id)
-        }?)
+        if self.emulates_atomic_write() {
+            return self
+                .post_atomic_write(to, bytes, notify)
+                .map_err(not_posted);
+        }
+        self.qp()
+            .native_atomic_write(to, bytes, notify)
+            .map_err(|failed| failed.of("ibv_wr_atomic_write").into())
     }
 
+    /// The emulated flush: a read of the flushed place into the memory for that.
     #[inline(always)]
+    pub(crate) fn post_flush(&self, at: Remote, into: &Sge, notify: Notify) -> Posted {
+        self.qp().post_send(SendOp::Read(at), Some(into), notify)
+    }
+
+    /// What a region must be registered for to be flushed so; `None` if the other side has not declared that
+    /// its memory takes such a flush.
+    #[inline(always)]
+    pub(crate) fn usage_for_flush(&self, kind: FlushKind) -> Option<Usage> {
+        match kind {
+            FlushKind::Visibility => Some(Usage::FLUSH_VISIBILITY),
+            FlushKind::Persistent if self.direct_write_to_pmem() => Some(Usage::FLUSH_PERSISTENT),
+            FlushKind::Persistent => None,
+        }
+    }
+
     pub(crate) fn flush(
         &self,
         dst: &MrRemote,
@@ -183,38 +186,42 @@ impl Conn {
         len: usize,
         kind: FlushKind,
         notify: Notify,
-    ) -> OpResult<()> {
-        let needed = match kind {
-            FlushKind::Persistent if !self.direct_write_to_pmem() => {
-                return Err(cannot_flush(
-                    "the remote peer has not declared direct write to PMem",
-                ));
-            }
-            FlushKind::Persistent => Usage::FLUSH_PERSISTENT,
-            FlushKind::Visibility => Usage::FLUSH_VISIBILITY,
+    ) -> Result<()> {
+        let Some(needed) = self.usage_for_flush(kind) else {
+            return Err(Error::new(Failure::NoFlush(
+                "the remote peer has not declared direct write to PMem",
+            )));
         };
         if !dst.has_usage(needed) {
-            return Err(cannot_flush(
+            return Err(Error::new(Failure::NoFlush(
                 "the remote region is not registered for this type of flush",
-            ));
+            )));
         }
         let at = dst.at(offset);
-        match self.flush_means() {
-            Flush::Native => {
-                let Notify { signaled, wr_id } = notify;
-                // The request on the wire counts its bytes in 32 bits: providers cut what is longer.
-                let length = u32::try_from(len).map_err(|_| OpError::new(What::TooLong(len)))?;
-                Ok(self.qp().native_flush(at, length, kind, signaled, wr_id)?)
+        match self.flush_method() {
+            FlushMethod::ReadAfterWrite { into, .. } => {
+                self.post_flush(at, into, notify).map_err(not_posted)
             }
-            Flush::ReadAfterWrite { mr, .. } => {
-                let into = mr.sge(0, READ_AFTER_WRITE_SIZE)?;
-                let request = notify.request(SendOp::Read(at), Some(into));
-                Ok(self.qp().post_send(&request)?)
+            FlushMethod::Native => {
+                // The request on the wire counts its bytes in 32 bits: providers cut what is longer.
+                let length = mr::length(len)?;
+                self.qp()
+                    .native_flush(at, length, kind, notify)
+                    .map_err(|failed| failed.of("ibv_wr_flush").into())
             }
         }
     }
 
     #[inline(always)]
+    pub(crate) fn post_message(
+        &self,
+        src: Option<&Sge>,
+        immediate: Immediate,
+        notify: Notify,
+    ) -> Posted {
+        self.qp().post_send(SendOp::Send(immediate), src, notify)
+    }
+
     pub(crate) fn send(
         &self,
         src: Option<&MrLocal>,
@@ -222,36 +229,40 @@ impl Conn {
         len: usize,
         immediate: Immediate,
         notify: Notify,
-    ) -> OpResult<()> {
-        let from = message(src, offset, len)?;
-        let request = notify.request(SendOp::Send(immediate), from);
-        Ok(self.qp().post_send(&request)?)
+    ) -> Result<()> {
+        let from = mr::message(src, offset, len)?;
+        self.post_message(from.as_ref(), immediate, notify)
+            .map_err(not_posted)
     }
 
     #[inline(always)]
+    pub(crate) fn post_recv(&self, dst: Option<&Sge>, wr_id: u64) -> Posted {
+        self.qp().post_recv(dst, wr_id)
+    }
+
     pub(crate) fn recv(
         &self,
         dst: Option<&MrLocal>,
         offset: usize,
         len: usize,
         wr_id: u64,
-    ) -> OpResult<()> {
-        recv(self.qp(), dst, offset, len, wr_id)
+    ) -> Result<()> {
+        let into = mr::message(dst, offset, len)?;
+        self.post_recv(into.as_ref(), wr_id)
+            .map_err(|failed| failed.of("ibv_post_recv").into())
     }
+}
+
+#[inline(always)]
+pub(crate) fn is_aligned(offset: usize) -> bool {
+    offset % ATOMIC_WRITE_SIZE == 0
 }
 
 /// The place of an atomic write.
-#[inline(always)]
-fn aligned(dst: &MrRemote, offset: usize) -> OpResult<Remote> {
-    if offset.is_multiple_of(ATOMIC_WRITE_SIZE) {
+fn aligned(dst: &MrRemote, offset: usize) -> Result<Remote> {
+    if is_aligned(offset) {
         Ok(dst.at(offset))
     } else {
-        Err(OpError::invalid("dst_offset is not a multiple of 8"))
+        Err(Error::invalid("dst_offset is not a multiple of 8"))
     }
-}
-
-#[cold]
-#[track_caller]
-fn cannot_flush(why: &'static str) -> OpError {
-    OpError::new(What::NoFlush(why))
 }

@@ -2,10 +2,12 @@
 
 //! A peer: a device, and the protection domain of all that is made on it.
 
-use crate::error::{Code, Error, Releases, Result};
+use crate::error::{Arguments, Code, Error, Paging, Result};
 use crate::log::log;
-use crate::mr::Usage;
-use crate::verbs::{self, Access, Context, DeviceCaps, Pd, PdRef};
+use crate::mr_usage::Usage;
+use crate::report::Releases;
+use crate::sys::CallError;
+use crate::verbs::{Access, Context, DeviceCaps, Mr, Pd, PdRef};
 
 /// A peer: an RDMA device in use
 pub struct Peer {
@@ -13,10 +15,10 @@ pub struct Peer {
     caps: DeviceCaps,
 }
 
-/// What the objects of a peer need of it. The peer itself must outlive them: the C caller sees to
-/// that, and is told EBUSY by the device otherwise.
+/// What the objects of a peer need of it: its protection domain, and what its device can do. The peer itself
+/// must outlive them: the C caller sees to that, and gets EBUSY from the device otherwise.
 #[derive(Clone, Copy)]
-pub(crate) struct Domain {
+pub(crate) struct PeerDevice {
     pub(crate) pd: PdRef,
     pub(crate) caps: DeviceCaps,
 }
@@ -48,72 +50,84 @@ impl Peer {
         Ok(Self { pd, caps })
     }
 
-    pub(crate) fn delete(self, releases: &mut Releases) {
-        releases.add(self.pd.destroy());
+    pub(crate) fn delete(self: Box<Self>, releases: &mut Releases) {
+        let peer = *self;
+        releases.add(peer.pd.destroy());
     }
 
-    pub(crate) fn domain(&self) -> Domain {
-        Domain {
+    pub(crate) fn device(&self) -> PeerDevice {
+        PeerDevice {
             pd: self.pd.as_ref(),
             caps: self.caps,
         }
     }
 }
 
-impl Domain {
+impl PeerDevice {
     /// Registers memory. Some memory, such as files of a DAX file system, cannot be pinned
     /// (EOPNOTSUPP): where the device can, it is registered again for on-demand paging.
+    #[inline(always)]
     pub(crate) fn reg_mr(
         self,
         start: *mut std::ffi::c_void,
         size: usize,
         usage: Usage,
-    ) -> Result<verbs::Mr> {
+    ) -> Result<Mr> {
         let access = self.access(usage);
-        let describe = |error: verbs::VerbsError, on_demand: &str| {
-            Error::from(error).with(format_args!(
-                "addr={start:p}, length={size}, access={:#x}{on_demand}",
-                access.bits()
-            ))
-        };
         match self.pd.reg_mr(start, size, access) {
             Ok(mr) => Ok(mr),
-            Err(failed) if failed.errno == libc::EOPNOTSUPP && self.caps.on_demand_paging => self
-                .pd
-                .reg_mr(start, size, access | Access::ON_DEMAND)
-                .map_err(|failed| describe(failed, "|IBV_ACCESS_ON_DEMAND")),
-            Err(failed) if failed.errno == libc::EOPNOTSUPP => {
-                Err(describe(failed, ", the peer has no on-demand paging"))
-            }
-            Err(failed) => Err(describe(failed, "")),
+            Err(failed) => self.retry_reg_mr(failed, start as usize, size, access),
         }
     }
 
+    #[cold]
+    #[inline(never)]
+    fn retry_reg_mr(
+        self,
+        failed: CallError,
+        addr: usize,
+        length: usize,
+        access: Access,
+    ) -> Result<Mr> {
+        let described = |failed: CallError, paging: Paging| {
+            Error::with(
+                failed,
+                Arguments::Region {
+                    addr,
+                    length,
+                    access: access.bits(),
+                    paging,
+                },
+            )
+        };
+        if failed.errno != libc::EOPNOTSUPP {
+            return Err(described(failed, Paging::Pinned));
+        }
+        if !self.caps.on_demand_paging {
+            return Err(described(failed, Paging::Unsupported));
+        }
+        let start = addr as *mut std::ffi::c_void;
+        self.pd
+            .reg_mr(start, length, access | Access::ON_DEMAND)
+            .map_err(|failed| described(failed, Paging::OnDemand))
+    }
+
     /// What the device must be allowed to do for the given usage.
+    #[inline(always)]
     fn access(self, usage: Usage) -> Access {
         let mut access = Access::NONE;
-        if usage.has(Usage::READ_SRC) {
-            access |= Access::REMOTE_READ;
-        }
-        if usage.has(Usage::READ_DST) {
-            access |= Access::LOCAL_WRITE;
-            if self.pd.is_iwarp() {
-                access |= Access::REMOTE_WRITE;
-            }
-        }
-        if usage.has(Usage::WRITE_SRC) {
+        if usage.has(Usage::READ_DST | Usage::WRITE_SRC | Usage::WRITE_DST | Usage::RECV) {
             access |= Access::LOCAL_WRITE;
         }
         if usage.has(Usage::WRITE_DST) {
-            access |= Access::REMOTE_WRITE | Access::LOCAL_WRITE;
+            access |= Access::REMOTE_WRITE;
         }
-        if usage.has(Usage::RECV) {
-            access |= Access::LOCAL_WRITE;
-        }
-        if usage.has(Usage::FLUSH_VISIBILITY) || usage.has(Usage::FLUSH_PERSISTENT) {
-            // The emulated flush is a read. The remote side may need it even if this device has native
-            // flush: its device, or its libibverbs, may not.
+        // The emulated flush is a read. A remote side that has no native flush uses it, whatever this one has.
+        if usage.has(Usage::READ_SRC | Usage::FLUSH_VISIBILITY | Usage::FLUSH_PERSISTENT) {
             access |= Access::REMOTE_READ;
+        }
+        if usage.has(Usage::READ_DST) && self.pd.is_iwarp() {
+            access |= Access::REMOTE_WRITE;
         }
         if self.caps.native_flush {
             if usage.has(Usage::FLUSH_VISIBILITY) {

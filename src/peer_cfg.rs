@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Failure, Result};
 use crate::log::log;
 
 /// The configuration of a peer: whether it allows direct write to persistent memory
@@ -38,13 +38,10 @@ impl PeerCfg {
     pub(crate) fn from_descriptor(descriptor: &[u8]) -> Result<Self> {
         // Any value but 0 means yes, and what follows the first byte is left alone.
         let Some(&first) = descriptor.first() else {
-            return Err(Error::new(
-                Code::Inval,
-                format_args!(
-                    "incorrect size of the descriptor: 0 bytes (at least {} expected)",
-                    Self::DESCRIPTOR_SIZE
-                ),
-            ));
+            return Err(Error::new(Failure::ShortDescriptor {
+                size: 0,
+                smallest: Self::DESCRIPTOR_SIZE,
+            }));
         };
         let cfg = Self::new();
         cfg.set_direct_write_to_pmem(first != 0);

@@ -4,7 +4,7 @@
 
 use std::sync::OnceLock;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Failure, Result};
 
 /// A copy of private data. It is taken over once, and then stays where it is for as long as its
 /// owner lives: C programs keep pointers to it.
@@ -26,7 +26,7 @@ impl PrivateData {
         }
         let mut copy = Vec::new();
         copy.try_reserve_exact(bytes.len())
-            .map_err(|_| Error::nomem())?;
+            .map_err(|_| Error::new(Failure::OutOfMemory))?;
         copy.extend_from_slice(bytes);
         // Another thread may have been first: its bytes stay.
         let _ = self.0.set(copy);

@@ -3,34 +3,37 @@
 //! Shared receive queues.
 
 use crate::cq::Cq;
-use crate::error::{Error, Releases, Result};
-use crate::peer::Domain;
+use crate::error::{Arguments, Error, Result};
+use crate::mr;
+use crate::mr::MrLocal;
+use crate::peer::PeerDevice;
+use crate::report::Releases;
 use crate::srq_cfg::SrqCfg;
-use crate::verbs;
+use crate::verbs::{IbvSrq, Posted, Sge};
 
 /// A shared receive queue
 pub struct Srq {
-    srq: verbs::Srq,
+    srq: IbvSrq,
     rcq: Option<Cq>,
 }
 
 impl Srq {
-    pub(crate) fn new(domain: Domain, cfg: &SrqCfg) -> Result<Self> {
+    pub(crate) fn new(device: PeerDevice, cfg: &SrqCfg) -> Result<Self> {
         let size = cfg.rq_size();
-        let srq = domain
+        let srq = device
             .pd
             .create_srq(size)
-            .map_err(|failed| Error::from(failed).with(format_args!("max_wr={size}")))?;
-        let rcq = match (cfg.rcq_size(), domain.pd.context()) {
+            .map_err(|failed| Error::with(failed, Arguments::MaxWr(size)))?;
+        let rcq = match (cfg.rcq_size(), device.pd.context()) {
             (0, _) => None,
-            (_, None) => return Err(Error::inval("the peer has no device context")),
-            (size, Some(context)) => Some(Cq::new(context, size, None)?),
+            (_, None) => return Err(Error::invalid("the peer has no device context")),
+            (size, Some(context)) => Some(Cq::create(context, size, None)?),
         };
         Ok(Self { srq, rcq })
     }
 
     /// The verbs queue, for a queue pair to be made on.
-    pub(crate) fn raw(&self) -> &verbs::Srq {
+    pub(crate) fn verbs_srq(&self) -> &IbvSrq {
         &self.srq
     }
 
@@ -38,10 +41,28 @@ impl Srq {
         self.rcq.as_ref()
     }
 
-    pub(crate) fn delete(self, releases: &mut Releases) {
-        if let Some(rcq) = self.rcq {
+    #[inline(always)]
+    pub(crate) fn post_recv(&self, into: Option<&Sge>, wr_id: u64) -> Posted {
+        self.srq.post_recv(into, wr_id)
+    }
+
+    /// Posts a receive, after all checks.
+    pub(crate) fn recv(
+        &self,
+        dst: Option<&MrLocal>,
+        offset: usize,
+        len: usize,
+        wr_id: u64,
+    ) -> Result<()> {
+        self.post_recv(mr::message(dst, offset, len)?.as_ref(), wr_id)
+            .map_err(|failed| failed.of("ibv_post_srq_recv").into())
+    }
+
+    pub(crate) fn delete(self: Box<Self>, releases: &mut Releases) {
+        let srq = *self;
+        if let Some(rcq) = srq.rcq {
             rcq.delete(releases);
         }
-        releases.add(self.srq.destroy());
+        releases.add(srq.srq.destroy());
     }
 }

@@ -19,10 +19,6 @@ use crate::peer_cfg::PeerCfg;
 ///
 /// Errors:
 /// - RPMA_E_INVAL: conn or fd is NULL
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_get_event_fd(conn: *const Conn, fd: *mut c_int) -> c_int {
     finish(c"rpma_conn_get_event_fd", || {
@@ -53,10 +49,6 @@ pub unsafe extern "C" fn rpma_conn_get_event_fd(conn: *const Conn, fd: *mut c_in
 /// - RPMA_E_PROVIDER: taking or acknowledging the event failed (EINTR after a signal)
 ///
 /// See: rpma_utils_conn_event_2str, rpma_conn_disconnect
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_next_event(
     conn: *mut Conn,
@@ -86,10 +78,6 @@ pub unsafe extern "C" fn rpma_conn_next_event(
 /// - RPMA_E_INVAL: conn or pdata is NULL
 ///
 /// See: rpma_conn_req_get_private_data, rpma_conn_req_connect
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_get_private_data(
     conn: *const Conn,
@@ -113,10 +101,6 @@ pub unsafe extern "C" fn rpma_conn_get_private_data(
 ///
 /// Errors:
 /// - RPMA_E_INVAL: conn or pcfg is NULL
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_apply_remote_peer_cfg(
     conn: *mut Conn,
@@ -139,10 +123,6 @@ pub unsafe extern "C" fn rpma_conn_apply_remote_peer_cfg(
 /// - RPMA_E_INVAL: conn or qp_num is NULL
 ///
 /// See: rpma_srq_recv
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_get_qp_num(conn: *const Conn, qp_num: *mut u32) -> c_int {
     finish(c"rpma_conn_get_qp_num", || {
@@ -161,10 +141,6 @@ pub unsafe extern "C" fn rpma_conn_get_qp_num(conn: *const Conn, qp_num: *mut u3
 /// - RPMA_E_INVAL: conn or cq_ptr is NULL
 ///
 /// See: rpma_cq_wait, rpma_cq_get_wc
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_get_cq(conn: *const Conn, cq_ptr: *mut *mut Cq) -> c_int {
     finish(c"rpma_conn_get_cq", || {
@@ -185,10 +161,6 @@ pub unsafe extern "C" fn rpma_conn_get_cq(conn: *const Conn, cq_ptr: *mut *mut C
 /// - RPMA_E_INVAL: conn or rcq_ptr is NULL
 ///
 /// See: rpma_cq_wait, rpma_cq_get_wc
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_get_rcq(conn: *const Conn, rcq_ptr: *mut *mut Cq) -> c_int {
     finish(c"rpma_conn_get_rcq", || {
@@ -216,10 +188,6 @@ pub unsafe extern "C" fn rpma_conn_get_rcq(conn: *const Conn, rcq_ptr: *mut *mut
 /// - RPMA_E_PROVIDER: rdma_disconnect failed
 ///
 /// See: rpma_conn_next_event, rpma_conn_delete
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_disconnect(conn: *mut Conn) -> c_int {
     finish(c"rpma_conn_disconnect", || {
@@ -241,10 +209,6 @@ pub unsafe extern "C" fn rpma_conn_disconnect(conn: *mut Conn) -> c_int {
 /// - RPMA_E_INVAL: conn_ptr is NULL
 /// - RPMA_E_PROVIDER: releasing one of the connection's parts failed; all others are released, and
 ///   the object is gone nevertheless
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_delete(conn_ptr: *mut *mut Conn) -> c_int {
     delete(c"rpma_conn_delete", conn_ptr, Conn::delete)
@@ -261,10 +225,6 @@ pub unsafe extern "C" fn rpma_conn_delete(conn_ptr: *mut *mut Conn) -> c_int {
 /// - RPMA_E_NOT_SHARED_CHNL: each queue has a channel of its own; see rpma_cq_get_fd
 ///
 /// See: rpma_conn_cfg_set_compl_channel
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_get_compl_fd(conn: *const Conn, fd: *mut c_int) -> c_int {
     finish(c"rpma_conn_get_compl_fd", || {
@@ -293,10 +253,6 @@ pub unsafe extern "C" fn rpma_conn_get_compl_fd(conn: *const Conn, fd: *mut c_in
 /// - RPMA_E_PROVIDER: asking for the next event failed; *cq is NULL then, and *is_rcq is set
 ///
 /// See: rpma_conn_cfg_set_compl_channel
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_wait(
     conn: *mut Conn,
@@ -336,10 +292,6 @@ pub unsafe extern "C" fn rpma_conn_wait(
 /// - RPMA_E_PROVIDER: asking for the next event failed
 ///
 /// See: rpma_conn_get_cq, rpma_cq_wait
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_completion_wait(conn: *mut Conn) -> c_int {
     finish(c"rpma_conn_completion_wait", || {
@@ -366,10 +318,6 @@ pub unsafe extern "C" fn rpma_conn_completion_wait(conn: *mut Conn) -> c_int {
 /// - RPMA_E_UNKNOWN: the device told more completions than it was asked for
 ///
 /// See: rpma_conn_get_cq, rpma_cq_get_wc
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_completion_get(
     conn: *mut Conn,
@@ -394,10 +342,6 @@ pub unsafe extern "C" fn rpma_conn_completion_get(
 /// - RPMA_E_INVAL: conn or fd is NULL
 ///
 /// See: rpma_conn_get_cq, rpma_cq_get_fd
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_get_completion_fd(conn: *const Conn, fd: *mut c_int) -> c_int {
     finish(c"rpma_conn_get_completion_fd", || {

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::{arg, create, delete, finish, optional, out};
 use crate::conn_cfg::{ConnCfg, Settings};
 use crate::srq::Srq;
+use crate::utils::DEFAULT_TIMEOUT_MS;
 
 /// Creates a connection configuration with the default settings.
 ///
@@ -25,10 +26,6 @@ use crate::srq::Srq;
 /// See: rpma_conn_cfg_set_timeout, rpma_conn_cfg_set_cq_size, rpma_conn_cfg_set_rcq_size,
 /// rpma_conn_cfg_set_sq_size, rpma_conn_cfg_set_rq_size, rpma_conn_cfg_set_compl_channel,
 /// rpma_conn_cfg_set_srq
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_cfg_new(cfg_ptr: *mut *mut ConnCfg) -> c_int {
     create(
@@ -46,10 +43,6 @@ pub unsafe extern "C" fn rpma_conn_cfg_new(cfg_ptr: *mut *mut ConnCfg) -> c_int 
 ///
 /// Errors:
 /// - RPMA_E_INVAL: cfg_ptr is NULL
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_cfg_delete(cfg_ptr: *mut *mut ConnCfg) -> c_int {
     delete(c"rpma_conn_cfg_delete", cfg_ptr, |_, _| {})
@@ -63,10 +56,6 @@ pub unsafe extern "C" fn rpma_conn_cfg_delete(cfg_ptr: *mut *mut ConnCfg) -> c_i
 ///
 /// Errors:
 /// - RPMA_E_INVAL: cfg is NULL, or timeout_ms is negative
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_cfg_set_timeout(cfg: *mut ConnCfg, timeout_ms: c_int) -> c_int {
     finish(c"rpma_conn_cfg_set_timeout", || {
@@ -80,10 +69,6 @@ pub unsafe extern "C" fn rpma_conn_cfg_set_timeout(cfg: *mut ConnCfg, timeout_ms
 ///
 /// Errors:
 /// - RPMA_E_INVAL: cfg or timeout_ms is NULL
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_cfg_get_timeout(
     cfg: *const ConnCfg,
@@ -108,10 +93,6 @@ pub unsafe extern "C" fn rpma_conn_cfg_get_timeout(
 /// - RPMA_E_INVAL: cfg is NULL
 ///
 /// See: rpma_conn_get_cq
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_cfg_set_cq_size(cfg: *mut ConnCfg, cq_size: u32) -> c_int {
     finish(c"rpma_conn_cfg_set_cq_size", || {
@@ -126,10 +107,6 @@ pub unsafe extern "C" fn rpma_conn_cfg_set_cq_size(cfg: *mut ConnCfg, cq_size: u
 ///
 /// Errors:
 /// - RPMA_E_INVAL: cfg or shared is NULL
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_cfg_get_compl_channel(
     cfg: *const ConnCfg,
@@ -152,10 +129,6 @@ pub unsafe extern "C" fn rpma_conn_cfg_get_compl_channel(
 ///
 /// Errors:
 /// - RPMA_E_INVAL: cfg is NULL
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_cfg_set_compl_channel(cfg: *mut ConnCfg, shared: bool) -> c_int {
     finish(c"rpma_conn_cfg_set_compl_channel", || {
@@ -170,10 +143,6 @@ pub unsafe extern "C" fn rpma_conn_cfg_set_compl_channel(cfg: *mut ConnCfg, shar
 ///
 /// Errors:
 /// - RPMA_E_INVAL: cfg or cq_size is NULL
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_cfg_get_cq_size(
     cfg: *const ConnCfg,
@@ -197,10 +166,6 @@ pub unsafe extern "C" fn rpma_conn_cfg_get_cq_size(
 /// - RPMA_E_INVAL: cfg is NULL
 ///
 /// See: rpma_conn_get_rcq
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_cfg_set_rcq_size(cfg: *mut ConnCfg, rcq_size: u32) -> c_int {
     finish(c"rpma_conn_cfg_set_rcq_size", || {
@@ -215,10 +180,6 @@ pub unsafe extern "C" fn rpma_conn_cfg_set_rcq_size(cfg: *mut ConnCfg, rcq_size:
 ///
 /// Errors:
 /// - RPMA_E_INVAL: cfg or rcq_size is NULL
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_cfg_get_rcq_size(
     cfg: *const ConnCfg,
@@ -240,10 +201,6 @@ pub unsafe extern "C" fn rpma_conn_cfg_get_rcq_size(
 ///
 /// Errors:
 /// - RPMA_E_INVAL: cfg is NULL
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_cfg_set_sq_size(cfg: *mut ConnCfg, sq_size: u32) -> c_int {
     finish(c"rpma_conn_cfg_set_sq_size", || {
@@ -258,10 +215,6 @@ pub unsafe extern "C" fn rpma_conn_cfg_set_sq_size(cfg: *mut ConnCfg, sq_size: u
 ///
 /// Errors:
 /// - RPMA_E_INVAL: cfg or sq_size is NULL
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_cfg_get_sq_size(
     cfg: *const ConnCfg,
@@ -283,10 +236,6 @@ pub unsafe extern "C" fn rpma_conn_cfg_get_sq_size(
 ///
 /// Errors:
 /// - RPMA_E_INVAL: cfg is NULL
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_cfg_set_rq_size(cfg: *mut ConnCfg, rq_size: u32) -> c_int {
     finish(c"rpma_conn_cfg_set_rq_size", || {
@@ -301,10 +250,6 @@ pub unsafe extern "C" fn rpma_conn_cfg_set_rq_size(cfg: *mut ConnCfg, rq_size: u
 ///
 /// Errors:
 /// - RPMA_E_INVAL: cfg or rq_size is NULL
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_cfg_get_rq_size(
     cfg: *const ConnCfg,
@@ -329,10 +274,6 @@ pub unsafe extern "C" fn rpma_conn_cfg_get_rq_size(
 /// - RPMA_E_INVAL: cfg or srq is NULL
 ///
 /// See: rpma_srq_new
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_cfg_set_srq(cfg: *mut ConnCfg, srq: *mut Srq) -> c_int {
     finish(c"rpma_conn_cfg_set_srq", || {
@@ -352,10 +293,6 @@ pub unsafe extern "C" fn rpma_conn_cfg_set_srq(cfg: *mut ConnCfg, srq: *mut Srq)
 ///
 /// Errors:
 /// - RPMA_E_INVAL: cfg or srq_ptr is NULL
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_cfg_get_srq(
     cfg: *const ConnCfg,
@@ -369,16 +306,32 @@ pub unsafe extern "C" fn rpma_conn_cfg_get_srq(
     })
 }
 
-/// The settings of a configuration, or the default ones for NULL.
+/// The settings of a configuration as they are now, or the default ones for NULL. To be called when they are
+/// needed: the program may change them, and delete a shared receive queue that was in them, while a function
+/// waits.
 ///
 /// # Safety
 ///
 /// The contract of C, for the configuration and the shared receive queue in it.
+#[inline(always)]
 pub(super) unsafe fn settings<'a>(cfg: *const ConnCfg) -> Settings<'a> {
     // SAFETY: the contract of C.
     match unsafe { optional(cfg) } {
         // SAFETY: as above.
         Some(cfg) => cfg.settings(unsafe { optional(cfg.srq.load(Relaxed)) }),
         None => ConnCfg::new().settings(None),
+    }
+}
+
+/// The timeout of a configuration as it is now, or the default one for NULL.
+///
+/// # Safety
+///
+/// The contract of C, for the configuration.
+pub(super) unsafe fn timeout_ms(cfg: *const ConnCfg) -> c_int {
+    // SAFETY: the contract of C.
+    match unsafe { optional(cfg) } {
+        Some(cfg) => cfg.timeout_ms.load(Relaxed),
+        None => DEFAULT_TIMEOUT_MS,
     }
 }

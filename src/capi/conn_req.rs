@@ -2,19 +2,21 @@
 
 //! Connection requests.
 
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::mem::ManuallyDrop;
+use std::ptr::NonNull;
 
-use super::conn_cfg::settings;
+use super::conn_cfg::{settings, timeout_ms};
 use super::types::rpma_conn_private_data;
-use super::{
-    Slot, arg, bytes, create, delete, finish, finish_op, optional, out, private_data, string, take,
-};
+use super::{Out, Post, Slot, arg, finish, is_null, optional, out, private_data, string, take_raw};
 use crate::conn::Conn;
 use crate::conn_cfg::ConnCfg;
 use crate::conn_req::ConnReq;
-use crate::error::{Error, Releases};
+use crate::error::{Error, Failure, Result};
 use crate::mr::MrLocal;
 use crate::peer::Peer;
+use crate::report::{Releases, report};
+use crate::verbs::ConnParam;
 
 /// Creates a request for a connection to a listening endpoint.
 ///
@@ -38,10 +40,6 @@ use crate::peer::Peer;
 ///   failed, the log has the reason and errno may not
 ///
 /// See: rpma_conn_req_recv, rpma_ep_listen
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_req_new(
     peer: *mut Peer,
@@ -50,20 +48,59 @@ pub unsafe extern "C" fn rpma_conn_req_new(
     cfg: *const ConnCfg,
     req_ptr: *mut *mut ConnReq,
 ) -> c_int {
-    create(
-        c"rpma_conn_req_new",
-        req_ptr,
+    finish(c"rpma_conn_req_new", || {
         // SAFETY: the contract of C.
-        || unsafe {
-            Ok((
-                arg(peer, "peer")?.domain(),
+        let (device, addr, port, timeout_ms, req) = unsafe {
+            (
+                arg(peer, "peer")?.device(),
                 string(addr, "addr")?,
                 string(port, "port")?,
-                settings(cfg),
-            ))
-        },
-        |(domain, addr, port, settings)| ConnReq::outgoing(domain, addr, port, settings),
-    )
+                timeout_ms(cfg),
+                out(req_ptr, "the pointer for the new object")?,
+            )
+        };
+        let slot = Slot::allocate()?;
+        // SAFETY: the contract of C.
+        let settings = || unsafe { settings(cfg) };
+        let place = |request| RequestBox::new(request, slot);
+        let request = ConnReq::outgoing(device, addr, port, timeout_ms, settings, place)?;
+        req.set(request.into_handle());
+        Ok(())
+    })
+}
+
+/// A request in memory for the connection that it becomes: connecting allocates nothing.
+pub(super) struct RequestBox(NonNull<ConnReq>);
+
+impl RequestBox {
+    #[inline(always)]
+    pub(super) fn new(request: ConnReq, memory: Slot<Conn>) -> Self {
+        Self(memory.fill_with(request))
+    }
+
+    #[inline(always)]
+    pub(super) fn into_handle(self) -> *mut ConnReq {
+        ManuallyDrop::new(self).0.as_ptr()
+    }
+}
+
+impl Drop for RequestBox {
+    fn drop(&mut self) {
+        // SAFETY: made by `new`, and taken once.
+        drop(unsafe { Slot::<Conn>::take_out(self.0) });
+    }
+}
+
+/// Takes the request behind a handle, with its memory, and sets the handle to NULL; `None` when it is NULL
+/// already.
+///
+/// # Safety
+///
+/// The contract of C, for `handle` and for what it points to.
+#[inline(always)]
+unsafe fn take_request(handle: *mut *mut ConnReq) -> Result<Option<(ConnReq, Slot<Conn>)>> {
+    // SAFETY: the contract of C. Every handle of a request comes from a `RequestBox`.
+    unsafe { Ok(take_raw(handle)?.map(|request| Slot::take_out(request))) }
 }
 
 /// Deletes a connection request and sets *req_ptr to NULL.
@@ -80,13 +117,20 @@ pub unsafe extern "C" fn rpma_conn_req_new(
 ///   is released, and the object is gone nevertheless
 ///
 /// See: rpma_conn_req_connect
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_req_delete(req_ptr: *mut *mut ConnReq) -> c_int {
-    delete(c"rpma_conn_req_delete", req_ptr, ConnReq::delete)
+    const FUNCTION: &CStr = c"rpma_conn_req_delete";
+    finish(FUNCTION, || {
+        // SAFETY: the contract of C.
+        match unsafe { take_request(req_ptr)? } {
+            Some((request, _memory)) => {
+                let mut releases = Releases::new(FUNCTION);
+                request.delete(&mut releases);
+                releases.result()
+            }
+            None => Ok(()),
+        }
+    })
 }
 
 /// Turns a connection request into a connection, and starts to establish it.
@@ -115,50 +159,59 @@ pub unsafe extern "C" fn rpma_conn_req_delete(req_ptr: *mut *mut ConnReq) -> c_i
 ///   making the event channel or registering the buffer of the emulated flush
 ///
 /// See: rpma_conn_req_new, rpma_ep_next_conn_req
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_req_connect(
     req_ptr: *mut *mut ConnReq,
     pdata: *const rpma_conn_private_data,
     conn_ptr: *mut *mut Conn,
 ) -> c_int {
-    const FUNCTION: &std::ffi::CStr = c"rpma_conn_req_connect";
-    finish(FUNCTION, || {
+    finish(CONNECT, || {
         // SAFETY: the contract of C.
-        let Some(request) = (unsafe { take(req_ptr)? }) else {
-            return Err(Error::inval("the connection request is NULL"));
+        let Some((request, slot)) = (unsafe { take_request(req_ptr)? }) else {
+            return Err(Error::invalid("the connection request is NULL"));
         };
         // From here on the request is consumed, whatever happens.
-        let prepare = || {
-            // SAFETY: the contract of C.
-            let conn = unsafe { out(conn_ptr, "conn_ptr")? };
-            // SAFETY: the contract of C.
-            let data = match unsafe { optional(pdata) } {
-                None => &[],
-                Some(data) if data.len == 0 => {
-                    return Err(Error::inval("private data without a length"));
-                }
-                // SAFETY: the contract of C, for the data and its length.
-                Some(data) => unsafe {
-                    bytes(data.ptr, data.len.into(), usize::MAX, "pdata->ptr")?
-                },
-            };
-            Ok((conn, data, Slot::reserve()?))
-        };
-        let (conn, data, slot) = match prepare() {
-            Ok(prepared) => prepared,
+        // SAFETY: the contract of C.
+        let (param, conn) = match unsafe { connect_args(pdata, conn_ptr) } {
+            Ok(args) => args,
             Err(error) => {
-                let mut releases = Releases::new(FUNCTION);
-                request.delete(&mut releases);
+                request.delete(&mut Releases::new(CONNECT));
                 return Err(error);
             }
         };
-        conn.set(slot.fill(request.connect(data)?));
+        let connection = request.connect(param, |connection| slot.fill(connection))?;
+        conn.set(Box::into_raw(connection));
         Ok(())
     })
+}
+
+const CONNECT: &CStr = c"rpma_conn_req_connect";
+
+/// Checks all arguments but the request.
+///
+/// # Safety
+///
+/// The contract of C.
+#[inline(always)]
+unsafe fn connect_args(
+    pdata: *const rpma_conn_private_data,
+    conn_ptr: *mut *mut Conn,
+) -> Result<(ConnParam, Out<*mut Conn>)> {
+    // SAFETY: the contract of C.
+    let conn = unsafe { out(conn_ptr, "conn_ptr")? };
+    // SAFETY: the contract of C.
+    let param = match unsafe { optional(pdata) } {
+        None => ConnParam::NO_PRIVATE_DATA,
+        Some(data) if data.len == 0 => {
+            return Err(Error::invalid("private data without a length"));
+        }
+        Some(data) => match NonNull::new(data.ptr) {
+            // SAFETY: the contract of C, for the data and its length.
+            Some(bytes) => unsafe { ConnParam::new(bytes, data.len) },
+            None => return Err(is_null("pdata->ptr")),
+        },
+    };
+    Ok((param, conn))
 }
 
 /// Posts a receive before the connection exists.
@@ -176,10 +229,6 @@ pub unsafe extern "C" fn rpma_conn_req_connect(
 ///   uses a shared RQ
 ///
 /// See: rpma_conn_req_connect
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_req_recv(
     req: *mut ConnReq,
@@ -188,11 +237,30 @@ pub unsafe extern "C" fn rpma_conn_req_recv(
     len: usize,
     op_context: *const c_void,
 ) -> c_int {
-    finish_op(c"rpma_conn_req_recv", || {
-        // SAFETY: the contract of C.
-        let (req, dst) = unsafe { (arg(req, "req")?, arg(dst, "dst")?) };
-        req.recv(dst, offset, len, op_context as u64)
-    })
+    // SAFETY: the contract of C.
+    match unsafe { (optional(req), optional(dst), u32::try_from(len)) } {
+        (Some(req), Some(dst), Ok(length)) => {
+            REQ_RECV.finish(req.post_recv(dst, offset, length, op_context as u64))
+        }
+        _ => refuse_recv(req.is_null(), dst.is_null(), len),
+    }
+}
+
+static REQ_RECV: Post = Post {
+    function: c"rpma_conn_req_recv",
+    call: "ibv_post_recv",
+};
+
+/// Arguments that `rpma_conn_req_recv` does not take.
+#[cold]
+#[inline(never)]
+fn refuse_recv(req_is_null: bool, dst_is_null: bool, len: usize) -> c_int {
+    let error = match (req_is_null, dst_is_null) {
+        (true, _) => is_null("req"),
+        (_, true) => is_null("dst"),
+        _ => Error::new(Failure::TooLong(len)),
+    };
+    report(&error, REQ_RECV.function)
 }
 
 /// Tells the private data that came with an incoming connection request.
@@ -209,10 +277,6 @@ pub unsafe extern "C" fn rpma_conn_req_recv(
 /// - RPMA_E_INVAL: req or pdata is NULL
 ///
 /// See: rpma_ep_next_conn_req, rpma_conn_get_private_data
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_req_get_private_data(
     req: *const ConnReq,

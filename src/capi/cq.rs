@@ -2,15 +2,16 @@
 
 //! Completion queues.
 
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{CStr, c_int, c_uint, c_void};
 
 use rdma_sys::ibv_wc;
 
 use super::types::{OpNumber, rpma_completion};
-use super::{arg, finish, optional, optional_out, out, refuse, refuse_null};
+use super::{arg, finish, is_null, optional, optional_out, out};
 use crate::completion::Completion;
-use crate::cq::{Cq, no_completion, polled_badly};
-use crate::error::Result;
+use crate::cq::{Cq, no_completion, poll_error};
+use crate::error::{Error, Result};
+use crate::report::report;
 
 /// Tells the file descriptor of a completion queue's channel.
 ///
@@ -21,10 +22,6 @@ use crate::error::Result;
 ///
 /// Errors:
 /// - RPMA_E_INVAL: cq or fd is NULL
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_cq_get_fd(cq: *const Cq, fd: *mut c_int) -> c_int {
     finish(c"rpma_cq_get_fd", || {
@@ -50,10 +47,6 @@ pub unsafe extern "C" fn rpma_cq_get_fd(cq: *const Cq, fd: *mut c_int) -> c_int 
 /// - RPMA_E_PROVIDER: asking for the next event failed
 ///
 /// See: rpma_conn_get_cq, rpma_conn_get_rcq, rpma_srq_get_rcq
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_cq_wait(cq: *mut Cq) -> c_int {
     finish(c"rpma_cq_wait", || {
@@ -79,10 +72,6 @@ pub unsafe extern "C" fn rpma_cq_wait(cq: *mut Cq) -> c_int {
 /// - RPMA_E_UNKNOWN: the device told more completions than it was asked for
 ///
 /// See: rpma_cq_wait, rpma_conn_get_cq, rpma_conn_get_rcq, rpma_srq_get_rcq
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_cq_get_wc(
     cq: *mut Cq,
@@ -90,37 +79,101 @@ pub unsafe extern "C" fn rpma_cq_get_wc(
     wc: *mut ibv_wc,
     num_entries_got: *mut c_int,
 ) -> c_int {
-    const FUNCTION: &CStr = c"rpma_cq_get_wc";
-    // Programs poll in a loop, mostly empty queues: each way out is kept as short as it can be.
-    // SAFETY: the contract of C.
-    let Some(cq) = (unsafe { optional(cq) }) else {
-        return refuse_null(FUNCTION, "cq");
-    };
-    // SAFETY: the contract of C.
-    let num_entries_got = unsafe { optional_out(num_entries_got) };
+    // Programs poll in a loop, mostly for one completion and mostly empty queues: each way out is kept as
+    // short as it can be.
     if num_entries != 1 {
-        if num_entries < 1 {
-            return refuse(FUNCTION, "num_entries is less than 1");
-        }
-        if num_entries_got.is_none() {
-            return refuse_null(FUNCTION, "num_entries_got");
-        }
+        // SAFETY: the contract of C.
+        return unsafe { get_several_wc(cq, num_entries, wc, num_entries_got) };
     }
-    if wc.is_null() {
-        return refuse_null(FUNCTION, "wc");
+    // SAFETY: the contract of C.
+    match unsafe { optional(cq) } {
+        Some(cq) if !wc.is_null() => {
+            // SAFETY: the contract of C, for one entry.
+            let got = unsafe { cq.verbs_cq().poll(1, wc) };
+            if got != 1 {
+                return not_polled(got, 1);
+            }
+            // SAFETY: the contract of C.
+            if let Some(num_entries_got) = unsafe { optional_out(num_entries_got) } {
+                num_entries_got.set(1);
+            }
+            0
+        }
+        // SAFETY: the contract of C.
+        _ => unsafe { refuse_get_wc(cq, num_entries, wc, num_entries_got) },
     }
-    // SAFETY: the contract of C, for an array of so many entries.
-    let got = unsafe { cq.raw().poll(num_entries, wc) };
+}
+
+const GET_WC: &CStr = c"rpma_cq_get_wc";
+
+/// `rpma_cq_get_wc` for another number than 1.
+///
+/// # Safety
+///
+/// The contract of C.
+#[inline(never)]
+unsafe extern "C" fn get_several_wc(
+    cq: *mut Cq,
+    num_entries: c_int,
+    wc: *mut ibv_wc,
+    num_entries_got: *mut c_int,
+) -> c_int {
+    // SAFETY: the contract of C.
+    match unsafe { (optional(cq), optional_out(num_entries_got)) } {
+        (Some(cq), Some(num_entries_got)) if num_entries > 1 && !wc.is_null() => {
+            // SAFETY: the contract of C, for an array of so many entries.
+            let got = unsafe { cq.verbs_cq().poll(num_entries, wc) };
+            // From 1 to num_entries: one comparison without a sign tells both.
+            if got.wrapping_sub(1) as c_uint >= num_entries as c_uint {
+                return not_polled(got, num_entries);
+            }
+            num_entries_got.set(got);
+            0
+        }
+        // SAFETY: the contract of C.
+        _ => unsafe { refuse_get_wc(cq, num_entries, wc, num_entries_got) },
+    }
+}
+
+/// The end of a poll that gave no completion, or more than there is room for.
+#[inline(always)]
+fn not_polled(got: c_int, wanted: c_int) -> c_int {
     if got == 0 {
-        return no_completion(FUNCTION);
+        no_completion(GET_WC)
+    } else {
+        poll_failed(got, wanted)
     }
-    if got < 0 || got > num_entries {
-        return polled_badly(got, num_entries).report(FUNCTION);
-    }
-    if let Some(num_entries_got) = num_entries_got {
-        num_entries_got.set(got);
-    }
-    0
+}
+
+#[cold]
+#[inline(never)]
+fn poll_failed(got: c_int, wanted: c_int) -> c_int {
+    report(&poll_error(got, wanted), GET_WC)
+}
+
+/// Arguments that `rpma_cq_get_wc` does not take.
+///
+/// # Safety
+///
+/// The contract of C.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn refuse_get_wc(
+    cq: *mut Cq,
+    num_entries: c_int,
+    _wc: *mut ibv_wc,
+    num_entries_got: *mut c_int,
+) -> c_int {
+    let error = if cq.is_null() {
+        is_null("cq")
+    } else if num_entries < 1 {
+        Error::invalid("num_entries is less than 1")
+    } else if num_entries != 1 && num_entries_got.is_null() {
+        is_null("num_entries_got")
+    } else {
+        is_null("wc")
+    };
+    report(&error, GET_WC)
 }
 
 /// Takes a completion from a completion queue, in the form that 0.10 and 0.11 had.
@@ -140,10 +193,6 @@ pub unsafe extern "C" fn rpma_cq_get_wc(
 /// - RPMA_E_UNKNOWN: the device told more completions than it was asked for
 ///
 /// See: rpma_cq_get_wc
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_cq_get_completion(cq: *mut Cq, cmpl: *mut rpma_completion) -> c_int {
     const FUNCTION: &CStr = c"rpma_cq_get_completion";

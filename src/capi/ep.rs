@@ -5,7 +5,8 @@
 use std::ffi::{c_char, c_int};
 
 use super::conn_cfg::settings;
-use super::{arg, create, delete, finish, out, string};
+use super::conn_req::RequestBox;
+use super::{Slot, arg, create, delete, finish, out, string};
 use crate::conn_cfg::ConnCfg;
 use crate::conn_req::ConnReq;
 use crate::ep::Ep;
@@ -27,10 +28,6 @@ use crate::peer::Peer;
 ///   has the reason and errno may not
 ///
 /// See: rpma_ep_next_conn_req, rpma_ep_get_fd
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_ep_listen(
     peer: *mut Peer,
@@ -44,12 +41,12 @@ pub unsafe extern "C" fn rpma_ep_listen(
         // SAFETY: the contract of C.
         || unsafe {
             Ok((
-                arg(peer, "peer")?.domain(),
+                arg(peer, "peer")?.device(),
                 string(addr, "addr")?,
                 string(port, "port")?,
             ))
         },
-        |(domain, addr, port)| Ep::listen(domain, addr, port),
+        |(device, addr, port)| Ep::listen(device, addr, port),
     )
 }
 
@@ -65,10 +62,6 @@ pub unsafe extern "C" fn rpma_ep_listen(
 /// - RPMA_E_INVAL: ep_ptr is NULL
 /// - RPMA_E_PROVIDER: releasing the CM identifier failed (rdma_destroy_id); the object is gone
 ///   nevertheless
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_ep_shutdown(ep_ptr: *mut *mut Ep) -> c_int {
     delete(c"rpma_ep_shutdown", ep_ptr, Ep::shutdown)
@@ -82,10 +75,6 @@ pub unsafe extern "C" fn rpma_ep_shutdown(ep_ptr: *mut *mut Ep) -> c_int {
 ///
 /// Errors:
 /// - RPMA_E_INVAL: ep or fd is NULL
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_ep_get_fd(ep: *const Ep, fd: *mut c_int) -> c_int {
     finish(c"rpma_ep_get_fd", || {
@@ -99,8 +88,9 @@ pub unsafe extern "C" fn rpma_ep_get_fd(ep: *const Ep, fd: *mut c_int) -> c_int 
 /// Takes the next incoming connection request.
 ///
 /// Waits for a request unless the file descriptor of rpma_ep_get_fd is non-blocking. The queues of
-/// the connection are made at once, with the settings of cfg. cfg may be NULL: the default
-/// settings, those of rpma_conn_cfg_new. It is not needed afterwards.
+/// the connection are made at once, with the settings that cfg has when the request is there, not those
+/// when the wait began. cfg may be NULL: the default settings, those of rpma_conn_cfg_new. It is not
+/// needed afterwards.
 ///
 /// rpma_conn_req_connect accepts the request, rpma_conn_req_delete rejects it; one of them must
 /// happen before the endpoint is shut down. rpma_conn_req_get_private_data helps to decide. If this
@@ -114,21 +104,25 @@ pub unsafe extern "C" fn rpma_ep_get_fd(ep: *const Ep, fd: *mut c_int) -> c_int 
 /// - RPMA_E_NO_EVENT: the file descriptor is non-blocking and no request is there; not logged
 /// - RPMA_E_NOMEM: out of memory
 /// - RPMA_E_PROVIDER: taking the event failed (EINTR after a signal), or making the queues
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_ep_next_conn_req(
     ep: *mut Ep,
     cfg: *const ConnCfg,
     req_ptr: *mut *mut ConnReq,
 ) -> c_int {
-    create(
-        c"rpma_ep_next_conn_req",
-        req_ptr,
+    finish(c"rpma_ep_next_conn_req", || {
         // SAFETY: the contract of C.
-        || unsafe { Ok((arg(ep, "ep")?, settings(cfg))) },
-        |(ep, settings)| ep.next_conn_req(settings),
-    )
+        let (ep, req) = unsafe {
+            (
+                arg(ep, "ep")?,
+                out(req_ptr, "the pointer for the new object")?,
+            )
+        };
+        let slot = Slot::allocate()?;
+        // SAFETY: the contract of C.
+        let settings = || unsafe { settings(cfg) };
+        let request = ep.next_conn_req(settings, |request| RequestBox::new(request, slot))?;
+        req.set(request.into_handle());
+        Ok(())
+    })
 }

@@ -8,7 +8,7 @@ use super::types::{LogLevel, LogThreshold};
 use super::{finish, out};
 use crate::log::{self, LogFunction};
 // Under a name that the header has a C type for.
-use crate::verbs::os::RawLogFunctionOrNull as LogFunctionPointer;
+use crate::log::RawLogFunctionOrNull as LogFunctionPointer;
 
 /// Sets the function that the messages of the log go to.
 ///
@@ -21,10 +21,6 @@ use crate::verbs::os::RawLogFunctionOrNull as LogFunctionPointer;
 /// pass, to stderr. The call always returns 0.
 ///
 /// See: rpma_log_set_threshold
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_log_set_function(log_function: LogFunctionPointer) -> c_int {
     finish(c"rpma_log_set_function", || {
@@ -62,10 +58,6 @@ pub extern "C" fn rpma_log_set_threshold(threshold: LogThreshold, level: LogLeve
 ///   RPMA_LOG_THRESHOLD_AUX
 ///
 /// See: rpma_log_set_threshold
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_log_get_threshold(
     threshold: LogThreshold,

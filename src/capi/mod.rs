@@ -7,10 +7,22 @@
 //!
 //! # Safety
 //!
-//! What C must keep to is the same for all functions, and what the `SAFETY` comments call *the
-//! contract of C*: a pointer is NULL or points to what its type says; a handle was made by this
-//! library and not deleted yet; strings end with a NUL. No handle is deleted while another thread
-//! uses it, nor before the handles that were made from it.
+//! What C must keep to is the same for all functions, and is what the `SAFETY` comments call *the contract of
+//! C*:
+//!
+//! - A pointer is NULL or points to what its type says, aligned and valid until the function returns. A
+//!   parameter that is not `const` may be written to.
+//! - A handle was made by this library and is not deleted yet. No handle is deleted while another thread uses
+//!   it, nor before the handles that were made from it.
+//! - A string ends with a NUL, and stays allocated until the function returns.
+//! - Functions whose description says so are called by one thread at a time for one object.
+//!
+//! A pointer becomes a reference when it is needed, and no such reference lives across a call that can block,
+//! but for the handle that the function works on: the program may change a configuration, or the bytes of a
+//! string, while a function waits.
+
+// Said above, for all functions.
+#![allow(clippy::missing_safety_doc)]
 
 use std::alloc::{self, Layout};
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -18,35 +30,25 @@ use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 use std::slice;
 
-use crate::error::{Error, OpError, OpResult, Releases, Result, What};
+use crate::error::{Error, Failure, Result};
+use crate::report::{Releases, report};
+use crate::sys::CallerStr;
+use crate::verbs::{PostError, Posted};
 
 // The order of the header.
 mod types;
-
 mod utils;
-
 mod peer_cfg;
-
 mod peer;
-
 mod mr;
-
 mod conn_cfg;
-
 mod srq_cfg;
-
 mod srq;
-
 mod conn_req;
-
 mod ep;
-
 mod conn;
-
 mod ops;
-
 mod cq;
-
 mod log;
 
 pub use conn::*;
@@ -85,58 +87,58 @@ const _: () = {
 fn finish(function: &'static CStr, body: impl FnOnce() -> Result<()>) -> c_int {
     match body() {
         Ok(()) => 0,
-        Err(error) => error.report(function),
+        Err(error) => report(&error, function),
     }
 }
 
-/// The same for an operation, whose error is small: that keeps its way short.
-#[inline(always)]
-fn finish_op(function: &'static CStr, body: impl FnOnce() -> OpResult<()>) -> c_int {
-    match body() {
-        Ok(()) => 0,
-        Err(error) => error.report(function),
+/// What an operation of the hot path posts, in one constant: a failure passes on one pointer.
+struct Post {
+    function: &'static CStr,
+    call: &'static str,
+}
+
+impl Post {
+    /// The end of a public function that has posted a request.
+    #[inline(always)]
+    fn finish(&'static self, posted: Posted) -> c_int {
+        match posted {
+            Ok(()) => 0,
+            Err(failed) => self.failed(failed),
+        }
     }
-}
 
-/// The end of a function that does not take an argument.
-#[cold]
-#[inline(never)]
-#[track_caller]
-fn refuse(function: &'static CStr, what: &'static str) -> c_int {
-    OpError::invalid(what).report(function)
-}
-
-/// The same for an argument that is NULL.
-#[cold]
-#[inline(never)]
-#[track_caller]
-fn refuse_null(function: &'static CStr, name: &'static str) -> c_int {
-    is_null(name).report(function)
+    #[cold]
+    #[inline(never)]
+    fn failed(&'static self, failed: PostError) -> c_int {
+        report(&failed.of(self.call).into(), self.function)
+    }
 }
 
 /// A function that makes a handle. `args` checks the arguments; then memory for the handle is
-/// reserved, so that nothing has to be undone for want of it; then `make` does the work.
+/// allocated, so running out of memory needs no rollback; then `make` does the work.
+#[inline(always)]
 fn create<A, T>(
     function: &'static CStr,
     handle: *mut *mut T,
-    args: impl FnOnce() -> OpResult<A>,
+    args: impl FnOnce() -> Result<A>,
     make: impl FnOnce(A) -> Result<T>,
 ) -> c_int {
     finish(function, || {
         let args = args()?;
         // SAFETY: the contract of C.
         let handle = unsafe { out(handle, "the pointer for the new object")? };
-        let slot = Slot::reserve()?;
-        handle.set(slot.fill(make(args)?));
+        let slot = Slot::allocate()?;
+        handle.set(Box::into_raw(slot.fill(make(args)?)));
         Ok(())
     })
 }
 
 /// A function that deletes a handle, if there is one: it becomes NULL, and every release is tried.
+#[inline(always)]
 fn delete<T>(
     function: &'static CStr,
     handle: *mut *mut T,
-    delete: impl FnOnce(T, &mut Releases),
+    delete: impl FnOnce(Box<T>, &mut Releases),
 ) -> c_int {
     finish(function, || {
         // SAFETY: the contract of C.
@@ -151,8 +153,8 @@ fn delete<T>(
 
 #[cold]
 #[track_caller]
-fn is_null(name: &'static str) -> OpError {
-    OpError::new(What::Null(name))
+fn is_null(name: &'static str) -> Error {
+    Error::new(Failure::Null(name))
 }
 
 /// What a required pointer points to.
@@ -162,7 +164,7 @@ fn is_null(name: &'static str) -> OpError {
 /// The contract of C, for `pointer`.
 #[inline(always)]
 #[track_caller]
-unsafe fn arg<'a, T>(pointer: *const T, name: &'static str) -> OpResult<&'a T> {
+unsafe fn arg<'a, T>(pointer: *const T, name: &'static str) -> Result<&'a T> {
     // SAFETY: passed on to the caller.
     match unsafe { pointer.as_ref() } {
         Some(object) => Ok(object),
@@ -187,12 +189,12 @@ unsafe fn optional<'a, T>(pointer: *const T) -> Option<&'a T> {
 ///
 /// The contract of C, for `pointer`.
 #[track_caller]
-unsafe fn string<'a>(pointer: *const c_char, name: &'static str) -> OpResult<&'a CStr> {
-    if pointer.is_null() {
-        return Err(is_null(name));
+unsafe fn string(pointer: *const c_char, name: &'static str) -> Result<CallerStr> {
+    match NonNull::new(pointer.cast_mut()) {
+        // SAFETY: passed on to the caller.
+        Some(string) => Ok(unsafe { CallerStr::new(string) }),
+        None => Err(is_null(name)),
     }
-    // SAFETY: passed on to the caller.
-    Ok(unsafe { CStr::from_ptr(pointer) })
 }
 
 /// Required bytes: `len` of them, of which the first `wanted` are looked at.
@@ -206,7 +208,7 @@ unsafe fn bytes<'a>(
     len: usize,
     wanted: usize,
     name: &'static str,
-) -> OpResult<&'a [u8]> {
+) -> Result<&'a [u8]> {
     if pointer.is_null() {
         return Err(is_null(name));
     }
@@ -242,7 +244,7 @@ impl<T> Out<T> {
 ///
 /// `pointer` must be NULL or valid for writing until the function returns.
 #[track_caller]
-unsafe fn out<T>(pointer: *mut T, name: &'static str) -> OpResult<Out<T>> {
+unsafe fn out<T>(pointer: *mut T, name: &'static str) -> Result<Out<T>> {
     match NonNull::new(pointer) {
         Some(pointer) => Ok(Out(pointer)),
         None => Err(is_null(name)),
@@ -264,19 +266,27 @@ unsafe fn optional_out<T>(pointer: *mut T) -> Option<Out<T>> {
 /// # Safety
 ///
 /// The contract of C, for `handle` and for what it points to.
-unsafe fn take<T>(handle: *mut *mut T) -> Result<Option<T>> {
-    let mut handle = NonNull::new(handle).ok_or_else(|| is_null("the pointer to the object"))?;
-    // SAFETY: `handle` points to a handle, by the contract.
-    let raw = std::mem::replace(unsafe { handle.as_mut() }, ptr::null_mut());
-    if raw.is_null() {
-        return Ok(None);
-    }
-    // SAFETY: made by `Slot::fill`, which leaves what a box would, and taken once: the handle is
-    // NULL now.
-    Ok(Some(*unsafe { Box::from_raw(raw) }))
+#[inline(always)]
+unsafe fn take<T>(handle: *mut *mut T) -> Result<Option<Box<T>>> {
+    // SAFETY: the contract of C. The object was made by `Slot::fill`, which leaves what a box would, and is
+    // taken once: the handle is NULL now.
+    unsafe { Ok(take_raw(handle)?.map(|object| Box::from_raw(object.as_ptr()))) }
 }
 
-/// Memory for one `T`, reserved before there is a value for it: a box whose allocation may fail.
+/// The same, as a pointer.
+///
+/// # Safety
+///
+/// The contract of C, for `handle`.
+#[inline(always)]
+unsafe fn take_raw<T>(handle: *mut *mut T) -> Result<Option<NonNull<T>>> {
+    let mut handle = NonNull::new(handle).ok_or_else(|| is_null("the pointer to the object"))?;
+    // SAFETY: `handle` points to a handle, by the contract.
+    let object = std::mem::replace(unsafe { handle.as_mut() }, ptr::null_mut());
+    Ok(NonNull::new(object))
+}
+
+/// Memory for one `T`, allocated before there is a value for it: a box whose allocation may fail.
 struct Slot<T>(NonNull<T>);
 
 impl<T> Slot<T> {
@@ -285,26 +295,52 @@ impl<T> Slot<T> {
         Layout::new::<T>()
     };
 
-    fn reserve() -> Result<Self> {
+    #[inline(always)]
+    fn allocate() -> Result<Self> {
         // SAFETY: the size is not 0.
         let memory = unsafe { alloc::alloc(Self::LAYOUT) };
         match NonNull::new(memory.cast::<T>()) {
             Some(memory) => Ok(Self(memory)),
-            None => Err(Error::nomem()),
+            None => Err(Error::new(Failure::OutOfMemory)),
         }
     }
 
-    fn fill(self, value: T) -> *mut T {
-        let slot = ManuallyDrop::new(self);
-        // SAFETY: memory for just this type, which nobody else knows of yet.
-        unsafe { slot.0.write(value) };
-        slot.0.as_ptr()
+    /// A box with the value.
+    #[inline(always)]
+    fn fill(self, value: T) -> Box<T> {
+        let object = self.fill_with(value);
+        // SAFETY: allocated by `allocate` as a box of `T` is, and filled.
+        unsafe { Box::from_raw(object.as_ptr()) }
+    }
+
+    /// The same for a value of another type that fits into the memory.
+    #[inline(always)]
+    fn fill_with<V>(self, value: V) -> NonNull<V> {
+        const {
+            assert!(size_of::<V>() <= size_of::<T>());
+            assert!(align_of::<V>() <= align_of::<T>());
+        }
+        let memory = ManuallyDrop::new(self).0.cast::<V>();
+        // SAFETY: memory for this type, which nobody else knows of yet.
+        unsafe { memory.write(value) };
+        memory
+    }
+
+    /// Takes a value out again, and the memory that it was in.
+    ///
+    /// # Safety
+    ///
+    /// `value` must come from `fill_with` of a slot for `T`, and nobody may use it any more.
+    #[inline(always)]
+    unsafe fn take_out<V>(value: NonNull<V>) -> (V, Self) {
+        // SAFETY: the contract of this function.
+        (unsafe { value.read() }, Self(value.cast()))
     }
 }
 
 impl<T> Drop for Slot<T> {
     fn drop(&mut self) {
-        // SAFETY: reserved by `reserve` with this layout; `fill` does not come here.
+        // SAFETY: allocated by `allocate` with this layout; `fill` does not come here.
         unsafe { alloc::dealloc(self.0.as_ptr().cast::<u8>(), Self::LAYOUT) };
     }
 }

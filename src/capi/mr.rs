@@ -5,8 +5,9 @@
 use std::ffi::{c_int, c_void};
 
 use super::{arg, bytes, create, delete, finish, is_null, out};
-use crate::error::OpError;
-use crate::mr::{Descriptor, MrLocal, MrRemote, Usage};
+use crate::error::Error;
+use crate::mr::{Descriptor, MrLocal, MrRemote};
+use crate::mr_usage::Usage;
 use crate::peer::Peer;
 
 /// Registers memory with the device of a peer.
@@ -32,10 +33,6 @@ use crate::peer::Peer;
 ///   that is not mapped, or mapped read-only where the usage needs writing
 ///
 /// See: rpma_mr_get_descriptor, rpma_mr_advise
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_mr_reg(
     peer: *mut Peer,
@@ -49,16 +46,16 @@ pub unsafe extern "C" fn rpma_mr_reg(
         mr_ptr,
         || {
             // SAFETY: the contract of C.
-            let domain = unsafe { arg(peer, "peer")? }.domain();
+            let device = unsafe { arg(peer, "peer")? }.device();
             if ptr.is_null() {
                 return Err(is_null("ptr"));
             }
             if size == 0 {
-                return Err(OpError::invalid("size is 0"));
+                return Err(Error::invalid("size is 0"));
             }
-            Ok((domain, Usage::from_bits(usage)?))
+            Ok((device, Usage::from_bits(usage)?))
         },
-        |(domain, usage)| MrLocal::reg(domain, ptr, size, usage),
+        |(device, usage)| MrLocal::reg(device, ptr, size, usage),
     )
 }
 
@@ -71,13 +68,11 @@ pub unsafe extern "C" fn rpma_mr_reg(
 /// Errors:
 /// - RPMA_E_INVAL: mr_ptr is NULL
 /// - RPMA_E_PROVIDER: the deregistration failed; the object is gone nevertheless
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_mr_dereg(mr_ptr: *mut *mut MrLocal) -> c_int {
-    delete(c"rpma_mr_dereg", mr_ptr, MrLocal::dereg)
+    delete(c"rpma_mr_dereg", mr_ptr, |mr, releases| {
+        (*mr).dereg(releases);
+    })
 }
 
 /// Writes the descriptor of a memory region, which the remote side needs to access it.
@@ -94,10 +89,6 @@ pub unsafe extern "C" fn rpma_mr_dereg(mr_ptr: *mut *mut MrLocal) -> c_int {
 /// - RPMA_E_INVAL: mr or desc is NULL
 ///
 /// See: rpma_mr_remote_from_descriptor
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_mr_get_descriptor(mr: *const MrLocal, desc: *mut c_void) -> c_int {
     finish(c"rpma_mr_get_descriptor", || {
@@ -129,10 +120,6 @@ pub unsafe extern "C" fn rpma_mr_get_descriptor(mr: *const MrLocal, desc: *mut c
 /// - RPMA_E_NOMEM: out of memory
 ///
 /// See: rpma_mr_get_descriptor
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_mr_remote_from_descriptor(
     desc: *const c_void,
@@ -152,10 +139,6 @@ pub unsafe extern "C" fn rpma_mr_remote_from_descriptor(
 ///
 /// Errors:
 /// - RPMA_E_INVAL: mr or desc_size is NULL
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_mr_get_descriptor_size(
     mr: *const MrLocal,
@@ -176,10 +159,6 @@ pub unsafe extern "C" fn rpma_mr_get_descriptor_size(
 ///
 /// Errors:
 /// - RPMA_E_INVAL: mr or ptr is NULL
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_mr_get_ptr(mr: *const MrLocal, ptr: *mut *mut c_void) -> c_int {
     finish(c"rpma_mr_get_ptr", || {
@@ -194,10 +173,6 @@ pub unsafe extern "C" fn rpma_mr_get_ptr(mr: *const MrLocal, ptr: *mut *mut c_vo
 ///
 /// Errors:
 /// - RPMA_E_INVAL: mr or size is NULL
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_mr_get_size(mr: *const MrLocal, size: *mut usize) -> c_int {
     finish(c"rpma_mr_get_size", || {
@@ -215,10 +190,6 @@ pub unsafe extern "C" fn rpma_mr_get_size(mr: *const MrLocal, size: *mut usize) 
 ///
 /// Errors:
 /// - RPMA_E_INVAL: mr or size is NULL
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_mr_remote_get_size(mr: *const MrRemote, size: *mut usize) -> c_int {
     finish(c"rpma_mr_remote_get_size", || {
@@ -238,10 +209,6 @@ pub unsafe extern "C" fn rpma_mr_remote_get_size(mr: *const MrRemote, size: *mut
 /// - RPMA_E_INVAL: mr or flush_type is NULL
 ///
 /// See: rpma_flush
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_mr_remote_get_flush_type(
     mr: *const MrRemote,
@@ -263,10 +230,6 @@ pub unsafe extern "C" fn rpma_mr_remote_get_flush_type(
 ///
 /// Errors:
 /// - RPMA_E_INVAL: mr_ptr is NULL
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_mr_remote_delete(mr_ptr: *mut *mut MrRemote) -> c_int {
     delete(c"rpma_mr_remote_delete", mr_ptr, |_, _| {})
@@ -285,10 +248,6 @@ pub unsafe extern "C" fn rpma_mr_remote_delete(mr_ptr: *mut *mut MrRemote) -> c_
 /// - RPMA_E_PROVIDER: it failed for another reason
 ///
 /// See: rpma_utils_ibv_context_is_odp_capable
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_mr_advise(
     mr: *mut MrLocal,

@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 //! The operations of a connection.
+//!
+//! Each public function handles the usual arguments itself, in as few instructions as it takes, and passes any
+//! other on to a function with the same arguments (a jump, since they are where they have to be), which says
+//! what is wrong with them or does what they ask for.
 
 use std::ffi::{c_char, c_int, c_void};
 
 use super::types::{FlushType, rpma_flush_type as kind};
-use super::{arg, finish_op, optional};
+use super::{Post, arg, finish, optional};
 use crate::conn::Conn;
-use crate::error::OpError;
+use crate::error::Error;
+use crate::flush::FlushMethod;
 use crate::mr::{MrLocal, MrRemote};
-use crate::ops::{ATOMIC_WRITE_SIZE, Notify};
+use crate::ops::{ATOMIC_WRITE_SIZE, checked_notify, is_aligned, notify};
 use crate::verbs::FlushKind;
 
 const PERSISTENT: c_int = kind::RPMA_FLUSH_TYPE_PERSISTENT as c_int;
@@ -34,10 +39,6 @@ const VISIBILITY: c_int = kind::RPMA_FLUSH_TYPE_VISIBILITY as c_int;
 /// - RPMA_E_PROVIDER: posting failed, with ENOMEM when the SQ is full
 ///
 /// See: rpma_mr_remote_from_descriptor, rpma_cq_get_wc
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_read(
     conn: *mut Conn,
@@ -49,10 +50,57 @@ pub unsafe extern "C" fn rpma_read(
     flags: c_int,
     op_context: *const c_void,
 ) -> c_int {
-    finish_op(c"rpma_read", || {
+    // SAFETY: the contract of C.
+    match unsafe {
+        (
+            optional(conn),
+            optional(dst),
+            optional(src),
+            u32::try_from(len),
+        )
+    } {
+        (Some(conn), Some(dst), Some(src), Ok(length)) if flags != 0 => {
+            READ.finish(conn.post_read(
+                Some(&dst.sge(dst_offset, length)),
+                src.at(src_offset),
+                notify(flags, op_context as u64),
+            ))
+        }
+        // SAFETY: the contract of C.
+        _ => unsafe {
+            checked_read(
+                conn, dst, dst_offset, src, src_offset, len, flags, op_context,
+            )
+        },
+    }
+}
+
+static READ: Post = Post {
+    function: c"rpma_read",
+    call: "ibv_post_send",
+};
+
+/// `rpma_read` with all checks.
+///
+/// # Safety
+///
+/// The contract of C.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn checked_read(
+    conn: *mut Conn,
+    dst: *mut MrLocal,
+    dst_offset: usize,
+    src: *const MrRemote,
+    src_offset: usize,
+    len: usize,
+    flags: c_int,
+    op_context: *const c_void,
+) -> c_int {
+    finish(READ.function, || {
         // SAFETY: the contract of C.
         let (conn, dst, src) = unsafe { (arg(conn, "conn")?, optional(dst), optional(src)) };
-        let notify = Notify::new(flags, op_context as u64)?;
+        let notify = checked_notify(flags, op_context as u64)?;
         conn.read((dst, dst_offset), (src, src_offset), len, notify)
     })
 }
@@ -77,10 +125,6 @@ pub unsafe extern "C" fn rpma_read(
 /// - RPMA_E_PROVIDER: posting failed, with ENOMEM when the SQ is full
 ///
 /// See: rpma_flush, rpma_mr_remote_from_descriptor, rpma_cq_get_wc
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_write(
     conn: *mut Conn,
@@ -92,10 +136,58 @@ pub unsafe extern "C" fn rpma_write(
     flags: c_int,
     op_context: *const c_void,
 ) -> c_int {
-    finish_op(c"rpma_write", || {
+    // SAFETY: the contract of C.
+    match unsafe {
+        (
+            optional(conn),
+            optional(dst),
+            optional(src),
+            u32::try_from(len),
+        )
+    } {
+        (Some(conn), Some(dst), Some(src), Ok(length)) if flags != 0 => {
+            WRITE.finish(conn.post_write(
+                dst.at(dst_offset),
+                Some(&src.sge(src_offset, length)),
+                None,
+                notify(flags, op_context as u64),
+            ))
+        }
+        // SAFETY: the contract of C.
+        _ => unsafe {
+            checked_write(
+                conn, dst, dst_offset, src, src_offset, len, flags, op_context,
+            )
+        },
+    }
+}
+
+static WRITE: Post = Post {
+    function: c"rpma_write",
+    call: "ibv_post_send",
+};
+
+/// `rpma_write` with all checks.
+///
+/// # Safety
+///
+/// The contract of C.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn checked_write(
+    conn: *mut Conn,
+    dst: *mut MrRemote,
+    dst_offset: usize,
+    src: *const MrLocal,
+    src_offset: usize,
+    len: usize,
+    flags: c_int,
+    op_context: *const c_void,
+) -> c_int {
+    finish(WRITE.function, || {
         // SAFETY: the contract of C.
         let (conn, dst, src) = unsafe { (arg(conn, "conn")?, optional(dst), optional(src)) };
-        let notify = Notify::new(flags, op_context as u64)?;
+        let notify = checked_notify(flags, op_context as u64)?;
         conn.write((dst, dst_offset), (src, src_offset), len, None, notify)
     })
 }
@@ -121,10 +213,6 @@ pub unsafe extern "C" fn rpma_write(
 /// - RPMA_E_PROVIDER: posting failed, with ENOMEM when the SQ is full
 ///
 /// See: rpma_write, rpma_cq_get_wc
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_write_with_imm(
     conn: *mut Conn,
@@ -137,10 +225,59 @@ pub unsafe extern "C" fn rpma_write_with_imm(
     imm: u32,
     op_context: *const c_void,
 ) -> c_int {
-    finish_op(c"rpma_write_with_imm", || {
+    // SAFETY: the contract of C.
+    match unsafe {
+        (
+            optional(conn),
+            optional(dst),
+            optional(src),
+            u32::try_from(len),
+        )
+    } {
+        (Some(conn), Some(dst), Some(src), Ok(length)) if flags != 0 => {
+            WRITE_WITH_IMM.finish(conn.post_write(
+                dst.at(dst_offset),
+                Some(&src.sge(src_offset, length)),
+                Some(imm),
+                notify(flags, op_context as u64),
+            ))
+        }
+        // SAFETY: the contract of C.
+        _ => unsafe {
+            checked_write_with_imm(
+                conn, dst, dst_offset, src, src_offset, len, flags, imm, op_context,
+            )
+        },
+    }
+}
+
+static WRITE_WITH_IMM: Post = Post {
+    function: c"rpma_write_with_imm",
+    call: "ibv_post_send",
+};
+
+/// `rpma_write_with_imm` with all checks.
+///
+/// # Safety
+///
+/// The contract of C.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn checked_write_with_imm(
+    conn: *mut Conn,
+    dst: *mut MrRemote,
+    dst_offset: usize,
+    src: *const MrLocal,
+    src_offset: usize,
+    len: usize,
+    flags: c_int,
+    imm: u32,
+    op_context: *const c_void,
+) -> c_int {
+    finish(WRITE_WITH_IMM.function, || {
         // SAFETY: the contract of C.
         let (conn, dst, src) = unsafe { (arg(conn, "conn")?, optional(dst), optional(src)) };
-        let notify = Notify::new(flags, op_context as u64)?;
+        let notify = checked_notify(flags, op_context as u64)?;
         conn.write((dst, dst_offset), (src, src_offset), len, Some(imm), notify)
     })
 }
@@ -166,10 +303,6 @@ pub unsafe extern "C" fn rpma_write_with_imm(
 /// - RPMA_E_PROVIDER: posting failed, with ENOMEM when the SQ is full
 ///
 /// See: rpma_flush, rpma_cq_get_wc
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_atomic_write(
     conn: *mut Conn,
@@ -179,8 +312,42 @@ pub unsafe extern "C" fn rpma_atomic_write(
     flags: c_int,
     op_context: *const c_void,
 ) -> c_int {
-    finish_op(c"rpma_atomic_write", || {
-        // SAFETY: the contract of C; the source has 8 bytes.
+    let bytes = src.cast::<[u8; ATOMIC_WRITE_SIZE]>();
+    // SAFETY: the contract of C, for 8 bytes at src.
+    match unsafe { (optional(conn), optional(dst), optional(bytes)) } {
+        (Some(conn), Some(dst), Some(bytes))
+            if flags != 0 && is_aligned(dst_offset) && conn.emulates_atomic_write() =>
+        {
+            let notify = notify(flags, op_context as u64);
+            ATOMIC_WRITE.finish(conn.post_atomic_write(dst.at(dst_offset), bytes, notify))
+        }
+        // SAFETY: the contract of C.
+        _ => unsafe { checked_atomic_write(conn, dst, dst_offset, src, flags, op_context) },
+    }
+}
+
+static ATOMIC_WRITE: Post = Post {
+    function: c"rpma_atomic_write",
+    call: "ibv_post_send",
+};
+
+/// `rpma_atomic_write` with all checks, and natively where the queue pair can.
+///
+/// # Safety
+///
+/// The contract of C.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn checked_atomic_write(
+    conn: *mut Conn,
+    dst: *mut MrRemote,
+    dst_offset: usize,
+    src: *const c_char,
+    flags: c_int,
+    op_context: *const c_void,
+) -> c_int {
+    finish(ATOMIC_WRITE.function, || {
+        // SAFETY: the contract of C, for 8 bytes at src.
         let (conn, dst, src) = unsafe {
             (
                 arg(conn, "conn")?,
@@ -188,7 +355,7 @@ pub unsafe extern "C" fn rpma_atomic_write(
                 arg(src.cast::<[u8; ATOMIC_WRITE_SIZE]>(), "src")?,
             )
         };
-        let notify = Notify::new(flags, op_context as u64)?;
+        let notify = checked_notify(flags, op_context as u64)?;
         conn.atomic_write(dst, dst_offset, src, notify)
     })
 }
@@ -218,10 +385,6 @@ pub unsafe extern "C" fn rpma_atomic_write(
 /// - RPMA_E_PROVIDER: posting failed, with ENOMEM when the SQ is full
 ///
 /// See: rpma_write, rpma_mr_remote_get_flush_type, rpma_cq_get_wc
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_flush(
     conn: *mut Conn,
@@ -232,14 +395,61 @@ pub unsafe extern "C" fn rpma_flush(
     flags: c_int,
     op_context: *const c_void,
 ) -> c_int {
-    finish_op(c"rpma_flush", || {
+    // SAFETY: the contract of C.
+    match unsafe { (optional(conn), optional(dst), kind_of(r#type)) } {
+        (Some(conn), Some(dst), Some(kind)) if flags != 0 => {
+            match (conn.usage_for_flush(kind), conn.flush_method()) {
+                (Some(needed), FlushMethod::ReadAfterWrite { into, .. })
+                    if dst.has_usage(needed) =>
+                {
+                    let notify = notify(flags, op_context as u64);
+                    return FLUSH.finish(conn.post_flush(dst.at(dst_offset), into, notify));
+                }
+                _ => {}
+            }
+        }
+        _ => {}
+    }
+    // SAFETY: the contract of C.
+    unsafe { checked_flush(conn, dst, dst_offset, len, r#type, flags, op_context) }
+}
+
+static FLUSH: Post = Post {
+    function: c"rpma_flush",
+    call: "ibv_post_send",
+};
+
+#[inline(always)]
+fn kind_of(flush_type: FlushType) -> Option<FlushKind> {
+    match flush_type {
+        PERSISTENT => Some(FlushKind::Persistent),
+        VISIBILITY => Some(FlushKind::Visibility),
+        _ => None,
+    }
+}
+
+/// `rpma_flush` with all checks, and natively where the queue pair can.
+///
+/// # Safety
+///
+/// The contract of C.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn checked_flush(
+    conn: *mut Conn,
+    dst: *mut MrRemote,
+    dst_offset: usize,
+    len: usize,
+    r#type: FlushType,
+    flags: c_int,
+    op_context: *const c_void,
+) -> c_int {
+    finish(FLUSH.function, || {
         // SAFETY: the contract of C.
         let (conn, dst) = unsafe { (arg(conn, "conn")?, arg(dst, "dst")?) };
-        let notify = Notify::new(flags, op_context as u64)?;
-        let kind = match r#type {
-            PERSISTENT => FlushKind::Persistent,
-            VISIBILITY => FlushKind::Visibility,
-            _ => return Err(OpError::invalid("unknown type of flush")),
+        let notify = checked_notify(flags, op_context as u64)?;
+        let Some(kind) = kind_of(r#type) else {
+            return Err(Error::invalid("unknown type of flush"));
         };
         conn.flush(dst, dst_offset, len, kind, notify)
     })
@@ -264,10 +474,6 @@ pub unsafe extern "C" fn rpma_flush(
 /// - RPMA_E_PROVIDER: posting failed, with ENOMEM when the SQ is full
 ///
 /// See: rpma_recv, rpma_cq_get_wc
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_send(
     conn: *mut Conn,
@@ -277,10 +483,42 @@ pub unsafe extern "C" fn rpma_send(
     flags: c_int,
     op_context: *const c_void,
 ) -> c_int {
-    finish_op(c"rpma_send", || {
+    // SAFETY: the contract of C.
+    match unsafe { (optional(conn), optional(src), u32::try_from(len)) } {
+        (Some(conn), Some(src), Ok(length)) if flags != 0 => SEND.finish(conn.post_message(
+            Some(&src.sge(offset, length)),
+            None,
+            notify(flags, op_context as u64),
+        )),
+        // SAFETY: the contract of C.
+        _ => unsafe { checked_send(conn, src, offset, len, flags, op_context) },
+    }
+}
+
+static SEND: Post = Post {
+    function: c"rpma_send",
+    call: "ibv_post_send",
+};
+
+/// `rpma_send` with all checks.
+///
+/// # Safety
+///
+/// The contract of C.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn checked_send(
+    conn: *mut Conn,
+    src: *const MrLocal,
+    offset: usize,
+    len: usize,
+    flags: c_int,
+    op_context: *const c_void,
+) -> c_int {
+    finish(SEND.function, || {
         // SAFETY: the contract of C.
         let (conn, src) = unsafe { (arg(conn, "conn")?, optional(src)) };
-        let notify = Notify::new(flags, op_context as u64)?;
+        let notify = checked_notify(flags, op_context as u64)?;
         conn.send(src, offset, len, None, notify)
     })
 }
@@ -302,10 +540,6 @@ pub unsafe extern "C" fn rpma_send(
 /// - RPMA_E_PROVIDER: posting failed, with ENOMEM when the SQ is full
 ///
 /// See: rpma_send, rpma_recv, rpma_cq_get_wc
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_send_with_imm(
     conn: *mut Conn,
@@ -316,10 +550,45 @@ pub unsafe extern "C" fn rpma_send_with_imm(
     imm: u32,
     op_context: *const c_void,
 ) -> c_int {
-    finish_op(c"rpma_send_with_imm", || {
+    // SAFETY: the contract of C.
+    match unsafe { (optional(conn), optional(src), u32::try_from(len)) } {
+        (Some(conn), Some(src), Ok(length)) if flags != 0 => {
+            SEND_WITH_IMM.finish(conn.post_message(
+                Some(&src.sge(offset, length)),
+                Some(imm),
+                notify(flags, op_context as u64),
+            ))
+        }
+        // SAFETY: the contract of C.
+        _ => unsafe { checked_send_with_imm(conn, src, offset, len, flags, imm, op_context) },
+    }
+}
+
+static SEND_WITH_IMM: Post = Post {
+    function: c"rpma_send_with_imm",
+    call: "ibv_post_send",
+};
+
+/// `rpma_send_with_imm` with all checks.
+///
+/// # Safety
+///
+/// The contract of C.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn checked_send_with_imm(
+    conn: *mut Conn,
+    src: *const MrLocal,
+    offset: usize,
+    len: usize,
+    flags: c_int,
+    imm: u32,
+    op_context: *const c_void,
+) -> c_int {
+    finish(SEND_WITH_IMM.function, || {
         // SAFETY: the contract of C.
         let (conn, src) = unsafe { (arg(conn, "conn")?, optional(src)) };
-        let notify = Notify::new(flags, op_context as u64)?;
+        let notify = checked_notify(flags, op_context as u64)?;
         conn.send(src, offset, len, Some(imm), notify)
     })
 }
@@ -341,10 +610,6 @@ pub unsafe extern "C" fn rpma_send_with_imm(
 ///   connection uses a shared RQ
 ///
 /// See: rpma_send, rpma_conn_req_recv, rpma_conn_get_rcq
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_recv(
     conn: *mut Conn,
@@ -353,7 +618,36 @@ pub unsafe extern "C" fn rpma_recv(
     len: usize,
     op_context: *const c_void,
 ) -> c_int {
-    finish_op(c"rpma_recv", || {
+    // SAFETY: the contract of C.
+    match unsafe { (optional(conn), optional(dst), u32::try_from(len)) } {
+        (Some(conn), Some(dst), Ok(length)) => {
+            RECV.finish(conn.post_recv(Some(&dst.sge(offset, length)), op_context as u64))
+        }
+        // SAFETY: the contract of C.
+        _ => unsafe { checked_recv(conn, dst, offset, len, op_context) },
+    }
+}
+
+static RECV: Post = Post {
+    function: c"rpma_recv",
+    call: "ibv_post_recv",
+};
+
+/// `rpma_recv` with all checks.
+///
+/// # Safety
+///
+/// The contract of C.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn checked_recv(
+    conn: *mut Conn,
+    dst: *mut MrLocal,
+    offset: usize,
+    len: usize,
+    op_context: *const c_void,
+) -> c_int {
+    finish(RECV.function, || {
         // SAFETY: the contract of C.
         let (conn, dst) = unsafe { (arg(conn, "conn")?, optional(dst)) };
         conn.recv(dst, offset, len, op_context as u64)
@@ -381,10 +675,6 @@ pub unsafe extern "C" fn rpma_recv(
 /// - RPMA_E_PROVIDER: posting failed, with ENOMEM when the SQ is full
 ///
 /// See: rpma_atomic_write
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_write_atomic(
     conn: *mut Conn,
@@ -395,10 +685,10 @@ pub unsafe extern "C" fn rpma_write_atomic(
     flags: c_int,
     op_context: *const c_void,
 ) -> c_int {
-    finish_op(c"rpma_write_atomic", || {
+    finish(c"rpma_write_atomic", || {
         // SAFETY: the contract of C.
         let (conn, dst, src) = unsafe { (arg(conn, "conn")?, arg(dst, "dst")?, arg(src, "src")?) };
-        let notify = Notify::new(flags, op_context as u64)?;
+        let notify = checked_notify(flags, op_context as u64)?;
         conn.write_atomic(dst, dst_offset, src, src_offset, notify)
     })
 }

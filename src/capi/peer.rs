@@ -24,10 +24,6 @@ use crate::verbs::Context;
 /// - RPMA_E_NOMEM: out of memory, here or in the driver (ENOMEM)
 /// - RPMA_E_PROVIDER: querying the device or allocating the protection domain failed
 /// - RPMA_E_UNKNOWN: allocating the protection domain failed without an errno
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_peer_new(
     ibv_ctx: *mut ibv_context,
@@ -52,10 +48,6 @@ pub unsafe extern "C" fn rpma_peer_new(
 /// - RPMA_E_INVAL: peer_ptr is NULL
 /// - RPMA_E_PROVIDER: deallocating the protection domain failed (ibv_dealloc_pd), with EBUSY when
 ///   something in it is left; the peer is gone nevertheless
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_peer_delete(peer_ptr: *mut *mut Peer) -> c_int {
     delete(c"rpma_peer_delete", peer_ptr, Peer::delete)

@@ -17,10 +17,6 @@ use crate::peer_cfg::PeerCfg;
 /// - RPMA_E_NOMEM: out of memory
 ///
 /// See: rpma_peer_cfg_set_direct_write_to_pmem, rpma_peer_cfg_get_descriptor
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_peer_cfg_new(pcfg_ptr: *mut *mut PeerCfg) -> c_int {
     create(
@@ -38,10 +34,6 @@ pub unsafe extern "C" fn rpma_peer_cfg_new(pcfg_ptr: *mut *mut PeerCfg) -> c_int
 ///
 /// Errors:
 /// - RPMA_E_INVAL: pcfg_ptr is NULL
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_peer_cfg_delete(pcfg_ptr: *mut *mut PeerCfg) -> c_int {
     delete(c"rpma_peer_cfg_delete", pcfg_ptr, |_, _| {})
@@ -61,10 +53,6 @@ pub unsafe extern "C" fn rpma_peer_cfg_delete(pcfg_ptr: *mut *mut PeerCfg) -> c_
 /// - RPMA_E_INVAL: pcfg is NULL
 ///
 /// See: rpma_peer_cfg_get_descriptor, rpma_conn_apply_remote_peer_cfg, rpma_flush
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_peer_cfg_set_direct_write_to_pmem(
     pcfg: *mut PeerCfg,
@@ -81,10 +69,6 @@ pub unsafe extern "C" fn rpma_peer_cfg_set_direct_write_to_pmem(
 ///
 /// Errors:
 /// - RPMA_E_INVAL: pcfg or supported is NULL
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_peer_cfg_get_direct_write_to_pmem(
     pcfg: *const PeerCfg,
@@ -108,10 +92,6 @@ pub unsafe extern "C" fn rpma_peer_cfg_get_direct_write_to_pmem(
 /// - RPMA_E_INVAL: pcfg or desc is NULL
 ///
 /// See: rpma_peer_cfg_from_descriptor
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_peer_cfg_get_descriptor(
     pcfg: *const PeerCfg,
@@ -134,10 +114,6 @@ pub unsafe extern "C" fn rpma_peer_cfg_get_descriptor(
 ///
 /// Errors:
 /// - RPMA_E_INVAL: pcfg or desc_size is NULL
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_peer_cfg_get_descriptor_size(
     pcfg: *const PeerCfg,
@@ -167,10 +143,6 @@ pub unsafe extern "C" fn rpma_peer_cfg_get_descriptor_size(
 /// - RPMA_E_NOMEM: out of memory
 ///
 /// See: rpma_conn_apply_remote_peer_cfg
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_peer_cfg_from_descriptor(
     desc: *const c_void,

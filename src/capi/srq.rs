@@ -5,7 +5,7 @@
 use std::ffi::{c_int, c_void};
 use std::ptr;
 
-use super::{arg, create, delete, finish, finish_op, optional, out};
+use super::{Post, arg, create, delete, finish, optional, out};
 use crate::cq::Cq;
 use crate::mr::MrLocal;
 use crate::peer::Peer;
@@ -25,10 +25,6 @@ use crate::srq_cfg::SrqCfg;
 ///   failed, or asking for the CQ's events
 ///
 /// See: rpma_conn_cfg_set_srq, rpma_srq_recv, rpma_srq_get_rcq
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_srq_new(
     peer: *mut Peer,
@@ -40,7 +36,7 @@ pub unsafe extern "C" fn rpma_srq_new(
         srq_ptr,
         // SAFETY: the contract of C.
         || unsafe { Ok((arg(peer, "peer")?, optional(cfg))) },
-        |(peer, cfg)| Srq::new(peer.domain(), cfg.unwrap_or(&SrqCfg::new())),
+        |(peer, cfg)| Srq::new(peer.device(), cfg.unwrap_or(&SrqCfg::new())),
     )
 }
 
@@ -54,10 +50,6 @@ pub unsafe extern "C" fn rpma_srq_new(
 /// - RPMA_E_INVAL: srq_ptr is NULL
 /// - RPMA_E_PROVIDER: destroying the queue, the receive CQ or its channel failed, with EBUSY when a
 ///   connection still uses it; the object is gone nevertheless
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_srq_delete(srq_ptr: *mut *mut Srq) -> c_int {
     delete(c"rpma_srq_delete", srq_ptr, Srq::delete)
@@ -79,10 +71,6 @@ pub unsafe extern "C" fn rpma_srq_delete(srq_ptr: *mut *mut Srq) -> c_int {
 /// - RPMA_E_PROVIDER: posting failed, with ENOMEM when the queue is full
 ///
 /// See: rpma_recv, rpma_srq_get_rcq
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_srq_recv(
     srq: *mut Srq,
@@ -91,7 +79,36 @@ pub unsafe extern "C" fn rpma_srq_recv(
     len: usize,
     op_context: *const c_void,
 ) -> c_int {
-    finish_op(c"rpma_srq_recv", || {
+    // SAFETY: the contract of C.
+    match unsafe { (optional(srq), optional(dst), u32::try_from(len)) } {
+        (Some(srq), Some(dst), Ok(length)) => {
+            SRQ_RECV.finish(srq.post_recv(Some(&dst.sge(offset, length)), op_context as u64))
+        }
+        // SAFETY: the contract of C.
+        _ => unsafe { checked_srq_recv(srq, dst, offset, len, op_context) },
+    }
+}
+
+static SRQ_RECV: Post = Post {
+    function: c"rpma_srq_recv",
+    call: "ibv_post_srq_recv",
+};
+
+/// `rpma_srq_recv` with all checks.
+///
+/// # Safety
+///
+/// The contract of C.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn checked_srq_recv(
+    srq: *mut Srq,
+    dst: *mut MrLocal,
+    offset: usize,
+    len: usize,
+    op_context: *const c_void,
+) -> c_int {
+    finish(SRQ_RECV.function, || {
         // SAFETY: the contract of C.
         let (srq, dst) = unsafe { (arg(srq, "srq")?, optional(dst)) };
         srq.recv(dst, offset, len, op_context as u64)
@@ -106,10 +123,6 @@ pub unsafe extern "C" fn rpma_srq_recv(
 /// - RPMA_E_INVAL: srq or rcq_ptr is NULL
 ///
 /// See: rpma_cq_wait, rpma_cq_get_wc
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_srq_get_rcq(srq: *const Srq, rcq_ptr: *mut *mut Cq) -> c_int {
     finish(c"rpma_srq_get_rcq", || {

@@ -18,10 +18,6 @@ use crate::srq_cfg::SrqCfg;
 /// Errors:
 /// - RPMA_E_INVAL: cfg_ptr is NULL
 /// - RPMA_E_NOMEM: out of memory
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_srq_cfg_new(cfg_ptr: *mut *mut SrqCfg) -> c_int {
     create(
@@ -39,10 +35,6 @@ pub unsafe extern "C" fn rpma_srq_cfg_new(cfg_ptr: *mut *mut SrqCfg) -> c_int {
 ///
 /// Errors:
 /// - RPMA_E_INVAL: cfg_ptr is NULL
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_srq_cfg_delete(cfg_ptr: *mut *mut SrqCfg) -> c_int {
     delete(c"rpma_srq_cfg_delete", cfg_ptr, |_, _| {})
@@ -55,10 +47,6 @@ pub unsafe extern "C" fn rpma_srq_cfg_delete(cfg_ptr: *mut *mut SrqCfg) -> c_int
 ///
 /// Errors:
 /// - RPMA_E_INVAL: cfg is NULL
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_srq_cfg_set_rq_size(cfg: *mut SrqCfg, rq_size: u32) -> c_int {
     finish(c"rpma_srq_cfg_set_rq_size", || {
@@ -73,10 +61,6 @@ pub unsafe extern "C" fn rpma_srq_cfg_set_rq_size(cfg: *mut SrqCfg, rq_size: u32
 ///
 /// Errors:
 /// - RPMA_E_INVAL: cfg or rq_size is NULL
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_srq_cfg_get_rq_size(cfg: *const SrqCfg, rq_size: *mut u32) -> c_int {
     finish(c"rpma_srq_cfg_get_rq_size", || {
@@ -96,10 +80,6 @@ pub unsafe extern "C" fn rpma_srq_cfg_get_rq_size(cfg: *const SrqCfg, rq_size: *
 /// - RPMA_E_INVAL: cfg is NULL
 ///
 /// See: rpma_srq_get_rcq
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_srq_cfg_set_rcq_size(cfg: *mut SrqCfg, rcq_size: u32) -> c_int {
     finish(c"rpma_srq_cfg_set_rcq_size", || {
@@ -114,10 +94,6 @@ pub unsafe extern "C" fn rpma_srq_cfg_set_rcq_size(cfg: *mut SrqCfg, rcq_size: u
 ///
 /// Errors:
 /// - RPMA_E_INVAL: cfg or rcq_size is NULL
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_srq_cfg_get_rcq_size(
     cfg: *const SrqCfg,

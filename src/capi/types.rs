@@ -23,6 +23,7 @@ use crate::completion::Op;
 use crate::conn::ConnEvent;
 use crate::error::Code;
 use crate::log::Level;
+use crate::mr_usage::Usage;
 
 /// Not used by any release; kept for the programs that name it.
 pub const RPMA_W_WAIT_FOR_COMPLETION: c_int = 1;
@@ -224,8 +225,24 @@ const _: () = {
     assert!(rpma_op::RPMA_OP_RECV_RDMA_WITH_IMM as i32 == Op::RecvRdmaWithImm as i32);
     assert!(rpma_log_level::RPMA_LOG_DISABLED as i32 == crate::log::DISABLED);
     assert!(rpma_log_level::RPMA_LOG_LEVEL_ERROR as i32 == Level::Error as i32);
+    assert!(rpma_log_level::RPMA_LOG_LEVEL_WARNING as i32 == Level::Warning as i32);
+    assert!(rpma_log_level::RPMA_LOG_LEVEL_NOTICE as i32 == Level::Notice as i32);
+    assert!(rpma_log_level::RPMA_LOG_LEVEL_INFO as i32 == Level::Info as i32);
     assert!(rpma_log_level::RPMA_LOG_LEVEL_DEBUG as i32 == Level::Debug as i32);
+    assert!(rpma_log_threshold::RPMA_LOG_THRESHOLD as usize == crate::log::MAIN);
+    assert!(rpma_log_threshold::RPMA_LOG_THRESHOLD_AUX as usize == crate::log::AUXILIARY);
     assert!(rpma_log_threshold::RPMA_LOG_THRESHOLD_MAX as usize == crate::log::THRESHOLD_COUNT);
+    assert!(RPMA_MR_USAGE_READ_SRC == Usage::READ_SRC.bits() as c_int);
+    assert!(RPMA_MR_USAGE_READ_DST == Usage::READ_DST.bits() as c_int);
+    assert!(RPMA_MR_USAGE_WRITE_SRC == Usage::WRITE_SRC.bits() as c_int);
+    assert!(RPMA_MR_USAGE_WRITE_DST == Usage::WRITE_DST.bits() as c_int);
+    assert!(RPMA_MR_USAGE_FLUSH_TYPE_VISIBILITY == Usage::FLUSH_VISIBILITY.bits() as c_int);
+    assert!(RPMA_MR_USAGE_FLUSH_TYPE_PERSISTENT == Usage::FLUSH_PERSISTENT.bits() as c_int);
+    assert!(RPMA_MR_USAGE_SEND == Usage::SEND.bits() as c_int);
+    assert!(RPMA_MR_USAGE_RECV == Usage::RECV.bits() as c_int);
+    assert!(
+        RPMA_F_COMPLETION_ALWAYS & !RPMA_F_COMPLETION_ON_ERROR == crate::ops::COMPLETION_ON_SUCCESS
+    );
     // A program of release 0.9.0 owns the first 24 bytes only.
     assert!(std::mem::offset_of!(rpma_completion, flags) == 20);
     assert!(std::mem::offset_of!(rpma_completion, imm) == 24);

@@ -10,7 +10,7 @@ use super::types::{ConnEventNumber, UtilIbvContextType, rpma_util_ibv_context_ty
 use super::{finish, is_null, out, string};
 use crate::error::Error;
 use crate::verbs::{Context, Side};
-use crate::{conn, utils};
+use crate::{conn, error, utils};
 
 const LOCAL: c_int = kind::RPMA_UTIL_IBV_CONTEXT_LOCAL as c_int;
 const REMOTE: c_int = kind::RPMA_UTIL_IBV_CONTEXT_REMOTE as c_int;
@@ -34,10 +34,6 @@ const REMOTE: c_int = kind::RPMA_UTIL_IBV_CONTEXT_REMOTE as c_int;
 ///   the address failed; when the name lookup failed, the log has the reason and errno may not
 ///
 /// See: rpma_peer_new, rpma_utils_ibv_context_is_odp_capable
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_utils_get_ibv_context(
     addr: *const c_char,
@@ -50,7 +46,7 @@ pub unsafe extern "C" fn rpma_utils_get_ibv_context(
         let side = match r#type {
             LOCAL => Side::Passive,
             REMOTE => Side::Active,
-            _ => return Err(Error::inval("unknown type of context")),
+            _ => return Err(Error::invalid("unknown type of context")),
         };
         let context = utils::context_by_address(addr, side)?;
         ibv_ctx.set(context.map_or(std::ptr::null_mut(), Context::as_ptr));
@@ -67,10 +63,6 @@ pub unsafe extern "C" fn rpma_utils_get_ibv_context(
 /// Errors:
 /// - RPMA_E_INVAL: ibv_ctx or is_odp_capable is NULL
 /// - RPMA_E_PROVIDER: querying the device failed (ibv_query_device_ex)
-///
-/// # Safety
-///
-/// The contract of C.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_utils_ibv_context_is_odp_capable(
     ibv_ctx: *mut ibv_context,
@@ -108,5 +100,5 @@ pub extern "C" fn rpma_utils_conn_event_2str(conn_event: ConnEventNumber) -> *co
 /// after RPMA_E_PROVIDER, in errno.
 #[unsafe(no_mangle)]
 pub extern "C" fn rpma_err_2str(ret: c_int) -> *const c_char {
-    utils::error_text(ret).as_ptr()
+    error::code_text(ret).as_ptr()
 }

@@ -2,13 +2,13 @@
 
 //! Address resolution by librdmacm.
 
-use std::ffi::{CStr, c_int};
+use std::ffi::c_int;
 use std::mem;
 use std::ptr::{self, NonNull};
 
 use rdma_sys as sys;
 
-use super::{failed, os};
+use crate::sys::{CallError, CallerStr, errno};
 
 /// Which end of a connection an address is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,16 +25,16 @@ pub(crate) struct AddrInfo(NonNull<sys::rdma_addrinfo>);
 
 /// Why `rdma_getaddrinfo` failed.
 pub(crate) struct LookupError {
-    pub(crate) failed: super::VerbsError,
-    /// What the resolver says, when it is the resolver that failed.
-    pub(crate) resolver: Option<&'static CStr>,
+    pub(crate) failed: CallError,
+    /// The code of the resolver, when it is the resolver that failed.
+    pub(crate) resolver_code: Option<c_int>,
 }
 
 impl AddrInfo {
     /// `rdma_getaddrinfo` for an RC queue pair in the TCP port space
     pub(crate) fn get(
-        node: &CStr,
-        service: Option<&CStr>,
+        node: CallerStr,
+        service: Option<CallerStr>,
         side: Side,
     ) -> std::result::Result<Self, LookupError> {
         // SAFETY: the struct is plain data, for which zeros are valid.
@@ -42,15 +42,15 @@ impl AddrInfo {
         if side == Side::Passive {
             hints.ai_flags = RAI_PASSIVE;
         }
-        hints.ai_qp_type = sys::ibv_qp_type::IBV_QPT_RC.cast_signed();
-        hints.ai_port_space = sys::rdma_port_space::RDMA_PS_TCP.cast_signed();
+        hints.ai_qp_type = sys::ibv_qp_type::IBV_QPT_RC as c_int;
+        hints.ai_port_space = sys::rdma_port_space::RDMA_PS_TCP as c_int;
         let mut found = ptr::null_mut();
-        os::set_errno(0);
+        errno::set(0);
         // SAFETY: C strings or NULL, and a valid out-pointer.
         let returned = unsafe {
             sys::rdma_getaddrinfo(
                 node.as_ptr(),
-                service.map_or(ptr::null(), CStr::as_ptr),
+                service.map_or(ptr::null(), CallerStr::as_ptr),
                 &raw const hints,
                 &raw mut found,
             )
@@ -58,16 +58,16 @@ impl AddrInfo {
         let call = "rdma_getaddrinfo";
         match NonNull::new(found) {
             Some(found) if returned == 0 => Ok(Self(found)),
-            // librdmacm's own failures set errno and return -1, the resolver's return its code.
+            // A failure of librdmacm itself sets errno and returns -1; the resolver's is returned as its code.
             _ if returned == 0 || returned == -1 || returned == libc::EAI_SYSTEM => {
                 Err(LookupError {
-                    failed: failed(call, os::errno()),
-                    resolver: None,
+                    failed: CallError::last(call),
+                    resolver_code: None,
                 })
             }
             _ => Err(LookupError {
-                failed: failed(call, 0),
-                resolver: Some(os::gai_error_text(returned)),
+                failed: CallError::new(call, 0),
+                resolver_code: Some(returned),
             }),
         }
     }

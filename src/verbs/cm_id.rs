@@ -9,7 +9,7 @@ use std::ptr::{self, NonNull};
 use rdma_sys as sys;
 
 use super::qp::{MAX_INLINE_DATA, MAX_SGE, Qp};
-use super::{AddrInfo, Context, Cq, EventChannel, PdRef, Result, Srq, check, check_object};
+use super::{AddrInfo, Context, EventChannel, IbvCq, IbvSrq, PdRef, Result, check, check_object};
 
 /// An identifier of the connection manager. Its queue pair, if any, goes before it.
 pub(crate) struct CmId(NonNull<sys::rdma_cm_id>);
@@ -22,9 +22,9 @@ unsafe impl Sync for CmId {}
 /// What a queue pair is made of.
 pub(crate) struct QpInit<'a> {
     pub(crate) pd: PdRef,
-    pub(crate) send_cq: &'a Cq,
-    pub(crate) recv_cq: &'a Cq,
-    pub(crate) srq: Option<&'a Srq>,
+    pub(crate) send_cq: &'a IbvCq,
+    pub(crate) recv_cq: &'a IbvCq,
+    pub(crate) srq: Option<&'a IbvSrq>,
     pub(crate) max_send_wr: u32,
     pub(crate) max_recv_wr: u32,
     /// Operations that need the extended interface of the queue pair.
@@ -33,8 +33,11 @@ pub(crate) struct QpInit<'a> {
 }
 
 /// The parameters of a connection: the most of everything, and the caller's private data.
-pub(crate) struct ConnParam<'a> {
-    pub(crate) private_data: &'a [u8],
+#[derive(Clone, Copy)]
+pub(crate) struct ConnParam {
+    /// Memory of the caller; NULL for none.
+    private_data: *const c_void,
+    private_data_len: u8,
 }
 
 /// `RDMA_MAX_RESP_RES` and `RDMA_MAX_INIT_DEPTH`: as much as the devices of both sides can.
@@ -42,14 +45,30 @@ const MAX_OUTSTANDING_READS: u8 = u8::MAX;
 /// Retry for ever when the peer has posted no receive; as often as possible otherwise.
 const RETRY_COUNT: u8 = 7;
 
-impl ConnParam<'_> {
-    fn to_raw(&self) -> sys::rdma_conn_param {
+impl ConnParam {
+    pub(crate) const NO_PRIVATE_DATA: Self = Self {
+        private_data: ptr::null(),
+        private_data_len: 0,
+    };
+
+    /// Private data of the caller. It is a pointer and not a reference: the caller's memory is read when the
+    /// connection manager is called, and other calls come before that.
+    ///
+    /// # Safety
+    ///
+    /// `data` must be valid for reading `len` bytes until the parameters have been used.
+    pub(crate) unsafe fn new(data: NonNull<c_void>, len: u8) -> Self {
+        Self {
+            private_data: data.as_ptr(),
+            private_data_len: len,
+        }
+    }
+
+    fn to_raw(self) -> sys::rdma_conn_param {
         // SAFETY: the struct is plain data, for which zeros are valid.
         let mut raw: sys::rdma_conn_param = unsafe { mem::zeroed() };
-        if let Ok(length @ 1..) = u8::try_from(self.private_data.len()) {
-            raw.private_data = self.private_data.as_ptr().cast::<c_void>();
-            raw.private_data_len = length;
-        }
+        raw.private_data = self.private_data;
+        raw.private_data_len = self.private_data_len;
         raw.responder_resources = MAX_OUTSTANDING_READS;
         raw.initiator_depth = MAX_OUTSTANDING_READS;
         raw.flow_control = 1;
@@ -141,12 +160,13 @@ impl CmId {
 
     /// `rdma_create_qp_ex` for an RC queue pair in which every request says itself whether it is
     /// signalled
+    #[inline(always)]
     pub(crate) fn create_qp(&self, init: &QpInit<'_>) -> Result<Qp> {
         // SAFETY: the struct is plain data, for which zeros are valid.
         let mut raw: sys::ibv_qp_init_attr_ex = unsafe { mem::zeroed() };
         raw.send_cq = init.send_cq.as_ptr();
         raw.recv_cq = init.recv_cq.as_ptr();
-        raw.srq = init.srq.map_or(ptr::null_mut(), Srq::as_ptr);
+        raw.srq = init.srq.map_or(ptr::null_mut(), IbvSrq::as_ptr);
         raw.cap.max_send_wr = init.max_send_wr;
         raw.cap.max_recv_wr = init.max_recv_wr;
         raw.cap.max_send_sge = MAX_SGE;
@@ -154,28 +174,30 @@ impl CmId {
         raw.cap.max_inline_data = MAX_INLINE_DATA;
         raw.qp_type = sys::ibv_qp_type::IBV_QPT_RC;
         raw.sq_sig_all = 0;
-        raw.comp_mask = sys::ibv_qp_init_attr_mask::IBV_QP_INIT_ATTR_PD.0;
         raw.pd = init.pd.as_ptr();
         // The device, that is the kernel, may have operations that an older libibverbs does not know:
         // the queue pair is then made without them. Flush came after atomic write.
         let mut atomic_write = init.native_atomic_write;
         let mut flush = init.native_flush;
         loop {
-            let mut attempt = raw;
-            attempt.send_ops_flags = super::qp::native_ops(atomic_write, flush);
-            if attempt.send_ops_flags != 0 {
-                attempt.comp_mask |= sys::ibv_qp_init_attr_mask::IBV_QP_INIT_ATTR_SEND_OPS_FLAGS.0;
+            raw.comp_mask = sys::ibv_qp_init_attr_mask::IBV_QP_INIT_ATTR_PD.0;
+            raw.send_ops_flags = super::qp::native_ops(atomic_write, flush);
+            if raw.send_ops_flags != 0 {
+                raw.comp_mask |= sys::ibv_qp_init_attr_mask::IBV_QP_INIT_ATTR_SEND_OPS_FLAGS.0;
             }
+            // What was asked for; the call writes what it gave.
+            let cap = raw.cap;
             // SAFETY: the id exists, and all that the attributes point to outlives the queue pair by
             // the order of handles.
             let created = check("rdma_create_qp_ex", unsafe {
-                sys::rdma_create_qp_ex(self.as_ptr(), &raw mut attempt)
+                sys::rdma_create_qp_ex(self.as_ptr(), &raw mut raw)
             });
             match created {
                 Ok(()) => break,
-                Err(failed) if attempt.send_ops_flags != 0 && is_refusal(failed.errno) => {
+                Err(failed) if (atomic_write || flush) && is_refusal(failed.errno) => {
                     atomic_write = atomic_write && flush;
                     flush = false;
+                    raw.cap = cap;
                 }
                 Err(failed) => return Err(failed),
             }
@@ -187,18 +209,18 @@ impl CmId {
     }
 
     /// `rdma_connect`
-    pub(crate) fn connect(&self, param: &ConnParam<'_>) -> Result<()> {
+    pub(crate) fn connect(&self, param: ConnParam) -> Result<()> {
         let mut raw = param.to_raw();
-        // SAFETY: the id exists, the private data lives through the call.
+        // SAFETY: the id exists, the private data is valid by the contract of `ConnParam::new`.
         check("rdma_connect", unsafe {
             sys::rdma_connect(self.as_ptr(), &raw mut raw)
         })
     }
 
     /// `rdma_accept`
-    pub(crate) fn accept(&self, param: &ConnParam<'_>) -> Result<()> {
+    pub(crate) fn accept(&self, param: ConnParam) -> Result<()> {
         let mut raw = param.to_raw();
-        // SAFETY: the id exists, the private data lives through the call.
+        // SAFETY: the id exists, the private data is valid by the contract of `ConnParam::new`.
         check("rdma_accept", unsafe {
             sys::rdma_accept(self.as_ptr(), &raw mut raw)
         })

@@ -8,7 +8,7 @@ use std::ptr::{self, NonNull};
 
 use rdma_sys as sys;
 
-use super::{Cq, Result, check, check_errno};
+use super::{IbvCq, Result, check, check_errno};
 
 /// A completion channel: where completion queues announce their events.
 pub(crate) struct CompChannel(NonNull<sys::ibv_comp_channel>);
@@ -59,7 +59,7 @@ impl CompChannel {
 }
 
 impl CqId {
-    pub(crate) fn is(self, cq: &Cq) -> bool {
+    pub(crate) fn is(self, cq: &IbvCq) -> bool {
         self.0 == cq.as_ptr()
     }
 }

@@ -9,7 +9,7 @@ use std::ptr::{self, NonNull};
 use rdma_sys as sys;
 
 use super::mr::{Access, Mr};
-use super::{CompChannel, Cq, Result, Srq, check_errno, check_object};
+use super::{CompChannel, IbvCq, IbvSrq, Result, check_errno, check_object};
 
 /// The context of an open device. It belongs to librdmacm, or to the C program.
 #[derive(Clone, Copy)]
@@ -66,13 +66,14 @@ impl Context {
 
     /// `ibv_alloc_pd`
     pub(crate) fn alloc_pd(self) -> Result<Pd> {
-        super::os::set_errno(0);
+        crate::sys::errno::set(0);
         // SAFETY: the context is open.
         let pd = unsafe { sys::ibv_alloc_pd(self.as_ptr()) };
         check_object("ibv_alloc_pd", pd).map(|pd| Pd(PdRef(pd)))
     }
 
     /// `ibv_create_comp_channel`
+    #[inline]
     pub(crate) fn create_comp_channel(self) -> Result<CompChannel> {
         // SAFETY: the context is open.
         let channel = unsafe { sys::ibv_create_comp_channel(self.as_ptr()) };
@@ -80,12 +81,13 @@ impl Context {
     }
 
     /// `ibv_create_cq` with `cqe` entries, whose events go to `channel`
-    pub(crate) fn create_cq(self, cqe: c_int, channel: &CompChannel) -> Result<Cq> {
+    #[inline]
+    pub(crate) fn create_cq(self, cqe: c_int, channel: &CompChannel) -> Result<IbvCq> {
         // SAFETY: context and channel are open; the channel outlives the queue by the order of
         // handles.
         let cq =
             unsafe { sys::ibv_create_cq(self.as_ptr(), cqe, ptr::null_mut(), channel.as_ptr(), 0) };
-        check_object("ibv_create_cq", cq).map(Cq::from_raw)
+        check_object("ibv_create_cq", cq).map(IbvCq::from_raw)
     }
 }
 
@@ -143,12 +145,14 @@ impl PdRef {
     }
 
     /// The device that the domain is on.
+    #[inline]
     pub(crate) fn context(self) -> Option<Context> {
         // SAFETY: a protection domain points to its context for as long as it exists.
         unsafe { Context::from_raw((*self.as_ptr()).context) }
     }
 
     /// Whether the device speaks iWARP, where the target of a read is written by the remote side.
+    #[inline]
     pub(crate) fn is_iwarp(self) -> bool {
         // SAFETY: a protection domain points to its context, and that to its device, for as long as
         // they exist.
@@ -161,6 +165,7 @@ impl PdRef {
     /// `ibv_reg_mr`
     ///
     /// The memory is the C program's, used by the device for as long as the region exists.
+    #[inline]
     pub(crate) fn reg_mr(
         self,
         start: *mut std::ffi::c_void,
@@ -174,7 +179,7 @@ impl PdRef {
     }
 
     /// `ibv_create_srq` for `max_wr` receives of one SGE each
-    pub(crate) fn create_srq(self, max_wr: u32) -> Result<Srq> {
+    pub(crate) fn create_srq(self, max_wr: u32) -> Result<IbvSrq> {
         let mut init = sys::ibv_srq_init_attr {
             srq_context: ptr::null_mut(),
             attr: sys::ibv_srq_attr {
@@ -185,19 +190,18 @@ impl PdRef {
         };
         // SAFETY: the domain exists by the order of handles.
         let srq = unsafe { sys::ibv_create_srq(self.as_ptr(), &raw mut init) };
-        check_object("ibv_create_srq", srq).map(Srq::from_raw)
+        check_object("ibv_create_srq", srq).map(IbvSrq::from_raw)
     }
 
     /// `ibv_advise_mr` on one range; EOPNOTSUPP where the device does not have it
     pub(crate) fn advise_mr(self, advice: c_int, flags: u32, range: super::Sge) -> Result<()> {
-        let mut range = range.to_raw();
         // SAFETY: the domain exists by the order of handles, and there is one SGE.
         let returned = unsafe {
             sys::ibv_advise_mr(
                 self.as_ptr(),
-                advice.cast_unsigned(),
+                advice as u32,
                 flags,
-                &raw mut range,
+                super::Sge::list(Some(&range)),
                 1,
             )
         };

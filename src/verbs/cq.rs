@@ -5,33 +5,28 @@
 use std::ffi::{CStr, c_int};
 use std::mem::{self, ManuallyDrop};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use rdma_sys as sys;
 
+use super::event_count::EventCount;
 use super::{Result, check_errno};
 
 /// A completion queue.
-pub(crate) struct Cq {
+pub(crate) struct IbvCq {
     raw: NonNull<sys::ibv_cq>,
-    /// Events taken from the channel and not acknowledged yet.
-    unacknowledged: AtomicU32,
+    events: EventCount,
 }
 
-/// How many events are acknowledged at once. An acknowledgement takes the queue's mutex; all must
-/// be made before the queue is destroyed, and nothing waits for them until then.
-const EVENT_BATCH: u32 = 128;
-
 // SAFETY: verbs calls may be made on a completion queue from any thread.
-unsafe impl Send for Cq {}
+unsafe impl Send for IbvCq {}
 // SAFETY: as above.
-unsafe impl Sync for Cq {}
+unsafe impl Sync for IbvCq {}
 
-impl Cq {
+impl IbvCq {
     pub(super) fn from_raw(raw: NonNull<sys::ibv_cq>) -> Self {
         Self {
             raw,
-            unacknowledged: AtomicU32::new(0),
+            events: EventCount::new(),
         }
     }
 
@@ -39,41 +34,34 @@ impl Cq {
         self.raw.as_ptr()
     }
 
-    /// Notes that an event of this queue was taken from its channel. Every batch of them is
-    /// acknowledged at once (`ibv_ack_cq_events`), the rest when the queue is destroyed.
+    /// Counts an event of this queue that was taken from its channel. Every batch of them is acknowledged at
+    /// once (`ibv_ack_cq_events`), the rest when the queue is destroyed.
     #[inline]
     pub(crate) fn event_taken(&self) {
-        let before = self.unacknowledged.fetch_add(1, Ordering::Relaxed);
-        // Just one of the threads that count here sees this value, so the batch goes once.
-        if before + 1 == EVENT_BATCH {
-            self.unacknowledged
-                .fetch_sub(EVENT_BATCH, Ordering::Relaxed);
-            self.acknowledge(EVENT_BATCH);
+        if self.events.add_completes_batch() {
+            self.acknowledge(EventCount::BATCH);
         }
     }
 
     fn acknowledge(&self, events: u32) {
-        if events > 0 {
-            // SAFETY: the queue exists as long as `self`, and so many events were taken.
-            unsafe { sys::ibv_ack_cq_events(self.as_ptr(), events) };
-        }
+        // SAFETY: the queue exists as long as `self`, and so many events were taken.
+        unsafe { sys::ibv_ack_cq_events(self.as_ptr(), events) };
     }
 
     fn acknowledge_rest(&self) {
-        self.acknowledge(self.unacknowledged.swap(0, Ordering::Relaxed));
+        let rest = self.events.rest();
+        if rest > 0 {
+            self.acknowledge(rest);
+        }
     }
 
     /// `ibv_req_notify_cq` for any completion
     #[inline]
     pub(crate) fn request_notify(&self) -> Result<()> {
-        // SAFETY: a queue points to its context, and that to the provider's functions.
-        let request = unsafe { (*(*self.raw.as_ptr()).context).ops.req_notify_cq };
-        let returned = match request {
-            // SAFETY: the provider's function, with a queue of that provider.
-            Some(request) => unsafe { request(self.as_ptr(), 0) },
-            None => libc::EOPNOTSUPP,
-        };
-        check_errno("ibv_req_notify_cq", returned)
+        // SAFETY: the queue exists as long as `self`.
+        check_errno("ibv_req_notify_cq", unsafe {
+            sys::ibv_req_notify_cq(self.as_ptr(), 0)
+        })
     }
 
     /// `ibv_poll_cq` of up to `wanted` completions into the array at `wc`; returns what it returned
@@ -81,16 +69,10 @@ impl Cq {
     /// # Safety
     ///
     /// `wc` must be valid for writing `wanted` elements.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn poll(&self, wanted: c_int, wc: *mut sys::ibv_wc) -> c_int {
-        // SAFETY: a queue points to its context, and that to the provider's functions.
-        let poll = unsafe { (*(*self.raw.as_ptr()).context).ops.poll_cq };
-        match poll {
-            // SAFETY: the provider's function, with a queue of that provider; the array is valid
-            // by the contract of this function.
-            Some(poll) => unsafe { poll(self.as_ptr(), wanted, wc) },
-            None => -1,
-        }
+        // SAFETY: the queue exists as long as `self`; the array is valid by the contract of this function.
+        unsafe { sys::ibv_poll_cq(self.as_ptr(), wanted, wc) }
     }
 
     /// `ibv_poll_cq` of one completion
@@ -181,7 +163,7 @@ pub(crate) fn status_text(status: u32) -> &'static str {
     text.to_str().unwrap_or("unknown status")
 }
 
-impl Drop for Cq {
+impl Drop for IbvCq {
     fn drop(&mut self) {
         self.acknowledge_rest();
         // SAFETY: as in `destroy`, which does not come here.

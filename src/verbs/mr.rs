@@ -17,33 +17,17 @@ pub(crate) struct Access(c_int);
 
 impl Access {
     pub(crate) const NONE: Self = Self(0);
-    pub(crate) const LOCAL_WRITE: Self = Self(
-        sys::ibv_access_flags::IBV_ACCESS_LOCAL_WRITE
-            .0
-            .cast_signed(),
-    );
-    pub(crate) const REMOTE_WRITE: Self = Self(
-        sys::ibv_access_flags::IBV_ACCESS_REMOTE_WRITE
-            .0
-            .cast_signed(),
-    );
-    pub(crate) const REMOTE_READ: Self = Self(
-        sys::ibv_access_flags::IBV_ACCESS_REMOTE_READ
-            .0
-            .cast_signed(),
-    );
-    pub(crate) const ON_DEMAND: Self =
-        Self(sys::ibv_access_flags::IBV_ACCESS_ON_DEMAND.0.cast_signed());
-    pub(crate) const FLUSH_GLOBAL: Self = Self(
-        sys::ibv_access_flags::IBV_ACCESS_FLUSH_GLOBAL
-            .0
-            .cast_signed(),
-    );
-    pub(crate) const FLUSH_PERSISTENT: Self = Self(
-        sys::ibv_access_flags::IBV_ACCESS_FLUSH_PERSISTENT
-            .0
-            .cast_signed(),
-    );
+    pub(crate) const LOCAL_WRITE: Self =
+        Self(sys::ibv_access_flags::IBV_ACCESS_LOCAL_WRITE.0 as c_int);
+    pub(crate) const REMOTE_WRITE: Self =
+        Self(sys::ibv_access_flags::IBV_ACCESS_REMOTE_WRITE.0 as c_int);
+    pub(crate) const REMOTE_READ: Self =
+        Self(sys::ibv_access_flags::IBV_ACCESS_REMOTE_READ.0 as c_int);
+    pub(crate) const ON_DEMAND: Self = Self(sys::ibv_access_flags::IBV_ACCESS_ON_DEMAND.0 as c_int);
+    pub(crate) const FLUSH_GLOBAL: Self =
+        Self(sys::ibv_access_flags::IBV_ACCESS_FLUSH_GLOBAL.0 as c_int);
+    pub(crate) const FLUSH_PERSISTENT: Self =
+        Self(sys::ibv_access_flags::IBV_ACCESS_FLUSH_PERSISTENT.0 as c_int);
 
     pub(crate) fn bits(self) -> c_int {
         self.0
@@ -53,19 +37,25 @@ impl Access {
 impl BitOr for Access {
     type Output = Self;
 
+    #[inline(always)]
     fn bitor(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 }
 
 impl BitOrAssign for Access {
+    #[inline(always)]
     fn bitor_assign(&mut self, other: Self) {
         *self = *self | other;
     }
 }
 
-/// A registered memory region.
-pub(crate) struct Mr(NonNull<sys::ibv_mr>);
+/// A registered memory region, with the two of its fields that every operation needs.
+pub(crate) struct Mr {
+    raw: NonNull<sys::ibv_mr>,
+    addr: u64,
+    lkey: u32,
+}
 
 // SAFETY: verbs calls may be made on a memory region from any thread.
 unsafe impl Send for Mr {}
@@ -73,29 +63,32 @@ unsafe impl Send for Mr {}
 unsafe impl Sync for Mr {}
 
 impl Mr {
+    #[inline]
     pub(super) fn from_raw(raw: NonNull<sys::ibv_mr>) -> Self {
-        Self(raw)
+        // SAFETY: the region exists, and its fields do not change.
+        let (addr, lkey) = unsafe { ((*raw.as_ptr()).addr as u64, (*raw.as_ptr()).lkey) };
+        Self { raw, addr, lkey }
     }
 
     /// `ibv_dereg_mr`
+    #[inline]
     pub(crate) fn destroy(self) -> Result<()> {
         let mr = ManuallyDrop::new(self);
         // SAFETY: owned, and given back once: `self` is gone.
-        check_errno("ibv_dereg_mr", unsafe { sys::ibv_dereg_mr(mr.0.as_ptr()) })
+        check_errno("ibv_dereg_mr", unsafe {
+            sys::ibv_dereg_mr(mr.raw.as_ptr())
+        })
     }
 
-    #[inline]
     fn raw(&self) -> &sys::ibv_mr {
         // SAFETY: the region exists as long as `self`, and its fields do not change.
-        unsafe { self.0.as_ref() }
+        unsafe { self.raw.as_ref() }
     }
 
-    #[inline]
     pub(crate) fn addr(&self) -> *mut c_void {
         self.raw().addr
     }
 
-    #[inline]
     pub(crate) fn length(&self) -> usize {
         self.raw().length
     }
@@ -110,12 +103,12 @@ impl Mr {
 
     /// `length` bytes at `offset` of the region. That the range lies in the region is for the
     /// device to check.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn sge(&self, offset: usize, length: u32) -> Sge {
         Sge {
-            addr: (self.addr() as u64).wrapping_add(offset as u64),
+            addr: self.addr.wrapping_add(offset as u64),
             length,
-            lkey: self.raw().lkey,
+            lkey: self.lkey,
         }
     }
 }
@@ -123,6 +116,6 @@ impl Mr {
 impl Drop for Mr {
     fn drop(&mut self) {
         // SAFETY: as in `destroy`, which does not come here.
-        unsafe { sys::ibv_dereg_mr(self.0.as_ptr()) };
+        unsafe { sys::ibv_dereg_mr(self.raw.as_ptr()) };
     }
 }

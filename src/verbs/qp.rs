@@ -3,12 +3,14 @@
 //! Queue pairs, and the work requests that are posted to them: the path that every operation takes.
 
 use std::ffi::c_int;
-use std::mem;
+use std::mem::{MaybeUninit, offset_of};
+use std::num::NonZero;
 use std::ptr::{self, NonNull};
 
 use rdma_sys as sys;
 
-use super::{Result, check_errno};
+use super::returned_errno;
+use crate::sys::CallError;
 
 mod native;
 
@@ -32,22 +34,27 @@ unsafe impl Send for Qp {}
 // SAFETY: as above.
 unsafe impl Sync for Qp {}
 
-/// Some bytes of a local memory region.
+/// Some bytes of a local memory region: a scatter/gather element, as `struct ibv_sge` has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub(crate) struct Sge {
     pub(crate) addr: u64,
     pub(crate) length: u32,
     pub(crate) lkey: u32,
 }
 
+const _: () = {
+    assert!(size_of::<Sge>() == size_of::<sys::ibv_sge>());
+    assert!(offset_of!(Sge, addr) == offset_of!(sys::ibv_sge, addr));
+    assert!(offset_of!(Sge, length) == offset_of!(sys::ibv_sge, length));
+    assert!(offset_of!(Sge, lkey) == offset_of!(sys::ibv_sge, lkey));
+};
+
 impl Sge {
+    /// The list of SGEs of a work request, which verbs only reads.
     #[inline(always)]
-    pub(super) fn to_raw(self) -> sys::ibv_sge {
-        sys::ibv_sge {
-            addr: self.addr,
-            length: self.length,
-            lkey: self.lkey,
-        }
+    pub(super) fn list(sge: Option<&Self>) -> *mut sys::ibv_sge {
+        sge.map_or(ptr::null(), ptr::from_ref).cast_mut().cast()
     }
 }
 
@@ -69,16 +76,11 @@ pub(crate) enum SendOp {
     Send(Immediate),
 }
 
-/// A request for the send queue.
+/// How a request reports back.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Request {
-    pub(crate) op: SendOp,
-    /// The local memory; without an SGE for `None`.
-    pub(crate) local: Option<Sge>,
+pub(crate) struct Notify {
     /// Whether a completion is wanted on success too.
     pub(crate) signaled: bool,
-    /// Whether the request waits for the reads posted before it.
-    pub(crate) fence: bool,
     pub(crate) wr_id: u64,
 }
 
@@ -89,9 +91,41 @@ pub(crate) enum FlushKind {
     Visibility,
 }
 
+/// A request that was not posted: what the call returned. It fits into a register, so that a request which
+/// is posted pays nothing for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PostError(NonZero<c_int>);
+
+pub(crate) type Posted = std::result::Result<(), PostError>;
+
+impl PostError {
+    /// What failed, for the error.
+    #[cold]
+    #[track_caller]
+    pub(crate) fn of(self, call: &'static str) -> CallError {
+        returned_errno(call, self.0.get())
+    }
+}
+
+#[inline(always)]
+pub(super) fn posted(returned: c_int) -> Posted {
+    match NonZero::new(returned) {
+        None => Ok(()),
+        Some(error) => Err(PostError(error)),
+    }
+}
+
 const SIGNALED: u32 = sys::ibv_send_flags::IBV_SEND_SIGNALED.0;
 const FENCE: u32 = sys::ibv_send_flags::IBV_SEND_FENCE.0;
 const INLINE: u32 = sys::ibv_send_flags::IBV_SEND_INLINE.0;
+
+impl Notify {
+    /// The flag of a work request.
+    #[inline(always)]
+    fn flags(self) -> u32 {
+        if self.signaled { SIGNALED } else { 0 }
+    }
+}
 
 impl Qp {
     pub(super) fn from_raw(
@@ -113,118 +147,89 @@ impl Qp {
         unsafe { (*self.qp.as_ptr()).qp_num }
     }
 
+    #[inline(always)]
     pub(crate) fn has_native_atomic_write(&self) -> bool {
         self.native_atomic_write
     }
 
+    #[inline(always)]
     pub(crate) fn has_native_flush(&self) -> bool {
         self.native_flush
     }
 
-    /// `ibv_post_send` of one request
+    /// `ibv_post_send` of one request, without an SGE for `None`
     #[inline(always)]
-    pub(crate) fn post_send(&self, request: &Request) -> Result<()> {
-        let mut sge = request.local.map(Sge::to_raw);
-        let mut flags = 0;
-        if request.signaled {
-            flags |= SIGNALED;
-        }
-        if request.fence {
-            flags |= FENCE;
-        }
-        self.post_raw(request.op, sge.as_mut(), flags, request.wr_id)
+    pub(crate) fn post_send(&self, op: SendOp, local: Option<&Sge>, notify: Notify) -> Posted {
+        self.post(op, local, notify, 0)
+    }
+
+    /// The same, behind the reads posted before it
+    #[inline(always)]
+    pub(crate) fn post_send_fenced(&self, op: SendOp, local: &Sge, notify: Notify) -> Posted {
+        self.post(op, Some(local), notify, FENCE)
     }
 
     /// `ibv_post_send` of a fenced write of 8 bytes that the request carries itself
     #[inline(always)]
-    pub(crate) fn post_inline_write(
-        &self,
-        to: Remote,
-        bytes: &[u8; 8],
-        signaled: bool,
-        wr_id: u64,
-    ) -> Result<()> {
-        let mut sge = sys::ibv_sge {
+    pub(crate) fn post_inline_write(&self, to: Remote, bytes: &[u8; 8], notify: Notify) -> Posted {
+        let local = Sge {
             addr: bytes.as_ptr() as u64,
             length: MAX_INLINE_DATA,
             lkey: 0,
         };
-        let mut flags = INLINE | FENCE;
-        if signaled {
-            flags |= SIGNALED;
-        }
-        self.post_raw(SendOp::Write(to, None), Some(&mut sge), flags, wr_id)
+        self.post(
+            SendOp::Write(to, None),
+            Some(&local),
+            notify,
+            INLINE | FENCE,
+        )
     }
 
     #[inline(always)]
-    fn post_raw(
-        &self,
-        op: SendOp,
-        sge: Option<&mut sys::ibv_sge>,
-        flags: u32,
-        wr_id: u64,
-    ) -> Result<()> {
+    fn post(&self, op: SendOp, local: Option<&Sge>, notify: Notify, flags: u32) -> Posted {
         use sys::ibv_wr_opcode as opcode;
 
-        // SAFETY: the struct is plain data, for which zeros are valid.
-        let mut wr: sys::ibv_send_wr = unsafe { mem::zeroed() };
-        wr.wr_id = wr_id;
-        wr.send_flags = flags;
-        if let Some(sge) = sge {
-            wr.sg_list = ptr::from_mut(sge);
-            wr.num_sge = 1;
+        let (code, remote, immediate) = match op {
+            SendOp::Read(from) => (opcode::IBV_WR_RDMA_READ, Some(from), None),
+            SendOp::Write(to, None) => (opcode::IBV_WR_RDMA_WRITE, Some(to), None),
+            SendOp::Write(to, with) => (opcode::IBV_WR_RDMA_WRITE_WITH_IMM, Some(to), with),
+            SendOp::Send(None) => (opcode::IBV_WR_SEND, None, None),
+            SendOp::Send(with) => (opcode::IBV_WR_SEND_WITH_IMM, None, with),
+        };
+        // Only what verbs reads of a request of this kind is written: the rest of its 128 bytes belongs to
+        // other kinds.
+        let mut wr = MaybeUninit::<sys::ibv_send_wr>::uninit();
+        let raw = wr.as_mut_ptr();
+        // SAFETY: fields of a struct of this function.
+        unsafe {
+            (&raw mut (*raw).wr_id).write(notify.wr_id);
+            (&raw mut (*raw).next).write(ptr::null_mut());
+            (&raw mut (*raw).sg_list).write(Sge::list(local));
+            (&raw mut (*raw).num_sge).write(c_int::from(local.is_some()));
+            (&raw mut (*raw).opcode).write(code);
+            (&raw mut (*raw).send_flags).write(notify.flags() | flags);
+            if let Some(immediate) = immediate {
+                (&raw mut (*raw).imm_data_invalidated_rkey_union.imm_data).write(immediate.to_be());
+            }
+            if let Some(remote) = remote {
+                (&raw mut (*raw).wr.rdma.remote_addr).write(remote.addr);
+                (&raw mut (*raw).wr.rdma.rkey).write(remote.rkey);
+            }
         }
-        let (code, with_immediate, remote, immediate) = match op {
-            SendOp::Read(from) => (opcode::IBV_WR_RDMA_READ, 0, from, None),
-            SendOp::Write(to, immediate) => (
-                opcode::IBV_WR_RDMA_WRITE,
-                opcode::IBV_WR_RDMA_WRITE_WITH_IMM,
-                to,
-                immediate,
-            ),
-            SendOp::Send(immediate) => (
-                opcode::IBV_WR_SEND,
-                opcode::IBV_WR_SEND_WITH_IMM,
-                Remote::default(),
-                immediate,
-            ),
-        };
-        wr.opcode = code;
-        if let Some(immediate) = immediate {
-            wr.opcode = with_immediate;
-            wr.imm_data_invalidated_rkey_union.imm_data = immediate.to_be();
-        }
-        wr.wr.rdma = sys::rdma_t {
-            remote_addr: remote.addr,
-            rkey: remote.rkey,
-        };
-        let mut bad = ptr::null_mut();
-        // SAFETY: a queue pair points to its context, and that to the provider's functions.
-        let post = unsafe { (*(*self.qp.as_ptr()).context).ops.post_send };
-        let returned = match post {
-            // SAFETY: the provider's function, with a queue pair of that provider, and a request
-            // and SGE that live through the call. Inline data is copied in the call; other memory
-            // is the program's, registered with the device.
-            Some(post) => unsafe { post(self.qp.as_ptr(), &raw mut wr, &raw mut bad) },
-            None => libc::EOPNOTSUPP,
-        };
-        check_errno("ibv_post_send", returned)
+        let mut bad = MaybeUninit::uninit();
+        // SAFETY: the queue pair exists, and the request and its SGE
+        // live through the call. Inline data is copied in the call; other memory is the program's,
+        // registered with the device.
+        posted(unsafe { sys::ibv_post_send(self.qp.as_ptr(), raw, bad.as_mut_ptr()) })
     }
 
     /// `ibv_post_recv` of one receive, without an SGE for `None`
     #[inline(always)]
-    pub(crate) fn post_recv(&self, into: Option<Sge>, wr_id: u64) -> Result<()> {
-        let mut request = RecvRequest::new(into, wr_id);
-        let mut bad = ptr::null_mut();
-        // SAFETY: a queue pair points to its context, and that to the provider's functions.
-        let post = unsafe { (*(*self.qp.as_ptr()).context).ops.post_recv };
-        let returned = match post {
-            // SAFETY: the provider's function, with a queue pair of that provider and a request
-            // that lives through the call.
-            Some(post) => unsafe { post(self.qp.as_ptr(), request.as_raw(), &raw mut bad) },
-            None => libc::EOPNOTSUPP,
-        };
-        check_errno("ibv_post_recv", returned)
+    pub(crate) fn post_recv(&self, into: Option<&Sge>, wr_id: u64) -> Posted {
+        let mut request = recv_request(into, wr_id);
+        let mut bad = MaybeUninit::uninit();
+        // SAFETY: the queue pair exists, and the request lives through the call.
+        posted(unsafe { sys::ibv_post_recv(self.qp.as_ptr(), &raw mut request, bad.as_mut_ptr()) })
     }
 }
 
@@ -236,39 +241,13 @@ impl Drop for Qp {
     }
 }
 
-/// A request for a receive queue, with the SGE that it points to.
-pub(super) struct RecvRequest {
-    wr: sys::ibv_recv_wr,
-    sge: sys::ibv_sge,
-}
-
-impl RecvRequest {
-    #[inline(always)]
-    pub(super) fn new(into: Option<Sge>, wr_id: u64) -> Self {
-        Self {
-            wr: sys::ibv_recv_wr {
-                wr_id,
-                next: ptr::null_mut(),
-                sg_list: ptr::null_mut(),
-                num_sge: c_int::from(into.is_some()),
-            },
-            sge: into.map_or(
-                sys::ibv_sge {
-                    addr: 0,
-                    length: 0,
-                    lkey: 0,
-                },
-                Sge::to_raw,
-            ),
-        }
-    }
-
-    /// The request, which points into `self` and is valid while `self` stays where it is.
-    #[inline(always)]
-    pub(super) fn as_raw(&mut self) -> *mut sys::ibv_recv_wr {
-        if self.wr.num_sge > 0 {
-            self.wr.sg_list = &raw mut self.sge;
-        }
-        &raw mut self.wr
+/// A request for a receive queue, which points to its SGE.
+#[inline(always)]
+pub(super) fn recv_request(into: Option<&Sge>, wr_id: u64) -> sys::ibv_recv_wr {
+    sys::ibv_recv_wr {
+        wr_id,
+        next: ptr::null_mut(),
+        sg_list: Sge::list(into),
+        num_sge: c_int::from(into.is_some()),
     }
 }

@@ -2,23 +2,23 @@
 
 //! Shared receive queues.
 
-use std::mem::ManuallyDrop;
-use std::ptr::{self, NonNull};
+use std::mem::{ManuallyDrop, MaybeUninit};
+use std::ptr::NonNull;
 
 use rdma_sys as sys;
 
-use super::qp::RecvRequest;
+use super::qp::{Posted, posted, recv_request};
 use super::{Result, Sge, check_errno};
 
 /// A shared receive queue.
-pub(crate) struct Srq(NonNull<sys::ibv_srq>);
+pub(crate) struct IbvSrq(NonNull<sys::ibv_srq>);
 
 // SAFETY: verbs calls may be made on a shared receive queue from any thread.
-unsafe impl Send for Srq {}
+unsafe impl Send for IbvSrq {}
 // SAFETY: as above.
-unsafe impl Sync for Srq {}
+unsafe impl Sync for IbvSrq {}
 
-impl Srq {
+impl IbvSrq {
     pub(super) fn from_raw(raw: NonNull<sys::ibv_srq>) -> Self {
         Self(raw)
     }
@@ -29,18 +29,11 @@ impl Srq {
 
     /// `ibv_post_srq_recv` of one receive, without an SGE for `None`
     #[inline(always)]
-    pub(crate) fn post_recv(&self, into: Option<Sge>, wr_id: u64) -> Result<()> {
-        let mut request = RecvRequest::new(into, wr_id);
-        let mut bad = ptr::null_mut();
-        // SAFETY: a queue points to its context, and that to the provider's functions.
-        let post = unsafe { (*(*self.0.as_ptr()).context).ops.post_srq_recv };
-        let returned = match post {
-            // SAFETY: the provider's function, with a queue of that provider and a request that
-            // lives through the call.
-            Some(post) => unsafe { post(self.as_ptr(), request.as_raw(), &raw mut bad) },
-            None => libc::EOPNOTSUPP,
-        };
-        check_errno("ibv_post_srq_recv", returned)
+    pub(crate) fn post_recv(&self, into: Option<&Sge>, wr_id: u64) -> Posted {
+        let mut request = recv_request(into, wr_id);
+        let mut bad = MaybeUninit::uninit();
+        // SAFETY: the queue exists, and the request lives through the call.
+        posted(unsafe { sys::ibv_post_srq_recv(self.as_ptr(), &raw mut request, bad.as_mut_ptr()) })
     }
 
     /// `ibv_destroy_srq`
@@ -54,7 +47,7 @@ impl Srq {
     }
 }
 
-impl Drop for Srq {
+impl Drop for IbvSrq {
     fn drop(&mut self) {
         // SAFETY: as in `destroy`, which does not come here.
         unsafe { sys::ibv_destroy_srq(self.as_ptr()) };

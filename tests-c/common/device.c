@@ -6,7 +6,6 @@
 
 #include "device.h"
 #include "native.h"
-#include "verbs.h"
 
 const char *
 device_addr(void)
@@ -39,29 +38,6 @@ device_claims_flush(void)
 {
 	/* to global visibility and to persistence */
 	return device_has(DEVICE_FLUSH);
-}
-
-static bool
-makes_queue_pairs_for(uint64_t ops)
-{
-	struct ibv_context *context = NULL;
-
-	SUCCEED(rpma_utils_get_ibv_context(device_addr(), RPMA_UTIL_IBV_CONTEXT_LOCAL, &context));
-
-	return verbs_make_qp_for(context, ops);
-}
-
-bool
-writes_natively_here(void)
-{
-	return !library_is_original() && device_claims_atomic_write() &&
-			makes_queue_pairs_for(QP_EX_WITH_ATOMIC_WRITE);
-}
-
-bool
-flushes_natively_here(void)
-{
-	return !library_is_original() && device_claims_flush() && makes_queue_pairs_for(QP_EX_WITH_FLUSH);
 }
 
 struct rpma_peer *

@@ -5,9 +5,9 @@
 
 use std::ptr::NonNull;
 
-use super::{FENCE, FlushKind, Qp, Remote, SIGNALED};
-use crate::verbs::{Result, check_errno};
 use rdma_sys as sys;
+
+use super::{FENCE, FlushKind, Notify, Posted, Qp, Remote, posted};
 
 /// The `send_ops_flags` of a queue pair that is to have native operations; 0 when it is not.
 pub(in crate::verbs) fn native_ops(atomic_write: bool, flush: bool) -> u64 {
@@ -66,11 +66,10 @@ impl Qp {
         &self,
         to: Remote,
         bytes: &[u8; 8],
-        signaled: bool,
-        wr_id: u64,
-    ) -> Result<()> {
+        notify: Notify,
+    ) -> Posted {
         // Fenced: a flush before it may be an emulated one, which is a read.
-        self.post_native("ibv_wr_atomic_write", signaled, FENCE, wr_id, |qp| {
+        self.post_native(notify, FENCE, |qp| {
             // SAFETY: the queue pair was made with this operation, so the provider has it; the
             // bytes are copied in the call.
             unsafe {
@@ -88,15 +87,14 @@ impl Qp {
         at: Remote,
         length: u32,
         kind: FlushKind,
-        signaled: bool,
-        wr_id: u64,
-    ) -> Result<()> {
+        notify: Notify,
+    ) -> Posted {
         let placement = match kind {
             FlushKind::Persistent => sys::IBV_FLUSH_PERSISTENT,
             FlushKind::Visibility => sys::IBV_FLUSH_GLOBAL,
         };
         let level = sys::IBV_FLUSH_RANGE;
-        self.post_native("ibv_wr_flush", signaled, 0, wr_id, |qp| {
+        self.post_native(notify, 0, |qp| {
             // SAFETY: the queue pair was made with this operation, so the provider has it.
             unsafe {
                 (*qp.as_ptr()).wr_flush.map(|flush| {
@@ -118,26 +116,24 @@ impl Qp {
     #[inline(always)]
     fn post_native(
         &self,
-        call: &'static str,
-        signaled: bool,
+        notify: Notify,
         flags: u32,
-        wr_id: u64,
         build: impl FnOnce(NonNull<sys::ibv_qp_ex>) -> Option<()>,
-    ) -> Result<()> {
+    ) -> Posted {
         // SAFETY: the queue pair exists.
         let qp = unsafe { sys::ibv_qp_to_qp_ex(self.qp.as_ptr()) };
         let Some(qp) = NonNull::new(qp) else {
-            return check_errno(call, libc::EOPNOTSUPP);
+            return posted(libc::EOPNOTSUPP);
         };
         // SAFETY: the provider set these functions when it made the queue pair; between start and
         // complete, it holds the queue pair's lock, so the fields are this thread's.
-        let returned = unsafe {
+        posted(unsafe {
             let raw = qp.as_ptr();
             match ((*raw).wr_start, (*raw).wr_complete, (*raw).wr_abort) {
                 (Some(start), Some(complete), Some(abort)) => {
                     start(raw);
-                    (*raw).wr_id = wr_id;
-                    (*raw).wr_flags = flags | if signaled { SIGNALED } else { 0 };
+                    (*raw).wr_id = notify.wr_id;
+                    (*raw).wr_flags = flags | notify.flags();
                     if build(qp).is_some() {
                         complete(raw)
                     } else {
@@ -147,7 +143,6 @@ impl Qp {
                 }
                 _ => libc::EOPNOTSUPP,
             }
-        };
-        check_errno(call, returned)
+        })
     }
 }

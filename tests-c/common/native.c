@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Whether the library uses native operations here. It is a file of its own, since it needs the stand-ins of
+ * verbs.c, which a program may have of its own.
+ */
+#include "native.h"
+#include "device.h"
+#include "verbs.h"
+
+static bool
+makes_queue_pairs_for(uint64_t ops)
+{
+	struct ibv_context *context = NULL;
+
+	SUCCEED(rpma_utils_get_ibv_context(device_addr(), RPMA_UTIL_IBV_CONTEXT_LOCAL, &context));
+
+	return verbs_make_qp_for(context, ops);
+}
+
+bool
+writes_natively_here(void)
+{
+	return !library_is_original() && device_claims_atomic_write() &&
+			makes_queue_pairs_for(QP_EX_WITH_ATOMIC_WRITE);
+}
+
+bool
+flushes_natively_here(void)
+{
+	return !library_is_original() && device_claims_flush() && makes_queue_pairs_for(QP_EX_WITH_FLUSH);
+}
