@@ -64,6 +64,41 @@ verbs_strange_cq(void)
 	add_plan((struct plan){CHANGE, "ibv_get_cq_event", 0, 0});
 }
 
+struct meanwhile {
+	const char *call;	/* or NULL */
+	void (*action)(void *arg);
+	void *arg;
+};
+
+static struct meanwhile meanwhile[4];
+
+void
+verbs_during(const char *call, void (*action)(void *arg), void *arg)
+{
+	for (size_t i = 0; i < COUNT_OF(meanwhile); i++) {
+		if (meanwhile[i].call == NULL) {
+			meanwhile[i] = (struct meanwhile){call, action, arg};
+			return;
+		}
+	}
+	fail_msg("too many calls to act in");
+}
+
+static void
+act_during(const char *call)
+{
+	for (size_t i = 0; i < COUNT_OF(meanwhile); i++) {
+		const struct meanwhile now = meanwhile[i];
+
+		if (now.call == NULL || strcmp(now.call, call) != 0)
+			continue;
+		/* once: the action may make the same call */
+		meanwhile[i].call = NULL;
+		now.action(now.arg);
+		return;
+	}
+}
+
 static struct ibv_wc given_wc;
 static struct ibv_odp_caps given_odp;
 static bool odp_is_given;
@@ -122,6 +157,12 @@ verbs_all_spoilt(void)
 			return false;
 		}
 	}
+	for (size_t i = 0; i < COUNT_OF(meanwhile); i++) {
+		if (meanwhile[i].call != NULL) {
+			print_error("%s was not called\n", meanwhile[i].call);
+			return false;
+		}
+	}
 
 	return true;
 }
@@ -131,6 +172,7 @@ verbs_reset(void)
 {
 	release_orphan();
 	memset(plans, 0, sizeof(plans));
+	memset(meanwhile, 0, sizeof(meanwhile));
 	odp_is_given = false;
 	caps_are_given = false;
 	refused_ops = 0;
@@ -203,6 +245,7 @@ enter(const char *call, long argument)
 		break;
 	}
 	write_down(call, argument, found.kind == FAIL);
+	act_during(call);
 
 	return found;
 }

@@ -16,7 +16,7 @@
 
 #include "common.h"
 
-/* nothing is seen from before, nothing is spoilt any more */
+/* nothing is seen from before, nothing is spoilt any more, no action is left to run */
 void verbs_reset(void);
 /* of the context that this address belongs to; once is enough */
 void watch_context(void);
@@ -50,7 +50,12 @@ void verbs_refuse_ops(uint64_t ops);
 void verbs_hide_ops(uint64_t ops);
 /* whether a queue pair can be made for these operations; unseen */
 bool verbs_make_qp_for(struct ibv_context *context, uint64_t ops);
-/* all that was to be spoilt, was */
+/*
+ * The next call of this name runs `action` before it does its work, or fails: as if another thread did that
+ * while the call blocks. It may call the library, whose calls are seen as well.
+ */
+void verbs_during(const char *call, void (*action)(void *arg), void *arg);
+/* all that was to be spoilt, was, and all actions ran */
 #define EXPECT_SPOILT() assert_true(verbs_all_spoilt())
 bool verbs_all_spoilt(void);
 
