@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# librpma.h declares what abi/functions.tsv and abi/types.tsv say: every row becomes an assertion that
-# the C compiler checks.
+# librpma.h declares what abi/functions.tsv and abi/types.tsv say, and no constant beyond that: every row
+# becomes an assertion that the C compiler checks.
 
 . "$SCRIPTS/common.sh"
 
@@ -67,4 +67,14 @@ for compiler in "$CC" clang; do
 	$compiler -std=gnu11 -Wall -Werror -I"$STAGE/$INCLUDEDIR" -fsyntax-only table.c ||
 		fail "$compiler: the header and the tables disagree"
 done
+# Every macro of the header and every member of its enums is a row, so that no value is without an assertion.
+header=$STAGE/$INCLUDEDIR/librpma.h
+{
+	echo '#include <librpma.h>' | $CC -I"$STAGE/$INCLUDEDIR" -dM -E - | awk '$2 ~ /^RPMA_/ { print $2 }'
+	sed -n 's/^[[:space:]]*\(RPMA_[A-Z0-9_]*\)\( = [^,]*\)\{0,1\},\{0,1\}$/\1/p' "$header"
+} | sort > declared
+awk -F '\t' '$1 == "constant" || $1 == "enum member" { print $3 }' "$SOURCE/abi/types.tsv" | sort > listed
+same "the constants of librpma.h" listed declared
+[ "$(wc -l < declared)" -gt 40 ] || fail "hardly any constants in $header"
+
 echo "$(grep -c '^SAME' table.c) types, $(grep -c '^EQUAL' table.c) values"
