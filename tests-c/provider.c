@@ -26,6 +26,10 @@ static struct {
 	struct ibv_context *plain;	/* has no mark of an extended one */
 } odd;
 
+/* the pages that this thread maps to be shared, as long as they are counted; softrdma has other threads */
+static _Thread_local bool count_pages;
+static _Thread_local unsigned pages;
+
 /* --- the functions that come before the libraries' --- */
 
 void *
@@ -43,6 +47,12 @@ malloc(size_t size)
 	return next(size);
 }
 
+static bool
+is_shared_page(size_t length, int flags)
+{
+	return length == (size_t)sysconf(_SC_PAGESIZE) && (flags & MAP_SHARED) && (flags & MAP_ANONYMOUS);
+}
+
 void *
 mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset)
 {
@@ -53,6 +63,8 @@ mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset)
 		errno = ENOMEM;
 		return MAP_FAILED;
 	}
+	if (count_pages && is_shared_page(length, flags))
+		pages++;
 
 	return next(addr, length, prot, flags, fd, offset);
 }
@@ -227,51 +239,146 @@ needs_a_page(void)
 	}
 }
 
+/* The page is mapped once in a process, so each of these runs in a process of its own. */
 static void
-no_page_for_flushes(void **unused)
+try_without_page(struct pair *pair, int code)
 {
 	struct rpma_conn *conn = UNTOUCHED_PTR;
-	struct rpma_conn_req *req;
-	struct pair pair;
+	struct rpma_conn_req *req = new_request(pair->client.peer, pair->port, NULL);
 
-	(void)unused;
-	needs_a_page();
-	pair_prepare(&pair);
-	req = new_request(pair.client.peer, pair.port, NULL);
-	odd.no_page = true;
-	EXPECT(rpma_conn_req_connect(&req, NULL, &conn), RPMA_E_NOMEM);
+	EXPECT(rpma_conn_req_connect(&req, NULL, &conn), code);
 	assert_null(req);
 	assert_ptr_equal(conn, UNTOUCHED_PTR);
-	pair_connect(&pair, NULL, NULL);
-	write_and_check(&pair, MR_SIZE, 1);
-	pair_release(&pair);
 }
 
 static void
-no_page_size_for_flushes(void **unused)
+connect_without_page(struct pair *pair)
 {
-	struct rpma_conn *conn = UNTOUCHED_PTR;
-	struct rpma_conn_req *req;
-	struct pair pair;
+	/* the second one tries again */
+	for (int i = 0; i < 2; i++) {
+		odd.no_page = true;
+		try_without_page(pair, RPMA_E_NOMEM);
+		assert_false(odd.no_page);
+	}
+}
 
-	(void)unused;
-	needs_a_page();
-	pair_prepare(&pair);
-	req = new_request(pair.client.peer, pair.port, NULL);
-	odd.no_page_size = true;
+static void
+connect_without_page_size(struct pair *pair)
+{
 	log_capture(RPMA_LOG_LEVEL_ERROR);
-	EXPECT(rpma_conn_req_connect(&req, NULL, &conn), RPMA_E_PROVIDER);
+	odd.no_page_size = true;
+	try_without_page(pair, RPMA_E_PROVIDER);
 	EXPECT_ERRNO(EINVAL);
 	assert_false(odd.no_page_size);
 	assert_int_equal(logged.count, 1);
 	assert_non_null(strstr(logged.text, "sysconf"));
 	assert_non_null(strstr(logged.text, strerror(EINVAL)));
 	log_release();
-	assert_null(req);
-	assert_ptr_equal(conn, UNTOUCHED_PTR);
-	pair_connect(&pair, NULL, NULL);
-	write_and_check(&pair, MR_SIZE, 1);
-	pair_release(&pair);
+}
+
+static void
+flush_and_check(struct pair *pair)
+{
+	const enum rpma_flush_type visible = RPMA_FLUSH_TYPE_VISIBILITY;
+
+	SUCCEED(rpma_flush(pair->client.conn, pair->server.region.remote, 0, 8, visible, ALWAYS, pair));
+	EXPECT_WC(pair->client.cq, pair, IBV_WC_SUCCESS);
+}
+
+/* several connections at a time, which end one after the other, and another one when they all have ended */
+static void
+connect_and_flush(struct pair *pair)
+{
+	struct pair others[3];
+
+	count_pages = true;
+	for (size_t i = 0; i < COUNT_OF(others); i++) {
+		others[i] = *pair;
+		pair_connect(&others[i], NULL, NULL);
+		flush_and_check(&others[i]);
+	}
+	for (size_t i = 0; i < COUNT_OF(others); i++) {
+		flush_and_check(&others[i]);
+		SUCCEED(rpma_conn_delete(&others[i].client.conn));
+		SUCCEED(rpma_conn_delete(&others[i].server.conn));
+	}
+	pair_connect(pair, NULL, NULL);
+	flush_and_check(pair);
+	SUCCEED(rpma_conn_delete(&pair->client.conn));
+	SUCCEED(rpma_conn_delete(&pair->server.conn));
+	count_pages = false;
+}
+
+static const struct {
+	const char *name;
+	void (*first)(struct pair *pair);
+} firsts[] = {
+	{"no-page", connect_without_page},
+	{"no-page-size", connect_without_page_size},
+	{"pages", connect_and_flush},
+};
+
+/* the first connections of this process are these, and after them everything works */
+static int
+connect_first(int argc, char *argv[])
+{
+	struct pair pair = {0};
+
+	for (size_t i = 0; argc > 0 && i < COUNT_OF(firsts); i++) {
+		if (strcmp(argv[0], firsts[i].name) != 0)
+			continue;
+		pair_prepare(&pair);
+		firsts[i].first(&pair);
+		printf("%u pages\n", pages);
+		pair_connect(&pair, NULL, NULL);
+		write_and_check(&pair, MR_SIZE, 1);
+		flush_and_check(&pair);
+		pair_release(&pair);
+		return EXIT_SUCCESS;
+	}
+
+	return EXIT_FAILURE;
+}
+
+static unsigned
+pages_of_process(const char *first)
+{
+	const char *const args[] = {first, NULL};
+	struct helper helper;
+	char line[64];
+	unsigned count = 0;
+
+	helper = start_helper(args);
+	helper_line(&helper, line, sizeof(line));
+	assert_int_equal(sscanf(line, "%u pages", &count), 1);
+	assert_int_equal(stop_helper(&helper, false), 0);
+
+	return count;
+}
+
+static void
+no_page_for_flushes(void **unused)
+{
+	(void)unused;
+	needs_a_page();
+	pages_of_process("no-page");
+}
+
+static void
+no_page_size_for_flushes(void **unused)
+{
+	(void)unused;
+	needs_a_page();
+	pages_of_process("no-page-size");
+}
+
+static void
+page_for_flushes_is_mapped_once(void **unused)
+{
+	(void)unused;
+	BETTER(DIFF_FLUSH_PAGE);
+	needs_a_page();
+	assert_int_equal(pages_of_process("pages"), 1);
 }
 
 /* native or not */
@@ -330,6 +437,7 @@ static const struct CMUnitTest rdma[] = {
 	cmocka_unit_test(device_that_takes_no_advice),
 	cmocka_unit_test(no_page_for_flushes),
 	cmocka_unit_test(no_page_size_for_flushes),
+	cmocka_unit_test(page_for_flushes_is_mapped_once),
 	WITH_PAIR(atomic_write_for_older_programs),
 	WITH_PAIR(a_post_fails_the_other_way),
 };
@@ -339,7 +447,7 @@ main(int argc, char *argv[])
 {
 	static const struct topic topic = {
 		.name = "provider", .nodev = nodev, .nodev_count = COUNT_OF(nodev),
-		.rdma = rdma, .rdma_count = COUNT_OF(rdma),
+		.rdma = rdma, .rdma_count = COUNT_OF(rdma), .helper = connect_first,
 	};
 
 	return topic_main(&topic, argc, argv);

@@ -370,7 +370,7 @@ id_of_a_rejected_request(void **state)
 	EACH_FAILS_OF(&incoming, *state, "rdma_destroy_id");
 }
 
-/* --- the page of the flush buffer --- */
+/* --- the page that emulated flushes read into --- */
 
 /* for this thread: that of softrdma unmaps memory of its own */
 static _Thread_local bool spoil_munmap;
@@ -390,16 +390,18 @@ munmap(void *addr, size_t length)
 	return (int)ret;
 }
 
+/* it is the same for all connections of the process, and stays */
 static void
-page_that_cannot_be_unmapped(void **state)
+page_for_flushes_stays_mapped(void **state)
 {
 	struct pair *pair = *state;
 	const struct kind own = {.make = make_conn, .delete = delete_conn};
+	bool unmapped;
 	char *clean;
 
-	BETTER(DIFF_UNMAP);
+	BETTER(DIFF_FLUSH_PAGE);
 	if (flushes_natively(pair)) {
-		print_message("skipped: the device flushes natively, without a buffer\n");
+		print_message("skipped: the device flushes natively, without a page\n");
 		skip();
 	}
 	clean = strdup(delete_with(&own, pair, NULL, 0, 0));
@@ -409,10 +411,12 @@ page_that_cannot_be_unmapped(void **state)
 	verbs_reset();
 	log_capture(RPMA_LOG_LEVEL_WARNING);
 	spoil_munmap = true;
-	EXPECT(delete_conn(&conn), RPMA_E_PROVIDER);
-	assert_false(spoil_munmap);
+	SUCCEED(delete_conn(&conn));
+	unmapped = !spoil_munmap;
+	spoil_munmap = false;
+	assert_false(unmapped);
 	assert_null(conn);
-	assert_failure_logged("munmap", EINVAL);
+	assert_int_equal(logged.count, 0);
 	assert_string_equal(verbs_log, clean);
 	free(clean);
 }
@@ -432,7 +436,7 @@ static const struct CMUnitTest rdma[] = {
 	WITH_EP(channel_of_a_queue_that_stays),
 	WITH_EP(shared_channel_of_a_request),
 	WITH_EP(id_of_a_rejected_request),
-	WITH_EP(page_that_cannot_be_unmapped),
+	WITH_EP(page_for_flushes_stays_mapped),
 };
 
 int

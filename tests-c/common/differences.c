@@ -75,11 +75,11 @@ const struct difference_row differences[DIFF_COUNT] = {
 		"the connection is dropped",
 		"failing-requests: no_buffer_for_flushes",
 	},
-	[DIFF_UNMAP] = {
-		"memory of the flush buffer that cannot be unmapped",
-		"INVAL",
-		"PROVIDER",
-		"releases: page_that_cannot_be_unmapped",
+	[DIFF_FLUSH_PAGE] = {
+		"page that emulated flushes read into",
+		"one for each connection; deleting one gives INVAL when its page cannot be unmapped",
+		"one for the process, which stays",
+		"provider: page_for_flushes_is_mapped_once; releases: page_for_flushes_stays_mapped",
 	},
 	[DIFF_LOGGED] = {
 		"invalid argument, memory that cannot be had, the wrong channel (a wait, or its descriptor)",

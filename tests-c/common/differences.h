@@ -28,7 +28,7 @@ enum difference {
 	DIFF_ERRNO,			/* errno after RPMA_E_PROVIDER */
 	DIFF_BATCHED_ACKS,		/* acknowledging completion events */
 	DIFF_FLUSH_BUFFER,		/* a connection without a buffer for flushes */
-	DIFF_UNMAP,			/* the memory of that buffer cannot be unmapped */
+	DIFF_FLUSH_PAGE,		/* the page of that buffer */
 	DIFF_LOGGED,			/* an ERROR log for an invalid argument */
 	DIFF_FUNCTION_NAME,		/* which function the log names */
 	DIFF_LOG_WORDS,			/* what a message says, and the place it names */

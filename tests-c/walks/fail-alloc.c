@@ -4,7 +4,8 @@
  * fail_alloc_stop(). An allocation is librpma's when its code makes the call. Those of libraries that it
  * calls, of other threads and of the program are none of its business, and succeed.
  *
- * Memory that librpma maps counts as well, and so does giving it back: munmap() may fail for want of memory.
+ * Memory that librpma maps counts as well, and so does giving it back, as the original does: munmap() may fail
+ * for want of memory.
  *
  * What librpma imports is replaced in its own table of addresses. A malloc() of this library would not do:
  * valgrind replaces those of all libraries by its own, and none would fail.

@@ -347,10 +347,8 @@ def alloc_problems(walks, job, ours, theirs):
     if at is None:
         return [*wrong, ("nobody is told", [])]
     step = outcome_lines(ours)[at]
-    # memory that cannot be given back (munmap) is the exception
     code, _ = walking.code_of(step)
-    is_told = code == "NOMEM" or "rpma_conn_delete(" in step and code == "PROVIDER"
-    if not is_told:
+    if code != "NOMEM":
         wrong.append(("not NOMEM", [step]))
     if at in theirs:
         if unexpected := walks.differences.compare(job.place(), outcome_lines(theirs[at]), outcome_lines(ours)):
