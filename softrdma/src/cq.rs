@@ -230,8 +230,10 @@ impl Cq {
             inner.completions.push_back(completion);
             wanted
         };
-        if announce && let Some(channel) = &self.channel {
-            channel.events.push(Arc::clone(self));
+        if announce {
+            if let Some(channel) = &self.channel {
+                channel.events.push(Arc::clone(self));
+            }
         }
     }
 

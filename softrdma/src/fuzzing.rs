@@ -7,15 +7,13 @@ use crate::wire::{Frame, HEADER, HELLO, Hello};
 
 /// Decodes a header and a hello. What decodes must encode to the same again.
 pub fn frame(data: &[u8]) {
-    if let Some(header) = data.first_chunk::<HEADER>()
-        && let Ok(frame) = Frame::decode(header)
-    {
+    let header = data.first_chunk::<HEADER>();
+    if let Some(Ok(frame)) = header.map(Frame::decode) {
         let again = Frame::decode(&frame.encode());
         assert_eq!(again, Ok(frame), "a frame changed on its way");
     }
-    if let Some(hello) = data.first_chunk::<HELLO>()
-        && let Ok(hello) = Hello::decode(hello)
-    {
+    let hello = data.first_chunk::<HELLO>();
+    if let Some(Ok(hello)) = hello.map(Hello::decode) {
         let again = Hello::decode(&hello.encode());
         assert_eq!(again, Ok(hello), "a hello changed on its way");
     }

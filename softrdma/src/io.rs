@@ -63,8 +63,14 @@ pub(crate) fn start() -> Result<&'static Io> {
     let io = Io::new()?;
     child::watch_forks();
     io.epoll.add(io.wake.raw(), WAKE, READABLE)?;
-    // Without a thread there is no I/O: the next call tries again.
-    thread::spawn("softrdma", || IO.wait().run())?;
+    // Without a thread there is no I/O: the next call tries again. The thread waits for this lock, so
+    // that it finds what is stored after it was made.
+    thread::spawn("softrdma", || {
+        drop(STARTING.lock());
+        if let Some(io) = IO.get() {
+            io.run();
+        }
+    })?;
     let io = IO.get_or_init(|| io);
     thread::at_exit(at_exit);
     Ok(io)

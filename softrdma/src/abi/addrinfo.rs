@@ -97,11 +97,11 @@ unsafe extern "C" fn rdma_getaddrinfo(
             args.num("node", u8::from(!node.is_null()));
             args.num("service", u8::from(!service.is_null()));
             if let Some(hints) = hints {
-                args.flags("ai_flags", u64::from(hints.ai_flags.cast_unsigned()));
+                args.flags("ai_flags", u64::from(hints.ai_flags as u32));
                 args.num("ai_family", hints.ai_family);
-                let qp_type = u64::from(hints.ai_qp_type.cast_unsigned());
+                let qp_type = u64::from(hints.ai_qp_type as u32);
                 args.one_of("ai_qp_type", qp_type, names::QP_TYPE);
-                let space = u64::from(hints.ai_port_space.cast_unsigned());
+                let space = u64::from(hints.ai_port_space as u32);
                 args.one_of("ai_port_space", space, names::PORT_SPACE);
             }
         },
@@ -153,11 +153,11 @@ unsafe extern "C" fn rdma_getaddrinfo(
                 abi.ai_flags = flags;
                 abi.ai_family = first.map_or(0, |first| c_int::from(first.storage.ss_family));
                 abi.ai_qp_type = match hints.map_or(0, |hints| hints.ai_qp_type) {
-                    0 => sys::ibv_qp_type::IBV_QPT_RC.cast_signed(),
+                    0 => sys::ibv_qp_type::IBV_QPT_RC as i32,
                     given => given,
                 };
                 abi.ai_port_space = match hints.map_or(0, |hints| hints.ai_port_space) {
-                    0 => sys::rdma_port_space::RDMA_PS_TCP.cast_signed(),
+                    0 => sys::rdma_port_space::RDMA_PS_TCP as i32,
                     given => given,
                 };
                 if src.is_some() {

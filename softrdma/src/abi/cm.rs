@@ -413,7 +413,7 @@ unsafe extern "C" fn rdma_set_option(
 /// Whether there may be one or more `struct ibv_path_data` in so many bytes.
 fn is_list_of_paths(length: usize) -> bool {
     const PATH_DATA: usize = 72;
-    length > 0 && length.is_multiple_of(PATH_DATA)
+    length > 0 && length % PATH_DATA == 0
 }
 
 #[unsafe(no_mangle)]

@@ -184,9 +184,7 @@ unsafe fn destroy_cqs(id: *mut sys::rdma_cm_id) {
             if (*cq).is_null() {
                 continue;
             }
-            if let Ok(found) = handle::<_, CqHandle>(*cq)
-                && found.engine.destroy().is_ok()
-            {
+            if handle::<_, CqHandle>(*cq).is_ok_and(|found| found.engine.destroy().is_ok()) {
                 super::take_back::<_, CqHandle>(*cq);
                 take_back_channel(*channel);
             }
@@ -375,7 +373,7 @@ unsafe extern "C" fn rdma_create_ep(
             if to.is_null() {
                 return Err(libc::EINVAL);
             }
-            if info.ai_port_space != sys::rdma_port_space::RDMA_PS_TCP.cast_signed() {
+            if info.ai_port_space != sys::rdma_port_space::RDMA_PS_TCP as i32 {
                 return Err(not_there("port spaces other than RDMA_PS_TCP"));
             }
             let id = cm::create(std::ptr::null_mut(), std::ptr::null_mut())?;
@@ -400,7 +398,7 @@ unsafe fn set_up(
 ) -> Result<()> {
     const RAI_PASSIVE: c_int = 1;
     // The address information says of what kind the queue pair is, whatever the attributes say.
-    let qp_type = info.ai_qp_type.cast_unsigned();
+    let qp_type = info.ai_qp_type as u32;
     // SAFETY: the caller's promise.
     unsafe {
         let found: &IdHandle = handle(id)?;

@@ -150,7 +150,7 @@ unsafe extern "C" fn ibv_reg_mr(
 ) -> *mut sys::ibv_mr {
     let iova = addr.addr() as u64;
     // SAFETY: as this function.
-    unsafe { reg_mr("ibv_reg_mr", pd, addr, length, iova, flags.cast_unsigned()) }
+    unsafe { reg_mr("ibv_reg_mr", pd, addr, length, iova, flags as u32) }
 }
 
 #[unsafe(no_mangle)]
@@ -161,7 +161,7 @@ unsafe extern "C" fn ibv_reg_mr_iova(
     iova: u64,
     flags: c_int,
 ) -> *mut sys::ibv_mr {
-    let flags = flags.cast_unsigned();
+    let flags = flags as u32;
     // SAFETY: as this function.
     unsafe { reg_mr("ibv_reg_mr_iova", pd, addr, length, iova, flags) }
 }
@@ -218,7 +218,7 @@ unsafe extern "C" fn ibv_rereg_mr(
             unsafe { object(args, mr) };
             args.num("flags", what);
             args.num("length", length as i128);
-            args.bits("access", u64::from(flags.cast_unsigned()), names::ACCESS);
+            args.bits("access", u64::from(flags as u32), names::ACCESS);
         },
         || {
             // SAFETY: a region of the program.
@@ -234,7 +234,7 @@ unsafe extern "C" fn ibv_rereg_mr(
                 terms.length = length as u64;
             }
             if what & CHANGE_ACCESS != 0 {
-                terms.access = flags.cast_unsigned();
+                terms.access = flags as u32;
             }
             region.engine.change(terms.check()?);
             if what & CHANGE_TRANSLATION != 0 {

@@ -192,11 +192,10 @@ unsafe extern "C" fn ibv_modify_qp(
         |args| {
             // SAFETY: the program's.
             unsafe { object(args, qp) };
-            args.bits("attr_mask", u64::from(mask.cast_unsigned()), names::QP_ATTR);
+            args.bits("attr_mask", u64::from(mask as u32), names::QP_ATTR);
             // SAFETY: the program's.
-            if let Some(attr) = unsafe { attr.as_ref() }
-                && mask & mask::STATE != 0
-            {
+            let attr = unsafe { attr.as_ref() };
+            if let Some(attr) = attr.filter(|_| mask & mask::STATE != 0) {
                 args.one_of("qp_state", u64::from(attr.qp_state), names::QP_STATE);
             }
         },
@@ -227,7 +226,7 @@ unsafe extern "C" fn ibv_query_qp(
         |args| {
             // SAFETY: the program's.
             unsafe { object(args, qp) };
-            args.bits("attr_mask", u64::from(mask.cast_unsigned()), names::QP_ATTR);
+            args.bits("attr_mask", u64::from(mask as u32), names::QP_ATTR);
         },
         || {
             // SAFETY: a queue pair of the program.

@@ -103,7 +103,7 @@ unsafe extern "C" fn ibv_modify_srq(
             unsafe { object(args, srq) };
             // SAFETY: the program's.
             if let Some(attr) = unsafe { attr.as_ref() } {
-                args.flags("attr_mask", u64::from(mask.cast_unsigned()));
+                args.flags("attr_mask", u64::from(mask as u32));
                 args.num("max_wr", attr.max_wr);
                 args.num("srq_limit", attr.srq_limit);
             }

@@ -172,9 +172,10 @@ impl Id {
     /// Every event of this identifier but connect requests. An identifier that the program has destroyed
     /// has none: whoever was waiting for its lock meanwhile comes too late.
     pub(super) fn post_with(&self, inner: &Inner, event: impl FnOnce(Arc<Self>) -> Event) {
-        if !inner.destroyed
-            && let Some(me) = self.me.upgrade()
-        {
+        if inner.destroyed {
+            return;
+        }
+        if let Some(me) = self.me.upgrade() {
             inner.channel.push(event(me));
         }
     }
@@ -214,10 +215,8 @@ impl Id {
         }
         let source = socket::source_for(given.as_ref(), &to)?;
         let mut port = given.map_or(0, |given| given.port());
-        if let Some(from) = from
-            && inner.socket.is_none()
-            && (from.port() != 0 || !from.ip().is_unspecified())
-        {
+        let asked_for = from.filter(|from| from.port() != 0 || !from.ip().is_unspecified());
+        if let (Some(from), None) = (asked_for, &inner.socket) {
             // The source that the program asks for is its own from now on.
             Self::bind_locked(&mut inner, from)?;
             port = inner.local.map_or(0, |local| local.port());

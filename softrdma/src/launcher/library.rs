@@ -27,7 +27,7 @@ pub(super) struct Library {
 pub(super) fn find() -> Result<Library, Problem> {
     if let Some(name) = env::var_os(VARIABLE).filter(|name| !name.is_empty()) {
         let path = fs::canonicalize(&name).map_err(|error| {
-            let name = name.display();
+            let name = Path::new(&name).display();
             Problem::new(LIBRARY, format!("{VARIABLE}: {name}: {}", reason(&error)))
         })?;
         return Library::open(path);

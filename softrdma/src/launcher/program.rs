@@ -24,7 +24,7 @@ const DEPTH: usize = 5;
 
 /// The file of a program, found as a shell does.
 pub(super) fn find(name: &OsStr) -> Result<PathBuf, Problem> {
-    let display = name.display();
+    let display = Path::new(name).display();
     if name.is_empty() {
         return Err(Problem::new(NOT_FOUND, "the program's name is empty"));
     }

@@ -9,11 +9,10 @@ use crate::Result;
 
 /// What a descriptor is watched for, and what was seen of it.
 pub(crate) type Interest = u32;
-pub(crate) const READABLE: Interest = libc::EPOLLIN.cast_unsigned();
-pub(crate) const WRITABLE: Interest = libc::EPOLLOUT.cast_unsigned();
+pub(crate) const READABLE: Interest = libc::EPOLLIN as u32;
+pub(crate) const WRITABLE: Interest = libc::EPOLLOUT as u32;
 /// The other end is gone.
-pub(crate) const HANG_UP: Interest =
-    (libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR).cast_unsigned();
+pub(crate) const HANG_UP: Interest = (libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR) as u32;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Ready {

@@ -81,7 +81,7 @@ fn tracer_for(readers: &BTreeMap<i32, usize>) -> libc::c_ulong {
     let mut pids = readers.keys();
     match (pids.next(), pids.next()) {
         (None, _) => 0,
-        (Some(only), None) => (*only).cast_unsigned().into(),
+        (Some(only), None) => (*only as u32).into(),
         _ => libc::PR_SET_PTRACER_ANY,
     }
 }
@@ -115,6 +115,6 @@ mod tests {
         drop(second);
         assert_eq!(has(PID), None);
         assert!(Permit::new(0).is_none());
-        assert!(Permit::new(std::process::id().cast_signed()).is_none());
+        assert!(Permit::new(std::process::id() as i32).is_none());
     }
 }

@@ -100,14 +100,14 @@ impl Qp {
         }
         q.state = State::Error;
         q.seal.break_it();
-        if let Some(link) = &mut q.link
-            && let Some(body) = &mut link.tx.body
-            && matches!(body.source, BodySource::Request(_))
-        {
-            match cause {
-                Cause::Peer => body.source = BodySource::Zeros,
-                // The memory is the program's again, and the peer waits for the rest of the frame.
-                Cause::Local => link.abort_sending(),
+        if let Some(link) = &mut q.link {
+            match &mut link.tx.body {
+                Some(body) if matches!(body.source, BodySource::Request(_)) => match cause {
+                    Cause::Peer => body.source = BodySource::Zeros,
+                    // The memory is the program's again, and the peer waits for the rest of the frame.
+                    Cause::Local => link.abort_sending(),
+                },
+                _ => {}
             }
         }
         let in_transit = q.link.as_mut().and_then(|link| link.rx.drop_payload());
@@ -125,9 +125,10 @@ impl Qp {
         for receive in in_transit.into_iter().chain(std::mem::take(&mut q.rq)) {
             self.complete_receive(receive.wr_id, Status::Flushed);
         }
-        if let (Some(_), Some(pd)) = (&self.setup.srq, &self.setup.pd)
-            && !q.released
-        {
+        if q.released {
+            return;
+        }
+        if let (Some(_), Some(pd)) = (&self.setup.srq, &self.setup.pd) {
             pd.context
                 .events
                 .push(AsyncEvent::LastWqeReached(Weak::clone(&self.me)));
@@ -138,9 +139,8 @@ impl Qp {
     pub(super) fn drop_data_in_transit(&self, q: &mut Inner) {
         if let Some(link) = &mut q.link {
             link.rx.drop_payload();
-            if let Some(body) = &link.tx.body
-                && matches!(body.source, BodySource::Request(_))
-            {
+            let body = link.tx.body.as_ref();
+            if body.is_some_and(|body| matches!(body.source, BodySource::Request(_))) {
                 link.abort_sending();
             }
         }
@@ -284,12 +284,12 @@ impl Qp {
     }
 
     fn not_received(&self, q: &mut Inner, seq: u64) {
-        if !q.is_down()
-            && q.held
-            && q.next == seq
-            && let Some(index) = seq.checked_sub(q.first)
-            && let Some(request) = usize::try_from(index).ok().and_then(|i| q.sq.get_mut(i))
-        {
+        if q.is_down() || !q.held || q.next != seq {
+            return;
+        }
+        let index = seq.checked_sub(q.first);
+        let index = index.and_then(|index| usize::try_from(index).ok());
+        if let Some(request) = index.and_then(|index| q.sq.get_mut(index)) {
             request.progress = Progress::Failed(Status::ReceiverNotReady);
             self.reap(q);
         }

@@ -87,14 +87,17 @@ fn bed() -> Result<&'static Bed> {
 fn lend(input: &[u8], bed: &Bed) -> Vec<u8> {
     let mut lent = input.to_vec();
     let mut at = 0;
-    while let Some(rest) = lent.get_mut(at..)
-        && let Some((header, rest)) = rest.split_first_chunk_mut::<HEADER>()
-        && let Ok(frame) = Frame::decode(header)
+    while let Some((header, rest)) = lent
+        .get_mut(at..)
+        .and_then(|rest| rest.split_first_chunk_mut::<HEADER>())
     {
-        if frame.payload() == DESCRIPTOR
-            && frame.is_by_reference()
-            && let Some(descriptor) = rest.first_chunk_mut::<DESCRIPTOR>()
-        {
+        let Ok(frame) = Frame::decode(header) else {
+            break;
+        };
+        let descriptor = rest
+            .first_chunk_mut::<DESCRIPTOR>()
+            .filter(|_| frame.payload() == DESCRIPTOR && frame.is_by_reference());
+        if let Some(descriptor) = descriptor {
             let named = Descriptor::decode(descriptor);
             let seal = |named: SealRef| SealRef {
                 value: bed.seal.reference().value + u64::from(named.value % 8 == 1),
@@ -181,7 +184,7 @@ impl Qp {
             link.awaits_use = true;
             link.awaits_can_pull = true;
             link.source = Source::of(if is(setup::COPIES) {
-                Some(std::process::id().cast_signed())
+                Some(std::process::id() as i32)
             } else {
                 is(setup::CANNOT_COPY).then_some(NOBODY)
             });

@@ -194,10 +194,10 @@ impl Qp {
 
     /// The I/O thread makes progress soon.
     pub(super) fn come_back(&self) {
-        if let (Some(io), Some(me)) = (io::get(), self.me.upgrade())
-            && !self.comes_back.swap(true, Ordering::AcqRel)
-        {
-            io.busy(me);
+        if let (Some(io), Some(me)) = (io::get(), self.me.upgrade()) {
+            if !self.comes_back.swap(true, Ordering::AcqRel) {
+                io.busy(me);
+            }
         }
     }
 
@@ -266,9 +266,8 @@ impl Qp {
             self.lost(&mut q);
         }
         let something = self.receive(&mut q);
-        if let Some(link) = &mut q.link
-            && link.paths.is_abandoned()
-        {
+        let link = q.link.as_mut();
+        if link.is_some_and(|link| link.paths.is_abandoned()) {
             // What has come on TCP counts, and may say that the peer has come over after all.
             if something {
                 self.come_back();
@@ -278,10 +277,11 @@ impl Qp {
         }
         self.send_now(&mut q);
         // While something is copied it is back soon anyway.
-        if !self.is_pulling(&q)
-            && let Some(link) = &mut q.link
-            && link.paths.sleep_again()
-        {
+        if self.is_pulling(&q) {
+            return;
+        }
+        let link = q.link.as_mut();
+        if link.is_some_and(|link| link.paths.sleep_again()) {
             self.come_back();
         }
     }
@@ -354,10 +354,10 @@ impl Qp {
             self.set_napping(false);
             return;
         }
-        if !self.listed.swap(true, Ordering::AcqRel)
-            && let Some(io) = io::get()
-        {
-            io.nap(Weak::clone(&self.me));
+        if !self.listed.swap(true, Ordering::AcqRel) {
+            if let Some(io) = io::get() {
+                io.nap(Weak::clone(&self.me));
+            }
         }
     }
 

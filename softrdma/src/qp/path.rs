@@ -205,11 +205,10 @@ impl Paths {
         let (Some(token), Some(io)) = (self.token, io::get()) else {
             return Ok(false);
         };
-        if self.receives_locally
-            && self.sends_locally
-            && let Some(mut tcp) = self.tcp.take()
-        {
-            tcp.watch(io, token, None)?;
+        if self.receives_locally && self.sends_locally {
+            if let Some(mut tcp) = self.tcp.take() {
+                tcp.watch(io, token, None)?;
+            }
         }
         let wanted = |path: &Path, receives: bool, sends: bool| {
             let room = sends && room;

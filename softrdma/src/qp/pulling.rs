@@ -245,10 +245,10 @@ impl Qp {
     fn ask_for_the_bytes(&self, q: &mut Inner, sink: Sink) -> Result<(), Malformed> {
         match sink {
             Sink::ReadData { seq } => {
-                if let Some(link) = &mut q.link
-                    && link.source.process().is_some()
-                {
-                    link.source = Source::GivenUp { told: false };
+                if let Some(link) = &mut q.link {
+                    if link.source.process().is_some() {
+                        link.source = Source::GivenUp { told: false };
+                    }
                 }
                 if q.is_down() {
                     return Ok(());

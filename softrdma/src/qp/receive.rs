@@ -253,10 +253,10 @@ impl Qp {
                 can_pull,
                 changes_over,
             } => {
-                if let Some(link) = &mut q.link
-                    && !std::mem::take(&mut link.awaits_use)
-                {
-                    return Err(Malformed);
+                if let Some(link) = &mut q.link {
+                    if !std::mem::take(&mut link.awaits_use) {
+                        return Err(Malformed);
+                    }
                 }
                 self.client_proves_itself(q, proof, can_pull);
                 self.client_changes_over(q, changes_over)?;
@@ -533,11 +533,10 @@ impl Qp {
             self.remote_grant(range, needs)
         });
         let held = grant.as_ref().and_then(|grant| grant.hold().ok());
-        if target.is_some()
-            && held.is_none()
-            && let Some(payload) = &mut rx.payload
-        {
-            payload.failed = true;
+        if target.is_some() && held.is_none() {
+            if let Some(payload) = &mut rx.payload {
+                payload.failed = true;
+            }
         }
         // A payload's bytes in the buffer have been used up by now, so the order is right.
         let direct = held.as_ref().map_or(Span::NONE, |held| held.span(0));
