@@ -11,7 +11,7 @@ if(NOT CARGO)
 	message(FATAL_ERROR "cargo is needed to build librpma: install Rust, or say where it is with "
 		"-DCARGO=/path/to/cargo")
 endif()
-set(CARGO_FLAGS "" CACHE STRING "more options for cargo, for example --offline")
+set(CARGO_FLAGS "$ENV{CARGO_FLAGS}" CACHE STRING "more options for every call of cargo, for example --offline")
 set(RUST_TARGET "" CACHE STRING "Rust's name of the platform to build for, when cross-compiling")
 set(RUSTC_FLAGS "" CACHE STRING "more options for rustc, for the library alone, for example -Cinstrument-coverage")
 separate_arguments(cargo_flags UNIX_COMMAND "${CARGO_FLAGS}")
@@ -30,6 +30,21 @@ else()
 			--config profile.release.strip=false)
 	endif()
 endif()
+# A release build names nothing of the builder's directories and compiles no crate twice. Cargo would compile
+# what both packages use once for each: as bitcode alone where the whole result is optimised at link time, which
+# it can do for an archive, and otherwise as code too. So rustc, not cargo, is asked for that optimisation.
+# Without CARGO_BUILD_TARGET, which would move the archive to another directory.
+set(run_cargo ${CMAKE_COMMAND} -E env --unset=CARGO_BUILD_TARGET)
+if(CMAKE_BUILD_TYPE MATCHES "^(Debug|RelWithDebInfo)$")
+	list(APPEND run_cargo ${CARGO})
+else()
+	list(APPEND run_cargo sh ${CMAKE_CURRENT_SOURCE_DIR}/cmake/run-cargo ${CARGO} ${CMAKE_CURRENT_BINARY_DIR})
+	list(APPEND cargo_flags --config profile.release.lto=false)
+	list(PREPEND rustc_flags -Clto=fat)
+	# The last one that fits is taken: the build directory is often below the source directory.
+	add_compile_options(-ffile-prefix-map=${CMAKE_CURRENT_SOURCE_DIR}=.
+		-ffile-prefix-map=${CMAKE_CURRENT_BINARY_DIR}=build)
+endif()
 # A panic must not unwind into a C program, whatever the profile.
 list(APPEND cargo_flags --config profile.${profile}.panic="abort")
 
@@ -44,10 +59,8 @@ set(cargo_dir ${CMAKE_CURRENT_BINARY_DIR}/cargo)
 set(rpma_archive ${cargo_dir}/${RUST_TARGET}/${profile_dir}/librpma.a)
 string(REPLACE "//" "/" rpma_archive ${rpma_archive})
 
-# Without CARGO_BUILD_TARGET, which would move the archive to another directory.
 add_custom_target(rpma_cargo ALL
-	COMMAND ${CMAKE_COMMAND} -E env --unset=CARGO_BUILD_TARGET
-		${CARGO} rustc --package rpma --lib --crate-type staticlib
+	COMMAND ${run_cargo} rustc --package rpma --lib --crate-type staticlib
 		--profile ${profile} --target-dir ${cargo_dir} ${cargo_flags} -- ${rustc_flags}
 	BYPRODUCTS ${rpma_archive}
 	WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}

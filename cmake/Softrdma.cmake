@@ -16,8 +16,7 @@ set(softrdma ${CMAKE_CURRENT_BINARY_DIR}/bin/softrdma)
 set(libsoftrdma ${CMAKE_CURRENT_BINARY_DIR}/lib/libsoftrdma.so)
 
 add_custom_target(softrdma_cargo ALL
-	COMMAND ${CMAKE_COMMAND} -E env --unset=CARGO_BUILD_TARGET
-		${CARGO} build --package softrdma --lib --bins
+	COMMAND ${run_cargo} build --package softrdma --lib --bins
 		--profile ${profile} --target-dir ${cargo_dir} ${cargo_flags}
 	COMMAND ${CMAKE_COMMAND} -E make_directory
 		${CMAKE_CURRENT_BINARY_DIR}/bin ${CMAKE_CURRENT_BINARY_DIR}/lib

@@ -27,6 +27,13 @@ functions() {
 	grep '^rpma_' "$SOURCE/abi/functions.tsv"
 }
 
+# names_of RELEASE: the functions of that release
+names_of() {
+	functions | awk -F '\t' -v release="$1" '
+		function number(version, part) { split(version, part, "."); return part[1] * 1000 + part[2] }
+		number($2) <= number(release) && number(release) <= number($3) { print $1 }'
+}
+
 # refers_to FILE LIBRARY: the file asks the loader for that library
 refers_to() {
 	readelf -dW "$1" | grep -q "(NEEDED).*\[$2\]"
