@@ -399,15 +399,16 @@ deregistered(void **state)
 static void
 remote_access(void **state)
 {
+	const bool native_original = library_is_original() && flushes_natively_here();
 	struct pair *pair = *state;
 
 	for (int bit = 0; bit < 8; bit++) {
 		struct region region = open_region(pair->server.peer, MR_SIZE, 1 << bit);
 		const bool writable = 1 << bit == RPMA_MR_USAGE_WRITE_DST;
-		/* a flush may be a read, whatever this device can do */
-		const bool readable = (1 << bit) & (RPMA_MR_USAGE_READ_SRC |
+		/* a flush may be a read, whatever this device can do; not so with the original */
+		const bool readable = (1 << bit) & (RPMA_MR_USAGE_READ_SRC | (native_original ? 0 :
 				RPMA_MR_USAGE_FLUSH_TYPE_VISIBILITY |
-				RPMA_MR_USAGE_FLUSH_TYPE_PERSISTENT);
+				RPMA_MR_USAGE_FLUSH_TYPE_PERSISTENT));
 
 		SUCCEED(rpma_write(pair->client.conn, region.remote, 0, pair->client.region.mr, 0, 8,
 				ALWAYS, &region));

@@ -32,6 +32,16 @@ needs_flush(void)
 	}
 }
 
+/* there is no difference otherwise */
+static void
+needs_any_on_the_original(void)
+{
+	if (library_is_original() && !writes_natively_here() && !flushes_natively_here()) {
+		print_message("skipped: the device or the library has no native operations\n");
+		skip();
+	}
+}
+
 static void
 allow_persistence(struct rpma_conn *conn)
 {
@@ -67,13 +77,18 @@ queue_pairs_are_made_for_them(void **state)
 	ops |= writes ? QP_EX_WITH_ATOMIC_WRITE : 0;
 	ops |= flushes ? QP_EX_WITH_FLUSH : 0;
 	if (writes || flushes) {
-		/* no other operation could be posted otherwise */
-		ops |= IBV_QP_EX_WITH_RDMA_WRITE | IBV_QP_EX_WITH_RDMA_WRITE_WITH_IMM |
+		/* no other operation could be posted otherwise; the original relies on devices that let it */
+		ops |= library_is_original() ? 0 : IBV_QP_EX_WITH_RDMA_WRITE | IBV_QP_EX_WITH_RDMA_WRITE_WITH_IMM |
 				IBV_QP_EX_WITH_SEND | IBV_QP_EX_WITH_SEND_WITH_IMM |
 				IBV_QP_EX_WITH_RDMA_READ;
 		assert_int_equal(verbs_seen.qp.comp_mask,
 				IBV_QP_INIT_ATTR_PD | IBV_QP_INIT_ATTR_SEND_OPS_FLAGS);
 		assert_int_equal(verbs_seen.qp.send_ops_flags, ops);
+	} else if (original_is_1_3()) {
+		/* which is the same */
+		assert_int_equal(verbs_seen.qp.comp_mask,
+				IBV_QP_INIT_ATTR_PD | IBV_QP_INIT_ATTR_SEND_OPS_FLAGS);
+		assert_int_equal(verbs_seen.qp.send_ops_flags, 0);
 	} else {
 		assert_int_equal(verbs_seen.qp.comp_mask, IBV_QP_INIT_ATTR_PD);
 	}
@@ -111,9 +126,11 @@ operations_that_the_provider_does_not_know(void **state)
 {
 	struct pair *pair = *state;
 
+	BETTER(DIFF_REFUSED_OPERATIONS);
+	needs_any_on_the_original();
 	for (size_t i = 0; i < COUNT_OF(native_ops); i++) {
-		bool writes = !library_is_original() && device_claims_atomic_write();
-		bool flushes = !library_is_original() && device_claims_flush();
+		bool writes = library_is_native() && device_claims_atomic_write();
+		bool flushes = library_is_native() && device_claims_flush();
 		const uint64_t refused = native_ops[i] |
 				(writes_natively_here() ? 0 : QP_EX_WITH_ATOMIC_WRITE) |
 				(flushes_natively_here() ? 0 : QP_EX_WITH_FLUSH);
@@ -167,6 +184,7 @@ access_of_regions(void **state)
 	struct pair *pair = *state;
 	char mem[64];
 
+	BETTER(DIFF_READABLE);
 	needs_flush();
 	static const struct {
 		int usage;
@@ -223,6 +241,13 @@ check_native(const struct region *there, size_t offset, const char *calls, unsig
 	assert_true(verbs_seen.native.remote_addr == address_in(there, offset));
 }
 
+/* that of the original has none: see below */
+static unsigned
+fence(void)
+{
+	return library_is_original() ? 0 : IBV_SEND_FENCE;
+}
+
 static void
 atomic_write(void **state)
 {
@@ -238,7 +263,7 @@ atomic_write(void **state)
 		fill(word, sizeof(word), (unsigned)offset);
 		verbs_reset();
 		SUCCEED(rpma_atomic_write(pair->client.conn, there->remote, offset, word, ALWAYS, context));
-		check_native(there, offset, calls, IBV_SEND_SIGNALED | IBV_SEND_FENCE);
+		check_native(there, offset, calls, IBV_SEND_SIGNALED | fence());
 		assert_memory_equal(verbs_seen.native.bytes, word, sizeof(word));
 		wc = EXPECT_WC(pair->client.cq, context, IBV_WC_SUCCESS);
 		assert_int_equal(wc.opcode, WC_ATOMIC_WRITE);
@@ -247,10 +272,23 @@ atomic_write(void **state)
 		verbs_reset();
 		SUCCEED(rpma_atomic_write(pair->client.conn, there->remote, offset, word, ON_ERROR,
 				context));
-		check_native(there, offset, calls, IBV_SEND_FENCE);
+		check_native(there, offset, calls, fence());
 	}
 	write_and_check(pair, 8, 1);
 	EXPECT_NO_WC(pair->client.cq);
+}
+
+static void
+atomic_write_is_fenced(void **state)
+{
+	struct pair *pair = *state;
+
+	BETTER(DIFF_UNFENCED);
+	needs_atomic_write();
+	verbs_reset();
+	SUCCEED(rpma_atomic_write(pair->client.conn, pair->server.region.remote, 0, "1234567", ALWAYS, context));
+	assert_true(verbs_seen.native.wr_flags & IBV_SEND_FENCE);
+	EXPECT_WC(pair->client.cq, context, IBV_WC_SUCCESS);
 }
 
 /* --- flush --- */
@@ -339,6 +377,7 @@ flush_of_more_than_4g(void **state)
 	struct pair *pair = *state;
 	static const size_t lens[] = {(size_t)UINT32_MAX + 1, (size_t)UINT32_MAX + 9, SIZE_MAX};
 
+	BETTER(DIFF_LENGTH_4G);
 	needs_flush();
 	allow_persistence(pair->client.conn);
 	for (size_t i = 0; i < COUNT_OF(lens) * COUNT_OF(types); i++) {
@@ -455,7 +494,7 @@ word_behind_a_flush(void **state)
 		if (verbs_calls("ibv_post_send"))
 			assert_true(verbs_seen.send.send_flags & IBV_SEND_FENCE);
 		else
-			assert_true(verbs_seen.native.wr_flags & IBV_SEND_FENCE);
+			assert_int_equal(verbs_seen.native.wr_flags & IBV_SEND_FENCE, fence());
 		EXPECT_WC(pair->client.cq, context, IBV_WC_SUCCESS);
 		assert_memory_equal(there->mem, word, sizeof(word));
 		assert_memory_equal(there->mem + 8, here->mem + 8, MR_SIZE - 8);
@@ -572,6 +611,7 @@ static const struct CMUnitTest rdma[] = {
 	PREPARED(only_a_flush_that_is_a_read_needs_a_buffer),
 	PREPARED(access_of_regions),
 	CONNECTED(atomic_write),
+	CONNECTED(atomic_write_is_fenced),
 	CONNECTED(flush_of_ranges),
 	CONNECTED(flush_of_more_than_4g),
 	CONNECTED(flush_of_what_is_not_there),

@@ -6,13 +6,6 @@
 
 . "$SCRIPTS/common.sh"
 
-# names_of RELEASE: the functions of that release
-names_of() {
-	functions | awk -F '\t' -v release="$1" '
-		function number(version, part) { split(version, part, "."); return part[1] * 1000 + part[2] }
-		number($2) <= number(release) && number(release) <= number($3) { print $1 }'
-}
-
 # stand_in DIRECTORY NODE < names: a librpma.so.0 with these functions in this node
 stand_in() {
 	mkdir -p "$1"

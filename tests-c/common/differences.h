@@ -27,6 +27,9 @@ enum difference {
 	DIFF_UNKNOWN_EVENT,		/* the log line of an unknown CM event */
 	DIFF_ERRNO,			/* errno after RPMA_E_PROVIDER */
 	DIFF_BATCHED_ACKS,		/* acknowledging completion events */
+	DIFF_UNFENCED,			/* a native atomic write without a fence */
+	DIFF_REFUSED_OPERATIONS,	/* native operations that only the device has */
+	DIFF_READABLE,			/* remote reads of a region that may be flushed natively */
 	DIFF_FLUSH_BUFFER,		/* a connection without a buffer for flushes */
 	DIFF_FLUSH_PAGE,		/* the page of that buffer */
 	DIFF_LOGGED,			/* an ERROR log for an invalid argument */
@@ -46,13 +49,16 @@ struct difference_row {
 	const char *original;
 	const char *here;
 	const char *tests;
+	/* the release that is so, if not both */
+	enum { OF_BOTH, OF_1_2, OF_1_3 } of;
 };
 
 extern const struct difference_row differences[DIFF_COUNT];
 
 /*
  * The first thing in a test of a difference. With the original library it ends the test here, which has
- * to fail there. In any case the test has to be in the row.
+ * to fail there, unless it is skipped there or that release does as this library does. In any case the test
+ * has to be in the row.
  */
 #define BETTER(row) do { \
 	if (better((row), __func__)) \

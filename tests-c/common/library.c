@@ -11,6 +11,39 @@ library_is_original(void)
 	return dlvsym(RTLD_DEFAULT, "rpma_read", "LIBRPMA_0.10") == NULL;
 }
 
+bool
+original_is_1_3(void)
+{
+	static int known = -1;
+
+	if (known < 0) {
+		char path[4096], release[16] = "";
+		char *end;
+		FILE *file;
+
+		/* DIR/release for DIR/usr/lib/x86_64-linux-gnu/librpma.so.0 */
+		snprintf(path, sizeof(path), "%s", library_path());
+		for (int up = 0; up < 4 && (end = strrchr(path, '/')) != NULL; up++)
+			*end = '\0';
+		strncat(path, "/release", sizeof(path) - strlen(path) - 1);
+		file = library_is_original() ? fopen(path, "r") : NULL;
+		if (file != NULL) {
+			known = fgets(release, sizeof(release), file) && strcmp(release, "1.3.0\n") == 0;
+			fclose(file);
+		} else {
+			known = false;
+		}
+	}
+
+	return known;
+}
+
+bool
+library_is_native(void)
+{
+	return !library_is_original() || original_is_1_3();
+}
+
 const char *
 library_path(void)
 {

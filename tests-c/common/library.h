@@ -5,8 +5,17 @@
 
 #include "compat.h"
 
-/* true for the original C library 1.2.0 */
+/* true for the original C library, 1.2.0 or 1.3.0 */
 bool library_is_original(void);
+
+/*
+ * Whether that original is 1.3.0, which abi/fetch-original wrote down beside it. That one, of Debian 13, was
+ * built with native flush and native atomic write; 1.2.0, of Debian 12, was not.
+ */
+bool original_is_1_3(void);
+
+/* whether the library uses native operations where the device has them */
+bool library_is_native(void);
 
 /* the file that it was loaded from */
 const char *library_path(void);

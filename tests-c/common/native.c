@@ -20,12 +20,12 @@ makes_queue_pairs_for(uint64_t ops)
 bool
 writes_natively_here(void)
 {
-	return !library_is_original() && device_claims_atomic_write() &&
+	return library_is_native() && device_claims_atomic_write() &&
 			makes_queue_pairs_for(QP_EX_WITH_ATOMIC_WRITE);
 }
 
 bool
 flushes_natively_here(void)
 {
-	return !library_is_original() && device_claims_flush() && makes_queue_pairs_for(QP_EX_WITH_FLUSH);
+	return library_is_native() && device_claims_flush() && makes_queue_pairs_for(QP_EX_WITH_FLUSH);
 }

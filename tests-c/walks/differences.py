@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 class Entry:
     line: int
     row: str = ""
+    # the release of the original that it is about, if not any
+    release: str = ""
     where: list = field(default_factory=list)
     original: list = field(default_factory=list)
     here: list = field(default_factory=list)
@@ -45,7 +47,7 @@ def kept(found):
 class Differences:
     """The entries of the file."""
 
-    def __init__(self, path, compatibility):
+    def __init__(self, path, compatibility, release):
         self.path = path
         self.entries = []
         self.expected = 0
@@ -70,8 +72,11 @@ class Differences:
                 (entry.original if word == "-" else entry.here).append(rest.replace("[", "[[]"))
             elif word == "drop":
                 entry.drop = rest
+            elif word == "original":
+                entry.release = rest
             else:
                 raise SystemExit(f"{path}:{number}: not an entry: {line}")
+        self.entries = [entry for entry in self.entries if entry.release in ("", release)]
 
     def dropped(self, place, lines):
         """The lines without what entries drop."""

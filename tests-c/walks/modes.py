@@ -23,7 +23,7 @@ def trace(walks):
     if unused := walks.unused_functions():
         walks.problem("trace", f"no program uses {', '.join(unused)}")
     jobs = [(program, scenario, setting) for program in PROGRAMS
-            for scenario in walks.scenarios(program) for setting in SETTINGS]
+            for scenario in walks.scenarios(program) for setting in walks.settings]
     lines = 0
 
     def both(job):
@@ -141,7 +141,7 @@ def clean_runs(walks):
         return *job, walks.once(walks.ours, program, scenario, setting), theirs
 
     jobs = [(program, scenario, setting) for program in PROGRAMS
-            for scenario in walks.scenarios(program) for setting in SETTINGS]
+            for scenario in walks.scenarios(program) for setting in walks.settings]
     return walks.pool.map(run, jobs)
 
 

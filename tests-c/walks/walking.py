@@ -44,6 +44,9 @@ SETTINGS = [
     Setting("dax-odp", (("SOFTRDMA_CAPS", "odp"), ("SOFTRDMA_MR_EOPNOTSUPP", "1"))),
 ]
 
+# Debian's 1.2.0 never flushes natively, so there would be nothing to compare. 1.3.0 does.
+BESIDE_1_2 = Setting("native", (("SOFTRDMA_CAPS", "atomic-write"),))
+
 
 @dataclass
 class Outcome:
@@ -98,6 +101,8 @@ class Library:
 
     directory: Path
     build: Path
+    # of the original
+    release: str = ""
 
     def environment(self, extra):
         preload = [self.build / "lib/libsoftrdma.so"]
@@ -261,7 +266,11 @@ class Walks:
 
     def __init__(self, ours, original, options):
         self.ours, self.original, self.options = ours, original, options
-        self.differences = Differences(HERE / "differences", HERE / "../../doc/compatibility.md")
+        self.differences = Differences(HERE / "differences", HERE / "../../doc/compatibility.md",
+                                       original.release if original else "")
+        self.settings = SETTINGS
+        if original and original.release == "1.2.0":
+            self.settings = [BESIDE_1_2 if setting.name == "native" else setting for setting in SETTINGS]
         self.programs = ours.build / "tests-c/walks"
         self.calls = calls_that_can_fail(ours.build / "bin/softrdma")
         self.pool = ThreadPoolExecutor(options.jobs)
