@@ -373,7 +373,9 @@ print_requests(void)
 	if (verbs_calls("ibv_post_send")) {
 		printf(" send %llu, opcode %d, flags %x, imm %x,", (unsigned long long)send->wr_id,
 				send->opcode, send->send_flags, imm ? send->imm_data : 0);
-		print_place(send->wr.rdma.remote_addr);
+		/* a message has no place there: nobody reads that member */
+		if (send->opcode != IBV_WR_SEND && send->opcode != IBV_WR_SEND_WITH_IMM)
+			print_place(send->wr.rdma.remote_addr);
 	}
 	if (verbs_calls("ibv_post_recv") || verbs_calls("ibv_post_srq_recv"))
 		printf(" recv %llu, %d sge,", (unsigned long long)verbs_seen.recv.wr_id,

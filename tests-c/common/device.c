@@ -230,8 +230,10 @@ open_region(struct rpma_peer *peer, size_t size, int usage)
 	struct region region = {.size = size};
 	unsigned char desc[DESCRIPTOR_SIZE];
 
-	region.mem = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	/* as much behind it stays unused: a place beyond its end belongs to nothing else, whatever the library maps */
+	region.mem = mmap(NULL, 2 * size, PROT_NONE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	assert_ptr_not_equal(region.mem, MAP_FAILED);
+	assert_int_equal(mprotect(region.mem, size, PROT_READ | PROT_WRITE), 0);
 	SUCCEED(rpma_mr_reg(peer, region.mem, size, usage, &region.mr));
 	SUCCEED(rpma_mr_get_descriptor(region.mr, desc));
 	SUCCEED(rpma_mr_remote_from_descriptor(desc, sizeof(desc), &region.remote));
@@ -245,7 +247,7 @@ close_region(struct region *region)
 	SUCCEED(rpma_mr_remote_delete(&region->remote));
 	SUCCEED(rpma_mr_dereg(&region->mr));
 	if (region->mem)
-		munmap(region->mem, region->size);
+		munmap(region->mem, 2 * region->size);
 	region->mem = NULL;
 }
 
