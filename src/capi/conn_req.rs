@@ -26,8 +26,8 @@ use crate::verbs::ConnParam;
 /// makes the queues of the connection (rdma_create_qp_ex). Nothing reaches the other side's program
 /// before rpma_conn_req_connect.
 ///
-/// cfg may be NULL: the default settings, those of rpma_conn_cfg_new. It is not needed afterwards.
-/// The request ends with rpma_conn_req_connect or rpma_conn_req_delete; the peer must outlive it,
+/// cfg may be NULL: the default settings, those of rpma_conn_cfg_new. Its timeout is read at the start,
+/// its other settings when the route is known. It is not needed afterwards. The request ends with rpma_conn_req_connect or rpma_conn_req_delete; the peer must outlive it,
 /// and what becomes of it.
 ///
 /// Not thread-safe: one thread at a time for a peer.
