@@ -71,9 +71,9 @@ fn goes_to_stderr(level: Level) -> bool {
 }
 
 /// The longest text of one message, with its newline.
-const MESSAGE_MAX: usize = 1023;
+const MESSAGE_MAX: usize = 847;
 /// The most that stands before it: time, thread, level, place.
-const PREFIX_MAX: usize = 240;
+const PREFIX_MAX: usize = 208;
 
 /// One message with what stands before it. It is kept on the stack of the thread that logs, which may be a
 /// small one, and so there is just one of it.

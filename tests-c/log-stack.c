@@ -244,7 +244,8 @@ expect_at_most(size_t limit)
 
 	for (size_t i = 0; i < COUNT_OF(failing); i++) {
 		EXPECT(returned[i], failing[i].code);
-		if (used[i] <= limit)
+		/* what the original takes depends on its release and on how it was built */
+		if (library_is_original() || used[i] <= limit)
 			continue;
 		print_error("%s: %zu bytes of stack, above %zu\n", failing[i].name, used[i], limit);
 		within = false;
