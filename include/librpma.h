@@ -1065,8 +1065,8 @@ int rpma_srq_get_rcq(const struct rpma_srq *srq, struct rpma_cq **rcq_ptr);
  * before rpma_conn_req_connect.
  *
  * cfg may be NULL: the default settings, those of rpma_conn_cfg_new. Its timeout is read at the start,
- * its other settings when the route is known. It is not needed afterwards. The request ends with rpma_conn_req_connect or rpma_conn_req_delete; the peer must outlive it,
- * and what becomes of it.
+ * its other settings when the route is known. It is not needed afterwards. The request ends with
+ * rpma_conn_req_connect or rpma_conn_req_delete; the peer must outlive it, and what becomes of it.
  *
  * Not thread-safe: one thread at a time for a peer.
  *
