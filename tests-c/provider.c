@@ -58,7 +58,8 @@ mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset)
 {
 	NEXT(mmap);
 
-	if (odd.no_page) {
+	/* that page alone: the provider of a device maps its queues */
+	if (odd.no_page && is_shared_page(length, flags)) {
 		odd.no_page = false;
 		errno = ENOMEM;
 		return MAP_FAILED;

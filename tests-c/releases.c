@@ -372,16 +372,42 @@ id_of_a_rejected_request(void **state)
 
 /* --- the page that emulated flushes read into --- */
 
-/* for this thread: that of softrdma unmaps memory of its own */
+/* for this thread: that of softrdma maps and unmaps memory of its own */
 static _Thread_local bool spoil_munmap;
+static _Thread_local void *shared_pages[64];
+static _Thread_local unsigned shared_page_count;
 
 /* in front of the C library's, for all of the process */
+void *
+mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset)
+{
+	void *ret = (void *)syscall(SYS_mmap, addr, length, prot, flags, fd, offset);
+
+	if (ret != MAP_FAILED && length == (size_t)sysconf(_SC_PAGESIZE) && (flags & MAP_SHARED) &&
+	    (flags & MAP_ANONYMOUS))
+		shared_pages[shared_page_count++ % COUNT_OF(shared_pages)] = ret;
+
+	return ret;
+}
+
+static bool
+is_shared_page(const void *addr)
+{
+	for (size_t i = 0; i < COUNT_OF(shared_pages); i++) {
+		if (addr && shared_pages[i] == addr)
+			return true;
+	}
+
+	return false;
+}
+
+/* the same; a page that a device's provider mapped is not looked at */
 int
 munmap(void *addr, size_t length)
 {
 	const long ret = syscall(SYS_munmap, addr, length);
 
-	if (spoil_munmap && length == (size_t)sysconf(_SC_PAGESIZE)) {
+	if (spoil_munmap && is_shared_page(addr)) {
 		spoil_munmap = false;
 		errno = EINVAL;
 		return -1;
