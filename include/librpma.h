@@ -1064,9 +1064,10 @@ int rpma_srq_get_rcq(const struct rpma_srq *srq, struct rpma_cq **rcq_ptr);
  * makes the queues of the connection (rdma_create_qp_ex). Nothing reaches the other side's program
  * before rpma_conn_req_connect.
  *
- * cfg may be NULL: the default settings, those of rpma_conn_cfg_new. Its timeout is read at the start,
- * its other settings when the route is known. It is not needed afterwards. The request ends with
- * rpma_conn_req_connect or rpma_conn_req_delete; the peer must outlive it, and what becomes of it.
+ * cfg may be NULL: the default settings, those of rpma_conn_cfg_new. The timeout is read when the
+ * call begins, the other settings of cfg when the route is known and the queues are made; cfg is
+ * not needed after the call. The request ends with rpma_conn_req_connect or rpma_conn_req_delete;
+ * the peer must outlive the request and the connection that it becomes.
  *
  * Not thread-safe: one thread at a time for a peer.
  *
@@ -1125,9 +1126,11 @@ int rpma_conn_req_delete(struct rpma_conn_req **req_ptr);
  * Errors:
  * - RPMA_E_INVAL: req_ptr, *req_ptr or conn_ptr is NULL, or pdata is given with a NULL ptr or a
  *   len of 0
- * - RPMA_E_NOMEM: out of memory
+ * - RPMA_E_NOMEM: no memory for the page that emulated flushes read into; it is mapped once for
+ *   the process, by the first connection that needs it
  * - RPMA_E_PROVIDER: accepting or connecting failed (EINVAL if there is too much private data), or
- *   making the event channel or registering the buffer of the emulated flush
+ *   making the event channel, moving the CM identifier to it (rdma_migrate_id), or registering the
+ *   page of the emulated flush
  *
  * See: rpma_conn_req_new, rpma_ep_next_conn_req
  */
