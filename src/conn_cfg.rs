@@ -22,7 +22,7 @@ pub struct ConnCfg {
     pub(crate) rq_size: AtomicU32,
     pub(crate) shared_channel: AtomicBool,
     /// The C program's shared receive queue, or NULL.
-    pub(crate) srq: AtomicPtr<Srq>,
+    srq: AtomicPtr<Srq>,
 }
 
 impl ConnCfg {
@@ -49,6 +49,17 @@ impl ConnCfg {
             shared_channel: self.shared_channel.load(Ordering::Relaxed),
             srq,
         }
+    }
+
+    /// Storing releases and loading acquires: whoever gets the queue from here uses what it points to, which
+    /// another thread may have made.
+    pub(crate) fn set_srq(&self, srq: *mut Srq) {
+        self.srq.store(srq, Ordering::Release);
+    }
+
+    /// The C program's shared receive queue, or NULL.
+    pub(crate) fn srq(&self) -> *mut Srq {
+        self.srq.load(Ordering::Acquire)
     }
 
     pub(crate) fn set_timeout_ms(&self, timeout_ms: c_int) -> Result<()> {

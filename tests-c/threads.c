@@ -455,6 +455,49 @@ objects_of_one_device(void **unused)
 	SUCCEED(rpma_peer_delete(&on.peer));
 }
 
+struct settled {
+	struct rpma_peer *peer;
+	struct rpma_conn_cfg *cfg;
+	struct rpma_srq *srqs[TEAM];
+};
+
+/* uses the queue that some thread has made and set: nothing but the configuration has told this one of it */
+static bool
+uses_the_queue_of_a_configuration(void *arg, unsigned thread, unsigned round)
+{
+	struct settled *settled = arg;
+	struct rpma_srq *srq = NULL;
+	struct rpma_cq *rcq = NULL;
+
+	if (round == 0) {
+		WORKS(rpma_srq_new(settled->peer, NULL, &settled->srqs[thread]));
+		WORKS(rpma_conn_cfg_set_srq(settled->cfg, settled->srqs[thread]));
+	}
+	WORKS(rpma_conn_cfg_get_srq(settled->cfg, &srq));
+	MUST(srq != NULL);
+	WORKS(rpma_srq_get_rcq(srq, &rcq));
+	MUST(rcq != NULL);
+
+	return true;
+}
+
+static void
+queue_of_a_configuration_of_all_threads(void **unused)
+{
+	struct settled settled = {0};
+	struct ibv_context *ctx = NULL;
+
+	(void)unused;
+	SUCCEED(rpma_utils_get_ibv_context(device_addr(), RPMA_UTIL_IBV_CONTEXT_LOCAL, &ctx));
+	SUCCEED(rpma_peer_new(ctx, &settled.peer));
+	SUCCEED(rpma_conn_cfg_new(&settled.cfg));
+	on_a_team(uses_the_queue_of_a_configuration, &settled);
+	for (unsigned thread = 0; thread < TEAM; thread++)
+		SUCCEED(rpma_srq_delete(&settled.srqs[thread]));
+	SUCCEED(rpma_conn_cfg_delete(&settled.cfg));
+	SUCCEED(rpma_peer_delete(&settled.peer));
+}
+
 static const struct CMUnitTest nodev[] = {
 	cmocka_unit_test(texts_from_many_threads),
 	cmocka_unit_test(objects_of_each_thread),
@@ -466,6 +509,7 @@ static const struct CMUnitTest nodev[] = {
 
 static const struct CMUnitTest rdma[] = {
 	cmocka_unit_test(objects_of_one_device),
+	cmocka_unit_test(queue_of_a_configuration_of_all_threads),
 	cmocka_unit_test(posts_and_one_collector),
 	cmocka_unit_test(posts_and_many_collectors),
 	cmocka_unit_test(posts_on_a_shared_channel),

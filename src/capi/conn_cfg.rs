@@ -282,7 +282,7 @@ pub unsafe extern "C" fn rpma_conn_cfg_set_srq(cfg: *mut ConnCfg, srq: *mut Srq)
             arg(srq, "srq")?;
             arg(cfg, "cfg")?
         };
-        cfg.srq.store(srq, Relaxed);
+        cfg.set_srq(srq);
         Ok(())
     })
 }
@@ -301,7 +301,7 @@ pub unsafe extern "C" fn rpma_conn_cfg_get_srq(
     finish(c"rpma_conn_cfg_get_srq", || {
         // SAFETY: the contract of C.
         let (cfg, srq_ptr) = unsafe { (arg(cfg, "cfg")?, out(srq_ptr, "srq_ptr")?) };
-        srq_ptr.set(cfg.srq.load(Relaxed));
+        srq_ptr.set(cfg.srq());
         Ok(())
     })
 }
@@ -318,7 +318,7 @@ pub(super) unsafe fn settings<'a>(cfg: *const ConnCfg) -> Settings<'a> {
     // SAFETY: the contract of C.
     match unsafe { optional(cfg) } {
         // SAFETY: as above.
-        Some(cfg) => cfg.settings(unsafe { optional(cfg.srq.load(Relaxed)) }),
+        Some(cfg) => cfg.settings(unsafe { optional(cfg.srq()) }),
         None => ConnCfg::new().settings(None),
     }
 }
