@@ -92,10 +92,13 @@ impl<const N: usize> Text<N> {
         }
     }
 
-    /// Ends a string with a NUL; what is added from here on is the next one.
+    /// Ends a string with a NUL, in place of its end if there is no room; what is added from here on is the
+    /// next one.
     pub(crate) fn end_string(&mut self) {
-        if self.len < self.limit {
-            self.len += 1;
+        let end = cut(self.as_bytes(), self.limit.saturating_sub(1)).len();
+        if let Some(rest @ [_, ..]) = self.bytes.get_mut(end..self.limit) {
+            rest.fill(0);
+            self.len = end + 1;
         }
     }
 
@@ -218,6 +221,19 @@ mod tests {
         let second = text.len();
         text.push(b"two");
         assert_eq!(text.c_str_at(0), c"one");
+        assert_eq!(text.c_str_at(second), c"two");
+    }
+
+    #[test]
+    fn a_string_ends_before_the_next_one_however_long_it_is() {
+        let mut text = Text::<16>::new();
+        text.limit(4);
+        text.push(b"abcdef");
+        text.end_string();
+        let second = text.len();
+        text.limit(3);
+        text.push(b"two");
+        assert_eq!(text.c_str_at(0), c"abc");
         assert_eq!(text.c_str_at(second), c"two");
     }
 
