@@ -51,7 +51,7 @@ impl ConnCfg {
         }
     }
 
-    /// Storing releases and loading acquires: whoever gets the queue from here uses what it points to, which
+    /// Storing releases and loading acquires: the thread that loads the pointer uses the queue behind it, which
     /// another thread may have made.
     pub(crate) fn set_srq(&self, srq: *mut Srq) {
         self.srq.store(srq, Ordering::Release);

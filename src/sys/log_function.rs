@@ -133,7 +133,7 @@ mod model {
         })
     }
 
-    /// Whoever sees the function also sees what was prepared for it.
+    /// A thread that loads the function also sees what was written before it was set.
     #[test]
     fn a_function_is_seen_with_what_was_written_before_it_was_set() {
         loom::model(|| {

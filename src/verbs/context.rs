@@ -8,7 +8,6 @@ use std::ptr::{self, NonNull};
 
 use rdma_sys as sys;
 
-use super::mr::{Access, Mr};
 use super::{CompChannel, IbvCq, IbvSrq, Result, check_errno, check_object};
 
 /// The context of an open device. It belongs to librdmacm, or to the C program.
@@ -160,22 +159,6 @@ impl PdRef {
             (*(*(*self.as_ptr()).context).device).transport_type
                 == sys::ibv_transport_type::IBV_TRANSPORT_IWARP
         }
-    }
-
-    /// `ibv_reg_mr`
-    ///
-    /// The memory is the C program's, used by the device for as long as the region exists.
-    #[inline]
-    pub(crate) fn reg_mr(
-        self,
-        start: *mut std::ffi::c_void,
-        size: usize,
-        access: Access,
-    ) -> Result<Mr> {
-        // SAFETY: the domain exists by the order of handles. The call checks that the range is
-        // mapped; no Rust reference to it is ever made.
-        let mr = unsafe { sys::ibv_reg_mr(self.as_ptr(), start, size, access.bits()) };
-        check_object("ibv_reg_mr", mr).map(Mr::from_raw)
     }
 
     /// `ibv_create_srq` for `max_wr` receives of one SGE each

@@ -20,6 +20,7 @@ use std::ptr::NonNull;
 use crate::sys::CallError;
 
 mod addr_info;
+mod cm_event;
 mod cm_id;
 mod comp_channel;
 mod context;
@@ -31,11 +32,12 @@ mod qp;
 mod srq;
 
 pub(crate) use addr_info::{AddrInfo, Side};
+pub(crate) use cm_event::{CmEvent, EventKind, event_name};
 pub(crate) use cm_id::{CmId, ConnParam, QpInit};
 pub(crate) use comp_channel::CompChannel;
 pub(crate) use context::{Context, DeviceCaps, Pd, PdRef};
 pub(crate) use cq::{CompletedOp, IbvCq, WorkCompletion, status_text};
-pub(crate) use event_channel::{CmEvent, EventChannel, EventKind, event_name};
+pub(crate) use event_channel::EventChannel;
 pub(crate) use mr::{Access, Mr};
 pub(crate) use qp::{FlushKind, Immediate, Notify, PostError, Posted, Qp, Remote, SendOp, Sge};
 pub(crate) use srq::IbvSrq;

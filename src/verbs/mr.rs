@@ -9,7 +9,7 @@ use std::ptr::NonNull;
 
 use rdma_sys as sys;
 
-use super::{PdRef, Result, Sge, check_errno};
+use super::{PdRef, Result, Sge, check_errno, check_object};
 
 /// What the device may do with a memory region (`enum ibv_access_flags`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +110,19 @@ impl Mr {
             length,
             lkey: self.lkey,
         }
+    }
+}
+
+impl PdRef {
+    /// `ibv_reg_mr`
+    ///
+    /// The memory is the C program's, used by the device for as long as the region exists.
+    #[inline]
+    pub(crate) fn reg_mr(self, start: *mut c_void, size: usize, access: Access) -> Result<Mr> {
+        // SAFETY: the domain exists by the order of handles. The call checks that the range is
+        // mapped; no Rust reference to it is ever made.
+        let mr = unsafe { sys::ibv_reg_mr(self.as_ptr(), start, size, access.bits()) };
+        check_object("ibv_reg_mr", mr).map(Mr::from_raw)
     }
 }
 
