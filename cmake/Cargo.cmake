@@ -6,16 +6,20 @@
 #                     the archive keeps its time when nothing did, and nothing is linked again
 #   ${rpma_archive}   the archive, with all of Rust's standard library in it
 
-find_program(CARGO cargo HINTS $ENV{CARGO_HOME}/bin $ENV{HOME}/.cargo/bin DOC "Rust's cargo")
-if(NOT CARGO)
-	message(FATAL_ERROR "cargo is needed to build librpma: install Rust, or say where it is with "
-		"-DCARGO=/path/to/cargo")
+if(RPMA_CARGO)
+	set(cargo ${RPMA_CARGO})
+else()
+	find_program(RPMA_CARGO_FOUND cargo HINTS $ENV{CARGO_HOME}/bin $ENV{HOME}/.cargo/bin NO_CMAKE_FIND_ROOT_PATH
+		DOC "Rust's cargo")
+	mark_as_advanced(RPMA_CARGO_FOUND)
+	set(cargo ${RPMA_CARGO_FOUND})
 endif()
-set(CARGO_FLAGS "$ENV{CARGO_FLAGS}" CACHE STRING "more options for every call of cargo, for example --offline")
-set(RUST_TARGET "" CACHE STRING "Rust's name of the platform to build for, when cross-compiling")
-set(RUSTC_FLAGS "" CACHE STRING "more options for rustc, for the library alone, for example -Cinstrument-coverage")
-separate_arguments(cargo_flags UNIX_COMMAND "${CARGO_FLAGS}")
-separate_arguments(rustc_flags UNIX_COMMAND "${RUSTC_FLAGS}")
+if(NOT cargo)
+	message(FATAL_ERROR "cargo is needed to build librpma: install Rust, or say where it is with "
+		"-DRPMA_CARGO=/path/to/cargo")
+endif()
+separate_arguments(cargo_flags UNIX_COMMAND "${RPMA_CARGO_FLAGS}")
+separate_arguments(rustc_flags UNIX_COMMAND "${RPMA_RUSTC_FLAGS}")
 
 # Debug is cargo's profile dev. Every other type is its profile release; RelWithDebInfo, and the None
 # of distributions that strip for themselves, keep what a debugger wants.
@@ -36,9 +40,9 @@ endif()
 # Without CARGO_BUILD_TARGET, which would move the archive to another directory.
 set(run_cargo ${CMAKE_COMMAND} -E env --unset=CARGO_BUILD_TARGET)
 if(CMAKE_BUILD_TYPE MATCHES "^(Debug|RelWithDebInfo)$")
-	list(APPEND run_cargo ${CARGO})
+	list(APPEND run_cargo ${cargo})
 else()
-	list(APPEND run_cargo sh ${CMAKE_CURRENT_SOURCE_DIR}/cmake/run-cargo ${CARGO} ${CMAKE_CURRENT_BINARY_DIR})
+	list(APPEND run_cargo sh ${CMAKE_CURRENT_SOURCE_DIR}/cmake/run-cargo ${cargo} ${CMAKE_CURRENT_BINARY_DIR})
 	list(APPEND cargo_flags --config profile.release.lto=false)
 	list(PREPEND rustc_flags -Clto=fat)
 	# The last one that fits is taken: the build directory is often below the source directory.
@@ -51,12 +55,12 @@ list(APPEND cargo_flags --config profile.${profile}.panic="abort")
 if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/Cargo.lock)
 	list(APPEND cargo_flags --locked)
 endif()
-if(RUST_TARGET)
-	list(APPEND cargo_flags --target ${RUST_TARGET})
+if(RPMA_RUST_TARGET)
+	list(APPEND cargo_flags --target ${RPMA_RUST_TARGET})
 endif()
 
 set(cargo_dir ${CMAKE_CURRENT_BINARY_DIR}/cargo)
-set(rpma_archive ${cargo_dir}/${RUST_TARGET}/${profile_dir}/librpma.a)
+set(rpma_archive ${cargo_dir}/${RPMA_RUST_TARGET}/${profile_dir}/librpma.a)
 string(REPLACE "//" "/" rpma_archive ${rpma_archive})
 
 add_custom_target(rpma_cargo ALL

@@ -2,14 +2,21 @@
 #
 # What `cmake --install` puts below the prefix. Nothing in it names the prefix, so the prefix can be
 # given at installation, and the tree can be moved.
+#
+# Components: Runtime (what a program needs that runs), Development (what is needed to build one). softrdma is
+# a component of its own: see Softrdma.cmake.
 
+include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
-install(TARGETS rpma LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+set(CMAKE_INSTALL_DEFAULT_COMPONENT_NAME Development)
+target_include_directories(rpma PUBLIC $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+install(TARGETS rpma EXPORT librpma-targets
+	LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT Runtime NAMELINK_COMPONENT Development)
 install(FILES ${rpma_static} DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(FILES include/librpma.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 
-foreach(section 1 3 7)
+foreach(section 3 7)
 	install(DIRECTORY doc/man/ DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section}
 		FILES_MATCHING PATTERN "*.${section}")
 endforeach()
@@ -39,3 +46,12 @@ install(FILES
 	${CMAKE_CURRENT_BINARY_DIR}/librpma-config.cmake
 	${CMAKE_CURRENT_BINARY_DIR}/librpma-config-version.cmake
 	DESTINATION ${config_dir})
+install(EXPORT librpma-targets NAMESPACE librpma:: DESTINATION ${config_dir})
+
+if(rpma_is_top_level)
+	add_custom_target(uninstall
+		COMMAND ${CMAKE_COMMAND} -P ${CMAKE_CURRENT_SOURCE_DIR}/cmake/uninstall.cmake
+		WORKING_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}
+		COMMENT "Removing what cmake --install put there"
+		USES_TERMINAL VERBATIM)
+endif()

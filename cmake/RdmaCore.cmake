@@ -4,10 +4,10 @@
 # not by an error of the Rust or the C compiler.
 
 function(require_rdma_library library header package)
-	find_path(${library}_INCLUDE_DIR ${header})
-	find_library(${library}_LIBRARY ${library})
-	mark_as_advanced(${library}_INCLUDE_DIR ${library}_LIBRARY)
-	if(NOT ${library}_INCLUDE_DIR OR NOT ${library}_LIBRARY)
+	find_path(RPMA_${library}_INCLUDE_DIR ${header})
+	find_library(RPMA_${library}_LIBRARY ${library})
+	mark_as_advanced(RPMA_${library}_INCLUDE_DIR RPMA_${library}_LIBRARY)
+	if(NOT RPMA_${library}_INCLUDE_DIR OR NOT RPMA_${library}_LIBRARY)
 		message(FATAL_ERROR "lib${library} and <${header}> are needed: install ${package}")
 	endif()
 endfunction()

@@ -9,8 +9,13 @@ add_dependencies(rpma rpma_cargo)
 set_target_properties(rpma PROPERTIES
 	VERSION 0
 	SOVERSION 0
+	EXPORT_NAME librpma
+	# Whatever RPATH a surrounding project wants for its programs: the library needs none.
+	SKIP_BUILD_RPATH ON
+	INSTALL_RPATH ""
+	INSTALL_RPATH_USE_LINK_PATH OFF
 	LINK_DEPENDS "${rpma_archive};${rpma_map}")
-target_include_directories(rpma PUBLIC ${CMAKE_CURRENT_SOURCE_DIR}/include)
+target_include_directories(rpma PUBLIC $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/include>)
 
 # The aliases stay one jump each (-O2), are seen by the linker as they are (no LTO, whose objects hide
 # .symver), and do not make the library's functions hidden when CFLAGS say so.
@@ -42,4 +47,4 @@ endif()
 # Of the libraries that rustc lists for an archive (-lgcc_s -lutil -lrt -lpthread -lm -ldl -lc), only
 # threads and dl hold something that librpma needs, and only before glibc 2.34.
 target_link_libraries(rpma PRIVATE
-	${ibverbs_LIBRARY} ${rdmacm_LIBRARY} -Wl,--as-needed -lpthread -ldl)
+	${RPMA_ibverbs_LIBRARY} ${RPMA_rdmacm_LIBRARY} -Wl,--as-needed -lpthread -ldl)

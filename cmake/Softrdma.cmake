@@ -6,11 +6,6 @@
 #   softrdma_cargo    target: runs cargo, always, as rpma_cargo does, and after it: the two share cargo's
 #                     directory, which only one can use at a time
 
-option(BUILD_SOFTRDMA "build softrdma, to run RDMA programs without a device" ON)
-if(NOT BUILD_SOFTRDMA)
-	return()
-endif()
-
 get_filename_component(softrdma_dir ${rpma_archive} DIRECTORY)
 set(softrdma ${CMAKE_CURRENT_BINARY_DIR}/bin/softrdma)
 set(libsoftrdma ${CMAKE_CURRENT_BINARY_DIR}/lib/libsoftrdma.so)
@@ -28,7 +23,12 @@ add_custom_target(softrdma_cargo ALL
 	USES_TERMINAL VERBATIM)
 add_dependencies(softrdma_cargo rpma_cargo)
 
-install(PROGRAMS ${softrdma} DESTINATION ${CMAKE_INSTALL_BINDIR})
-# Beside librpma, where the command looks for it: ../lib, ../lib64 or ../lib/<multiarch>. As a library
-# that only the dynamic loader opens, by its path, it needs no version.
-install(FILES ${libsoftrdma} DESTINATION ${CMAKE_INSTALL_LIBDIR})
+if(NOT RPMA_INSTALL)
+	return()
+endif()
+install(PROGRAMS ${softrdma} DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT softrdma)
+# A directory of its own, which no linker and no ldconfig looks into: only the dynamic loader opens the library,
+# by its path, so it has no version. The command looks for it in softrdma below ../lib, ../lib64 and
+# ../lib/<multiarch>.
+install(FILES ${libsoftrdma} DESTINATION ${CMAKE_INSTALL_LIBDIR}/softrdma COMPONENT softrdma)
+install(FILES doc/man/softrdma.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT softrdma)

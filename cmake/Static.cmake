@@ -41,4 +41,4 @@ add_dependencies(librpma::librpma_static rpma_static)
 set_target_properties(librpma::librpma_static PROPERTIES
 	IMPORTED_LOCATION ${rpma_static}
 	INTERFACE_INCLUDE_DIRECTORIES ${CMAKE_CURRENT_SOURCE_DIR}/include
-	INTERFACE_LINK_LIBRARIES "${ibverbs_LIBRARY};${rdmacm_LIBRARY};pthread;dl")
+	INTERFACE_LINK_LIBRARIES "${RPMA_ibverbs_LIBRARY};${RPMA_rdmacm_LIBRARY};pthread;dl")

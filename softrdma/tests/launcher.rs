@@ -668,12 +668,13 @@ fn a_program_that_gains_privileges_is_refused() {
 
 #[test]
 fn the_library_is_found_beside_the_launcher() {
-    let multiarch = format!("lib/{}-linux-gnu/libsoftrdma.so", env::consts::ARCH);
+    let multiarch = format!("lib/{}-linux-gnu/softrdma/libsoftrdma.so", env::consts::ARCH);
     for (test, library_name) in [
         ("bin/libsoftrdma.so", "beside"),
         ("bin/deps/libsoftrdma.so", "deps"),
         ("lib/libsoftrdma.so", "lib"),
-        ("lib64/libsoftrdma.so", "lib64"),
+        ("lib/softrdma/libsoftrdma.so", "private"),
+        ("lib64/softrdma/libsoftrdma.so", "lib64"),
         (&multiarch, "multiarch"),
     ]
     .map(|(name, test)| (test, name))

@@ -79,9 +79,15 @@ fn candidates(directory: &Path) -> Vec<PathBuf> {
         directories.push(deps);
     }
     if let Some(prefix) = directory.parent() {
-        directories.push(prefix.join("lib"));
-        directories.push(prefix.join("lib").join(multiarch));
-        directories.push(prefix.join("lib64"));
+        for directory in [
+            prefix.join("lib"),
+            prefix.join("lib").join(multiarch),
+            prefix.join("lib64"),
+        ] {
+            // Where it is installed, and where it is in a build directory.
+            directories.push(directory.join("softrdma"));
+            directories.push(directory);
+        }
     }
     directories
         .into_iter()
