@@ -668,7 +668,10 @@ fn a_program_that_gains_privileges_is_refused() {
 
 #[test]
 fn the_library_is_found_beside_the_launcher() {
-    let multiarch = format!("lib/{}-linux-gnu/softrdma/libsoftrdma.so", env::consts::ARCH);
+    let multiarch = format!(
+        "lib/{}-linux-gnu/softrdma/libsoftrdma.so",
+        env::consts::ARCH
+    );
     for (test, library_name) in [
         ("bin/libsoftrdma.so", "beside"),
         ("bin/deps/libsoftrdma.so", "deps"),
