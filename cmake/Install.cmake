@@ -21,8 +21,9 @@ foreach(section 3 7)
 		FILES_MATCHING PATTERN "*.${section}")
 endforeach()
 
-# pkg-config: the prefix as seen from the .pc file itself, unless the directories are absolute.
-if(IS_ABSOLUTE ${CMAKE_INSTALL_LIBDIR} OR IS_ABSOLUTE ${CMAKE_INSTALL_INCLUDEDIR})
+# pkg-config: the prefix as seen from the .pc file itself, unless the directories are absolute; and not for /usr,
+# whose directories pkg-config leaves out of compilers' options only when it sees their plain names.
+if(CMAKE_INSTALL_PREFIX STREQUAL "/usr" OR IS_ABSOLUTE ${CMAKE_INSTALL_LIBDIR} OR IS_ABSOLUTE ${CMAKE_INSTALL_INCLUDEDIR})
 	set(pc_prefix ${CMAKE_INSTALL_PREFIX})
 	set(pc_libdir ${CMAKE_INSTALL_FULL_LIBDIR})
 	set(pc_includedir ${CMAKE_INSTALL_FULL_INCLUDEDIR})
