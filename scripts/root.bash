@@ -77,11 +77,13 @@ root_make() {
     echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/unsafe-io"
 }
 
-# Installs packages in the root, unless the same ones were installed the last time.
+# Installs packages in the root, unless these ones were installed there before.
 root_install() { # PACKAGE...
-    [[ $(cat "$root/packages" 2>/dev/null) != "$*" ]] || return 0
+    local installed
+    installed=$root/installed-$(cksum <<<"$*" | cut -d ' ' -f 1)
+    [[ ! -f $installed ]] || return 0
     { enter apt-get -q update && enter apt-get -qy install --no-install-recommends "$@"; } >"$log" 2>&1 ||
         { grep '^E:' "$log"; root_skip "packages cannot be installed: see $log"; }
     rm -f "$root"/var/cache/apt/archives/*.deb
-    echo "$*" >"$root/packages"
+    echo "$*" >"$installed"
 }

@@ -19,7 +19,7 @@ stand_in() {
 
 # run PROGRAM DIRECTORY: run it with the library in that directory
 run() {
-	LD_LIBRARY_PATH=$2 LD_BIND_NOW=1 "$1" > out 2> err
+	LD_LIBRARY_PATH=$2 LD_BIND_NOW=1 $EMULATOR "$1" > out 2> err
 }
 
 names_of 1.3.0 | stand_in unknown-node LIBRPMA_9.9
