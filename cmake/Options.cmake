@@ -17,6 +17,8 @@ function(rpma_option name type default description)
 	# Not the environment, nor a variable of this scope: what -DNAME=VALUE left in the cache.
 	get_property(has_older_name CACHE ${name} PROPERTY VALUE SET)
 	if(rpma_is_top_level AND has_older_name)
+		# CMake warns of options on its command line that no project reads as a variable.
+		set(read_once "${${name}}")
 		set(RPMA_${name} "$CACHE{${name}}" CACHE ${type} "${description}" FORCE)
 		unset(${name} CACHE)
 	endif()

@@ -18,9 +18,9 @@ build() {
 
 products "$BUILD" > before
 
-"$CMAKE" -S "$SOURCE" -B second -DCMAKE_BUILD_TYPE=Debug -DBUILD_TESTS=OFF -DBUILD_EXAMPLES=OFF \
+"$CMAKE" -S "$SOURCE" -B second -DCMAKE_BUILD_TYPE=Debug -DRPMA_BUILD_TESTS=OFF -DRPMA_BUILD_EXAMPLES=OFF \
 	-DCMAKE_INSTALL_LIBDIR="$LIBDIR" -DCMAKE_INSTALL_INCLUDEDIR="$INCLUDEDIR" \
-	-DCMAKE_C_COMPILER="$CC" -DCARGO="$CARGO" > log 2>&1 || { cat log >&2; fail "configure"; }
+	-DCMAKE_C_COMPILER="$CC" -DRPMA_CARGO="$CARGO" > log 2>&1 || { cat log >&2; fail "configure"; }
 build second
 [ -f second/cargo/debug/librpma.a ] || fail "Debug is not built by cargo's profile dev"
 products second > second-before

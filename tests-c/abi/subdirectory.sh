@@ -47,3 +47,13 @@ same "the parent's installed files" expected files
 	fail "the installed library took the parent's RPATH"
 
 configure fetched -DFETCH=ON
+
+# At the top level the options have older names, too; the last one given counts, and none is called unused.
+set -- -S "$SOURCE" -B older -DCMAKE_C_COMPILER="$CC"
+"$CMAKE" "$@" -DBUILD_TESTS=OFF -DBUILD_EXAMPLES=OFF -DCARGO="$CARGO" > log 2>&1 || { cat log >&2; fail "older names"; }
+! grep -i warning log >&2 || fail "older names: a warning"
+"$CMAKE" "$@" -DBUILD_EXAMPLES=ON > log 2>&1 || { cat log >&2; fail "older names, again"; }
+"$CMAKE" "$@" -DRPMA_BUILD_SOFTRDMA=OFF > log 2>&1 || { cat log >&2; fail "newer names after older ones"; }
+sed -n 's/^\(RPMA_\)\{0,1\}\(BUILD_[A-Z]*\|CARGO\):[A-Z]*=/\1\2=/p' older/CMakeCache.txt | sort > actual
+printf '%s\n' RPMA_BUILD_EXAMPLES=ON RPMA_BUILD_SOFTRDMA=OFF RPMA_BUILD_TESTS=OFF "RPMA_CARGO=$CARGO" > expected
+same "the options after older names" expected actual
