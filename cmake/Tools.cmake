@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# rpma-info, the command to look at a machine. It uses librpma as any C
+# rpma-info and rpma-perf, the commands to look at a machine and to measure a connection. They use librpma as any C
 # program does, dynamically linked. In the build directory they stand in bin, and find librpma with LD_LIBRARY_PATH.
 #
 #   tools_cargo    target: runs cargo, always, as rpma_cargo does, and after softrdma_cargo: all of them share
 #                  cargo's directory, which only one can use at a time
 
-option(BUILD_TOOLS "build rpma-info" ON)
+option(BUILD_TOOLS "build rpma-info and rpma-perf" ON)
 if(NOT BUILD_TOOLS)
 	return()
 endif()
@@ -14,7 +14,7 @@ endif()
 get_filename_component(tools_dir ${rpma_archive} DIRECTORY)
 set(tools)
 set(copy_tools)
-foreach(tool rpma-info)
+foreach(tool rpma-info rpma-perf)
 	set(built ${CMAKE_CURRENT_BINARY_DIR}/bin/${tool})
 	list(APPEND tools ${built})
 	list(APPEND copy_tools COMMAND ${CMAKE_COMMAND} -E copy_if_different ${tools_dir}/${tool} ${built})
@@ -28,7 +28,7 @@ add_custom_target(tools_cargo ALL
 	${copy_tools}
 	BYPRODUCTS ${tools}
 	WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}
-	COMMENT "Compiling rpma-info (profile ${profile})"
+	COMMENT "Compiling rpma-info and rpma-perf (profile ${profile})"
 	USES_TERMINAL VERBATIM)
 add_dependencies(tools_cargo rpma_cargo)
 if(TARGET softrdma_cargo)

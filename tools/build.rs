@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 //! Makes a stand-in for `librpma.so.0` to link with: the same soname and version node, and the functions that
-//! release 1.2.0 of the original has, all empty. So the commands are linked without any librpma installed, cannot
+//! release 1.2.0 of the original has, which all fail. So the commands are linked without any librpma installed, cannot
 //! come to use a function that the original lacks, and run with either library.
 
 use std::env;
@@ -28,7 +28,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         };
         // No release after 1.2.0 added a function, so those that still are in 1.3.0 are those of 1.2.0.
         if name.starts_with("rpma_") && last == "1.3.0" {
-            source += &format!("int {name}(void) {{ return -100001; }}\n");
+            source += &if line.contains("\tconst char *") {
+                format!("const char *{name}(void) {{ return \"no librpma\"; }}\n")
+            } else {
+                format!("int {name}(void) {{ return -100001; }}\n")
+            };
             map += &format!("\t\t{name};\n");
         }
     }

@@ -3,12 +3,15 @@
 //! The commands `rpma-info` and `rpma-perf`, on top of librpma's C interface.
 //!
 //! - [`info`]: what librpma finds on a machine, from libibverbs, librpma and `/sys`
+//! - [`perf`]: a benchmark between two machines
 //! - [`rpma`]: librpma's functions, wrapped
-//! - [`memory`], [`units`]: what both use
+//! - [`memory`], [`signals`], [`units`]: what both use
 
 pub mod info;
 pub mod memory;
+pub mod perf;
 pub mod rpma;
+pub mod signals;
 pub mod units;
 
 /// Prints a line to standard error. Nobody can be told if that fails.

@@ -30,8 +30,8 @@ impl Mapping {
         )
     }
 
-    /// The first `len` bytes of a file, which is made and extended if need be. The size of a device that is no
-    /// ordinary file (device DAX) is left as it is.
+    /// The first `len` bytes of a file, which is made and extended if need be; of a device (device DAX), which is
+    /// mapped in units of 2 MiB, maybe more.
     pub fn file(path: &Path, len: usize) -> io::Result<Self> {
         let file = OpenOptions::new()
             .read(true)
@@ -43,6 +43,11 @@ impl Mapping {
         if metadata.is_file() && metadata.len() < len as u64 {
             file.set_len(len as u64)?;
         }
+        let len = if metadata.is_file() {
+            len
+        } else {
+            len.next_multiple_of(2 << 20)
+        };
         Self::map(len, libc::MAP_SHARED, file.as_raw_fd())
     }
 

@@ -745,8 +745,8 @@ impl Request {
         Ok(())
     }
 
-    /// `rpma_conn_req_connect`. The connection keeps `region` for as long as it exists.
-    pub fn connect(self, data: &[u8], region: &Arc<Region>) -> Result<Conn> {
+    /// `rpma_conn_req_connect`. The connection keeps `region`, which its operations use, for as long as it exists.
+    pub fn connect(self, data: &[u8], region: Option<&Arc<Region>>) -> Result<Conn> {
         const CALL: &str = "rpma_conn_req_connect";
         let Ok(len) = u8::try_from(data.len()) else {
             return Err(Failure {
@@ -766,7 +766,7 @@ impl Request {
         };
         let peer = Arc::clone(&self.peer);
         let mut regions = self.regions.clone();
-        regions.push(Arc::clone(region));
+        regions.extend(region.map(Arc::clone));
         // The call takes the request, whatever comes of it.
         let mut request = std::mem::ManuallyDrop::new(self);
         let mut raw = request.raw.as_ptr();
