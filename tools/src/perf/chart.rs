@@ -175,9 +175,9 @@ mod tests {
         Row {
             op,
             size,
-            depth: 1,
             librpma,
             raw: None,
+            cost: None,
         }
     }
 

@@ -52,6 +52,9 @@ pub struct Options {
 /// How often librpma and raw verbs take turns at most, so that what changes on the machine meanwhile concerns both.
 const MOST_TURNS: u32 = 20;
 
+/// How often the user is told what is going on.
+const OFTEN: Duration = Duration::from_millis(200);
+
 /// How long a turn is at least.
 const TURN: Duration = Duration::from_millis(50);
 
@@ -150,6 +153,7 @@ fn measure(
 
     let mut librpma = Measured::new()?;
     let mut raw = if copied { Some(Measured::new()?) } else { None };
+    let mut costs = Vec::new();
     let possible =
         u32::try_from(options.duration.as_millis() / TURN.as_millis()).unwrap_or(MOST_TURNS);
     let turns = if copied {
@@ -159,27 +163,37 @@ fn measure(
     };
     let time = options.duration / turns;
     let begin = Instant::now();
+    let mut once = |by_verbs| -> Result<Measured> {
+        let mut measured = Measured::new()?;
+        at_once(workers, case, time, by_verbs, &mut measured, |operations| {
+            progress.tell(case, operations, begin)
+        })?;
+        Ok(measured)
+    };
     for turn in 0..turns {
-        // librpma first, then last, so that neither has the better place.
-        let mut order = [false, true];
-        if turn % 2 == 1 {
-            order.reverse();
-        }
-        for by_verbs in order {
-            let into = match (by_verbs, &mut raw) {
-                (false, _) => &mut librpma,
-                (true, Some(raw)) => raw,
-                (true, None) => continue,
-            };
-            at_once(workers, case, time, by_verbs, into, progress, begin)?;
-        }
+        let Some(raw) = &mut raw else {
+            librpma = once(false)?;
+            break;
+        };
+        // One begins, then the other, so that neither has the better place.
+        let (with, without) = if turn % 2 == 0 {
+            let with = once(false)?;
+            (with, once(true)?)
+        } else {
+            let without = once(true)?;
+            (once(false)?, without)
+        };
+        costs.extend(report::cost(&with, &without, options.depth));
+        librpma.add(&with)?;
+        raw.add(&without)?;
     }
+    let cost = report::median(&mut costs);
     Ok(Row {
         op: case.op,
         size: case.size,
-        depth: options.depth,
         librpma,
         raw,
+        cost,
     })
 }
 
@@ -190,8 +204,7 @@ fn at_once(
     time: Duration,
     by_verbs: bool,
     into: &mut Measured,
-    progress: &Progress,
-    begin: Instant,
+    tell: impl Fn(u64),
 ) -> Result<()> {
     let shared = Shared::default();
     let results = thread::scope(|scope| {
@@ -224,11 +237,12 @@ fn at_once(
         }
         let mut results = Vec::new();
         while results.len() < started {
-            match ends.recv_timeout(Duration::from_millis(200)) {
+            match ends.recv_timeout(OFTEN) {
                 Ok(result) => results.push(result),
-                Err(RecvTimeoutError::Timeout) => progress.tell(case, &shared, begin),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            tell(shared.operations.load(Ordering::Relaxed));
         }
         Ok(results)
     })?;
@@ -247,7 +261,7 @@ fn at_once(
             Err(error) => failure = failure.or(Some(error)),
         }
     }
-    into.time += longest;
+    into.time = longest;
     failure.map_or(Ok(()), Err)
 }
 
@@ -309,23 +323,23 @@ impl Progress {
         }
     }
 
-    fn tell(&self, case: Case, shared: &Shared, begin: Instant) {
+    fn tell(&self, case: Case, operations: u64, begin: Instant) {
         let now = Instant::now();
-        let quiet = self
-            .last
-            .get()
-            .is_some_and(|last| now - last < Duration::from_secs(10));
-        if !self.terminal && quiet {
+        let often = if self.terminal {
+            OFTEN
+        } else {
+            Duration::from_secs(10)
+        };
+        if begin.elapsed() < OFTEN || self.last.get().is_some_and(|last| now - last < often) {
             return;
         }
         self.last.set(Some(now));
         let text = format!(
-            "{} {}: {:.1} of {:.1} s, {} operations",
+            "{} {}: {:.1} of {:.1} s, {operations} operations",
             case.op.name(),
             units::size(case.size),
             begin.elapsed().as_secs_f64(),
             self.total.as_secs_f64(),
-            shared.operations.load(Ordering::Relaxed)
         );
         let mut err = io::stderr();
         // Nobody can be told if this fails.

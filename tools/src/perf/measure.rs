@@ -63,6 +63,15 @@ impl Measured {
         })
     }
 
+    /// Counts what another one has measured, after this one.
+    pub(super) fn add(&mut self, other: &Self) -> Result<()> {
+        self.latency
+            .add(&other.latency)
+            .map_err(|error| Error::Other(format!("histogram: {error}")))?;
+        self.time += other.time;
+        Ok(())
+    }
+
     pub(super) fn operations(&self) -> u64 {
         self.latency.len()
     }
