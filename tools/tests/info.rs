@@ -189,6 +189,10 @@ fn eadr_means_direct_write_whatever_ddio_is() {
 fn registers_of_other_root_ports_are_not_guessed() {
     let (status, text, json) = of("epyc", "epyc");
     assert_eq!(status, 0, "{text}");
+    assert!(
+        problems(&json).contains("/dev/pmem0 is mounted at /mnt/pmem without DAX"),
+        "{text}"
+    );
     assert_eq!(json["devices"][0]["ddio"]["state"], Value::Null);
     assert!(
         json["devices"][0]["ddio"]["why"]

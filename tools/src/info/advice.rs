@@ -195,6 +195,15 @@ fn persistent_memory(report: &Report, problems: &mut Vec<Problem>) {
             ));
         }
         for namespace in &region.namespaces {
+            if let (Some((place, false)), "fsdax", Some(device)) =
+                (&namespace.mount, namespace.mode.as_str(), &namespace.device)
+            {
+                problems.push(problem(
+                    false,
+                    format!("/dev/{device} is mounted at {place} without DAX: its files are in the page cache"),
+                    &["To mount it with DAX:", &format!("$ sudo umount {place} && sudo mount -o dax /dev/{device} {place}")],
+                ));
+            }
             if !matches!(namespace.mode.as_str(), "fsdax" | "devdax") {
                 problems.push(problem(
                     false,

@@ -3,10 +3,11 @@
 //! This machine: libibverbs lists the devices, librpma is asked what it makes of them.
 
 use std::env;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs;
-use std::io;
+use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::Arc;
@@ -116,8 +117,10 @@ fn asked(
     );
     // That depends on the kernel and the file system, hardly on the device.
     if file.is_none() && caps.memory == Outcome::Works {
-        let directory = trial_directory();
-        *file = Some((of_file(&peer, &directory), directory.display().to_string()));
+        *file = directories().into_iter().find_map(|directory| {
+            let outcome = of_file(&peer, &directory)?;
+            Some((outcome, directory.display().to_string()))
+        });
     }
     caps
 }
@@ -134,22 +137,41 @@ fn register(peer: &Arc<Peer>, mapping: Mapping) -> Outcome {
     }
 }
 
-/// Memory of a file on disk, as a program has it that does without persistent memory.
-fn of_file(peer: &Arc<Peer>, directory: &Path) -> Outcome {
+/// Memory of a file on disk, as a program has it that does without persistent memory. None if no such file can be
+/// made in the directory.
+fn of_file(peer: &Arc<Peer>, directory: &Path) -> Option<Outcome> {
+    if is_in_memory(directory)? {
+        return None;
+    }
     let path = directory.join(format!("rpma-info.{}", std::process::id()));
     let mapped = Mapping::file(&path, TRIAL);
-    let outcome = match mapped {
-        Ok(mapping) => register(peer, mapping),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Outcome::Unknown,
-        Err(error) => Outcome::Fails(error.to_string()),
-    };
+    let outcome = mapped.ok().map(|mapping| register(peer, mapping));
     let _ = fs::remove_file(path);
     outcome
 }
 
-/// Not `/tmp`, which is often memory.
-fn trial_directory() -> PathBuf {
-    env::var_os("TMPDIR").map_or_else(|| "/var/tmp".into(), PathBuf::from)
+fn directories() -> Vec<PathBuf> {
+    let from = |name| env::var_os(name).map(PathBuf::from);
+    let all = [
+        from("TMPDIR"),
+        Some("/var/tmp".into()),
+        env::current_dir().ok(),
+        from("HOME"),
+    ];
+    all.into_iter().flatten().collect()
+}
+
+/// Whether a directory is on no disk: its files can always be registered.
+fn is_in_memory(directory: &Path) -> Option<bool> {
+    let directory = CString::new(directory.as_os_str().as_bytes()).ok()?;
+    let mut stat = MaybeUninit::<libc::statfs>::zeroed();
+    // SAFETY: a string and room for the result.
+    if unsafe { libc::statfs(directory.as_ptr(), stat.as_mut_ptr()) } != 0 {
+        return None;
+    }
+    // SAFETY: numbers, which the call has set.
+    let kind = unsafe { stat.assume_init() }.f_type;
+    Some([libc::TMPFS_MAGIC, libc::HUGETLBFS_MAGIC].contains(&kind))
 }
 
 /// None if there is no limit.

@@ -214,9 +214,11 @@ impl Report {
                     .as_ref()
                     .map(|device| format!(", {device}"))
                     .unwrap_or_default();
-                let dax = match namespace.dax {
-                    Some(false) => ", but its driver has no DAX",
-                    _ => "",
+                let dax = match (namespace.dax, &namespace.mount) {
+                    (Some(false), _) => ", but its driver has no DAX".into(),
+                    (_, Some((place, true))) => format!(", mounted with DAX at {place}"),
+                    (_, Some((place, false))) => format!(", mounted without DAX at {place}"),
+                    _ => String::new(),
                 };
                 out.row(
                     4,
@@ -262,6 +264,7 @@ impl Report {
                     "bytes": namespace.size,
                     "device": namespace.device,
                     "dax": namespace.dax,
+                    "mount": namespace.mount.as_ref().map(|(place, dax)| json!({ "path": place, "dax": dax })),
                 })).collect::<Vec<_>>(),
             })).collect::<Vec<_>>(),
             "problems": self.problems.iter().map(|problem| json!({

@@ -54,6 +54,8 @@ pub struct Namespace {
     pub device: Option<String>,
     /// Whether files on it can be mapped without a page cache; not known of other modes than fsdax.
     pub dax: Option<bool>,
+    /// Where it is mounted, and whether files there can be mapped without a page cache.
+    pub mount: Option<(String, bool)>,
 }
 
 impl Region {
@@ -130,12 +132,16 @@ fn namespace(sys: &Sys, bus: &str, name: &str) -> Option<Namespace> {
         let character = format!("dax{}", name.strip_prefix("namespace")?);
         (mode == "devdax").then_some(character)
     });
+    let mount = device
+        .as_ref()
+        .and_then(|device| sys.mount_of(&format!("/dev/{device}")));
     Some(Namespace {
         name: name.to_owned(),
         mode: mode.into(),
         size,
         device,
         dax,
+        mount,
     })
 }
 

@@ -11,6 +11,8 @@ use super::{Device, Gid, Port, pci};
 /// `/sys`, or a copy of it.
 pub(super) struct Sys {
     root: PathBuf,
+    /// What `/proc/self/mountinfo` says.
+    mounts: String,
 }
 
 impl Sys {
@@ -18,6 +20,7 @@ impl Sys {
     pub(super) fn here() -> Self {
         Self {
             root: "/sys".into(),
+            mounts: fs::read_to_string("/proc/self/mountinfo").unwrap_or_default(),
         }
     }
 
@@ -30,7 +33,13 @@ impl Sys {
             directory.to_owned()
         };
         match fs::read_dir(&root) {
-            Ok(_) => Ok(Self { root }),
+            Ok(_) => {
+                let mounts = directory.join("proc/self/mountinfo");
+                Ok(Self {
+                    root,
+                    mounts: fs::read_to_string(mounts).unwrap_or_default(),
+                })
+            }
             Err(error) => Err(format!("{}: {error}", directory.display())),
         }
     }
@@ -47,6 +56,20 @@ impl Sys {
     /// The trimmed content of a file.
     pub(super) fn read(&self, path: &str) -> Option<String> {
         read(&self.path(path))
+    }
+
+    /// Where a block device is mounted, and whether with DAX.
+    pub(super) fn mount_of(&self, device: &str) -> Option<(String, bool)> {
+        self.mounts.lines().find_map(|line| {
+            let (mount, file_system) = line.split_once(" - ")?;
+            let mut words = file_system.split(' ');
+            let (_kind, source, options) = (words.next()?, words.next()?, words.next()?);
+            // With dax=inode the files themselves say it.
+            let dax = options
+                .split(',')
+                .any(|option| matches!(option, "dax" | "dax=always" | "dax=inode"));
+            (source == device).then(|| Some((mount.split(' ').nth(4)?.to_owned(), dax)))?
+        })
     }
 
     /// All devices.

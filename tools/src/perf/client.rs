@@ -163,11 +163,13 @@ fn measure(
     };
     let time = options.duration / turns;
     let begin = Instant::now();
+    let mut before = 0;
     let mut once = |by_verbs| -> Result<Measured> {
         let mut measured = Measured::new()?;
         at_once(workers, case, time, by_verbs, &mut measured, |operations| {
-            progress.tell(case, operations, begin)
+            progress.tell(case, before + operations, begin);
         })?;
+        before += measured.operations();
         Ok(measured)
     };
     for turn in 0..turns {
@@ -338,7 +340,7 @@ impl Progress {
             "{} {}: {:.1} of {:.1} s, {operations} operations",
             case.op.name(),
             units::size(case.size),
-            begin.elapsed().as_secs_f64(),
+            begin.elapsed().min(self.total).as_secs_f64(),
             self.total.as_secs_f64(),
         );
         let mut err = io::stderr();
