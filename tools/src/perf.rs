@@ -37,7 +37,7 @@ pub enum Op {
     WriteFlush,
     /// Write 8 bytes in one piece
     AtomicWrite,
-    /// Send messages
+    /// Send messages, which are answered
     Send,
 }
 
@@ -61,7 +61,10 @@ impl Op {
 
     /// How many requests it takes.
     fn requests(self) -> usize {
-        if self == Self::WriteFlush { 2 } else { 1 }
+        match self {
+            Self::WriteFlush | Self::Send => 2,
+            _ => 1,
+        }
     }
 }
 

@@ -13,25 +13,32 @@ use std::ptr;
 use std::sync::Mutex;
 
 use rdma_sys::{
-    ibv_ack_cq_events, ibv_context, ibv_get_cq_event, ibv_poll_cq, ibv_post_send, ibv_qp,
-    ibv_req_notify_cq, ibv_send_flags, ibv_send_wr, ibv_sge, ibv_wc,
+    ibv_ack_cq_events, ibv_context, ibv_get_cq_event, ibv_poll_cq, ibv_post_recv, ibv_post_send,
+    ibv_qp, ibv_recv_wr, ibv_req_notify_cq, ibv_send_flags, ibv_send_wr, ibv_sge, ibv_wc,
 };
 
 use crate::rpma::Context;
 
 type PostSend = unsafe extern "C" fn(*mut ibv_qp, *mut ibv_send_wr, *mut *mut ibv_send_wr) -> c_int;
+type PostRecv = unsafe extern "C" fn(*mut ibv_qp, *mut ibv_recv_wr, *mut *mut ibv_recv_wr) -> c_int;
 
-/// What is being copied, and the function of the device.
+/// What is being copied, and the functions of the device.
 struct Recording {
     post_send: PostSend,
+    post_recv: PostRecv,
     requests: Vec<Recorded>,
 }
 
 struct Recorded {
     qp: *mut ibv_qp,
-    request: ibv_send_wr,
+    request: Kind,
     sge: Option<ibv_sge>,
     inline: Vec<u8>,
+}
+
+enum Kind {
+    Send(ibv_send_wr),
+    Receive(ibv_recv_wr),
 }
 
 // SAFETY: the pointers are only passed on to the device, on whatever thread.
@@ -39,7 +46,7 @@ unsafe impl Send for Recorded {}
 
 static RECORDING: Mutex<Option<Recording>> = Mutex::new(None);
 
-unsafe extern "C" fn record(
+unsafe extern "C" fn record_send(
     qp: *mut ibv_qp,
     first: *mut ibv_send_wr,
     bad: *mut *mut ibv_send_wr,
@@ -68,7 +75,7 @@ unsafe extern "C" fn record(
             };
             recording.requests.push(Recorded {
                 qp,
-                request,
+                request: Kind::Send(request),
                 sge,
                 inline,
             });
@@ -77,6 +84,36 @@ unsafe extern "C" fn record(
     }
     // SAFETY: the arguments are those that the device's function was to get.
     unsafe { (recording.post_send)(qp, first, bad) }
+}
+
+unsafe extern "C" fn record_recv(
+    qp: *mut ibv_qp,
+    first: *mut ibv_recv_wr,
+    bad: *mut *mut ibv_recv_wr,
+) -> c_int {
+    let Ok(mut recording) = RECORDING.lock() else {
+        return libc::EINVAL;
+    };
+    let Some(recording) = recording.as_mut() else {
+        return libc::EINVAL;
+    };
+    let mut at = first;
+    while !at.is_null() {
+        // SAFETY: as above, for ibv_post_recv.
+        unsafe {
+            let request = *at;
+            let sge = (request.num_sge == 1).then(|| *request.sg_list);
+            recording.requests.push(Recorded {
+                qp,
+                request: Kind::Receive(request),
+                sge,
+                inline: Vec::new(),
+            });
+            at = request.next;
+        }
+    }
+    // SAFETY: the arguments are those that the device's function was to get.
+    unsafe { (recording.post_recv)(qp, first, bad) }
 }
 
 /// Requests of librpma, to be posted again.
@@ -88,7 +125,7 @@ pub(super) struct Requests {
 }
 
 struct Request {
-    request: ibv_send_wr,
+    request: Kind,
     sge: ibv_sge,
     inline: Vec<u8>,
 }
@@ -110,20 +147,28 @@ pub(super) unsafe fn requests<E>(
 ) -> Result<Option<Requests>, E> {
     let context: *mut ibv_context = context.as_ptr();
     // SAFETY: an open device.
-    let Some(post_send) = (unsafe { (*context).ops.post_send }) else {
+    let (post_send, post_recv) = unsafe { ((*context).ops.post_send, (*context).ops.post_recv) };
+    let (Some(post_send), Some(post_recv)) = (post_send, post_recv) else {
         return Ok(None);
     };
     if let Ok(mut recording) = RECORDING.lock() {
         *recording = Some(Recording {
             post_send,
+            post_recv,
             requests: Vec::new(),
         });
     }
-    // SAFETY: nobody else posts on this device, so nobody reads the pointer now.
-    unsafe { (*context).ops.post_send = Some(record as PostSend) };
+    // SAFETY: nobody else posts on this device, so nobody reads the pointers now.
+    unsafe {
+        (*context).ops.post_send = Some(record_send as PostSend);
+        (*context).ops.post_recv = Some(record_recv as PostRecv);
+    }
     let posted = post();
     // SAFETY: as above.
-    unsafe { (*context).ops.post_send = Some(post_send) };
+    unsafe {
+        (*context).ops.post_send = Some(post_send);
+        (*context).ops.post_recv = Some(post_recv);
+    }
     let recorded = match RECORDING.lock() {
         Ok(mut recording) => recording
             .take()
@@ -151,8 +196,16 @@ pub(super) unsafe fn requests<E>(
         })
         .collect();
     for request in &mut all {
-        request.request.next = ptr::null_mut();
-        request.request.sg_list = &raw mut request.sge;
+        match &mut request.request {
+            Kind::Send(send) => {
+                send.next = ptr::null_mut();
+                send.sg_list = &raw mut request.sge;
+            }
+            Kind::Receive(receive) => {
+                receive.next = ptr::null_mut();
+                receive.sg_list = &raw mut request.sge;
+            }
+        }
         if !request.inline.is_empty() {
             request.sge.addr = request.inline.as_ptr().expose_provenance() as u64;
         }
@@ -165,9 +218,13 @@ impl Requests {
     #[inline]
     pub(super) fn post(&mut self, slot: usize) -> io::Result<()> {
         for request in &mut self.all[slot * self.each..][..self.each] {
-            let mut bad = ptr::null_mut();
             // SAFETY: a queue pair that is alive, and a request as librpma made it.
-            let failed = unsafe { ibv_post_send(self.qp, &raw mut request.request, &mut bad) };
+            let failed = unsafe {
+                match &mut request.request {
+                    Kind::Send(send) => ibv_post_send(self.qp, send, &mut ptr::null_mut()),
+                    Kind::Receive(receive) => ibv_post_recv(self.qp, receive, &mut ptr::null_mut()),
+                }
+            };
             if failed != 0 {
                 return Err(io::Error::from_raw_os_error(failed));
             }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use rdma_sys::{ibv_wc, ibv_wc_status};
+use rdma_sys::{ibv_wc, ibv_wc_opcode, ibv_wc_status};
 
 use super::protocol::{Hello, Welcome};
 use super::{Error, MAX_DEPTH, Result, Wait, no_device};
@@ -104,8 +104,10 @@ pub fn run(options: &Options) -> Result<()> {
         return Ok(());
     }
 
-    // Receives are posted before the queue's size could depend on the client.
-    let cfg = ConnCfg::new(u32::from(MAX_DEPTH) + 16, 16, u32::from(MAX_DEPTH), 5000)?;
+    // The queues are made before the client tells what it needs: a receive and an answer for each message that is
+    // under way, and the answers that have come, but whose completion has not been taken.
+    let depth = u32::from(MAX_DEPTH);
+    let cfg = ConnCfg::new(3 * depth, 2 * depth, depth, 5000)?;
     let ended = Arc::new(Ended::new().map_err(|error| Error::System("eventfd", error))?);
     let mut served = false;
     let mut threads = Vec::new();
@@ -238,7 +240,11 @@ fn prepare(
         })?,
         None => Mapping::anonymous(len).map_err(|error| Error::System("memory", error))?,
     };
-    let mut usage = usage::READ_SRC | usage::WRITE_DST | usage::RECV | usage::FLUSH_TYPE_VISIBILITY;
+    let mut usage = usage::READ_SRC
+        | usage::WRITE_DST
+        | usage::RECV
+        | usage::SEND
+        | usage::FLUSH_TYPE_VISIBILITY;
     if options.direct_write {
         usage |= usage::FLUSH_TYPE_PERSISTENT;
     }
@@ -287,7 +293,13 @@ impl Connection {
             }
             let rounds = if timeout == 0 { 1000 } else { 1 };
             for _ in 0..rounds {
-                self.receive()?;
+                let Err(error) = self.answer() else { continue };
+                // Once the client has gone away this is so, and the event of it is on its way.
+                let told = signals::wait_readable([event_fd], 1000).is_ok_and(|[told]| told);
+                if told {
+                    break;
+                }
+                return Err(error);
             }
         }
         // The other side may have closed it already.
@@ -295,8 +307,9 @@ impl Connection {
         Ok(())
     }
 
-    /// Takes what has come, and posts receives in its place.
-    fn receive(&self) -> Result<()> {
+    /// Takes the messages that have come, and answers each, after a receive was posted in its place: so there is one
+    /// for each message that the client sends.
+    fn answer(&self) -> Result<()> {
         let Some(hello) = self.hello else {
             return Ok(());
         };
@@ -306,12 +319,16 @@ impl Connection {
             for completion in &completions[..got] {
                 // SAFETY: the queue has set as many.
                 let completion = unsafe { completion.assume_init_ref() };
-                // Receives that nothing came for end with an error when the connection does.
-                if completion.status == ibv_wc_status::IBV_WC_SUCCESS {
+                // Receives that nothing came for end with an error when the connection does; answers that were sent
+                // complete too.
+                if completion.status == ibv_wc_status::IBV_WC_SUCCESS
+                    && completion.opcode == ibv_wc_opcode::IBV_WC_RECV
+                {
                     let size = hello.receive_size as usize;
                     let slot = completion.wr_id as usize;
-                    // Once the client has gone away this fails; the event of it is on its way.
-                    let _ = self.conn.recv(slot * size, size, slot);
+                    self.conn.recv(slot * size, size, slot)?;
+                    self.conn
+                        .send(slot * size, completion.byte_len as usize, slot)?;
                 }
             }
             if got < completions.len() {
