@@ -119,7 +119,7 @@ unsafe extern "C" fn record_recv(
 /// Requests of librpma, to be posted again.
 pub(super) struct Requests {
     qp: *mut ibv_qp,
-    /// For each slot as many as the operation takes. The requests point into this allocation.
+    /// For each slot as many as the operation takes.
     all: Box<[Request]>,
     each: usize,
 }
@@ -197,14 +197,8 @@ pub(super) unsafe fn requests<E>(
         .collect();
     for request in &mut all {
         match &mut request.request {
-            Kind::Send(send) => {
-                send.next = ptr::null_mut();
-                send.sg_list = &raw mut request.sge;
-            }
-            Kind::Receive(receive) => {
-                receive.next = ptr::null_mut();
-                receive.sg_list = &raw mut request.sge;
-            }
+            Kind::Send(send) => send.next = ptr::null_mut(),
+            Kind::Receive(receive) => receive.next = ptr::null_mut(),
         }
         if !request.inline.is_empty() {
             request.sge.addr = request.inline.as_ptr().expose_provenance() as u64;
@@ -221,8 +215,14 @@ impl Requests {
             // SAFETY: a queue pair that is alive, and a request as librpma made it.
             let failed = unsafe {
                 match &mut request.request {
-                    Kind::Send(send) => ibv_post_send(self.qp, send, &mut ptr::null_mut()),
-                    Kind::Receive(receive) => ibv_post_recv(self.qp, receive, &mut ptr::null_mut()),
+                    Kind::Send(send) => {
+                        send.sg_list = &raw mut request.sge;
+                        ibv_post_send(self.qp, send, &mut ptr::null_mut())
+                    }
+                    Kind::Receive(receive) => {
+                        receive.sg_list = &raw mut request.sge;
+                        ibv_post_recv(self.qp, receive, &mut ptr::null_mut())
+                    }
                 }
             };
             if failed != 0 {
