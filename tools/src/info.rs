@@ -159,6 +159,11 @@ impl Device {
         self.ports.iter().any(|port| port.state == "ACTIVE")
     }
 
+    /// Whether it is that of softrdma, which needs no memory to be locked.
+    fn is_softrdma(&self) -> bool {
+        self.name.starts_with("softrdma")
+    }
+
     /// Whether it is no hardware: the kernel or a library does its work.
     pub fn is_software(&self) -> bool {
         self.pci.is_none()

@@ -150,7 +150,7 @@ fn memory(report: &Report, problems: &mut Vec<Problem>) {
         ));
     }
     if let Some(Some(limit)) = report.memlock {
-        if limit < SMALL_MEMLOCK && report.devices.iter().any(|device| !is_softrdma(device)) {
+        if limit < SMALL_MEMLOCK && report.devices.iter().any(|device| !device.is_softrdma()) {
             problems.push(problem(
                 false,
                 format!("only {} may be locked", size_text(limit)),
@@ -169,10 +169,6 @@ fn memory(report: &Report, problems: &mut Vec<Problem>) {
             ],
         ));
     }
-}
-
-fn is_softrdma(device: &Device) -> bool {
-    device.name.starts_with("softrdma")
 }
 
 fn persistent_memory(report: &Report, problems: &mut Vec<Problem>) {

@@ -81,9 +81,12 @@ pub(super) fn report(addr: Option<&str>) -> Report {
             .map(|caps| asked(caps, &open, &mut report.file_memory));
         report.devices.push(device);
     }
+    // On softrdma the devices of the kernel are hidden on purpose.
+    let hidden = report.devices.iter().any(Device::is_softrdma);
     for device in sys.devices() {
         let known = |text: &String| text.split(':').next() == Some(&device.name);
         if addr.is_none()
+            && !hidden
             && !report.devices.iter().any(|other| other.name == device.name)
             && !report.unusable.iter().any(known)
         {

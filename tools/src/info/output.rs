@@ -139,7 +139,12 @@ impl Report {
             },
         );
         if let Some(caps) = &device.capabilities {
-            let native = |native| if native { "native" } else { "emulated" };
+            let original = self.library.as_ref().is_some_and(|(_, own)| !own);
+            let native = |native| match (native, original) {
+                (true, false) => "native",
+                (true, true) => "native (the original uses it only if it was built for it)",
+                (false, _) => "emulated",
+            };
             out.row(2, "atomic write", native(caps.native_atomic_write));
             out.row(2, "flush", native(caps.native_flush));
             out.row(2, "on-demand paging", yes(caps.on_demand_paging));
