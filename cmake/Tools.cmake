@@ -6,11 +6,6 @@
 #   tools_cargo    target: runs cargo, always, as rpma_cargo does, and after softrdma_cargo: all of them share
 #                  cargo's directory, which only one can use at a time
 
-option(BUILD_TOOLS "build rpma-info and rpma-perf" ON)
-if(NOT BUILD_TOOLS)
-	return()
-endif()
-
 get_filename_component(tools_dir ${rpma_archive} DIRECTORY)
 set(tools)
 set(copy_tools)
@@ -35,4 +30,8 @@ if(TARGET softrdma_cargo)
 	add_dependencies(tools_cargo softrdma_cargo)
 endif()
 
-install(PROGRAMS ${tools} DESTINATION ${CMAKE_INSTALL_BINDIR})
+if(NOT RPMA_INSTALL)
+	return()
+endif()
+install(PROGRAMS ${tools} DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT tools)
+install(FILES doc/man/rpma-info.1 doc/man/rpma-perf.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT tools)
