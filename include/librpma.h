@@ -1,17 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * librpma.h -- Remote Persistent Memory Access: memory of other machines, persistent or not, read,
- * written and flushed over RDMA.
+ * librpma.h -- Remote Persistent Memory Access: read, write and flush the memory of another machine,
+ * persistent or not, over RDMA.
  *
- * One header for programs written for any release of the C library, 0.9.0 to 1.3.0. See librpma(7)
- * for an overview. Generated from the Rust sources: changes made here are lost.
+ * The header serves programs written for any release of the original C library, 0.9.0 to 1.3.0. See
+ * librpma(7) for an overview. It is generated from the Rust sources: do not edit it.
  *
- * Every function that returns int returns 0, or a negative RPMA_E_* code; then the log says what was
- * wrong, unless there was merely nothing to return (RPMA_E_NO_EVENT, RPMA_E_NO_COMPLETION). Unless a
- * description says otherwise, output parameters are written on success only, a function may be called
- * from several threads at once, and after RPMA_E_PROVIDER errno is that of the verbs or connection
- * manager call that failed.
+ * For all functions, unless the description says otherwise:
+ *
+ * - A function that returns int returns 0 on success and a negative RPMA_E_* code on failure. It logs
+ *   the reason, except for the expected outcomes RPMA_E_NO_EVENT and RPMA_E_NO_COMPLETION.
+ * - After RPMA_E_PROVIDER, errno is the error number of the failed libibverbs or librdmacm call.
+ * - Output parameters are written on success only.
+ * - Several threads may call a function at the same time. No thread may use an object while another
+ *   thread deletes it, or afterwards.
+ * - An object must be deleted before the object that it was made on.
  */
 
 #ifndef LIBRPMA_H
@@ -24,26 +28,26 @@
 
 #include <infiniband/verbs.h>
 
-/* for rpma_log_set_function: back to the log function of the library */
+/* for rpma_log_set_function: the log function of the library */
 #define RPMA_LOG_USE_DEFAULT_FUNCTION (NULL)
 
 /**
- * Not used by any release; kept for the programs that name it.
+ * Not used by any release; kept for programs that use the name.
  */
 #define RPMA_W_WAIT_FOR_COMPLETION 1
 
 /**
- * Something that should not happen: the log says what
+ * An unexpected failure; the log has the details
  */
 #define RPMA_E_UNKNOWN (-100000)
 
 /**
- * The device, the remote side or the memory region does not support it
+ * The device, the remote side or the memory region does not support the operation
  */
 #define RPMA_E_NOSUPP (-100001)
 
 /**
- * A verbs or connection manager call failed: errno and the log say why
+ * A call of libibverbs or librdmacm failed; errno and the log have the reason
  */
 #define RPMA_E_PROVIDER (-100002)
 
@@ -58,111 +62,114 @@
 #define RPMA_E_INVAL (-100004)
 
 /**
- * No completion is there: an ordinary outcome, not logged
+ * There is no completion; an expected outcome, not logged
  */
 #define RPMA_E_NO_COMPLETION (-100005)
 
 /**
- * No event is there: an ordinary outcome, not logged
+ * There is no event; an expected outcome, not logged
  */
 #define RPMA_E_NO_EVENT (-100006)
 
 /**
- * Temporary error; no function returns it
+ * A temporary failure; no function returns this code
  */
 #define RPMA_E_AGAIN (-100007)
 
 /**
- * The completion channel is shared: rpma_conn_wait waits on it
+ * The completion channel is shared: use rpma_conn_wait
  */
 #define RPMA_E_SHARED_CHANNEL (-100008)
 
 /**
- * The completion channel is not shared: rpma_cq_wait waits on it
+ * The completion channel is not shared: use rpma_cq_wait
  */
 #define RPMA_E_NOT_SHARED_CHNL (-100009)
 
 /**
- * How long each step of finding the other side may take, in milliseconds, unless configured
- * otherwise (rpma_conn_cfg_set_timeout)
+ * The default timeout, in milliseconds, for resolving an address and for resolving its route
+ * (rpma_conn_cfg_set_timeout)
  */
 #define RPMA_DEFAULT_TIMEOUT_MS 1000
 
 /**
- * The memory is read by the remote side (rpma_read)
+ * The remote side may read the memory: the source of its rpma_read
  */
 #define RPMA_MR_USAGE_READ_SRC (1 << 0)
 
 /**
- * The memory takes what is read from the remote side (rpma_read)
+ * The destination of an rpma_read of this side; on iWARP, the remote side may also write the memory
  */
 #define RPMA_MR_USAGE_READ_DST (1 << 1)
 
 /**
- * The memory is written to the remote side (rpma_write and its kin)
+ * The source of an rpma_write, rpma_write_with_imm or rpma_write_atomic of this side
  */
 #define RPMA_MR_USAGE_WRITE_SRC (1 << 2)
 
 /**
- * The memory is written by the remote side (rpma_write and its kin, rpma_atomic_write)
+ * The remote side may write the memory: the destination of its rpma_write, rpma_write_with_imm,
+ * rpma_atomic_write or rpma_write_atomic
  */
 #define RPMA_MR_USAGE_WRITE_DST (1 << 3)
 
 /**
- * The remote side may flush the memory to visibility; where that is emulated, also read it
+ * The remote side may flush the memory with RPMA_FLUSH_TYPE_VISIBILITY; it may also read the memory,
+ * as an emulated flush does
  */
 #define RPMA_MR_USAGE_FLUSH_TYPE_VISIBILITY (1 << 4)
 
 /**
- * The remote side may flush the memory to persistence; where that is emulated, also read it
+ * The remote side may flush the memory with RPMA_FLUSH_TYPE_PERSISTENT; it may also read the memory,
+ * as an emulated flush does
  */
 #define RPMA_MR_USAGE_FLUSH_TYPE_PERSISTENT (1 << 5)
 
 /**
- * The memory holds messages to send (rpma_send)
+ * The buffer of an rpma_send or rpma_send_with_imm of this side
  */
 #define RPMA_MR_USAGE_SEND (1 << 6)
 
 /**
- * The memory takes received messages (rpma_recv)
+ * The buffer of a receive of this side: rpma_recv, rpma_conn_req_recv or rpma_srq_recv
  */
 #define RPMA_MR_USAGE_RECV (1 << 7)
 
 /**
- * For the flags of an operation: a completion if it fails
+ * The operation has a completion only if it fails
  */
 #define RPMA_F_COMPLETION_ON_ERROR (1 << 0)
 
 /**
- * For the flags of an operation: a completion however it ends
+ * The operation has a completion whether it succeeds or fails
  */
 #define RPMA_F_COMPLETION_ALWAYS ((1 << 1) | RPMA_F_COMPLETION_ON_ERROR)
 
 /**
- * What the offset of an atomic write must be a multiple of, and how many bytes it writes
+ * The alignment of the offset of an atomic write, in bytes, and the number of bytes it writes
  */
 #define RPMA_ATOMIC_WRITE_ALIGNMENT 8
 
 /**
- * How rpma_utils_get_ibv_context looks for a device
+ * How rpma_utils_get_ibv_context finds a device
  */
 enum rpma_util_ibv_context_type {
     /**
-     * the device that has the address, which is one of this machine
+     * the address is an address of this machine: the device that has it
      */
     RPMA_UTIL_IBV_CONTEXT_LOCAL = 0,
     /**
-     * the device through which the address, which is one of another machine, is reached
+     * the address is an address of another machine: the device through which it is reached
      */
     RPMA_UTIL_IBV_CONTEXT_REMOTE = 1,
 };
 
 /**
- * What happened to a connection (rpma_conn_next_event)
+ * An event of a connection (rpma_conn_next_event)
  */
 enum rpma_conn_event {
     /**
-     * no event; never told by rpma_conn_next_event
+     * no event; rpma_conn_next_event never returns it
      */
     RPMA_CONN_UNDEFINED = -1,
     /**
@@ -170,29 +177,29 @@ enum rpma_conn_event {
      */
     RPMA_CONN_ESTABLISHED = 0,
     /**
-     * the connection was closed by either side, or the other side's process is gone
+     * one side has disconnected, or the remote process has ended
      */
     RPMA_CONN_CLOSED = 1,
     /**
-     * the connection could not be made for an error, or its device is gone
+     * the connection was not established because of an error, or the device was removed
      */
     RPMA_CONN_LOST = 2,
     /**
-     * the other side rejected the connection, or does not listen
+     * the remote side rejected the connection request, or does not listen on the port
      */
     RPMA_CONN_REJECTED = 3,
     /**
-     * the other side does not answer
+     * the remote side does not answer
      */
     RPMA_CONN_UNREACHABLE = 4,
 };
 
 /**
- * What a flush makes sure of
+ * What a flush guarantees (rpma_flush)
  */
 enum rpma_flush_type {
     /**
-     * the data survives a power failure of the remote side
+     * the data is persistent: it survives a power failure of the remote machine
      */
     RPMA_FLUSH_TYPE_PERSISTENT = 0,
     /**
@@ -202,15 +209,15 @@ enum rpma_flush_type {
 };
 
 /**
- * How serious a message of the log is
+ * The severity of a message of the log, and the value of a threshold
  */
 enum rpma_log_level {
     /**
-     * as a threshold: nothing is logged
+     * as a threshold: no message passes; no message has this level
      */
     RPMA_LOG_DISABLED = -1,
     /**
-     * the library cannot go on; no message has this level
+     * the library cannot continue; no message of this library has this level
      */
     RPMA_LOG_LEVEL_FATAL = 0,
     /**
@@ -218,28 +225,30 @@ enum rpma_log_level {
      */
     RPMA_LOG_LEVEL_ERROR = 1,
     /**
-     * something is not as it should be
+     * something unexpected that the function could handle
      */
     RPMA_LOG_LEVEL_WARNING = 2,
     /**
-     * a step of the ordinary course of things
+     * a normal but significant step, such as an established connection
      */
     RPMA_LOG_LEVEL_NOTICE = 3,
     /**
-     * something worth knowing
+     * additional information, such as a missing native operation
      */
     RPMA_LOG_LEVEL_INFO = 4,
     /**
-     * details for debugging
+     * details that help to debug a program
      */
     RPMA_LOG_LEVEL_DEBUG = 5,
 };
 
 /**
- * A function that takes the messages of the log: how serious the message is, where in the sources
- * of the library it was logged, the name of the public function that logged it, and a format with
- * its arguments as printf has them. The formatted text ends with a newline. The function may be
- * called from any thread, and from several at once.
+ * A function that receives the messages of the log (rpma_log_set_function).
+ *
+ * The arguments are the level of the message, the source file and line of the library, the name of
+ * the public function that was called, and a format with its arguments as printf takes them. The
+ * formatted text ends with a newline. Any thread can call the function, and several threads can call
+ * it at the same time.
  */
 typedef void rpma_log_function(enum rpma_log_level level, const char *file_name, const int line_no,
                                const char *function_name, const char *message_format, ...);
@@ -249,45 +258,45 @@ typedef void rpma_log_function(enum rpma_log_level level, const char *file_name,
  */
 enum rpma_log_threshold {
     /**
-     * which messages are logged at all
+     * decides which messages are logged
      */
     RPMA_LOG_THRESHOLD = 0,
     /**
-     * which of these the default log function writes to stderr as well
+     * decides which of these the default log function also writes to stderr
      */
     RPMA_LOG_THRESHOLD_AUX = 1,
     /**
-     * the number of thresholds, not one of them
+     * the number of thresholds; not a threshold itself
      */
     RPMA_LOG_THRESHOLD_MAX = 2,
 };
 
 /**
- * The kind of operation of a completion, as releases 0.9 to 0.11 told it
+ * The operation of a completion (struct rpma_completion, releases 0.9 to 0.11)
  */
 enum rpma_op {
     /**
-     * rpma_read, or a flush that is emulated by a read
+     * rpma_read or rpma_flush
      */
     RPMA_OP_READ = 0,
     /**
-     * rpma_write, rpma_write_with_imm, rpma_write_atomic, or an rpma_atomic_write that is emulated
+     * rpma_write, rpma_write_with_imm, rpma_write_atomic or rpma_atomic_write
      */
     RPMA_OP_WRITE = 1,
     /**
-     * not reported by any release
+     * no release returns it
      */
     RPMA_OP_FLUSH = 2,
     /**
-     * rpma_send, rpma_send_with_imm
+     * rpma_send or rpma_send_with_imm
      */
     RPMA_OP_SEND = 3,
     /**
-     * rpma_recv, rpma_conn_req_recv, rpma_srq_recv
+     * rpma_recv, rpma_conn_req_recv or rpma_srq_recv
      */
     RPMA_OP_RECV = 4,
     /**
-     * a receive that an rpma_write_with_imm of the other side has used up
+     * a receive that an rpma_write_with_imm of the remote side has used up
      */
     RPMA_OP_RECV_RDMA_WITH_IMM = 5,
 };
@@ -328,7 +337,7 @@ struct rpma_mr_local;
 struct rpma_mr_remote;
 
 /**
- * A peer: an RDMA device in use
+ * A peer: an RDMA device with a protection domain
  */
 struct rpma_peer;
 
@@ -348,7 +357,7 @@ struct rpma_srq;
 struct rpma_srq_cfg;
 
 /**
- * Private data: bytes that travel with a connection request or its acceptance, unencrypted
+ * Private data: bytes that are sent with a connection request or its acceptance, not encrypted
  */
 struct rpma_conn_private_data {
     /**
@@ -356,41 +365,41 @@ struct rpma_conn_private_data {
      */
     void *ptr;
     /**
-     * how many there are, 0 to 255
+     * the number of bytes, 0 to 255
      */
     uint8_t len;
 };
 
 /**
- * A completion, as releases 0.9 to 0.11 told it (rpma_conn_completion_get,
+ * A completion in the form of releases 0.9 to 0.11 (rpma_conn_completion_get,
  * rpma_cq_get_completion)
  *
- * A program built for release 0.9.0 has this struct without flags and imm. So imm is written only
- * for a completion that carries an immediate, which release 0.9.0 could not ask for.
+ * In release 0.9.0, this struct had no flags and no imm. Therefore imm is written only for a
+ * completion with immediate data, which release 0.9.0 could not send.
  */
 struct rpma_completion {
     /**
-     * the op_context that the operation was given
+     * the op_context of the operation
      */
     void *op_context;
     /**
-     * what kind of operation it was
+     * the kind of operation
      */
     enum rpma_op op;
     /**
-     * how many bytes were moved
+     * the number of bytes transferred
      */
     uint32_t byte_len;
     /**
-     * IBV_WC_SUCCESS if it succeeded; otherwise, only op_context is valid besides
+     * IBV_WC_SUCCESS if the operation succeeded; otherwise only op_context is valid, too
      */
     enum ibv_wc_status op_status;
     /**
-     * flags of enum ibv_wc_flags
+     * a combination of enum ibv_wc_flags
      */
     unsigned int flags;
     /**
-     * the immediate, in host byte order, if IBV_WC_WITH_IMM is set in flags
+     * the immediate data in host byte order, if flags has IBV_WC_WITH_IMM
      */
     uint32_t imm;
 };
@@ -400,23 +409,27 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * Finds the RDMA device of an IPv4 or IPv6 address or host name.
+ * Finds the RDMA device that belongs to an address.
  *
- * With RPMA_UTIL_IBV_CONTEXT_LOCAL, addr is an address of this machine, and the device is the one
- * that has it (rdma_bind_addr). With RPMA_UTIL_IBV_CONTEXT_REMOTE, addr is an address of another
- * machine, and the device is the one through which it is reached (rdma_resolve_addr, which takes
- * up to RPMA_DEFAULT_TIMEOUT_MS).
+ * addr is an IPv4 address, an IPv6 address or a host name. type says how the device is found: by
+ * an address of this machine, or by the address of another machine that is reached through it.
+ * With RPMA_UTIL_IBV_CONTEXT_REMOTE, resolving the address takes up to RPMA_DEFAULT_TIMEOUT_MS.
  *
- * The context belongs to librdmacm and stays valid until the process ends: the program must not
- * close it. A wildcard address (0.0.0.0 or ::) belongs to no device: the function succeeds, and
- * *ibv_ctx_ptr is NULL.
+ * *ibv_ctx_ptr is the device context, as rpma_peer_new takes it. The context belongs to librdmacm
+ * and stays open until the process ends: the program must not close it.
  *
- * Not thread-safe: one thread at a time.
+ * A wildcard address (0.0.0.0 or ::) belongs to no device: the function returns 0 and sets
+ * *ibv_ctx_ptr to NULL.
+ *
+ * Not thread-safe: only one thread at a time may call this function.
+ *
+ * Calls: rdma_getaddrinfo, rdma_create_id, rdma_bind_addr for a local address or rdma_resolve_addr
+ * for a remote one, rdma_destroy_id
  *
  * Errors:
- * - RPMA_E_INVAL: addr or ibv_ctx_ptr is NULL, or type is unknown
- * - RPMA_E_PROVIDER: looking up the address, creating a CM identifier, or binding it or resolving
- *   the address failed; when the name lookup failed, the log has the reason and errno may not
+ * - RPMA_E_INVAL: addr or ibv_ctx_ptr is NULL, or type is not a value of its enum
+ * - RPMA_E_PROVIDER: the address lookup, creating the CM identifier, or binding or resolving the
+ *   address failed; after a failed lookup, the log has the reason and errno may not have it
  *
  * See: rpma_peer_new, rpma_utils_ibv_context_is_odp_capable
  */
@@ -425,42 +438,55 @@ int rpma_utils_get_ibv_context(const char *addr,
                                struct ibv_context **ibv_ctx_ptr);
 
 /**
- * Tells whether a device can do on-demand paging for reliable connections.
+ * Checks whether a device supports on-demand paging for reliable connections.
  *
- * *is_odp_capable is 1 when the device supports on-demand paging for both RDMA reads and RDMA
- * writes of the RC transport, otherwise 0; it is 0 also when the query failed. Memory mapped from
- * a file of a DAX file system usually can be registered on such a device only (see rpma_mr_reg).
+ * *is_odp_capable is 1 if the device supports on-demand paging (ODP) for both RDMA reads and RDMA
+ * writes of the RC transport, otherwise 0. It is also 0 if the query fails. Memory that is mapped
+ * from a file of a DAX file system can usually be registered only on a device with ODP (see
+ * rpma_mr_reg).
+ *
+ * Calls: ibv_query_device_ex
  *
  * Errors:
  * - RPMA_E_INVAL: ibv_ctx or is_odp_capable is NULL
- * - RPMA_E_PROVIDER: querying the device failed (ibv_query_device_ex)
+ * - RPMA_E_PROVIDER: querying the device failed
+ *
+ * See: rpma_utils_get_ibv_context, rpma_mr_reg, rpma_mr_advise
  */
 int rpma_utils_ibv_context_is_odp_capable(struct ibv_context *ibv_ctx, int *is_odp_capable);
 
 /**
- * Gives the text of a connection event.
+ * Returns a text for a connection event.
  *
- * The string is static, in English and without a newline: the program must not free it. Every
- * value has a text, also one that is no event.
+ * The string is static, in English and has no newline at its end. The program must not free or
+ * change it. A value that is not a connection event has a text, too.
  *
  * See: rpma_conn_next_event
  */
 const char *rpma_utils_conn_event_2str(enum rpma_conn_event conn_event);
 
 /**
- * Gives the text of a code that a function of this library returned.
+ * Returns a text for an error code of this library.
  *
- * The string is static, in English and without a newline: the program must not free it. Every
- * value has a text, 0 and values that are no code as well. What exactly failed is in the log and,
- * after RPMA_E_PROVIDER, in errno.
+ * ret is a return value of a function of this library: 0 or one of RPMA_E_*. The string is static,
+ * in English and has no newline at its end. The program must not free or change it. A value that
+ * is not an error code has a text, too.
+ *
+ * The text names the kind of failure only. The log says what exactly failed, and after
+ * RPMA_E_PROVIDER, errno has the error number of the failed call.
+ *
+ * See: rpma_log_set_function
  */
 const char *rpma_err_2str(int ret);
 
 /**
- * Creates a peer configuration, which says that direct write to PMem is not possible.
+ * Creates a peer configuration.
  *
- * A peer configuration is what one side of a connection tells the other about its platform. The
- * caller deletes it with rpma_peer_cfg_delete.
+ * A peer configuration describes the platform of one side of a connection to the other side. It
+ * has one setting: whether direct write to persistent memory (PMem) is possible. The default is
+ * that it is not.
+ *
+ * The caller owns *pcfg_ptr and deletes it with rpma_peer_cfg_delete.
  *
  * Errors:
  * - RPMA_E_INVAL: pcfg_ptr is NULL
@@ -471,26 +497,29 @@ const char *rpma_err_2str(int ret);
 int rpma_peer_cfg_new(struct rpma_peer_cfg **pcfg_ptr);
 
 /**
- * Deletes a peer configuration and sets *pcfg_ptr to NULL.
+ * Deletes a peer configuration.
  *
- * Nothing happens when *pcfg_ptr is NULL already. Connections that the configuration was applied
- * to do not need it any more.
+ * The function sets *pcfg_ptr to NULL. If *pcfg_ptr is NULL already, it does nothing. Connections
+ * to which the configuration was applied do not need it any more.
  *
  * Errors:
  * - RPMA_E_INVAL: pcfg_ptr is NULL
+ *
+ * See: rpma_peer_cfg_new, rpma_peer_cfg_from_descriptor
  */
 int rpma_peer_cfg_delete(struct rpma_peer_cfg **pcfg_ptr);
 
 /**
- * Declares whether direct write to PMem is possible on this side.
+ * Sets whether direct write to PMem is possible on this side.
  *
- * It is possible when the platform is set up so that what the network adapter writes to persistent
- * memory cannot be left behind in a volatile cache; on Intel platforms that means, for example,
- * that DDIO is off for the adapter's port. The library cannot find out: a wrong true costs data at
- * the next power failure, because flushes to persistence succeed without having their effect.
+ * Direct write to persistent memory (PMem) is possible if no volatile cache can hold back what the
+ * network adapter writes to persistent memory. On Intel platforms this means, for example, that
+ * DDIO is disabled for the PCIe root port of the adapter, or that the platform flushes its caches
+ * at a power failure (eADR). The library cannot detect this. A wrong true causes data loss at the
+ * next power failure: flushes to persistence then succeed without any effect.
  *
- * The declaration takes effect on the remote side, once it has received the descriptor of this
- * configuration and applied it to its connection. May be called from several threads at once.
+ * The setting takes effect on the remote side, after that side has received the descriptor of this
+ * configuration and applied it to its connection.
  *
  * Errors:
  * - RPMA_E_INVAL: pcfg is NULL
@@ -500,110 +529,140 @@ int rpma_peer_cfg_delete(struct rpma_peer_cfg **pcfg_ptr);
 int rpma_peer_cfg_set_direct_write_to_pmem(struct rpma_peer_cfg *pcfg, bool supported);
 
 /**
- * Tells whether a peer configuration declares direct write to PMem.
+ * Gets whether a peer configuration allows direct write to PMem.
+ *
+ * *supported is true if direct write to persistent memory (PMem) is possible on the side that the
+ * configuration describes. The default is false.
  *
  * Errors:
  * - RPMA_E_INVAL: pcfg or supported is NULL
+ *
+ * See: rpma_peer_cfg_set_direct_write_to_pmem
  */
 int rpma_peer_cfg_get_direct_write_to_pmem(const struct rpma_peer_cfg *pcfg, bool *supported);
 
 /**
- * Writes the descriptor of a peer configuration, which is meant for the other side.
+ * Writes the descriptor of a peer configuration to a buffer.
  *
- * desc must have room for as many bytes as rpma_peer_cfg_get_descriptor_size tells. The bytes are
- * the same on every architecture. How they reach the other side is up to the program: as private
- * data or as a message, for example.
+ * The descriptor is meant for the remote side, which passes it to rpma_peer_cfg_from_descriptor.
+ * The program sends it in any way, for example as private data or in a message.
+ *
+ * desc must have room for the number of bytes that rpma_peer_cfg_get_descriptor_size returns. The
+ * bytes are the same on all architectures.
  *
  * Errors:
  * - RPMA_E_INVAL: pcfg or desc is NULL
  *
- * See: rpma_peer_cfg_from_descriptor
+ * See: rpma_peer_cfg_from_descriptor, rpma_peer_cfg_get_descriptor_size
  */
 int rpma_peer_cfg_get_descriptor(const struct rpma_peer_cfg *pcfg, void *desc);
 
 /**
- * Tells the size of the descriptor of a peer configuration, in bytes.
+ * Gets the size of the descriptor of a peer configuration.
+ *
+ * *desc_size is the number of bytes that rpma_peer_cfg_get_descriptor writes.
  *
  * Errors:
  * - RPMA_E_INVAL: pcfg or desc_size is NULL
+ *
+ * See: rpma_peer_cfg_get_descriptor
  */
 int rpma_peer_cfg_get_descriptor_size(const struct rpma_peer_cfg *pcfg, size_t *desc_size);
 
 /**
- * Creates a peer configuration from a descriptor that came from the other side.
+ * Creates a peer configuration from a descriptor of the remote side.
  *
- * desc_size is the number of bytes at desc; those behind the descriptor are ignored. desc is not
- * needed afterwards. The caller deletes the configuration with rpma_peer_cfg_delete.
+ * desc is a descriptor that the remote side made with rpma_peer_cfg_get_descriptor, and desc_size
+ * the number of bytes at desc. Bytes after the end of the descriptor are ignored. desc is not
+ * needed after the call.
  *
- * The descriptor is as trustworthy as the way it came: what it declares cannot be verified, and a
- * false declaration makes flushes to persistence succeed without having their effect.
+ * The caller owns *pcfg_ptr and deletes it with rpma_peer_cfg_delete.
+ *
+ * The library cannot verify what the descriptor says. If it wrongly allows direct write to PMem,
+ * flushes to persistence succeed without any effect.
  *
  * Errors:
  * - RPMA_E_INVAL: desc or pcfg_ptr is NULL, or desc_size is 0
  * - RPMA_E_NOMEM: out of memory
  *
- * See: rpma_conn_apply_remote_peer_cfg
+ * See: rpma_conn_apply_remote_peer_cfg, rpma_peer_cfg_get_descriptor
  */
 int rpma_peer_cfg_from_descriptor(const void *desc,
                                   size_t desc_size,
                                   struct rpma_peer_cfg **pcfg_ptr);
 
 /**
- * Creates a peer: a device, and the protection domain of all that is made on it.
+ * Creates a peer: an RDMA device with a protection domain.
  *
- * Asks the device for on-demand paging, native atomic write and native flush
- * (ibv_query_device_ex), and allocates a protection domain (ibv_alloc_pd). What the device does
- * not have natively is emulated; the log says so at level INFO.
+ * All other objects of the library are made on a peer: memory regions, endpoints, connections and
+ * shared receive queues. A program needs one peer for each device; with several peers on one
+ * device, the memory regions of one peer cannot be accessed through the connections of another.
  *
- * The caller deletes the peer with rpma_peer_delete, after everything that was made with it. The
- * context must stay open until then; that of rpma_utils_get_ibv_context does.
+ * The function queries the device for on-demand paging, native atomic write and native flush.
+ * Without native support, the library emulates atomic write and flush, and logs this at level
+ * INFO.
+ *
+ * The caller owns *peer_ptr and deletes it with rpma_peer_delete, after all objects that were made
+ * on it. ibv_ctx must stay open until then. A context of rpma_utils_get_ibv_context does.
+ *
+ * Calls: ibv_query_device_ex, ibv_alloc_pd
  *
  * Errors:
  * - RPMA_E_INVAL: ibv_ctx or peer_ptr is NULL
- * - RPMA_E_NOMEM: out of memory, here or in the driver (ENOMEM)
+ * - RPMA_E_NOMEM: out of memory, in the library or in the driver (ENOMEM)
  * - RPMA_E_PROVIDER: querying the device or allocating the protection domain failed
  * - RPMA_E_UNKNOWN: allocating the protection domain failed without an errno
+ *
+ * See: rpma_utils_get_ibv_context, rpma_peer_delete, rpma_mr_reg, rpma_conn_req_new,
+ * rpma_ep_listen
  */
 int rpma_peer_new(struct ibv_context *ibv_ctx, struct rpma_peer **peer_ptr);
 
 /**
- * Deletes a peer and sets *peer_ptr to NULL.
+ * Deletes a peer.
  *
- * Nothing happens when *peer_ptr is NULL already. Connections, connection requests, endpoints,
- * memory regions and shared receive queues that were made with the peer must be deleted first. The
- * device context stays open.
+ * The function sets *peer_ptr to NULL. If *peer_ptr is NULL already, it does nothing. All objects
+ * that were made on the peer must be deleted first: connections, connection requests, endpoints,
+ * memory regions and shared receive queues. The device context stays open.
+ *
+ * Calls: ibv_dealloc_pd
  *
  * Errors:
  * - RPMA_E_INVAL: peer_ptr is NULL
- * - RPMA_E_PROVIDER: deallocating the protection domain failed (ibv_dealloc_pd), with EBUSY when
- *   something in it is left; the peer is gone nevertheless
+ * - RPMA_E_PROVIDER: deallocating the protection domain failed, with EBUSY if an object on it
+ *   still exists; the peer is deleted nevertheless
+ *
+ * See: rpma_peer_new
  */
 int rpma_peer_delete(struct rpma_peer **peer_ptr);
 
 /**
  * Registers memory with the device of a peer.
  *
- * The region is the size bytes from ptr on; alignment does not matter. usage is any combination of
- * RPMA_MR_USAGE_* and decides what the device may do with the memory (ibv_reg_mr), for this
- * process and for everybody who knows the region's descriptor and has a connection of this peer.
- * Where flush is emulated, RPMA_MR_USAGE_FLUSH_TYPE_VISIBILITY and
- * RPMA_MR_USAGE_FLUSH_TYPE_PERSISTENT let the remote side read the memory; on iWARP,
- * RPMA_MR_USAGE_READ_DST lets it write.
+ * The memory region is the size bytes from ptr on. Alignment does not matter. usage is a
+ * combination of RPMA_MR_USAGE_* and decides what the device may do with the memory: for this
+ * process, and for every remote side that has a connection on this peer and the descriptor of the
+ * region (rpma_mr_get_descriptor).
  *
- * Registered pages are locked in memory and count towards RLIMIT_MEMLOCK. Memory that cannot be
- * locked (EOPNOTSUPP), such as that of a file on a DAX file system, is registered for on-demand
- * paging instead if the device is capable of it.
+ * Registered pages are locked in memory and count towards RLIMIT_MEMLOCK. If memory cannot be
+ * locked (EOPNOTSUPP), as it is with files of many DAX file systems, and the device supports
+ * on-demand paging, the function registers it for on-demand paging.
  *
- * The caller deregisters the region with rpma_mr_dereg, before it unmaps or frees the memory and
- * before it deletes the peer.
+ * Registration takes much longer than an RDMA operation: register a buffer once, not once for each
+ * operation.
+ *
+ * The caller owns *mr_ptr and deregisters it with rpma_mr_dereg, before it unmaps or frees the
+ * memory and before it deletes the peer.
+ *
+ * Calls: ibv_reg_mr
  *
  * Errors:
  * - RPMA_E_INVAL: peer, ptr or mr_ptr is NULL, size is 0, or usage is 0 or has unknown bits
  * - RPMA_E_NOMEM: out of memory
- * - RPMA_E_PROVIDER: the registration failed; ENOMEM often means RLIMIT_MEMLOCK, EFAULT memory
- *   that is not mapped, or mapped read-only where the usage needs writing
+ * - RPMA_E_PROVIDER: the registration failed; ENOMEM often means that RLIMIT_MEMLOCK is too low,
+ *   EFAULT that the memory is not mapped, or is mapped read-only and the usage needs write access
  *
- * See: rpma_mr_get_descriptor, rpma_mr_advise
+ * See: rpma_mr_dereg, rpma_mr_get_descriptor, rpma_mr_advise
  */
 int rpma_mr_reg(struct rpma_peer *peer,
                 void *ptr,
@@ -612,144 +671,178 @@ int rpma_mr_reg(struct rpma_peer *peer,
                 struct rpma_mr_local **mr_ptr);
 
 /**
- * Deregisters memory and sets *mr_ptr to NULL.
+ * Deregisters a memory region.
  *
- * Nothing happens when *mr_ptr is NULL already. Operations of this process that use the region
- * must have completed; operations of the remote side fail from here on. The memory itself is left
- * alone (ibv_dereg_mr).
+ * The function sets *mr_ptr to NULL. If *mr_ptr is NULL already, it does nothing. The memory
+ * itself stays as it is.
+ *
+ * All operations of this process that use the region must have completed. Operations of the remote
+ * side on the region fail from now on.
+ *
+ * Calls: ibv_dereg_mr
  *
  * Errors:
  * - RPMA_E_INVAL: mr_ptr is NULL
- * - RPMA_E_PROVIDER: the deregistration failed; the object is gone nevertheless
+ * - RPMA_E_PROVIDER: deregistering the memory failed; the object is deleted nevertheless
+ *
+ * See: rpma_mr_reg
  */
 int rpma_mr_dereg(struct rpma_mr_local **mr_ptr);
 
 /**
- * Writes the descriptor of a memory region, which the remote side needs to access it.
+ * Writes the descriptor of a memory region to a buffer.
  *
- * desc must have room for as many bytes as rpma_mr_get_descriptor_size tells. The bytes are the
- * same on every architecture. How they reach the other side is up to the program: as private data
- * or as a message, for example.
+ * The descriptor is meant for the remote side, which passes it to rpma_mr_remote_from_descriptor
+ * to access the memory. The program sends it in any way, for example as private data or in a
+ * message.
  *
- * The descriptor holds the address, size, remote key and usage of the region. Together with a
- * connection of the same peer it is all that is needed to do with the memory what the usage
- * allows, so it should go to nobody else, and not over a network where others listen.
+ * desc must have room for the number of bytes that rpma_mr_get_descriptor_size returns. The bytes
+ * are the same on all architectures.
+ *
+ * The descriptor holds the address, size, remote key and usage of the region. Every remote side
+ * that has the descriptor and a connection on the same peer can access the memory as the usage
+ * allows. Do not send it to anybody else, nor over a network on which others can listen.
  *
  * Errors:
  * - RPMA_E_INVAL: mr or desc is NULL
  *
- * See: rpma_mr_remote_from_descriptor
+ * See: rpma_mr_remote_from_descriptor, rpma_mr_get_descriptor_size, rpma_conn_req_connect
  */
 int rpma_mr_get_descriptor(const struct rpma_mr_local *mr, void *desc);
 
 /**
- * Creates a remote memory region from a descriptor that came from the other side.
+ * Creates a remote memory region from a descriptor of the remote side.
  *
- * desc_size is the number of bytes at desc; those behind the descriptor are ignored. desc is not
- * needed afterwards. The caller deletes the region with rpma_mr_remote_delete. It belongs to no
- * connection: use it on connections to the peer that registered the memory.
+ * desc is a descriptor that the remote side made with rpma_mr_get_descriptor, and desc_size the
+ * number of bytes at desc. Bytes after the end of the descriptor are ignored. desc is not needed
+ * after the call.
  *
- * What the descriptor says is checked for its form only. Its address, size and usage are what the
- * other side claims; the remote device checks every operation against what is really registered.
- * The program checks the size (rpma_mr_remote_get_size) before it relies on it.
+ * A remote memory region belongs to no connection. Use it with connections to the peer on which
+ * the memory is registered. The caller owns *mr_ptr and deletes it with rpma_mr_remote_delete.
+ *
+ * The function checks the form of the descriptor only. Address, size and usage are what the remote
+ * side claims, and the remote device checks each operation against its registration. Check the
+ * size with rpma_mr_remote_get_size before you rely on it.
  *
  * Errors:
  * - RPMA_E_INVAL: desc or mr_ptr is NULL, desc_size is smaller than a descriptor, or the
  *   descriptor has no usage
  * - RPMA_E_NOMEM: out of memory
  *
- * See: rpma_mr_get_descriptor
+ * See: rpma_mr_get_descriptor, rpma_mr_remote_get_size, rpma_mr_remote_delete
  */
 int rpma_mr_remote_from_descriptor(const void *desc,
                                    size_t desc_size,
                                    struct rpma_mr_remote **mr_ptr);
 
 /**
- * Tells the size of the descriptor of a memory region, in bytes.
+ * Gets the size of the descriptor of a memory region.
+ *
+ * *desc_size is the number of bytes that rpma_mr_get_descriptor writes. It is the same for all
+ * memory regions.
  *
  * Errors:
  * - RPMA_E_INVAL: mr or desc_size is NULL
+ *
+ * See: rpma_mr_get_descriptor
  */
 int rpma_mr_get_descriptor_size(const struct rpma_mr_local *mr, size_t *desc_size);
 
 /**
- * Tells where a memory region starts: the ptr that it was registered with.
+ * Gets the start address of a memory region.
+ *
+ * *ptr is the ptr that was passed to rpma_mr_reg.
  *
  * Errors:
  * - RPMA_E_INVAL: mr or ptr is NULL
+ *
+ * See: rpma_mr_reg, rpma_mr_get_size
  */
 int rpma_mr_get_ptr(const struct rpma_mr_local *mr, void **ptr);
 
 /**
- * Tells the size of a memory region, in bytes.
+ * Gets the size of a memory region.
+ *
+ * *size is the number of bytes that was passed to rpma_mr_reg.
  *
  * Errors:
  * - RPMA_E_INVAL: mr or size is NULL
+ *
+ * See: rpma_mr_reg, rpma_mr_get_ptr
  */
 int rpma_mr_get_size(const struct rpma_mr_local *mr, size_t *size);
 
 /**
- * Tells the size of a remote memory region, in bytes.
+ * Gets the size of a remote memory region.
  *
- * The number came from the other side, with the descriptor: check it before you use it as the size
- * of something local.
+ * *size is a number of bytes. It comes from the descriptor, that is, from the remote side: check
+ * it before you use it, for example as the size of a local buffer.
  *
  * Errors:
  * - RPMA_E_INVAL: mr or size is NULL
+ *
+ * See: rpma_mr_remote_from_descriptor
  */
 int rpma_mr_remote_get_size(const struct rpma_mr_remote *mr, size_t *size);
 
 /**
- * Tells which types of flush a remote memory region was registered for.
+ * Gets the types of flush that a remote memory region is registered for.
  *
- * *flush_type is a combination of RPMA_MR_USAGE_FLUSH_TYPE_VISIBILITY and
- * RPMA_MR_USAGE_FLUSH_TYPE_PERSISTENT, or 0. (These are not the values of enum rpma_flush_type.)
+ * *flush_type is a combination of RPMA_MR_USAGE_FLUSH_TYPE_*, or 0 if the region cannot be
+ * flushed. They are not values of rpma_flush_type.
  *
  * Errors:
  * - RPMA_E_INVAL: mr or flush_type is NULL
  *
- * See: rpma_flush
+ * See: rpma_flush, rpma_mr_reg
  */
 int rpma_mr_remote_get_flush_type(const struct rpma_mr_remote *mr, int *flush_type);
 
 /**
- * Deletes a remote memory region and sets *mr_ptr to NULL.
+ * Deletes a remote memory region.
  *
- * Nothing happens when *mr_ptr is NULL already. Only the description of the region is deleted: the
- * memory and its registration on the other side stay as they are. Operations in flight do not need
- * the object.
+ * The function sets *mr_ptr to NULL. If *mr_ptr is NULL already, it does nothing. Only the local
+ * description of the region is deleted: the remote memory and its registration stay as they are.
+ * Operations that are already posted do not need the object.
  *
  * Errors:
  * - RPMA_E_INVAL: mr_ptr is NULL
+ *
+ * See: rpma_mr_remote_from_descriptor
  */
 int rpma_mr_remote_delete(struct rpma_mr_remote **mr_ptr);
 
 /**
  * Gives the device advice about a range of a memory region.
  *
- * The range is the len bytes from offset on. advice and flags are those of ibv_advise_mr, for
- * example IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE with IBV_ADVISE_MR_FLAG_FLUSH: it brings in pages of
- * a region that was registered for on-demand paging.
+ * The range is the len bytes at offset of the region. advice and flags are those of ibv_advise_mr.
+ * For example, IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE with IBV_ADVISE_MR_FLAG_FLUSH loads the pages
+ * of a region that is registered for on-demand paging.
+ *
+ * Calls: ibv_advise_mr
  *
  * Errors:
- * - RPMA_E_INVAL: mr is NULL, len is above 4 GiB - 1, the range is not in the region or not mapped
- *   (EFAULT), or the device does not take the advice or the flags (EINVAL)
- * - RPMA_E_NOSUPP: the device or the installed libibverbs has no such call
- * - RPMA_E_PROVIDER: it failed for another reason
+ * - RPMA_E_INVAL: mr is NULL, len is above 4 GiB - 1, the range is outside the region or not
+ *   mapped (EFAULT), or the device does not accept the advice or the flags (EINVAL)
+ * - RPMA_E_NOSUPP: the device or the installed libibverbs does not support advice
+ * - RPMA_E_PROVIDER: the call failed for another reason
  *
- * See: rpma_utils_ibv_context_is_odp_capable
+ * See: rpma_mr_reg, rpma_utils_ibv_context_is_odp_capable
  */
 int rpma_mr_advise(struct rpma_mr_local *mr, size_t offset, size_t len, int advice, uint32_t flags);
 
 /**
  * Creates a connection configuration with the default settings.
  *
- * These are: timeout RPMA_DEFAULT_TIMEOUT_MS, 10 entries each in the CQ, the SQ and the RQ, no
- * receive CQ, no shared completion channel, no shared RQ. The same configuration can serve any
- * number of connections: rpma_conn_req_new and rpma_ep_next_conn_req read it while they run and do
- * not keep it. The caller deletes it with rpma_conn_cfg_delete.
+ * The defaults are: a timeout of RPMA_DEFAULT_TIMEOUT_MS; 10 entries each in the completion queue
+ * (CQ), the send queue (SQ) and the receive queue (RQ); no receive CQ; no shared completion
+ * channel; no shared receive queue.
  *
- * The settings may be set and read from several threads at once.
+ * rpma_conn_req_new and rpma_ep_next_conn_req read the configuration during the call and do not
+ * keep it. One configuration can serve any number of connections. The caller owns *cfg_ptr and
+ * deletes it with rpma_conn_cfg_delete.
+ *
+ * Several threads may get and set the settings of one configuration at the same time.
  *
  * Errors:
  * - RPMA_E_INVAL: cfg_ptr is NULL
@@ -762,280 +855,368 @@ int rpma_mr_advise(struct rpma_mr_local *mr, size_t offset, size_t len, int advi
 int rpma_conn_cfg_new(struct rpma_conn_cfg **cfg_ptr);
 
 /**
- * Deletes a connection configuration and sets *cfg_ptr to NULL.
+ * Deletes a connection configuration.
  *
- * Nothing happens when *cfg_ptr is NULL already. Requests and connections made with the
- * configuration do not need it any more. A shared RQ that was set in it is left alone.
+ * The function sets *cfg_ptr to NULL. If *cfg_ptr is NULL already, it does nothing. Requests and
+ * connections that were made with the configuration do not need it any more. A shared receive
+ * queue that is set in it is not deleted.
  *
  * Errors:
  * - RPMA_E_INVAL: cfg_ptr is NULL
+ *
+ * See: rpma_conn_cfg_new
  */
 int rpma_conn_cfg_delete(struct rpma_conn_cfg **cfg_ptr);
 
 /**
- * Sets how long each step of finding the other side may take, in milliseconds.
+ * Sets the timeout for resolving an address and for resolving its route.
  *
- * The steps are those of rpma_conn_req_new: resolving the address, and then the route. How long
- * the other side may take to answer the request itself is up to the connection manager. The
- * default is RPMA_DEFAULT_TIMEOUT_MS. Incoming connections have no use for it.
+ * timeout_ms is a number of milliseconds. rpma_conn_req_new first resolves the address and then
+ * the route; the timeout applies to each of the two steps. The default is RPMA_DEFAULT_TIMEOUT_MS.
+ *
+ * The timeout does not limit how long the remote side takes to answer a connection request: the
+ * connection manager decides that. Incoming connections do not use it.
  *
  * Errors:
  * - RPMA_E_INVAL: cfg is NULL, or timeout_ms is negative
+ *
+ * See: rpma_conn_cfg_get_timeout, rpma_conn_req_new
  */
 int rpma_conn_cfg_set_timeout(struct rpma_conn_cfg *cfg, int timeout_ms);
 
 /**
- * Tells how long each step of finding the other side may take, in milliseconds.
+ * Gets the timeout for resolving an address and for resolving its route.
+ *
+ * *timeout_ms is a number of milliseconds; rpma_conn_cfg_set_timeout explains what it limits.
  *
  * Errors:
  * - RPMA_E_INVAL: cfg or timeout_ms is NULL
+ *
+ * See: rpma_conn_cfg_set_timeout
  */
 int rpma_conn_cfg_get_timeout(const struct rpma_conn_cfg *cfg, int *timeout_ms);
 
 /**
- * Sets the size of the completion queue (CQ), in entries; the default is 10.
+ * Sets the size of the completion queue (CQ).
  *
- * It takes the completions of all operations of the connection, but for those of receives when
- * there is a receive CQ. It must have room for all completions that may be waiting at a time: when
- * it overflows, completions are lost or the connection breaks. A size that the device cannot do
- * (0, for example) makes rpma_conn_req_new and rpma_ep_next_conn_req fail.
+ * cq_size is a number of entries. The default is 10. The CQ takes the completions of all
+ * operations of the connection, except those of receives if there is a receive CQ.
+ *
+ * The CQ must have room for all completions that can be in it at the same time. If it overflows,
+ * completions are lost or the connection breaks. With a size that the device does not support, 0
+ * for example, rpma_conn_req_new and rpma_ep_next_conn_req fail.
  *
  * Errors:
  * - RPMA_E_INVAL: cfg is NULL
  *
- * See: rpma_conn_get_cq
+ * See: rpma_conn_cfg_get_cq_size, rpma_conn_get_cq
  */
 int rpma_conn_cfg_set_cq_size(struct rpma_conn_cfg *cfg, uint32_t cq_size);
 
 /**
- * Tells whether the CQ and the receive CQ share a completion channel.
+ * Gets whether the CQ and the receive CQ share a completion channel.
+ *
+ * *shared is true if the completion queue (CQ) and the receive CQ of a connection share one
+ * completion channel. The default is false: each has its own.
  *
  * Errors:
  * - RPMA_E_INVAL: cfg or shared is NULL
+ *
+ * See: rpma_conn_cfg_set_compl_channel
  */
 int rpma_conn_cfg_get_compl_channel(const struct rpma_conn_cfg *cfg, bool *shared);
 
 /**
  * Sets whether the CQ and the receive CQ share a completion channel.
  *
- * When they do, one call of rpma_conn_wait waits for both, on one file descriptor
- * (rpma_conn_get_compl_fd), and rpma_cq_wait does not work on them. Otherwise, which is the
- * default, each has a channel of its own. It cannot be combined with a shared RQ that has a
- * receive CQ of its own.
+ * If shared is true, one call of rpma_conn_wait waits for the completion queue (CQ) and the
+ * receive CQ together, on one file descriptor (rpma_conn_get_compl_fd), and rpma_cq_wait returns
+ * RPMA_E_SHARED_CHANNEL. If it is false, which is the default, each queue has its own channel, and
+ * rpma_cq_wait waits for one queue.
+ *
+ * A shared completion channel cannot be combined with a shared receive queue that has its own
+ * receive CQ: rpma_conn_req_new and rpma_ep_next_conn_req then fail.
  *
  * Errors:
  * - RPMA_E_INVAL: cfg is NULL
+ *
+ * See: rpma_conn_cfg_get_compl_channel, rpma_conn_wait, rpma_conn_get_compl_fd
  */
 int rpma_conn_cfg_set_compl_channel(struct rpma_conn_cfg *cfg, bool shared);
 
 /**
- * Tells the size of the completion queue (CQ), in entries.
+ * Gets the size of the completion queue (CQ).
+ *
+ * *cq_size is a number of entries; rpma_conn_cfg_set_cq_size explains it.
  *
  * Errors:
  * - RPMA_E_INVAL: cfg or cq_size is NULL
+ *
+ * See: rpma_conn_cfg_set_cq_size
  */
 int rpma_conn_cfg_get_cq_size(const struct rpma_conn_cfg *cfg, uint32_t *cq_size);
 
 /**
- * Sets the size of the receive completion queue (receive CQ), in entries.
+ * Sets the size of the receive completion queue (receive CQ).
  *
- * 0, the default, means that there is none, and that the completions of receives go to the CQ. The
- * size is ignored when a shared RQ brings a receive CQ of its own. The queue must have room for
- * all completions that may be waiting at a time.
+ * rcq_size is a number of entries. With 0, the default, the connection has no receive CQ, and its
+ * CQ takes the completions of receives. If the connection uses a shared receive queue that has its
+ * own receive CQ, rcq_size is ignored.
+ *
+ * The receive CQ must have room for all completions that can be in it at the same time.
  *
  * Errors:
  * - RPMA_E_INVAL: cfg is NULL
  *
- * See: rpma_conn_get_rcq
+ * See: rpma_conn_cfg_get_rcq_size, rpma_conn_get_rcq
  */
 int rpma_conn_cfg_set_rcq_size(struct rpma_conn_cfg *cfg, uint32_t rcq_size);
 
 /**
- * Tells the size of the receive completion queue (receive CQ), in entries; 0 when there is none.
+ * Gets the size of the receive completion queue (receive CQ).
+ *
+ * *rcq_size is a number of entries, or 0 for no receive CQ; rpma_conn_cfg_set_rcq_size explains
+ * it.
  *
  * Errors:
  * - RPMA_E_INVAL: cfg or rcq_size is NULL
+ *
+ * See: rpma_conn_cfg_set_rcq_size
  */
 int rpma_conn_cfg_get_rcq_size(const struct rpma_conn_cfg *cfg, uint32_t *rcq_size);
 
 /**
- * Sets the size of the send queue (SQ), in operations; the default is 10.
+ * Sets the size of the send queue (SQ).
  *
- * Every operation but a receive takes a place in it, until its completion or that of a later one
- * has been taken from the CQ. The device may round the size up. A size that it cannot do makes
- * rpma_conn_req_new and rpma_ep_next_conn_req fail.
+ * sq_size is a number of operations. The default is 10. Every operation except a receive uses one
+ * entry of the SQ. The entry is free again when the completion of this operation, or of a later
+ * one, has been taken from the CQ.
+ *
+ * The device may round the size up. With a size that it does not support, rpma_conn_req_new and
+ * rpma_ep_next_conn_req fail.
  *
  * Errors:
  * - RPMA_E_INVAL: cfg is NULL
+ *
+ * See: rpma_conn_cfg_get_sq_size
  */
 int rpma_conn_cfg_set_sq_size(struct rpma_conn_cfg *cfg, uint32_t sq_size);
 
 /**
- * Tells the size of the send queue (SQ), in operations.
+ * Gets the size of the send queue (SQ).
+ *
+ * *sq_size is a number of operations; rpma_conn_cfg_set_sq_size explains it.
  *
  * Errors:
  * - RPMA_E_INVAL: cfg or sq_size is NULL
+ *
+ * See: rpma_conn_cfg_set_sq_size
  */
 int rpma_conn_cfg_get_sq_size(const struct rpma_conn_cfg *cfg, uint32_t *sq_size);
 
 /**
- * Sets the size of the receive queue (RQ), in receives; the default is 10.
+ * Sets the size of the receive queue (RQ).
  *
- * It is the number of receives that may be posted and not completed (rpma_recv). The device may
- * round the size up. With a shared RQ the size has no effect. A size that the device cannot do
- * makes rpma_conn_req_new and rpma_ep_next_conn_req fail.
+ * rq_size is the number of receives that may be posted and not yet completed. The default is 10.
+ * If the connection uses a shared receive queue, rq_size has no effect.
+ *
+ * The device may round the size up. With a size that it does not support, rpma_conn_req_new and
+ * rpma_ep_next_conn_req fail.
  *
  * Errors:
  * - RPMA_E_INVAL: cfg is NULL
+ *
+ * See: rpma_conn_cfg_get_rq_size, rpma_recv
  */
 int rpma_conn_cfg_set_rq_size(struct rpma_conn_cfg *cfg, uint32_t rq_size);
 
 /**
- * Tells the size of the receive queue (RQ), in receives.
+ * Gets the size of the receive queue (RQ).
+ *
+ * *rq_size is a number of receives; rpma_conn_cfg_set_rq_size explains it.
  *
  * Errors:
  * - RPMA_E_INVAL: cfg or rq_size is NULL
+ *
+ * See: rpma_conn_cfg_set_rq_size
  */
 int rpma_conn_cfg_get_rq_size(const struct rpma_conn_cfg *cfg, uint32_t *rq_size);
 
 /**
- * Sets the shared receive queue (shared RQ) that connections take their receives from.
+ * Sets the shared receive queue (SRQ) of connections.
  *
- * Receives for such connections are posted with rpma_srq_recv, for all of them together. Their
- * completions go to the receive CQ of the shared RQ if it has one, else to the connection's
- * receive CQ, else to its CQ. The shared RQ must be of the same peer, and must outlive every
- * connection and request that uses it. Once set it cannot be unset: use another configuration.
+ * All connections that are made with the configuration take their receives from srq. The program
+ * posts these receives with rpma_srq_recv, not with rpma_recv. Their completions go to the receive
+ * CQ of the SRQ if it has one, otherwise to the receive CQ of the connection if it has one,
+ * otherwise to the CQ of the connection.
+ *
+ * srq must be on the same peer as the connections, and must exist until all requests and
+ * connections that use it are deleted. Once set, it cannot be removed from the configuration: use
+ * another configuration for connections without it.
  *
  * Errors:
  * - RPMA_E_INVAL: cfg or srq is NULL
  *
- * See: rpma_srq_new
+ * See: rpma_conn_cfg_get_srq, rpma_srq_new, rpma_srq_recv
  */
 int rpma_conn_cfg_set_srq(struct rpma_conn_cfg *cfg, struct rpma_srq *srq);
 
 /**
- * Tells the shared receive queue (shared RQ) that was set, or NULL.
+ * Gets the shared receive queue (SRQ) of a connection configuration.
  *
- * The shared RQ stays the property of the one who made it.
+ * *srq_ptr is the SRQ that rpma_conn_cfg_set_srq has set, or NULL. The program that created the
+ * SRQ still owns it.
  *
  * Errors:
  * - RPMA_E_INVAL: cfg or srq_ptr is NULL
+ *
+ * See: rpma_conn_cfg_set_srq
  */
 int rpma_conn_cfg_get_srq(const struct rpma_conn_cfg *cfg, struct rpma_srq **srq_ptr);
 
 /**
  * Creates a configuration of a shared receive queue with the default settings.
  *
- * These are: 20 receives in the queue, and 20 entries in its receive CQ. rpma_srq_new reads the
- * configuration and does not keep it. The caller deletes it with rpma_srq_cfg_delete.
+ * The defaults are: 20 receives in the shared receive queue (SRQ), and 20 entries in its receive
+ * CQ. rpma_srq_new reads the configuration during the call and does not keep it. The caller owns
+ * *cfg_ptr and deletes it with rpma_srq_cfg_delete.
  *
- * The settings may be set and read from several threads at once.
+ * Several threads may get and set the settings of one configuration at the same time.
  *
  * Errors:
  * - RPMA_E_INVAL: cfg_ptr is NULL
  * - RPMA_E_NOMEM: out of memory
+ *
+ * See: rpma_srq_new, rpma_srq_cfg_set_rq_size, rpma_srq_cfg_set_rcq_size
  */
 int rpma_srq_cfg_new(struct rpma_srq_cfg **cfg_ptr);
 
 /**
- * Deletes a configuration of a shared receive queue and sets *cfg_ptr to NULL.
+ * Deletes a configuration of a shared receive queue.
  *
- * Nothing happens when *cfg_ptr is NULL already. Queues made with the configuration do not need it
- * any more.
+ * The function sets *cfg_ptr to NULL. If *cfg_ptr is NULL already, it does nothing. Queues that
+ * were made with the configuration do not need it any more.
  *
  * Errors:
  * - RPMA_E_INVAL: cfg_ptr is NULL
+ *
+ * See: rpma_srq_cfg_new
  */
 int rpma_srq_cfg_delete(struct rpma_srq_cfg **cfg_ptr);
 
 /**
- * Sets the size of the shared receive queue, in receives; the default is 20.
+ * Sets the size of a shared receive queue (SRQ).
  *
- * It is the number of receives that may be posted and not completed (rpma_srq_recv). A size that
- * the device cannot do makes rpma_srq_new fail.
+ * rq_size is the number of receives that may be posted and not yet completed. The default is 20.
+ * With a size that the device does not support, rpma_srq_new fails.
  *
  * Errors:
  * - RPMA_E_INVAL: cfg is NULL
+ *
+ * See: rpma_srq_cfg_get_rq_size, rpma_srq_recv
  */
 int rpma_srq_cfg_set_rq_size(struct rpma_srq_cfg *cfg, uint32_t rq_size);
 
 /**
- * Tells the size of the shared receive queue, in receives.
+ * Gets the size of a shared receive queue (SRQ).
+ *
+ * *rq_size is a number of receives; rpma_srq_cfg_set_rq_size explains it.
  *
  * Errors:
  * - RPMA_E_INVAL: cfg or rq_size is NULL
+ *
+ * See: rpma_srq_cfg_set_rq_size
  */
 int rpma_srq_cfg_get_rq_size(const struct rpma_srq_cfg *cfg, uint32_t *rq_size);
 
 /**
- * Sets the size of the receive CQ of the shared receive queue, in entries; the default is 20.
+ * Sets the size of the receive CQ of a shared receive queue (SRQ).
  *
- * The receive CQ takes the completions of the receives of all connections that share the queue. 0
- * means that there is none: the completions go to the queues of each connection.
+ * rcq_size is a number of entries. The default is 20. The receive CQ takes the completions of the
+ * receives of all connections that use the SRQ. With 0, the SRQ has no receive CQ, and the
+ * completions go to the queues of each connection.
  *
  * Errors:
  * - RPMA_E_INVAL: cfg is NULL
  *
- * See: rpma_srq_get_rcq
+ * See: rpma_srq_cfg_get_rcq_size, rpma_srq_get_rcq
  */
 int rpma_srq_cfg_set_rcq_size(struct rpma_srq_cfg *cfg, uint32_t rcq_size);
 
 /**
- * Tells the size of the receive CQ of the shared receive queue, in entries; 0 when there is none.
+ * Gets the size of the receive CQ of a shared receive queue (SRQ).
+ *
+ * *rcq_size is a number of entries, or 0 for no receive CQ; rpma_srq_cfg_set_rcq_size explains it.
  *
  * Errors:
  * - RPMA_E_INVAL: cfg or rcq_size is NULL
+ *
+ * See: rpma_srq_cfg_set_rcq_size
  */
 int rpma_srq_cfg_get_rcq_size(const struct rpma_srq_cfg *cfg, uint32_t *rcq_size);
 
 /**
- * Creates a shared receive queue, and its receive CQ unless the configuration has 0 for its size.
+ * Creates a shared receive queue (SRQ).
  *
- * cfg may be NULL: the default settings, those of rpma_srq_cfg_new. It is not needed afterwards.
- * The receive CQ has a completion channel of its own. The caller deletes the queue with
- * rpma_srq_delete.
+ * Several connections take their receives from one SRQ, so a server with many clients needs
+ * buffers for the messages that really arrive, not for each client. Unless the configuration sets
+ * its size to 0, the SRQ has its own receive CQ, with its own completion channel, which takes the
+ * completions of the receives of all these connections.
+ *
+ * cfg may be NULL for the default settings of rpma_srq_cfg_new. It is not needed after the call.
+ * The caller owns *srq_ptr and deletes it with rpma_srq_delete, before it deletes the peer.
+ *
+ * Calls: ibv_create_srq, ibv_create_comp_channel, ibv_create_cq, ibv_req_notify_cq
  *
  * Errors:
  * - RPMA_E_INVAL: peer or srq_ptr is NULL
  * - RPMA_E_NOMEM: out of memory
- * - RPMA_E_PROVIDER: creating the queue (ibv_create_srq), the completion channel or the receive CQ
- *   failed, or asking for the CQ's events
+ * - RPMA_E_PROVIDER: creating the SRQ, the completion channel or the receive CQ failed, or
+ *   requesting its events
  *
- * See: rpma_conn_cfg_set_srq, rpma_srq_recv, rpma_srq_get_rcq
+ * See: rpma_conn_cfg_set_srq, rpma_srq_recv, rpma_srq_get_rcq, rpma_srq_delete
  */
 int rpma_srq_new(struct rpma_peer *peer, struct rpma_srq_cfg *cfg, struct rpma_srq **srq_ptr);
 
 /**
- * Deletes a shared receive queue with its receive CQ, and sets *srq_ptr to NULL.
+ * Deletes a shared receive queue (SRQ) and its receive CQ.
  *
- * Nothing happens when *srq_ptr is NULL already. Connections and requests that use the queue must
- * be deleted first. Receives that are still posted never complete. The receive CQ and its file
- * descriptor are not valid any more.
+ * The function sets *srq_ptr to NULL. If *srq_ptr is NULL already, it does nothing. Requests and
+ * connections that use the SRQ must be deleted first. Receives that are still posted never
+ * complete. The receive CQ and its file descriptor are no longer valid.
+ *
+ * Calls: ibv_destroy_cq, ibv_destroy_comp_channel, ibv_destroy_srq
  *
  * Errors:
  * - RPMA_E_INVAL: srq_ptr is NULL
- * - RPMA_E_PROVIDER: destroying the queue, the receive CQ or its channel failed, with EBUSY when a
- *   connection still uses it; the object is gone nevertheless
+ * - RPMA_E_PROVIDER: destroying the SRQ, the receive CQ or its channel failed, with EBUSY if a
+ *   connection still uses it; the object is deleted nevertheless
+ *
+ * See: rpma_srq_new
  */
 int rpma_srq_delete(struct rpma_srq **srq_ptr);
 
 /**
- * Posts a receive to a shared receive queue.
+ * Posts a receive to a shared receive queue (SRQ).
  *
- * Some message to one of the connections that share the queue will be placed in the len bytes from
- * offset of dst; the completion's qp_num tells which connection (rpma_conn_get_qp_num). dst NULL
- * with offset and len 0 posts a receive without a buffer, for an empty message or an
- * rpma_write_with_imm. op_context comes back as wr_id of the completion (struct ibv_wc).
+ * The receive takes one message to any of the connections that use the SRQ. The message is placed
+ * in the len bytes at offset of dst, which must be registered with RPMA_MR_USAGE_RECV. In the
+ * completion (struct ibv_wc), byte_len is the size of the message, qp_num identifies the
+ * connection (rpma_conn_get_qp_num), and wr_id is op_context.
  *
- * The call only posts the receive (ibv_post_srq_recv): until it has completed, dst must stay
- * registered, and its bytes belong to the device. Do not rely on the order in which receives are
- * used.
+ * dst may be NULL if offset and len are 0: a receive without a buffer, for an empty message or an
+ * rpma_write_with_imm.
+ *
+ * The call only posts the receive. Until the receive has completed, dst must stay registered and
+ * the program must not use its bytes. Do not rely on the order in which receives are used.
+ *
+ * Calls: ibv_post_srq_recv
  *
  * Errors:
- * - RPMA_E_INVAL: srq is NULL, dst is NULL with an offset or a length, or len is above 4 GiB - 1
- * - RPMA_E_PROVIDER: posting failed, with ENOMEM when the queue is full
+ * - RPMA_E_INVAL: srq is NULL, dst is NULL and offset or len is not 0, or len is above 4 GiB - 1
+ * - RPMA_E_PROVIDER: posting failed, with ENOMEM if the SRQ is full
  *
- * See: rpma_recv, rpma_srq_get_rcq
+ * See: rpma_recv, rpma_srq_get_rcq, rpma_conn_get_qp_num
  */
 int rpma_srq_recv(struct rpma_srq *srq,
                   struct rpma_mr_local *dst,
@@ -1044,41 +1225,47 @@ int rpma_srq_recv(struct rpma_srq *srq,
                   const void *op_context);
 
 /**
- * Tells the receive CQ of a shared receive queue, or NULL when it has none.
+ * Gets the receive CQ of a shared receive queue (SRQ).
  *
- * The CQ belongs to the shared receive queue and is valid until that is deleted.
+ * *rcq_ptr is the receive completion queue of the SRQ, or NULL if it has none. It belongs to the
+ * SRQ and is valid until the SRQ is deleted.
  *
  * Errors:
  * - RPMA_E_INVAL: srq or rcq_ptr is NULL
  *
- * See: rpma_cq_wait, rpma_cq_get_wc
+ * See: rpma_srq_cfg_set_rcq_size, rpma_cq_wait, rpma_cq_get_wc
  */
 int rpma_srq_get_rcq(const struct rpma_srq *srq, struct rpma_cq **rcq_ptr);
 
 /**
  * Creates a request for a connection to a listening endpoint.
  *
- * addr is an IPv4 or IPv6 address or a host name, port a number or the name of a service. The call
- * looks up the address, resolves it and its route (rdma_getaddrinfo, rdma_resolve_addr,
- * rdma_resolve_route), which may block up to the timeout of cfg for each of the two latter, and
- * makes the queues of the connection (rdma_create_qp_ex). Nothing reaches the other side's program
- * before rpma_conn_req_connect.
+ * addr is an IPv4 address, an IPv6 address or a host name. port is a port number or the name of a
+ * service. The function looks up the address, resolves it and its route, and creates the queues of
+ * the connection. Resolving the address and resolving the route each block up to the timeout of
+ * cfg. Nothing is sent to the remote program until rpma_conn_req_connect.
  *
- * cfg may be NULL: the default settings, those of rpma_conn_cfg_new. The timeout is read when the
- * call begins, the other settings of cfg when the route is known and the queues are made; cfg is
- * not needed after the call. The request ends with rpma_conn_req_connect or rpma_conn_req_delete;
- * the peer must outlive the request and the connection that it becomes.
+ * cfg may be NULL for the default settings of rpma_conn_cfg_new. The timeout is read when the call
+ * begins, all other settings after the route is resolved. cfg is not needed after the call.
  *
- * Not thread-safe: one thread at a time for a peer.
+ * The caller owns *req_ptr and ends it with rpma_conn_req_connect or rpma_conn_req_delete. The
+ * peer must exist until the request, and the connection that is made from it, are deleted.
+ *
+ * Not thread-safe: only one thread at a time may call this function for a peer.
+ *
+ * Calls: rdma_getaddrinfo, rdma_create_id, rdma_resolve_addr, rdma_resolve_route,
+ * ibv_create_comp_channel, ibv_create_cq, ibv_req_notify_cq, rdma_create_qp_ex
  *
  * Errors:
- * - RPMA_E_INVAL: peer, addr, port or req_ptr is NULL, the address leads to no RDMA device, or cfg
- *   combines a shared completion channel with a shared RQ that has a receive CQ of its own
+ * - RPMA_E_INVAL: peer, addr, port or req_ptr is NULL, the address belongs to no RDMA device, or
+ *   cfg combines a shared completion channel with an SRQ that has its own receive CQ
  * - RPMA_E_NOMEM: out of memory
- * - RPMA_E_PROVIDER: one of the calls named above failed, or making a CQ; when the name lookup
- *   failed, the log has the reason and errno may not
+ * - RPMA_E_PROVIDER: a call of libibverbs or librdmacm failed: the address lookup, resolving the
+ *   address or the route, or creating the queues; after a failed lookup, the log has the reason
+ *   and errno may not have it
  *
- * See: rpma_conn_req_recv, rpma_ep_listen
+ * See: rpma_conn_req_recv, rpma_conn_req_connect, rpma_conn_req_delete, rpma_conn_cfg_new,
+ * rpma_ep_listen
  */
 int rpma_conn_req_new(struct rpma_peer *peer,
                       const char *addr,
@@ -1087,73 +1274,84 @@ int rpma_conn_req_new(struct rpma_peer *peer,
                       struct rpma_conn_req **req_ptr);
 
 /**
- * Deletes a connection request and sets *req_ptr to NULL.
+ * Deletes a connection request.
  *
- * Nothing happens when *req_ptr is NULL already. Deleting an incoming request rejects it
- * (rdma_reject): the other side gets RPMA_CONN_REJECTED. Receives posted to the request do not
- * complete. Private data that was read from the request is not valid any more.
+ * The function sets *req_ptr to NULL. If *req_ptr is NULL already, it does nothing. An incoming
+ * request is rejected: the remote side gets RPMA_CONN_REJECTED. Receives that are posted to the
+ * request do not complete. Private data that was read from the request is no longer valid.
  *
- * Not thread-safe: one thread at a time for a request.
+ * Not thread-safe: only one thread at a time may call this function for a request.
+ *
+ * Calls: rdma_destroy_qp, ibv_destroy_cq, ibv_destroy_comp_channel, rdma_reject for an incoming
+ * request, rdma_destroy_id
  *
  * Errors:
  * - RPMA_E_INVAL: req_ptr is NULL
- * - RPMA_E_PROVIDER: rejecting the request or releasing one of its parts failed; everything else
- *   is released, and the object is gone nevertheless
+ * - RPMA_E_PROVIDER: rejecting the request or releasing one of its parts failed; all other parts
+ *   are released, and the object is deleted nevertheless
  *
  * See: rpma_conn_req_connect
  */
 int rpma_conn_req_delete(struct rpma_conn_req **req_ptr);
 
 /**
- * Turns a connection request into a connection, and starts to establish it.
+ * Connects: sends a connection request, or accepts an incoming one.
  *
- * An outgoing request is sent to the other side (rdma_connect), an incoming one is accepted
- * (rdma_accept). The connection is established when rpma_conn_next_event tells
- * RPMA_CONN_ESTABLISHED; until then, the active side may post receives only. The caller deletes
- * the connection with rpma_conn_delete.
+ * A request of rpma_conn_req_new is sent to the remote side. A request of rpma_ep_next_conn_req is
+ * accepted. The function does not wait for the remote side: the connection is established when
+ * rpma_conn_next_event returns RPMA_CONN_ESTABLISHED. Until then, the side that requested the
+ * connection may post receives only.
  *
- * pdata may be NULL; otherwise its bytes are sent along, and the other side reads them with
- * rpma_conn_req_get_private_data or rpma_conn_get_private_data. They are copied. The connection
- * manager limits their length: on InfiniBand and RoCE, to 56 bytes with a request and 196 with its
- * acceptance. They travel unencrypted.
+ * pdata is private data for the remote side, or NULL for none. The function copies the bytes. The
+ * remote side reads them with rpma_conn_req_get_private_data (it accepts) or
+ * rpma_conn_get_private_data (it has requested the connection). Their number is limited by the
+ * connection manager: on InfiniBand and RoCE, to 56 bytes with a request and 196 bytes with its
+ * acceptance. They are not encrypted.
  *
- * The request is consumed, whether the call succeeds or not: *req_ptr is NULL afterwards. If it
- * fails, everything of the request has been released, and an incoming request does not become a
- * connection on the other side either, or not for long.
+ * The request is used up even if the function fails: *req_ptr is NULL afterwards, and all parts of
+ * the request belong to the connection or are released. If an accepted request fails, the remote
+ * side sees no connection, or sees it closed after a short time.
  *
- * Not thread-safe: one thread at a time for a request.
+ * The caller owns *conn_ptr and deletes it with rpma_conn_delete.
+ *
+ * Not thread-safe: only one thread at a time may call this function for a request.
+ *
+ * Calls: rdma_create_event_channel, rdma_migrate_id, ibv_reg_mr for the emulated flush,
+ * rdma_connect or rdma_accept
  *
  * Errors:
- * - RPMA_E_INVAL: req_ptr, *req_ptr or conn_ptr is NULL, or pdata is given with a NULL ptr or a
- *   len of 0
- * - RPMA_E_NOMEM: no memory for the page that emulated flushes read into; it is mapped once for
- *   the process, by the first connection that needs it
- * - RPMA_E_PROVIDER: accepting or connecting failed (EINVAL if there is too much private data), or
- *   making the event channel, moving the CM identifier to it (rdma_migrate_id), or registering the
- *   page of the emulated flush
+ * - RPMA_E_INVAL: req_ptr, *req_ptr or conn_ptr is NULL, or pdata is not NULL and has a NULL ptr
+ *   or a len of 0
+ * - RPMA_E_NOMEM: out of memory for the page that emulated flushes read into; the first connection
+ *   that needs this page maps it for the whole process
+ * - RPMA_E_PROVIDER: a call of libibverbs or librdmacm failed: connecting or accepting (EINVAL if
+ *   there is too much private data), creating the event channel, moving the CM identifier to it,
+ *   or registering the page of the emulated flush
  *
- * See: rpma_conn_req_new, rpma_ep_next_conn_req
+ * See: rpma_conn_req_new, rpma_ep_next_conn_req, rpma_conn_next_event, rpma_conn_delete
  */
 int rpma_conn_req_connect(struct rpma_conn_req **req_ptr,
                           const struct rpma_conn_private_data *pdata,
                           struct rpma_conn **conn_ptr);
 
 /**
- * Posts a receive before the connection exists.
+ * Posts a receive to a connection request.
  *
- * As rpma_recv, but on a connection request: so that a buffer is there before the other side can
- * send its first message. The completion comes through the queues of the later connection. dst is
- * required here.
+ * A receive that is posted before rpma_conn_req_connect is there before the remote side can send
+ * its first message. It works as rpma_recv, except that dst must not be NULL. Its completion goes
+ * to the queues of the connection that is made from the request.
  *
- * The call only posts the receive (ibv_post_recv): until it has completed, or the request or
- * connection is deleted, dst must stay registered, and its bytes belong to the device.
+ * The call only posts the receive. Until the receive has completed, or the request or the
+ * connection is deleted, dst must stay registered and the program must not use its bytes.
+ *
+ * Calls: ibv_post_recv
  *
  * Errors:
  * - RPMA_E_INVAL: req or dst is NULL, or len is above 4 GiB - 1
- * - RPMA_E_PROVIDER: posting failed, with ENOMEM when the RQ is full, with EINVAL when the request
- *   uses a shared RQ
+ * - RPMA_E_PROVIDER: posting failed, with ENOMEM if the RQ is full, with EINVAL if the request
+ *   uses a shared receive queue
  *
- * See: rpma_conn_req_connect
+ * See: rpma_recv, rpma_conn_req_connect
  */
 int rpma_conn_req_recv(struct rpma_conn_req *req,
                        struct rpma_mr_local *dst,
@@ -1162,20 +1360,23 @@ int rpma_conn_req_recv(struct rpma_conn_req *req,
                        const void *op_context);
 
 /**
- * Tells the private data that came with an incoming connection request.
+ * Gets the private data of an incoming connection request.
  *
- * pdata->ptr is NULL and pdata->len 0 when there is none; an outgoing request never has any. The
- * bytes belong to the request. rpma_conn_req_connect hands them on to the connection, without
- * moving them; otherwise they are valid until the request is deleted.
+ * pdata->ptr points to the bytes that the remote side sent with its request, and pdata->len is
+ * their number. They are NULL and 0 if there is no private data, which is always so for an
+ * outgoing request.
  *
- * The bytes come from the network, unencrypted and from anybody who can reach the endpoint, and
- * may be padded with zeros beyond what the other side gave. Check their length and content before
- * you use them, and do not take them for a proof of who sent them.
+ * The bytes belong to the request. After rpma_conn_req_connect they belong to the connection and
+ * stay at the same address. Otherwise they are valid until the request is deleted.
+ *
+ * The bytes come unencrypted from any program that can reach the endpoint, and may end with
+ * padding zeros that the remote side did not send. Check their number and content before you use
+ * them. They do not prove who sent them.
  *
  * Errors:
  * - RPMA_E_INVAL: req or pdata is NULL
  *
- * See: rpma_ep_next_conn_req, rpma_conn_get_private_data
+ * See: rpma_ep_next_conn_req, rpma_conn_req_connect, rpma_conn_get_private_data
  */
 int rpma_conn_req_get_private_data(const struct rpma_conn_req *req,
                                    struct rpma_conn_private_data *pdata);
@@ -1183,20 +1384,23 @@ int rpma_conn_req_get_private_data(const struct rpma_conn_req *req,
 /**
  * Creates an endpoint that listens for connection requests.
  *
- * addr is a local IPv4 or IPv6 address or a host name, port a number or the name of a service
- * (rdma_getaddrinfo, rdma_bind_addr, rdma_listen). Whoever reaches the address may send requests.
- * The caller ends the endpoint with rpma_ep_shutdown; the peer must outlive it.
+ * addr is an IPv4 address, an IPv6 address or a host name of this machine. port is a port number
+ * or the name of a service. Any program that can reach the address can send a request.
  *
- * Not thread-safe: one thread at a time for a peer.
+ * The caller owns *ep_ptr and deletes it with rpma_ep_shutdown. The peer must exist until then.
+ *
+ * Not thread-safe: only one thread at a time may call this function for a peer.
+ *
+ * Calls: rdma_create_event_channel, rdma_create_id, rdma_getaddrinfo, rdma_bind_addr, rdma_listen
  *
  * Errors:
  * - RPMA_E_INVAL: peer, addr, port or ep_ptr is NULL
  * - RPMA_E_NOMEM: out of memory
- * - RPMA_E_PROVIDER: making the event channel or the CM identifier, looking up the address,
- *   binding (EADDRINUSE, EADDRNOTAVAIL) or listening failed; when the name lookup failed, the log
- *   has the reason and errno may not
+ * - RPMA_E_PROVIDER: creating the event channel or the CM identifier, the address lookup, binding
+ *   (EADDRINUSE, EADDRNOTAVAIL) or listening failed; after a failed lookup, the log has the reason
+ *   and errno may not have it
  *
- * See: rpma_ep_next_conn_req, rpma_ep_get_fd
+ * See: rpma_ep_next_conn_req, rpma_ep_get_fd, rpma_ep_shutdown
  */
 int rpma_ep_listen(struct rpma_peer *peer,
                    const char *addr,
@@ -1204,284 +1408,334 @@ int rpma_ep_listen(struct rpma_peer *peer,
                    struct rpma_ep **ep_ptr);
 
 /**
- * Stops listening, deletes the endpoint and sets *ep_ptr to NULL.
+ * Stops listening and deletes an endpoint.
  *
- * Nothing happens when *ep_ptr is NULL already. Requests that have not been taken are rejected.
- * Requests that have been taken must be connected or deleted first: until then they use the
- * endpoint. Connections made from them are not affected.
+ * The function sets *ep_ptr to NULL. If *ep_ptr is NULL already, it does nothing. Requests that
+ * the program has not taken are rejected. Requests that it has taken must be connected or deleted
+ * first. Connections that were made from them stay as they are.
  *
- * Not thread-safe: one thread at a time for an endpoint.
+ * Not thread-safe: only one thread at a time may call this function for an endpoint.
+ *
+ * Calls: rdma_destroy_id, rdma_destroy_event_channel
  *
  * Errors:
  * - RPMA_E_INVAL: ep_ptr is NULL
- * - RPMA_E_PROVIDER: releasing the CM identifier failed (rdma_destroy_id); the object is gone
- *   nevertheless
+ * - RPMA_E_PROVIDER: destroying the CM identifier failed; the object is deleted nevertheless
+ *
+ * See: rpma_ep_listen
  */
 int rpma_ep_shutdown(struct rpma_ep **ep_ptr);
 
 /**
- * Tells the file descriptor of an endpoint's events.
+ * Gets the file descriptor of the events of an endpoint.
  *
- * It is readable when rpma_ep_next_conn_req has something to take. Use it with poll or epoll; made
- * non-blocking with fcntl (O_NONBLOCK), it makes that call non-blocking. It belongs to the
- * endpoint, and must neither be closed nor read.
+ * *fd is readable when rpma_ep_next_conn_req has a request to return. Use it with poll or epoll.
+ * If O_NONBLOCK is set on it, rpma_ep_next_conn_req does not block. The file descriptor belongs to
+ * the endpoint: do not read or close it.
  *
  * Errors:
  * - RPMA_E_INVAL: ep or fd is NULL
+ *
+ * See: rpma_ep_next_conn_req
  */
 int rpma_ep_get_fd(const struct rpma_ep *ep, int *fd);
 
 /**
- * Takes the next incoming connection request.
+ * Gets the next incoming connection request.
  *
- * Waits for a request unless the file descriptor of rpma_ep_get_fd is non-blocking. The queues of
- * the connection are made at once, with the settings that cfg has when the request is there, not those
- * when the wait began. cfg may be NULL: the default settings, those of rpma_conn_cfg_new. It is not
- * needed afterwards.
+ * The function waits for a request, unless O_NONBLOCK is set on the file descriptor of
+ * rpma_ep_get_fd. It then creates the queues of the connection. It reads cfg after the request has
+ * arrived, not when the wait begins. cfg may be NULL for the default settings of
+ * rpma_conn_cfg_new. It is not needed after the call.
  *
- * rpma_conn_req_connect accepts the request, rpma_conn_req_delete rejects it; one of them must
- * happen before the endpoint is shut down. rpma_conn_req_get_private_data helps to decide. If this
- * call fails after it has taken a request, the request is rejected.
+ * The caller owns *req_ptr. rpma_conn_req_connect accepts the request and rpma_conn_req_delete
+ * rejects it. One of them must be called before the endpoint is shut down.
+ * rpma_conn_req_get_private_data returns the private data of the request, which can help to
+ * decide.
  *
- * Not thread-safe: one thread at a time for an endpoint.
+ * If this function fails after a request has arrived, it rejects the request.
+ *
+ * Not thread-safe: only one thread at a time may call this function for an endpoint.
+ *
+ * Calls: rdma_get_cm_event, rdma_ack_cm_event, ibv_create_comp_channel, ibv_create_cq,
+ * ibv_req_notify_cq, rdma_create_qp_ex
  *
  * Errors:
  * - RPMA_E_INVAL: ep or req_ptr is NULL, the event is not a connection request, or cfg combines a
- *   shared completion channel with a shared RQ that has a receive CQ of its own
- * - RPMA_E_NO_EVENT: the file descriptor is non-blocking and no request is there; not logged
+ *   shared completion channel with an SRQ that has its own receive CQ
+ * - RPMA_E_NO_EVENT: O_NONBLOCK is set and there is no request; not logged
  * - RPMA_E_NOMEM: out of memory
- * - RPMA_E_PROVIDER: taking the event failed (EINTR after a signal), or making the queues
+ * - RPMA_E_PROVIDER: getting the event failed (EINTR after a signal), or creating the queues
+ *   failed
+ *
+ * See: rpma_conn_req_connect, rpma_conn_req_delete, rpma_conn_req_get_private_data,
+ * rpma_conn_req_recv, rpma_conn_cfg_new
  */
 int rpma_ep_next_conn_req(struct rpma_ep *ep,
                           const struct rpma_conn_cfg *cfg,
                           struct rpma_conn_req **req_ptr);
 
 /**
- * Tells the file descriptor of a connection's events.
+ * Gets the file descriptor of the events of a connection.
  *
- * It is readable when rpma_conn_next_event has something to take. Use it with poll or epoll; made
- * non-blocking with fcntl (O_NONBLOCK), it makes that call non-blocking. It belongs to the
- * connection, and must neither be closed nor read.
+ * *fd is readable when rpma_conn_next_event has an event to return. Use it with poll or epoll. If
+ * O_NONBLOCK is set on it, rpma_conn_next_event does not block. The file descriptor belongs to the
+ * connection: do not read or close it.
  *
  * Errors:
  * - RPMA_E_INVAL: conn or fd is NULL
+ *
+ * See: rpma_conn_next_event
  */
 int rpma_conn_get_event_fd(const struct rpma_conn *conn, int *fd);
 
 /**
- * Takes the next event of a connection.
+ * Gets the next event of a connection.
  *
- * Waits for an event (rdma_get_cm_event) unless the file descriptor of rpma_conn_get_event_fd is
- * non-blocking. A connection begins with RPMA_CONN_ESTABLISHED (on the accepting side not before
- * the other side has taken its own), or ends before that with RPMA_CONN_REJECTED,
- * RPMA_CONN_UNREACHABLE or RPMA_CONN_LOST. It ends with RPMA_CONN_CLOSED when either side has
- * disconnected or the other side's process is gone, or with RPMA_CONN_LOST when the device is
- * gone. RPMA_CONN_CLOSED may come twice: some time after the first one, if the connection has not
- * been deleted.
+ * The function waits for an event, unless O_NONBLOCK is set on the file descriptor of
+ * rpma_conn_get_event_fd.
  *
- * Not thread-safe: one thread at a time for a connection.
+ * The first event is RPMA_CONN_ESTABLISHED if the connection is made, otherwise
+ * RPMA_CONN_REJECTED, RPMA_CONN_UNREACHABLE or RPMA_CONN_LOST. The accepting side gets
+ * RPMA_CONN_ESTABLISHED only after the requesting side has taken its own. An established
+ * connection ends with RPMA_CONN_CLOSED or RPMA_CONN_LOST. RPMA_CONN_CLOSED can come a second
+ * time, some time after the first, if the connection still exists.
+ *
+ * Not thread-safe: only one thread at a time may call this function for a connection.
+ *
+ * Calls: rdma_get_cm_event, rdma_ack_cm_event
  *
  * Errors:
  * - RPMA_E_INVAL: conn or event is NULL
- * - RPMA_E_NO_EVENT: the file descriptor is non-blocking and no event is there; not logged
- * - RPMA_E_UNKNOWN: an event that has no meaning here; it is taken, and logged as a warning
+ * - RPMA_E_NO_EVENT: O_NONBLOCK is set and there is no event; not logged
+ * - RPMA_E_UNKNOWN: the event has no meaning for a connection; it is taken, and logged as a
+ *   warning
  * - RPMA_E_NOMEM: out of memory for the private data of the event, which is lost
- * - RPMA_E_PROVIDER: taking or acknowledging the event failed (EINTR after a signal)
+ * - RPMA_E_PROVIDER: getting or acknowledging the event failed (EINTR after a signal)
  *
- * See: rpma_utils_conn_event_2str, rpma_conn_disconnect
+ * See: rpma_conn_get_event_fd, rpma_conn_disconnect, rpma_utils_conn_event_2str
  */
 int rpma_conn_next_event(struct rpma_conn *conn, enum rpma_conn_event *event);
 
 /**
- * Tells the private data that the other side sent when the connection was made.
+ * Gets the private data that the remote side sent when it connected.
  *
- * pdata->ptr is NULL and pdata->len 0 when there is none. The side that asked for the connection
- * has it once it has taken RPMA_CONN_ESTABLISHED; the side that accepted has that of the request
- * from the beginning. The bytes belong to the connection and are valid until it is deleted.
+ * pdata->ptr points to the bytes and pdata->len is their number. They are NULL and 0 if there is
+ * no private data. The side that requested the connection has the private data of the acceptance
+ * after it has taken RPMA_CONN_ESTABLISHED. The side that accepted has the private data of the
+ * request from the beginning. The bytes belong to the connection and are valid until it is
+ * deleted.
  *
- * The bytes come from the network, unencrypted, and may be padded with zeros beyond what the other
- * side gave. Check their length and content before you use them, and do not take them for a proof
- * of who sent them.
+ * The bytes come unencrypted from the network, and may end with padding zeros that the remote side
+ * did not send. Check their number and content before you use them. They do not prove who sent
+ * them.
  *
- * Not thread-safe: one thread at a time for a connection.
+ * Not thread-safe: only one thread at a time may call this function for a connection.
  *
  * Errors:
  * - RPMA_E_INVAL: conn or pdata is NULL
  *
- * See: rpma_conn_req_get_private_data, rpma_conn_req_connect
+ * See: rpma_conn_req_connect, rpma_conn_req_get_private_data
  */
 int rpma_conn_get_private_data(const struct rpma_conn *conn, struct rpma_conn_private_data *pdata);
 
 /**
- * Applies to a connection what the remote peer says of itself.
+ * Applies the peer configuration of the remote side to a connection.
  *
- * The configuration usually comes from rpma_peer_cfg_from_descriptor. As long as one that declares
- * direct write to PMem has not been applied, rpma_flush refuses RPMA_FLUSH_TYPE_PERSISTENT on the
- * connection. The configuration is not needed afterwards. Nothing is sent.
+ * The configuration usually comes from rpma_peer_cfg_from_descriptor. Until one that allows direct
+ * write to PMem is applied, rpma_flush refuses RPMA_FLUSH_TYPE_PERSISTENT on the connection. The
+ * function sends nothing. The configuration is not needed after the call.
  *
- * Not thread-safe: one thread at a time for a connection.
+ * Not thread-safe: only one thread at a time may call this function for a connection.
  *
  * Errors:
  * - RPMA_E_INVAL: conn or pcfg is NULL
+ *
+ * See: rpma_peer_cfg_from_descriptor, rpma_flush
  */
 int rpma_conn_apply_remote_peer_cfg(struct rpma_conn *conn, const struct rpma_peer_cfg *pcfg);
 
 /**
- * Tells the number of the connection's queue pair.
+ * Gets the number of the queue pair of a connection.
  *
- * It is the qp_num of the connection's completions (struct ibv_wc), which tells apart connections
- * that share a receive queue.
+ * *qp_num is the qp_num in the completions (struct ibv_wc) of the connection. With it, a program
+ * finds the connection of a completion if several connections use one shared receive queue.
  *
  * Errors:
  * - RPMA_E_INVAL: conn or qp_num is NULL
  *
- * See: rpma_srq_recv
+ * See: rpma_srq_recv, rpma_cq_get_wc
  */
 int rpma_conn_get_qp_num(const struct rpma_conn *conn, uint32_t *qp_num);
 
 /**
- * Tells the connection's completion queue (CQ).
+ * Gets the completion queue (CQ) of a connection.
  *
- * The CQ belongs to the connection and is valid until that is deleted.
+ * *cq_ptr belongs to the connection and is valid until the connection is deleted. The CQ takes the
+ * completions of all operations, except those of receives if the connection has a receive CQ.
  *
  * Errors:
  * - RPMA_E_INVAL: conn or cq_ptr is NULL
  *
- * See: rpma_cq_wait, rpma_cq_get_wc
+ * See: rpma_cq_wait, rpma_cq_get_wc, rpma_cq_get_fd, rpma_conn_get_rcq
  */
 int rpma_conn_get_cq(const struct rpma_conn *conn, struct rpma_cq **cq_ptr);
 
 /**
- * Tells the connection's receive completion queue (receive CQ), or NULL when it has none.
+ * Gets the receive completion queue (receive CQ) of a connection.
  *
- * It has one when rpma_conn_cfg_set_rcq_size set a size above 0 and no shared RQ brings a receive
- * CQ of its own (rpma_srq_get_rcq). Then the completions of receives come here, all others to the
- * CQ. It belongs to the connection and is valid until that is deleted.
+ * *rcq_ptr is NULL if the connection has no receive CQ. It has one if rpma_conn_cfg_set_rcq_size
+ * has set a size above 0 and the connection does not use a shared receive queue with its own
+ * receive CQ (rpma_srq_get_rcq). The receive CQ takes the completions of receives, and the CQ of
+ * rpma_conn_get_cq all others. It belongs to the connection and is valid until the connection is
+ * deleted.
  *
  * Errors:
  * - RPMA_E_INVAL: conn or rcq_ptr is NULL
  *
- * See: rpma_cq_wait, rpma_cq_get_wc
+ * See: rpma_conn_cfg_set_rcq_size, rpma_cq_wait, rpma_cq_get_wc, rpma_cq_get_fd
  */
 int rpma_conn_get_rcq(const struct rpma_conn *conn, struct rpma_cq **rcq_ptr);
 
 /**
- * Asks for the end of a connection.
+ * Disconnects.
  *
- * What is still posted on the connection completes with IBV_WC_WR_FLUSH_ERR, and the other side
- * gets RPMA_CONN_CLOSED (rdma_disconnect). This side gets RPMA_CONN_CLOSED when the other side has
- * disconnected as well, or is gone. A side that has got RPMA_CONN_CLOSED first should still call
- * this, so that its own operations are flushed and the initiator need not wait.
+ * Operations that are still posted complete with IBV_WC_WR_FLUSH_ERR, and the remote side gets
+ * RPMA_CONN_CLOSED. This side gets RPMA_CONN_CLOSED when the remote side has disconnected, too, or
+ * its process has ended.
  *
- * Not thread-safe: one thread at a time for a connection.
+ * A side that gets RPMA_CONN_CLOSED without having called this function should still call it: this
+ * completes its own operations, and the remote side does not have to wait for its
+ * RPMA_CONN_CLOSED.
+ *
+ * Not thread-safe: only one thread at a time may call this function for a connection.
+ *
+ * Calls: rdma_disconnect
  *
  * Errors:
  * - RPMA_E_INVAL: conn is NULL
- * - RPMA_E_PROVIDER: rdma_disconnect failed
+ * - RPMA_E_PROVIDER: disconnecting failed
  *
  * See: rpma_conn_next_event, rpma_conn_delete
  */
 int rpma_conn_disconnect(struct rpma_conn *conn);
 
 /**
- * Deletes a connection and sets *conn_ptr to NULL.
+ * Deletes a connection.
  *
- * Nothing happens when *conn_ptr is NULL already. A connection that is still up is closed, and the
- * other side gets RPMA_CONN_CLOSED; but call rpma_conn_disconnect and wait for RPMA_CONN_CLOSED
- * first if completions matter, since what has not completed never will. The connection's queues,
- * file descriptors and private data are not valid any more. Memory regions are left alone.
+ * The function sets *conn_ptr to NULL. If *conn_ptr is NULL already, it does nothing. An
+ * established connection is closed, and the remote side gets RPMA_CONN_CLOSED.
  *
- * Not thread-safe: one thread at a time for a connection.
+ * Operations that have not completed never complete. If their completions matter, call
+ * rpma_conn_disconnect and wait for RPMA_CONN_CLOSED first. The queues, file descriptors and
+ * private data of the connection are no longer valid. Memory regions stay registered.
+ *
+ * Not thread-safe: only one thread at a time may call this function for a connection.
+ *
+ * Calls: ibv_dereg_mr for the emulated flush, rdma_destroy_qp, ibv_destroy_cq, rdma_destroy_id,
+ * ibv_destroy_comp_channel, rdma_destroy_event_channel
  *
  * Errors:
  * - RPMA_E_INVAL: conn_ptr is NULL
- * - RPMA_E_PROVIDER: releasing one of the connection's parts failed; all others are released, and
- *   the object is gone nevertheless
+ * - RPMA_E_PROVIDER: releasing one part of the connection failed; all other parts are released,
+ *   and the object is deleted nevertheless
+ *
+ * See: rpma_conn_disconnect
  */
 int rpma_conn_delete(struct rpma_conn **conn_ptr);
 
 /**
- * Tells the file descriptor of the completion channel that the connection's queues share.
+ * Gets the file descriptor of the shared completion channel of a connection.
  *
- * It is readable when rpma_conn_wait has something to take. Use it with poll or epoll; made
- * non-blocking with fcntl (O_NONBLOCK), it makes that call non-blocking. It belongs to the
- * connection, and must neither be closed nor read.
+ * *fd is readable when rpma_conn_wait has an event to return. Use it with poll or epoll. If
+ * O_NONBLOCK is set on it, rpma_conn_wait does not block. The file descriptor belongs to the
+ * connection: do not read or close it.
  *
  * Errors:
  * - RPMA_E_INVAL: conn or fd is NULL
- * - RPMA_E_NOT_SHARED_CHNL: each queue has a channel of its own; see rpma_cq_get_fd
+ * - RPMA_E_NOT_SHARED_CHNL: each queue has its own channel; use rpma_cq_get_fd
  *
- * See: rpma_conn_cfg_set_compl_channel
+ * See: rpma_conn_wait, rpma_conn_cfg_set_compl_channel
  */
 int rpma_conn_get_compl_fd(const struct rpma_conn *conn, int *fd);
 
 /**
- * Waits for a completion on the completion channel that the connection's queues share.
+ * Waits for a completion in the CQ or the receive CQ of a connection.
  *
- * *cq is then the CQ or the receive CQ, and *is_rcq says whether it is the receive CQ; is_rcq may
- * be NULL. flags is ignored: give 0. Waits unless the file descriptor of rpma_conn_get_compl_fd is
- * non-blocking (ibv_get_cq_event, ibv_req_notify_cq).
+ * The connection must have a shared completion channel (rpma_conn_cfg_set_compl_channel). *cq is
+ * set to the queue that has a completion, and *is_rcq to whether it is the receive CQ. is_rcq may
+ * be NULL. flags is ignored: pass 0. The function blocks, unless O_NONBLOCK is set on the file
+ * descriptor of rpma_conn_get_compl_fd.
  *
- * After that take completions with rpma_cq_get_wc until it returns RPMA_E_NO_COMPLETION: several
- * may have come with one event. There may also be none, when they were taken earlier.
+ * After it returns 0, call rpma_cq_get_wc until that returns RPMA_E_NO_COMPLETION: one event can
+ * stand for several completions. There may be no completion at all if the program has taken it
+ * earlier.
+ *
+ * Calls: ibv_get_cq_event, ibv_ack_cq_events, ibv_req_notify_cq
  *
  * Errors:
  * - RPMA_E_INVAL: conn or cq is NULL
- * - RPMA_E_NOT_SHARED_CHNL: each queue has a channel of its own; see rpma_cq_wait
- * - RPMA_E_NO_COMPLETION: a signal ended the wait, or the file descriptor is non-blocking and
- *   nothing is there; not logged
- * - RPMA_E_UNKNOWN: the event is of neither queue
- * - RPMA_E_PROVIDER: asking for the next event failed; *cq is NULL then, and *is_rcq is set
+ * - RPMA_E_NOT_SHARED_CHNL: each queue has its own channel; use rpma_cq_wait
+ * - RPMA_E_NO_COMPLETION: O_NONBLOCK is set and there is no event, or a signal ended the wait; not
+ *   logged
+ * - RPMA_E_UNKNOWN: the event belongs to neither queue
+ * - RPMA_E_PROVIDER: requesting the next event failed; *cq is NULL then, and *is_rcq is set
  *
- * See: rpma_conn_cfg_set_compl_channel
+ * See: rpma_conn_cfg_set_compl_channel, rpma_conn_get_compl_fd, rpma_cq_get_wc
  */
 int rpma_conn_wait(struct rpma_conn *conn, int flags, struct rpma_cq **cq, bool *is_rcq);
 
 /**
- * Waits for a completion in the connection's CQ: the name of rpma_cq_wait in 0.9 and 0.10.
+ * Waits for a completion in the CQ of a connection (releases 0.9 and 0.10).
  *
- * Later releases of the original do not have it. New programs use rpma_conn_get_cq and
- * rpma_cq_wait, which does the same and fails in the same ways.
+ * Later releases of the original C library do not have this function. New programs use
+ * rpma_conn_get_cq and rpma_cq_wait, which do the same.
+ *
+ * Calls: ibv_get_cq_event, ibv_ack_cq_events, ibv_req_notify_cq
  *
  * Errors:
  * - RPMA_E_INVAL: conn is NULL
- * - RPMA_E_NO_COMPLETION: a signal ended the wait, or the file descriptor is non-blocking and
- *   nothing is there; not logged
- * - RPMA_E_SHARED_CHANNEL: the completion channel is shared; see rpma_conn_wait
- * - RPMA_E_PROVIDER: asking for the next event failed
+ * - RPMA_E_NO_COMPLETION: O_NONBLOCK is set and there is no event, or a signal ended the wait; not
+ *   logged
+ * - RPMA_E_SHARED_CHANNEL: the completion channel is shared; use rpma_conn_wait
+ * - RPMA_E_PROVIDER: requesting the next event failed
  *
  * See: rpma_conn_get_cq, rpma_cq_wait
  */
 int rpma_conn_completion_wait(struct rpma_conn *conn);
 
 /**
- * Takes a completion from the connection's CQ, in the form that 0.9 and 0.10 had.
+ * Gets a completion from the CQ of a connection (releases 0.9 and 0.10).
  *
- * Later releases of the original do not have it. New programs use rpma_conn_get_cq and
- * rpma_cq_get_wc, which fills a struct ibv_wc.
+ * Later releases of the original C library do not have this function. New programs use
+ * rpma_conn_get_cq and rpma_cq_get_wc, which returns a struct ibv_wc.
  *
- * op_context and op_status are always set. When op_status is not IBV_WC_SUCCESS nothing else is,
- * and the call succeeds nevertheless. imm is set only when the flags have IBV_WC_WITH_IMM, so that
- * cmpl may be the smaller struct of release 0.9.0.
+ * op_context and op_status are always set. If op_status is not IBV_WC_SUCCESS, the function
+ * returns 0 nevertheless and sets nothing else. imm is set only if flags has IBV_WC_WITH_IMM.
+ * Therefore cmpl may be the smaller struct of release 0.9.0.
+ *
+ * Calls: ibv_poll_cq
  *
  * Errors:
  * - RPMA_E_INVAL: conn or cmpl is NULL
  * - RPMA_E_NO_COMPLETION: the CQ is empty; not logged
  * - RPMA_E_NOSUPP: the operation is none of enum rpma_op; the completion is taken, and op_context
  *   and op_status are set
- * - RPMA_E_PROVIDER: polling the CQ failed (ibv_poll_cq)
- * - RPMA_E_UNKNOWN: the device told more completions than it was asked for
+ * - RPMA_E_PROVIDER: polling the CQ failed
+ * - RPMA_E_UNKNOWN: the device returned more completions than requested
  *
  * See: rpma_conn_get_cq, rpma_cq_get_wc
  */
 int rpma_conn_completion_get(struct rpma_conn *conn, struct rpma_completion *cmpl);
 
 /**
- * Tells the file descriptor of the connection's CQ: the name of rpma_cq_get_fd in 0.9 and 0.10.
+ * Gets the file descriptor of the CQ of a connection (releases 0.9 and 0.10).
  *
- * Later releases of the original do not have it. New programs use rpma_conn_get_cq and
- * rpma_cq_get_fd, which tells the same. The file descriptor belongs to the connection, and must
- * neither be closed nor read.
+ * Later releases of the original C library do not have this function. New programs use
+ * rpma_conn_get_cq and rpma_cq_get_fd, which do the same.
+ *
+ * *fd is readable when rpma_conn_completion_wait has an event to return. The file descriptor
+ * belongs to the connection: do not read or close it.
  *
  * Errors:
  * - RPMA_E_INVAL: conn or fd is NULL
@@ -1491,23 +1745,24 @@ int rpma_conn_completion_get(struct rpma_conn *conn, struct rpma_completion *cmp
 int rpma_conn_get_completion_fd(const struct rpma_conn *conn, int *fd);
 
 /**
- * Starts to read from remote memory into local memory.
+ * Posts an RDMA read from remote memory to local memory.
  *
- * len bytes from src_offset of src go to dst_offset of dst. Both regions NULL with offsets and len
- * 0 starts a read of nothing. src must be registered with RPMA_MR_USAGE_READ_SRC, dst with
- * RPMA_MR_USAGE_READ_DST.
+ * The operation copies len bytes from src_offset of src to dst_offset of dst. src must be
+ * registered with RPMA_MR_USAGE_READ_SRC, dst with RPMA_MR_USAGE_READ_DST. src and dst may both be
+ * NULL if the offsets and len are 0: a read of 0 bytes.
  *
- * flags is RPMA_F_COMPLETION_ON_ERROR, for a completion only if the operation fails, or
- * RPMA_F_COMPLETION_ALWAYS. op_context comes back as wr_id of the completion (struct ibv_wc).
+ * flags is one of RPMA_F_COMPLETION_*. The completion (struct ibv_wc) has op_context as wr_id.
  *
- * The call only posts the operation (ibv_post_send): until it has completed, dst must stay
- * registered, and its bytes are undefined. A range outside a region or a missing usage is told by
- * the completion's status, and breaks the connection.
+ * The call only posts the operation. Until the operation has completed, dst must stay registered
+ * and its bytes are undefined. If a range is outside its region or a usage is missing, the
+ * operation completes with an error status and the connection breaks.
+ *
+ * Calls: ibv_post_send
  *
  * Errors:
- * - RPMA_E_INVAL: conn is NULL, flags is 0, one region is NULL and the other is not, both are NULL
- *   with an offset or a length, or len is above 4 GiB - 1
- * - RPMA_E_PROVIDER: posting failed, with ENOMEM when the SQ is full
+ * - RPMA_E_INVAL: conn is NULL, flags is 0, only one of src and dst is NULL, both are NULL and an
+ *   offset or len is not 0, or len is above 4 GiB - 1
+ * - RPMA_E_PROVIDER: posting failed, with ENOMEM if the SQ is full
  *
  * See: rpma_mr_remote_from_descriptor, rpma_cq_get_wc
  */
@@ -1521,26 +1776,29 @@ int rpma_read(struct rpma_conn *conn,
               const void *op_context);
 
 /**
- * Starts to write local memory to remote memory.
+ * Posts an RDMA write from local memory to remote memory.
  *
- * len bytes from src_offset of src go to dst_offset of dst. Both regions NULL with offsets and len
- * 0 starts a write of nothing. dst must be registered with RPMA_MR_USAGE_WRITE_DST, src with
- * RPMA_MR_USAGE_WRITE_SRC. The remote side notices nothing. That the write has completed does not
- * mean that the data is visible there or persistent: rpma_flush makes sure of that.
+ * The operation copies len bytes from src_offset of src to dst_offset of dst. dst must be
+ * registered with RPMA_MR_USAGE_WRITE_DST, src with RPMA_MR_USAGE_WRITE_SRC. src and dst may both
+ * be NULL if the offsets and len are 0: a write of 0 bytes.
  *
- * flags is RPMA_F_COMPLETION_ON_ERROR, for a completion only if the operation fails, or
- * RPMA_F_COMPLETION_ALWAYS. op_context comes back as wr_id of the completion (struct ibv_wc).
+ * The remote program is not notified. The completion of the write does not mean that the data is
+ * visible to the remote processors or persistent: use rpma_flush for that.
  *
- * The call only posts the operation (ibv_post_send): until it has completed, src must stay
- * registered and its bytes unchanged. A range outside a region or a missing usage is told by the
- * completion's status, and breaks the connection.
+ * flags is one of RPMA_F_COMPLETION_*. The completion (struct ibv_wc) has op_context as wr_id.
+ *
+ * The call only posts the operation. Until the operation has completed, src must stay registered
+ * and its bytes must not change. If a range is outside its region or a usage is missing, the
+ * operation completes with an error status and the connection breaks.
+ *
+ * Calls: ibv_post_send
  *
  * Errors:
- * - RPMA_E_INVAL: conn is NULL, flags is 0, one region is NULL and the other is not, both are NULL
- *   with an offset or a length, or len is above 4 GiB - 1
- * - RPMA_E_PROVIDER: posting failed, with ENOMEM when the SQ is full
+ * - RPMA_E_INVAL: conn is NULL, flags is 0, only one of src and dst is NULL, both are NULL and an
+ *   offset or len is not 0, or len is above 4 GiB - 1
+ * - RPMA_E_PROVIDER: posting failed, with ENOMEM if the SQ is full
  *
- * See: rpma_flush, rpma_mr_remote_from_descriptor, rpma_cq_get_wc
+ * See: rpma_flush, rpma_write_with_imm, rpma_mr_remote_from_descriptor, rpma_cq_get_wc
  */
 int rpma_write(struct rpma_conn *conn,
                struct rpma_mr_remote *dst,
@@ -1552,27 +1810,31 @@ int rpma_write(struct rpma_conn *conn,
                const void *op_context);
 
 /**
- * Starts to write local memory to remote memory, and notifies the remote side.
+ * Posts an RDMA write that notifies the remote side with 32 bits of data.
  *
- * As rpma_write; besides, the write uses up a receive of the remote side (rpma_recv, or
- * rpma_srq_recv there), whose completion has the opcode IBV_WC_RECV_RDMA_WITH_IMM, the number of
- * bytes written, and imm as imm_data in network byte order. imm is given in host byte order.
- * Nothing is placed in the buffer of that receive. As long as there is no receive, the write
- * waits.
+ * The operation copies len bytes from src_offset of src to dst_offset of dst, as rpma_write does.
+ * In addition, it uses up one receive of the remote side (rpma_recv or rpma_srq_recv) and
+ * completes it with opcode IBV_WC_RECV_RDMA_WITH_IMM, the number of bytes written as byte_len, and
+ * imm as imm_data in network byte order. imm is in host byte order. Nothing is placed in the
+ * buffer of the receive. If the remote side has posted no receive, the write waits for one.
  *
- * flags is RPMA_F_COMPLETION_ON_ERROR, for a completion only if the operation fails, or
- * RPMA_F_COMPLETION_ALWAYS. op_context comes back as wr_id of the completion (struct ibv_wc).
+ * dst must be registered with RPMA_MR_USAGE_WRITE_DST, src with RPMA_MR_USAGE_WRITE_SRC. src and
+ * dst may both be NULL if the offsets and len are 0: only imm is sent.
  *
- * The call only posts the operation (ibv_post_send): until it has completed, src must stay
- * registered and its bytes unchanged. A range outside a region or a missing usage is told by the
- * completion's status, and breaks the connection.
+ * flags is one of RPMA_F_COMPLETION_*. The completion (struct ibv_wc) has op_context as wr_id.
+ *
+ * The call only posts the operation. Until the operation has completed, src must stay registered
+ * and its bytes must not change. If a range is outside its region or a usage is missing, the
+ * operation completes with an error status and the connection breaks.
+ *
+ * Calls: ibv_post_send
  *
  * Errors:
- * - RPMA_E_INVAL: conn is NULL, flags is 0, one region is NULL and the other is not, both are NULL
- *   with an offset or a length, or len is above 4 GiB - 1
- * - RPMA_E_PROVIDER: posting failed, with ENOMEM when the SQ is full
+ * - RPMA_E_INVAL: conn is NULL, flags is 0, only one of src and dst is NULL, both are NULL and an
+ *   offset or len is not 0, or len is above 4 GiB - 1
+ * - RPMA_E_PROVIDER: posting failed, with ENOMEM if the SQ is full
  *
- * See: rpma_write, rpma_cq_get_wc
+ * See: rpma_write, rpma_recv, rpma_cq_get_wc
  */
 int rpma_write_with_imm(struct rpma_conn *conn,
                         struct rpma_mr_remote *dst,
@@ -1585,25 +1847,28 @@ int rpma_write_with_imm(struct rpma_conn *conn,
                         const void *op_context);
 
 /**
- * Starts to write 8 bytes to remote memory in one piece.
+ * Posts an atomic write of 8 bytes to remote memory.
  *
- * Whoever reads the 8 bytes at dst_offset of dst sees the old ones or the new ones, never some of
- * each, provided that they are aligned to 8 bytes in the remote memory: dst_offset must be a
- * multiple of 8 (RPMA_ATOMIC_WRITE_ALIGNMENT), and so should be the address that the region starts
- * at. dst must be registered with RPMA_MR_USAGE_WRITE_DST. src is ordinary memory, copied in the
- * call.
+ * The operation copies the 8 bytes at src to dst_offset of dst. A reader of the remote memory sees
+ * either the old or the new 8 bytes, never a mixture, if they are aligned to 8 bytes there:
+ * dst_offset must be a multiple of 8 (RPMA_ATOMIC_WRITE_ALIGNMENT), and the start address of the
+ * region should be one, too.
  *
- * Where the device has a native atomic write it is used (ibv_wr_atomic_write), else an RDMA write
- * that carries the 8 bytes itself, which is as atomic as the remote platform's memory. The
- * operation waits for the reads and flushes posted before it: what was flushed is in place when
- * the 8 bytes are.
+ * dst must be registered with RPMA_MR_USAGE_WRITE_DST. src is ordinary memory that need not be
+ * registered. The call copies it.
  *
- * flags is RPMA_F_COMPLETION_ON_ERROR, for a completion only if the operation fails, or
- * RPMA_F_COMPLETION_ALWAYS. op_context comes back as wr_id of the completion (struct ibv_wc).
+ * If device and libibverbs support native atomic write, the library uses it. Otherwise it posts an
+ * RDMA write with the 8 bytes inline, which is as atomic as the memory of the remote platform. The
+ * operation waits for all reads and flushes that were posted before it: data flushed earlier is in
+ * place before the 8 bytes are.
+ *
+ * flags is one of RPMA_F_COMPLETION_*. The completion (struct ibv_wc) has op_context as wr_id.
+ *
+ * Calls: ibv_wr_atomic_write, or ibv_post_send where atomic write is emulated
  *
  * Errors:
  * - RPMA_E_INVAL: conn, dst or src is NULL, flags is 0, or dst_offset is not a multiple of 8
- * - RPMA_E_PROVIDER: posting failed, with ENOMEM when the SQ is full
+ * - RPMA_E_PROVIDER: posting failed, with ENOMEM if the SQ is full
  *
  * See: rpma_flush, rpma_cq_get_wc
  */
@@ -1615,31 +1880,36 @@ int rpma_atomic_write(struct rpma_conn *conn,
                       const void *op_context);
 
 /**
- * Starts to flush what was written to remote memory.
+ * Posts a flush of data that was written to remote memory.
  *
- * When the flush has completed, what was written before it on the connection to the len bytes from
- * dst_offset of dst is visible to the remote side (RPMA_FLUSH_TYPE_VISIBILITY), or survives its
- * power failure (RPMA_FLUSH_TYPE_PERSISTENT). dst must be registered with the usage of that name,
- * RPMA_MR_USAGE_FLUSH_TYPE_VISIBILITY or RPMA_MR_USAGE_FLUSH_TYPE_PERSISTENT.
+ * The operation flushes the len bytes at dst_offset of dst. When it has completed, all data
+ * written to them earlier on this connection is visible to the remote processors
+ * (RPMA_FLUSH_TYPE_VISIBILITY) or survives a power failure of the remote machine
+ * (RPMA_FLUSH_TYPE_PERSISTENT). dst must be registered with RPMA_MR_USAGE_FLUSH_TYPE_VISIBILITY or
+ * RPMA_MR_USAGE_FLUSH_TYPE_PERSISTENT, respectively.
  *
- * Where the device has a native flush it is used (ibv_wr_flush). Otherwise 8 bytes at dst_offset
- * are read, behind the writes, into a buffer of the library: then all of the earlier writes are
- * flushed, len has no effect, and the 8 bytes must lie in the region.
+ * A flush to persistence works only if direct write to PMem is possible on the remote machine. The
+ * remote side must have said so in its peer configuration, and this side must have applied that
+ * configuration (rpma_conn_apply_remote_peer_cfg).
  *
- * A flush to persistence relies on the remote peer's word that direct write to PMem is possible
- * (rpma_conn_apply_remote_peer_cfg).
+ * If device and libibverbs support native flush, the library uses it. Otherwise it posts an RDMA
+ * read of 8 bytes at dst_offset into a buffer of the library. The read pushes all earlier writes
+ * of the connection out of the remote adapter, so len has no effect. The 8 bytes must be inside
+ * the region.
  *
- * flags is RPMA_F_COMPLETION_ON_ERROR, for a completion only if the operation fails, or
- * RPMA_F_COMPLETION_ALWAYS. op_context comes back as wr_id of the completion (struct ibv_wc).
+ * flags is one of RPMA_F_COMPLETION_*. The completion (struct ibv_wc) has op_context as wr_id.
+ *
+ * Calls: ibv_wr_flush, or ibv_post_send where flush is emulated
  *
  * Errors:
- * - RPMA_E_INVAL: conn or dst is NULL, flags is 0, type is unknown, or len is above 4 GiB - 1 and the
- *   flush is native
+ * - RPMA_E_INVAL: conn or dst is NULL, flags is 0, type is not a value of its enum, or len is
+ *   above 4 GiB - 1 and the flush is native
  * - RPMA_E_NOSUPP: dst is not registered for this type of flush, or the type is
- *   RPMA_FLUSH_TYPE_PERSISTENT and the remote peer has not declared direct write to PMem
- * - RPMA_E_PROVIDER: posting failed, with ENOMEM when the SQ is full
+ *   RPMA_FLUSH_TYPE_PERSISTENT and no peer configuration that allows direct write to PMem is
+ *   applied
+ * - RPMA_E_PROVIDER: posting failed, with ENOMEM if the SQ is full
  *
- * See: rpma_write, rpma_mr_remote_get_flush_type, rpma_cq_get_wc
+ * See: rpma_write, rpma_conn_apply_remote_peer_cfg, rpma_mr_remote_get_flush_type, rpma_cq_get_wc
  */
 int rpma_flush(struct rpma_conn *conn,
                struct rpma_mr_remote *dst,
@@ -1650,25 +1920,28 @@ int rpma_flush(struct rpma_conn *conn,
                const void *op_context);
 
 /**
- * Starts to send a message.
+ * Posts a message to send.
  *
- * The message is the len bytes from offset of src, registered with RPMA_MR_USAGE_SEND. src NULL
- * with offset and len 0 sends an empty message. It is placed in the buffer of a receive of the
- * other side; as long as there is none, it waits. A buffer that is too small breaks the
- * connection.
+ * The message is the len bytes at offset of src, which must be registered with RPMA_MR_USAGE_SEND.
+ * src may be NULL if offset and len are 0: an empty message.
  *
- * flags is RPMA_F_COMPLETION_ON_ERROR, for a completion only if the operation fails, or
- * RPMA_F_COMPLETION_ALWAYS. op_context comes back as wr_id of the completion (struct ibv_wc).
+ * The message is placed in the buffer of a receive of the remote side (rpma_recv or
+ * rpma_srq_recv). If the remote side has posted no receive, the message waits for one. If the
+ * buffer is too small, the connection breaks.
  *
- * The call only posts the operation (ibv_post_send): until it has completed, src must stay
- * registered and its bytes unchanged.
+ * flags is one of RPMA_F_COMPLETION_*. The completion (struct ibv_wc) has op_context as wr_id.
+ *
+ * The call only posts the operation. Until the operation has completed, src must stay registered
+ * and its bytes must not change.
+ *
+ * Calls: ibv_post_send
  *
  * Errors:
- * - RPMA_E_INVAL: conn is NULL, flags is 0, src is NULL with an offset or a length, or len is
+ * - RPMA_E_INVAL: conn is NULL, flags is 0, src is NULL and offset or len is not 0, or len is
  *   above 4 GiB - 1
- * - RPMA_E_PROVIDER: posting failed, with ENOMEM when the SQ is full
+ * - RPMA_E_PROVIDER: posting failed, with ENOMEM if the SQ is full
  *
- * See: rpma_recv, rpma_cq_get_wc
+ * See: rpma_recv, rpma_send_with_imm, rpma_cq_get_wc
  */
 int rpma_send(struct rpma_conn *conn,
               const struct rpma_mr_local *src,
@@ -1678,21 +1951,27 @@ int rpma_send(struct rpma_conn *conn,
               const void *op_context);
 
 /**
- * Starts to send a message with an immediate: 32 bits that travel beside it.
+ * Posts a message to send with 32 bits of immediate data.
  *
- * As rpma_send; besides, the completion of the other side's receive has IBV_WC_WITH_IMM in its
- * wc_flags and imm as imm_data in network byte order. imm is given in host byte order.
+ * The message is the len bytes at offset of src, which must be registered with RPMA_MR_USAGE_SEND.
+ * src may be NULL if offset and len are 0: only imm is sent.
  *
- * flags is RPMA_F_COMPLETION_ON_ERROR, for a completion only if the operation fails, or
- * RPMA_F_COMPLETION_ALWAYS. op_context comes back as wr_id of the completion (struct ibv_wc).
+ * The message is placed in the buffer of a receive of the remote side (rpma_recv or
+ * rpma_srq_recv). The completion of this receive has IBV_WC_WITH_IMM in wc_flags and imm as
+ * imm_data in network byte order. imm is in host byte order. If the remote side has posted no
+ * receive, the message waits for one. If the buffer is too small, the connection breaks.
  *
- * The call only posts the operation (ibv_post_send): until it has completed, src must stay
- * registered and its bytes unchanged.
+ * flags is one of RPMA_F_COMPLETION_*. The completion (struct ibv_wc) has op_context as wr_id.
+ *
+ * The call only posts the operation. Until the operation has completed, src must stay registered
+ * and its bytes must not change.
+ *
+ * Calls: ibv_post_send
  *
  * Errors:
- * - RPMA_E_INVAL: conn is NULL, flags is 0, src is NULL with an offset or a length, or len is
+ * - RPMA_E_INVAL: conn is NULL, flags is 0, src is NULL and offset or len is not 0, or len is
  *   above 4 GiB - 1
- * - RPMA_E_PROVIDER: posting failed, with ENOMEM when the SQ is full
+ * - RPMA_E_PROVIDER: posting failed, with ENOMEM if the SQ is full
  *
  * See: rpma_send, rpma_recv, rpma_cq_get_wc
  */
@@ -1705,23 +1984,27 @@ int rpma_send_with_imm(struct rpma_conn *conn,
                        const void *op_context);
 
 /**
- * Posts a receive: a buffer for a message from the other side.
+ * Posts a receive: a buffer for one message of the remote side.
  *
- * The buffer is the len bytes from offset of dst, registered with RPMA_MR_USAGE_RECV; byte_len of
- * the completion tells how many the message has. dst NULL with offset and len 0 posts a receive
- * without a buffer, for an empty message or an rpma_write_with_imm. op_context comes back as wr_id
- * of the completion (struct ibv_wc). Every receive completes.
+ * The message is placed in the len bytes at offset of dst, which must be registered with
+ * RPMA_MR_USAGE_RECV. dst may be NULL if offset and len are 0: a receive without a buffer, for an
+ * empty message or an rpma_write_with_imm.
  *
- * The call only posts the receive (ibv_post_recv): until it has completed, dst must stay
- * registered, and its bytes belong to the device. Do not rely on the order in which receives are
- * used. A connection with a shared RQ takes its receives from there (rpma_srq_recv).
+ * Every receive has a completion (struct ibv_wc). Its byte_len is the size of the message, and its
+ * wr_id is op_context.
+ *
+ * The call only posts the receive. Until the receive has completed, dst must stay registered and
+ * the program must not use its bytes. Do not rely on the order in which receives are used. A
+ * connection with a shared receive queue takes its receives from there: use rpma_srq_recv.
+ *
+ * Calls: ibv_post_recv
  *
  * Errors:
- * - RPMA_E_INVAL: conn is NULL, dst is NULL with an offset or a length, or len is above 4 GiB - 1
- * - RPMA_E_PROVIDER: posting failed, with ENOMEM when the RQ is full, with EINVAL when the
- *   connection uses a shared RQ
+ * - RPMA_E_INVAL: conn is NULL, dst is NULL and offset or len is not 0, or len is above 4 GiB - 1
+ * - RPMA_E_PROVIDER: posting failed, with ENOMEM if the RQ is full, with EINVAL if the connection
+ *   uses a shared receive queue
  *
- * See: rpma_send, rpma_conn_req_recv, rpma_conn_get_rcq
+ * See: rpma_send, rpma_conn_req_recv, rpma_srq_recv, rpma_conn_get_rcq, rpma_cq_get_wc
  */
 int rpma_recv(struct rpma_conn *conn,
               struct rpma_mr_local *dst,
@@ -1730,27 +2013,29 @@ int rpma_recv(struct rpma_conn *conn,
               const void *op_context);
 
 /**
- * Starts to write 8 bytes of a memory region to remote memory in one piece: releases 0.9 to 0.13.
+ * Posts an atomic write of 8 registered bytes to remote memory (releases 0.9 to 0.13).
  *
- * Later releases of the original do not have it. New programs use rpma_atomic_write, which takes
- * the 8 bytes from ordinary memory and uses the device's native operation if there is one.
+ * Later releases of the original C library do not have this function. New programs use
+ * rpma_atomic_write, which takes the 8 bytes from ordinary memory and uses the native operation of
+ * the device if there is one.
  *
- * The 8 bytes at src_offset of src go to dst_offset of dst as a fenced RDMA write, which is as
- * atomic as the remote platform's memory. dst_offset must be a multiple of 8
- * (RPMA_ATOMIC_WRITE_ALIGNMENT), and so should be the address that the remote region starts at.
- * The usages are those of rpma_write.
+ * The operation copies the 8 bytes at src_offset of src to dst_offset of dst, with a fenced RDMA
+ * write. It is as atomic as the memory of the remote platform. dst_offset must be a multiple of 8
+ * (RPMA_ATOMIC_WRITE_ALIGNMENT), and the start address of the remote region should be one, too.
+ * dst must be registered with RPMA_MR_USAGE_WRITE_DST, src with RPMA_MR_USAGE_WRITE_SRC.
  *
- * flags is RPMA_F_COMPLETION_ON_ERROR, for a completion only if the operation fails, or
- * RPMA_F_COMPLETION_ALWAYS. op_context comes back as wr_id of the completion (struct ibv_wc).
+ * flags is one of RPMA_F_COMPLETION_*. The completion (struct ibv_wc) has op_context as wr_id.
  *
- * The call only posts the operation (ibv_post_send): until it has completed, src must stay
- * registered and its bytes unchanged.
+ * The call only posts the operation. Until the operation has completed, src must stay registered
+ * and its bytes must not change.
+ *
+ * Calls: ibv_post_send
  *
  * Errors:
  * - RPMA_E_INVAL: conn, dst or src is NULL, flags is 0, or dst_offset is not a multiple of 8
- * - RPMA_E_PROVIDER: posting failed, with ENOMEM when the SQ is full
+ * - RPMA_E_PROVIDER: posting failed, with ENOMEM if the SQ is full
  *
- * See: rpma_atomic_write
+ * See: rpma_atomic_write, rpma_cq_get_wc
  */
 int rpma_write_atomic(struct rpma_conn *conn,
                       struct rpma_mr_remote *dst,
@@ -1761,114 +2046,136 @@ int rpma_write_atomic(struct rpma_conn *conn,
                       const void *op_context);
 
 /**
- * Tells the file descriptor of a completion queue's channel.
+ * Gets the file descriptor of the completion channel of a completion queue (CQ).
  *
- * It is readable when rpma_cq_wait has something to take. Use it with poll or epoll; made
- * non-blocking with fcntl (O_NONBLOCK), it makes that call non-blocking. If the connection's
- * queues share their channel, it is that of rpma_conn_get_compl_fd. It belongs to the owner of the
- * queue, and must neither be closed nor read.
+ * *fd is readable when rpma_cq_wait has an event to return. Use it with poll or epoll. If
+ * O_NONBLOCK is set on it, rpma_cq_wait does not block. If the queues of the connection share a
+ * completion channel, *fd is the file descriptor of that channel, the same as that of
+ * rpma_conn_get_compl_fd. The file descriptor belongs to the owner of the CQ: do not read or close
+ * it.
  *
  * Errors:
  * - RPMA_E_INVAL: cq or fd is NULL
+ *
+ * See: rpma_cq_wait, rpma_cq_get_wc, rpma_conn_get_cq, rpma_conn_get_rcq, rpma_srq_get_rcq
  */
 int rpma_cq_get_fd(const struct rpma_cq *cq, int *fd);
 
 /**
- * Waits for a completion in a completion queue.
+ * Waits for a completion in a completion queue (CQ).
  *
- * Waits unless the file descriptor of rpma_cq_get_fd is non-blocking (ibv_get_cq_event,
- * ibv_req_notify_cq). After that take completions with rpma_cq_get_wc until it returns
- * RPMA_E_NO_COMPLETION: several may have come with one event. There may also be none, when they
- * were taken earlier.
+ * The function blocks, unless O_NONBLOCK is set on the file descriptor of rpma_cq_get_fd.
+ *
+ * After it returns 0, call rpma_cq_get_wc until that returns RPMA_E_NO_COMPLETION: one event can
+ * stand for several completions. There may be no completion at all if the program has taken it
+ * earlier.
+ *
+ * Calls: ibv_get_cq_event, ibv_ack_cq_events, ibv_req_notify_cq
  *
  * Errors:
  * - RPMA_E_INVAL: cq is NULL
- * - RPMA_E_NO_COMPLETION: a signal ended the wait, or the file descriptor is non-blocking and
- *   nothing is there; not logged
- * - RPMA_E_SHARED_CHANNEL: the completion channel is shared; see rpma_conn_wait
- * - RPMA_E_PROVIDER: asking for the next event failed
+ * - RPMA_E_NO_COMPLETION: O_NONBLOCK is set and there is no event, or a signal ended the wait; not
+ *   logged
+ * - RPMA_E_SHARED_CHANNEL: the completion channel is shared; use rpma_conn_wait
+ * - RPMA_E_PROVIDER: requesting the next event failed
  *
- * See: rpma_conn_get_cq, rpma_conn_get_rcq, rpma_srq_get_rcq
+ * See: rpma_cq_get_wc, rpma_cq_get_fd, rpma_conn_get_cq, rpma_conn_get_rcq, rpma_srq_get_rcq
  */
 int rpma_cq_wait(struct rpma_cq *cq);
 
 /**
- * Takes up to num_entries completions from a completion queue, without waiting.
+ * Gets completions from a completion queue (CQ) without waiting.
  *
- * wc is an array of num_entries elements. *num_entries_got is how many of them were filled;
- * num_entries_got may be NULL when num_entries is 1 (ibv_poll_cq).
+ * wc is an array of num_entries elements. *num_entries_got is the number of elements that were
+ * set, at least 1. num_entries_got may be NULL if num_entries is 1.
  *
- * wr_id is the op_context of the operation. Check status first: unless it is IBV_WC_SUCCESS, only
- * wr_id, status, qp_num and vendor_err are valid, and the connection is broken. imm_data is in
- * network byte order. An emulated flush completes as IBV_WC_RDMA_READ.
+ * wr_id of a completion is the op_context of its operation. Check status first: if it is not
+ * IBV_WC_SUCCESS, only wr_id, status, qp_num and vendor_err are valid, and the connection is
+ * broken. imm_data is in network byte order.
+ *
+ * opcode of a successful completion is IBV_WC_RDMA_READ for a read, IBV_WC_RDMA_WRITE for a write,
+ * IBV_WC_SEND for a message that was sent, IBV_WC_RECV for one that was received, and
+ * IBV_WC_RECV_RDMA_WITH_IMM for a receive that an rpma_write_with_imm has used up. A native flush
+ * is IBV_WC_FLUSH and an emulated one IBV_WC_RDMA_READ; a native atomic write is
+ * IBV_WC_ATOMIC_WRITE and an emulated one IBV_WC_RDMA_WRITE.
+ *
+ * Calls: ibv_poll_cq
  *
  * Errors:
- * - RPMA_E_INVAL: cq or wc is NULL, num_entries is below 1, or num_entries_got is NULL with
- *   num_entries above 1
- * - RPMA_E_NO_COMPLETION: the queue is empty; not logged
- * - RPMA_E_PROVIDER: polling failed
- * - RPMA_E_UNKNOWN: the device told more completions than it was asked for
+ * - RPMA_E_INVAL: cq or wc is NULL, num_entries is less than 1, or num_entries_got is NULL and
+ *   num_entries is more than 1
+ * - RPMA_E_NO_COMPLETION: the CQ is empty; not logged
+ * - RPMA_E_PROVIDER: polling the CQ failed
+ * - RPMA_E_UNKNOWN: the device returned more completions than requested
  *
- * See: rpma_cq_wait, rpma_conn_get_cq, rpma_conn_get_rcq, rpma_srq_get_rcq
+ * See: rpma_cq_wait, rpma_cq_get_fd, rpma_conn_get_cq, rpma_conn_get_rcq, rpma_srq_get_rcq
  */
 int rpma_cq_get_wc(struct rpma_cq *cq, int num_entries, struct ibv_wc *wc, int *num_entries_got);
 
 /**
- * Takes a completion from a completion queue, in the form that 0.10 and 0.11 had.
+ * Gets a completion from a completion queue (releases 0.10 and 0.11).
  *
- * Later releases of the original do not have it. New programs use rpma_cq_get_wc, which fills a
- * struct ibv_wc.
+ * Later releases of the original C library do not have this function. New programs use
+ * rpma_cq_get_wc, which returns a struct ibv_wc.
  *
- * op_context and op_status are always set. When op_status is not IBV_WC_SUCCESS nothing else is,
- * and the call succeeds nevertheless. imm is set only when the flags have IBV_WC_WITH_IMM.
+ * op_context and op_status are always set. If op_status is not IBV_WC_SUCCESS, the function
+ * returns 0 nevertheless and sets nothing else. imm is set only if flags has IBV_WC_WITH_IMM.
+ *
+ * Calls: ibv_poll_cq
  *
  * Errors:
  * - RPMA_E_INVAL: cq or cmpl is NULL
- * - RPMA_E_NO_COMPLETION: the queue is empty; not logged
+ * - RPMA_E_NO_COMPLETION: the CQ is empty; not logged
  * - RPMA_E_NOSUPP: the operation is none of enum rpma_op; the completion is taken, and op_context
  *   and op_status are set
- * - RPMA_E_PROVIDER: polling the queue failed (ibv_poll_cq)
- * - RPMA_E_UNKNOWN: the device told more completions than it was asked for
+ * - RPMA_E_PROVIDER: polling the CQ failed
+ * - RPMA_E_UNKNOWN: the device returned more completions than requested
  *
  * See: rpma_cq_get_wc
  */
 int rpma_cq_get_completion(struct rpma_cq *cq, struct rpma_completion *cmpl);
 
 /**
- * Sets the function that the messages of the log go to.
+ * Sets the function that receives the messages of the log.
  *
- * log_function may be called from every thread that uses the library, and from several at once,
- * until another one is set; a call that is under way then may still come to its end. It gets the
- * messages that RPMA_LOG_THRESHOLD lets pass.
+ * Every message that passes the threshold RPMA_LOG_THRESHOLD goes to log_function. Any thread that
+ * uses the library can call it, and several threads can call it at the same time. After another
+ * function is set, a call that has already begun may still run to its end.
  *
- * RPMA_LOG_USE_DEFAULT_FUNCTION, that is NULL, brings back the function of the library, which is
- * there at the beginning. It writes to syslog and, as far as RPMA_LOG_THRESHOLD_AUX lets messages
- * pass, to stderr. The call always returns 0.
+ * RPMA_LOG_USE_DEFAULT_FUNCTION, that is NULL, restores the default function of the library. It
+ * writes each message to syslog, and to stderr if the message passes the threshold
+ * RPMA_LOG_THRESHOLD_AUX.
  *
- * See: rpma_log_set_threshold
+ * log_function gets the level of the message (enum rpma_log_level), the source file and line of
+ * the library, the name of the public function that was called, and a format with arguments as
+ * printf takes them. The formatted text ends with a newline.
+ *
+ * See: rpma_log_set_threshold, rpma_log_get_threshold
  */
 int rpma_log_set_function(rpma_log_function *log_function);
 
 /**
  * Sets a threshold of the log.
  *
- * Messages pass RPMA_LOG_THRESHOLD, and are logged at all, when their level is that of the
- * threshold or a more serious one. It is RPMA_LOG_LEVEL_WARNING at the beginning.
- * RPMA_LOG_THRESHOLD_AUX decides which of these the library's own log function writes to stderr as
- * well; it is RPMA_LOG_DISABLED at the beginning, and a log function of the program's own may read
- * it. With RPMA_LOG_DISABLED nothing passes. May be called from several threads at once.
+ * A message passes a threshold if its level is the same or more severe. RPMA_LOG_THRESHOLD decides
+ * which messages are logged at all; it is RPMA_LOG_LEVEL_WARNING at the start.
+ * RPMA_LOG_THRESHOLD_AUX decides which of these the default log function also writes to stderr; it
+ * is RPMA_LOG_DISABLED at the start. A log function of the program can use RPMA_LOG_THRESHOLD_AUX
+ * as it likes. With RPMA_LOG_DISABLED, no message passes.
  *
  * Errors:
- * - RPMA_E_INVAL: threshold or level is none of its enum, or threshold is RPMA_LOG_THRESHOLD_MAX
+ * - RPMA_E_INVAL: threshold is neither RPMA_LOG_THRESHOLD nor RPMA_LOG_THRESHOLD_AUX, or level is
+ *   not a value of its enum
  *
  * See: rpma_log_get_threshold, rpma_log_set_function
  */
 int rpma_log_set_threshold(enum rpma_log_threshold threshold, enum rpma_log_level level);
 
 /**
- * Tells a threshold of the log.
+ * Gets a threshold of the log.
  *
- * May be called from several threads at once, and from a log function.
+ * *level is the value that rpma_log_set_threshold has set, or the one that the library starts
+ * with. A log function may call this function.
  *
  * Errors:
  * - RPMA_E_INVAL: level is NULL, or threshold is neither RPMA_LOG_THRESHOLD nor

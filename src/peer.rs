@@ -9,7 +9,7 @@ use crate::report::Releases;
 use crate::sys::CallError;
 use crate::verbs::{Access, Context, DeviceCaps, Mr, Pd, PdRef};
 
-/// A peer: an RDMA device in use
+/// A peer: an RDMA device with a protection domain
 pub struct Peer {
     pd: Pd,
     caps: DeviceCaps,

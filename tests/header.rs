@@ -14,10 +14,12 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// The function type that Rust has no name for.
 const LOG_FUNCTION: &str = "
 /**
- * A function that takes the messages of the log: how serious the message is, where in the sources
- * of the library it was logged, the name of the public function that logged it, and a format with
- * its arguments as printf has them. The formatted text ends with a newline. The function may be
- * called from any thread, and from several at once.
+ * A function that receives the messages of the log (rpma_log_set_function).
+ *
+ * The arguments are the level of the message, the source file and line of the library, the name of
+ * the public function that was called, and a format with its arguments as printf takes them. The
+ * formatted text ends with a newline. Any thread can call the function, and several threads can call
+ * it at the same time.
  */
 typedef void rpma_log_function(enum rpma_log_level level, const char *file_name, const int line_no,
                                const char *function_name, const char *message_format, ...);

@@ -11,14 +11,16 @@ use crate::conn::Conn;
 use crate::cq::Cq;
 use crate::peer_cfg::PeerCfg;
 
-/// Tells the file descriptor of a connection's events.
+/// Gets the file descriptor of the events of a connection.
 ///
-/// It is readable when rpma_conn_next_event has something to take. Use it with poll or epoll; made
-/// non-blocking with fcntl (O_NONBLOCK), it makes that call non-blocking. It belongs to the
-/// connection, and must neither be closed nor read.
+/// *fd is readable when rpma_conn_next_event has an event to return. Use it with poll or epoll. If
+/// O_NONBLOCK is set on it, rpma_conn_next_event does not block. The file descriptor belongs to the
+/// connection: do not read or close it.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: conn or fd is NULL
+///
+/// See: rpma_conn_next_event
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_get_event_fd(conn: *const Conn, fd: *mut c_int) -> c_int {
     finish(c"rpma_conn_get_event_fd", || {
@@ -29,26 +31,30 @@ pub unsafe extern "C" fn rpma_conn_get_event_fd(conn: *const Conn, fd: *mut c_in
     })
 }
 
-/// Takes the next event of a connection.
+/// Gets the next event of a connection.
 ///
-/// Waits for an event (rdma_get_cm_event) unless the file descriptor of rpma_conn_get_event_fd is
-/// non-blocking. A connection begins with RPMA_CONN_ESTABLISHED (on the accepting side not before
-/// the other side has taken its own), or ends before that with RPMA_CONN_REJECTED,
-/// RPMA_CONN_UNREACHABLE or RPMA_CONN_LOST. It ends with RPMA_CONN_CLOSED when either side has
-/// disconnected or the other side's process is gone, or with RPMA_CONN_LOST when the device is
-/// gone. RPMA_CONN_CLOSED may come twice: some time after the first one, if the connection has not
-/// been deleted.
+/// The function waits for an event, unless O_NONBLOCK is set on the file descriptor of
+/// rpma_conn_get_event_fd.
 ///
-/// Not thread-safe: one thread at a time for a connection.
+/// The first event is RPMA_CONN_ESTABLISHED if the connection is made, otherwise
+/// RPMA_CONN_REJECTED, RPMA_CONN_UNREACHABLE or RPMA_CONN_LOST. The accepting side gets
+/// RPMA_CONN_ESTABLISHED only after the requesting side has taken its own. An established
+/// connection ends with RPMA_CONN_CLOSED or RPMA_CONN_LOST. RPMA_CONN_CLOSED can come a second
+/// time, some time after the first, if the connection still exists.
+///
+/// Not thread-safe: only one thread at a time may call this function for a connection.
+///
+/// Calls: rdma_get_cm_event, rdma_ack_cm_event
 ///
 /// Errors:
 /// - RPMA_E_INVAL: conn or event is NULL
-/// - RPMA_E_NO_EVENT: the file descriptor is non-blocking and no event is there; not logged
-/// - RPMA_E_UNKNOWN: an event that has no meaning here; it is taken, and logged as a warning
+/// - RPMA_E_NO_EVENT: O_NONBLOCK is set and there is no event; not logged
+/// - RPMA_E_UNKNOWN: the event has no meaning for a connection; it is taken, and logged as a
+///   warning
 /// - RPMA_E_NOMEM: out of memory for the private data of the event, which is lost
-/// - RPMA_E_PROVIDER: taking or acknowledging the event failed (EINTR after a signal)
+/// - RPMA_E_PROVIDER: getting or acknowledging the event failed (EINTR after a signal)
 ///
-/// See: rpma_utils_conn_event_2str, rpma_conn_disconnect
+/// See: rpma_conn_get_event_fd, rpma_conn_disconnect, rpma_utils_conn_event_2str
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_next_event(
     conn: *mut Conn,
@@ -62,22 +68,24 @@ pub unsafe extern "C" fn rpma_conn_next_event(
     })
 }
 
-/// Tells the private data that the other side sent when the connection was made.
+/// Gets the private data that the remote side sent when it connected.
 ///
-/// pdata->ptr is NULL and pdata->len 0 when there is none. The side that asked for the connection
-/// has it once it has taken RPMA_CONN_ESTABLISHED; the side that accepted has that of the request
-/// from the beginning. The bytes belong to the connection and are valid until it is deleted.
+/// pdata->ptr points to the bytes and pdata->len is their number. They are NULL and 0 if there is
+/// no private data. The side that requested the connection has the private data of the acceptance
+/// after it has taken RPMA_CONN_ESTABLISHED. The side that accepted has the private data of the
+/// request from the beginning. The bytes belong to the connection and are valid until it is
+/// deleted.
 ///
-/// The bytes come from the network, unencrypted, and may be padded with zeros beyond what the other
-/// side gave. Check their length and content before you use them, and do not take them for a proof
-/// of who sent them.
+/// The bytes come unencrypted from the network, and may end with padding zeros that the remote side
+/// did not send. Check their number and content before you use them. They do not prove who sent
+/// them.
 ///
-/// Not thread-safe: one thread at a time for a connection.
+/// Not thread-safe: only one thread at a time may call this function for a connection.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: conn or pdata is NULL
 ///
-/// See: rpma_conn_req_get_private_data, rpma_conn_req_connect
+/// See: rpma_conn_req_connect, rpma_conn_req_get_private_data
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_get_private_data(
     conn: *const Conn,
@@ -91,16 +99,18 @@ pub unsafe extern "C" fn rpma_conn_get_private_data(
     })
 }
 
-/// Applies to a connection what the remote peer says of itself.
+/// Applies the peer configuration of the remote side to a connection.
 ///
-/// The configuration usually comes from rpma_peer_cfg_from_descriptor. As long as one that declares
-/// direct write to PMem has not been applied, rpma_flush refuses RPMA_FLUSH_TYPE_PERSISTENT on the
-/// connection. The configuration is not needed afterwards. Nothing is sent.
+/// The configuration usually comes from rpma_peer_cfg_from_descriptor. Until one that allows direct
+/// write to PMem is applied, rpma_flush refuses RPMA_FLUSH_TYPE_PERSISTENT on the connection. The
+/// function sends nothing. The configuration is not needed after the call.
 ///
-/// Not thread-safe: one thread at a time for a connection.
+/// Not thread-safe: only one thread at a time may call this function for a connection.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: conn or pcfg is NULL
+///
+/// See: rpma_peer_cfg_from_descriptor, rpma_flush
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_apply_remote_peer_cfg(
     conn: *mut Conn,
@@ -114,15 +124,15 @@ pub unsafe extern "C" fn rpma_conn_apply_remote_peer_cfg(
     })
 }
 
-/// Tells the number of the connection's queue pair.
+/// Gets the number of the queue pair of a connection.
 ///
-/// It is the qp_num of the connection's completions (struct ibv_wc), which tells apart connections
-/// that share a receive queue.
+/// *qp_num is the qp_num in the completions (struct ibv_wc) of the connection. With it, a program
+/// finds the connection of a completion if several connections use one shared receive queue.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: conn or qp_num is NULL
 ///
-/// See: rpma_srq_recv
+/// See: rpma_srq_recv, rpma_cq_get_wc
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_get_qp_num(conn: *const Conn, qp_num: *mut u32) -> c_int {
     finish(c"rpma_conn_get_qp_num", || {
@@ -133,14 +143,15 @@ pub unsafe extern "C" fn rpma_conn_get_qp_num(conn: *const Conn, qp_num: *mut u3
     })
 }
 
-/// Tells the connection's completion queue (CQ).
+/// Gets the completion queue (CQ) of a connection.
 ///
-/// The CQ belongs to the connection and is valid until that is deleted.
+/// *cq_ptr belongs to the connection and is valid until the connection is deleted. The CQ takes the
+/// completions of all operations, except those of receives if the connection has a receive CQ.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: conn or cq_ptr is NULL
 ///
-/// See: rpma_cq_wait, rpma_cq_get_wc
+/// See: rpma_cq_wait, rpma_cq_get_wc, rpma_cq_get_fd, rpma_conn_get_rcq
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_get_cq(conn: *const Conn, cq_ptr: *mut *mut Cq) -> c_int {
     finish(c"rpma_conn_get_cq", || {
@@ -151,16 +162,18 @@ pub unsafe extern "C" fn rpma_conn_get_cq(conn: *const Conn, cq_ptr: *mut *mut C
     })
 }
 
-/// Tells the connection's receive completion queue (receive CQ), or NULL when it has none.
+/// Gets the receive completion queue (receive CQ) of a connection.
 ///
-/// It has one when rpma_conn_cfg_set_rcq_size set a size above 0 and no shared RQ brings a receive
-/// CQ of its own (rpma_srq_get_rcq). Then the completions of receives come here, all others to the
-/// CQ. It belongs to the connection and is valid until that is deleted.
+/// *rcq_ptr is NULL if the connection has no receive CQ. It has one if rpma_conn_cfg_set_rcq_size
+/// has set a size above 0 and the connection does not use a shared receive queue with its own
+/// receive CQ (rpma_srq_get_rcq). The receive CQ takes the completions of receives, and the CQ of
+/// rpma_conn_get_cq all others. It belongs to the connection and is valid until the connection is
+/// deleted.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: conn or rcq_ptr is NULL
 ///
-/// See: rpma_cq_wait, rpma_cq_get_wc
+/// See: rpma_conn_cfg_set_rcq_size, rpma_cq_wait, rpma_cq_get_wc, rpma_cq_get_fd
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_get_rcq(conn: *const Conn, rcq_ptr: *mut *mut Cq) -> c_int {
     finish(c"rpma_conn_get_rcq", || {
@@ -174,18 +187,23 @@ pub unsafe extern "C" fn rpma_conn_get_rcq(conn: *const Conn, rcq_ptr: *mut *mut
     })
 }
 
-/// Asks for the end of a connection.
+/// Disconnects.
 ///
-/// What is still posted on the connection completes with IBV_WC_WR_FLUSH_ERR, and the other side
-/// gets RPMA_CONN_CLOSED (rdma_disconnect). This side gets RPMA_CONN_CLOSED when the other side has
-/// disconnected as well, or is gone. A side that has got RPMA_CONN_CLOSED first should still call
-/// this, so that its own operations are flushed and the initiator need not wait.
+/// Operations that are still posted complete with IBV_WC_WR_FLUSH_ERR, and the remote side gets
+/// RPMA_CONN_CLOSED. This side gets RPMA_CONN_CLOSED when the remote side has disconnected, too, or
+/// its process has ended.
 ///
-/// Not thread-safe: one thread at a time for a connection.
+/// A side that gets RPMA_CONN_CLOSED without having called this function should still call it: this
+/// completes its own operations, and the remote side does not have to wait for its
+/// RPMA_CONN_CLOSED.
+///
+/// Not thread-safe: only one thread at a time may call this function for a connection.
+///
+/// Calls: rdma_disconnect
 ///
 /// Errors:
 /// - RPMA_E_INVAL: conn is NULL
-/// - RPMA_E_PROVIDER: rdma_disconnect failed
+/// - RPMA_E_PROVIDER: disconnecting failed
 ///
 /// See: rpma_conn_next_event, rpma_conn_delete
 #[unsafe(no_mangle)]
@@ -196,35 +214,42 @@ pub unsafe extern "C" fn rpma_conn_disconnect(conn: *mut Conn) -> c_int {
     })
 }
 
-/// Deletes a connection and sets *conn_ptr to NULL.
+/// Deletes a connection.
 ///
-/// Nothing happens when *conn_ptr is NULL already. A connection that is still up is closed, and the
-/// other side gets RPMA_CONN_CLOSED; but call rpma_conn_disconnect and wait for RPMA_CONN_CLOSED
-/// first if completions matter, since what has not completed never will. The connection's queues,
-/// file descriptors and private data are not valid any more. Memory regions are left alone.
+/// The function sets *conn_ptr to NULL. If *conn_ptr is NULL already, it does nothing. An
+/// established connection is closed, and the remote side gets RPMA_CONN_CLOSED.
 ///
-/// Not thread-safe: one thread at a time for a connection.
+/// Operations that have not completed never complete. If their completions matter, call
+/// rpma_conn_disconnect and wait for RPMA_CONN_CLOSED first. The queues, file descriptors and
+/// private data of the connection are no longer valid. Memory regions stay registered.
+///
+/// Not thread-safe: only one thread at a time may call this function for a connection.
+///
+/// Calls: ibv_dereg_mr for the emulated flush, rdma_destroy_qp, ibv_destroy_cq, rdma_destroy_id,
+/// ibv_destroy_comp_channel, rdma_destroy_event_channel
 ///
 /// Errors:
 /// - RPMA_E_INVAL: conn_ptr is NULL
-/// - RPMA_E_PROVIDER: releasing one of the connection's parts failed; all others are released, and
-///   the object is gone nevertheless
+/// - RPMA_E_PROVIDER: releasing one part of the connection failed; all other parts are released,
+///   and the object is deleted nevertheless
+///
+/// See: rpma_conn_disconnect
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_delete(conn_ptr: *mut *mut Conn) -> c_int {
     delete(c"rpma_conn_delete", conn_ptr, Conn::delete)
 }
 
-/// Tells the file descriptor of the completion channel that the connection's queues share.
+/// Gets the file descriptor of the shared completion channel of a connection.
 ///
-/// It is readable when rpma_conn_wait has something to take. Use it with poll or epoll; made
-/// non-blocking with fcntl (O_NONBLOCK), it makes that call non-blocking. It belongs to the
-/// connection, and must neither be closed nor read.
+/// *fd is readable when rpma_conn_wait has an event to return. Use it with poll or epoll. If
+/// O_NONBLOCK is set on it, rpma_conn_wait does not block. The file descriptor belongs to the
+/// connection: do not read or close it.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: conn or fd is NULL
-/// - RPMA_E_NOT_SHARED_CHNL: each queue has a channel of its own; see rpma_cq_get_fd
+/// - RPMA_E_NOT_SHARED_CHNL: each queue has its own channel; use rpma_cq_get_fd
 ///
-/// See: rpma_conn_cfg_set_compl_channel
+/// See: rpma_conn_wait, rpma_conn_cfg_set_compl_channel
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_get_compl_fd(conn: *const Conn, fd: *mut c_int) -> c_int {
     finish(c"rpma_conn_get_compl_fd", || {
@@ -235,24 +260,28 @@ pub unsafe extern "C" fn rpma_conn_get_compl_fd(conn: *const Conn, fd: *mut c_in
     })
 }
 
-/// Waits for a completion on the completion channel that the connection's queues share.
+/// Waits for a completion in the CQ or the receive CQ of a connection.
 ///
-/// *cq is then the CQ or the receive CQ, and *is_rcq says whether it is the receive CQ; is_rcq may
-/// be NULL. flags is ignored: give 0. Waits unless the file descriptor of rpma_conn_get_compl_fd is
-/// non-blocking (ibv_get_cq_event, ibv_req_notify_cq).
+/// The connection must have a shared completion channel (rpma_conn_cfg_set_compl_channel). *cq is
+/// set to the queue that has a completion, and *is_rcq to whether it is the receive CQ. is_rcq may
+/// be NULL. flags is ignored: pass 0. The function blocks, unless O_NONBLOCK is set on the file
+/// descriptor of rpma_conn_get_compl_fd.
 ///
-/// After that take completions with rpma_cq_get_wc until it returns RPMA_E_NO_COMPLETION: several
-/// may have come with one event. There may also be none, when they were taken earlier.
+/// After it returns 0, call rpma_cq_get_wc until that returns RPMA_E_NO_COMPLETION: one event can
+/// stand for several completions. There may be no completion at all if the program has taken it
+/// earlier.
+///
+/// Calls: ibv_get_cq_event, ibv_ack_cq_events, ibv_req_notify_cq
 ///
 /// Errors:
 /// - RPMA_E_INVAL: conn or cq is NULL
-/// - RPMA_E_NOT_SHARED_CHNL: each queue has a channel of its own; see rpma_cq_wait
-/// - RPMA_E_NO_COMPLETION: a signal ended the wait, or the file descriptor is non-blocking and
-///   nothing is there; not logged
-/// - RPMA_E_UNKNOWN: the event is of neither queue
-/// - RPMA_E_PROVIDER: asking for the next event failed; *cq is NULL then, and *is_rcq is set
+/// - RPMA_E_NOT_SHARED_CHNL: each queue has its own channel; use rpma_cq_wait
+/// - RPMA_E_NO_COMPLETION: O_NONBLOCK is set and there is no event, or a signal ended the wait; not
+///   logged
+/// - RPMA_E_UNKNOWN: the event belongs to neither queue
+/// - RPMA_E_PROVIDER: requesting the next event failed; *cq is NULL then, and *is_rcq is set
 ///
-/// See: rpma_conn_cfg_set_compl_channel
+/// See: rpma_conn_cfg_set_compl_channel, rpma_conn_get_compl_fd, rpma_cq_get_wc
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_wait(
     conn: *mut Conn,
@@ -279,17 +308,19 @@ pub unsafe extern "C" fn rpma_conn_wait(
     })
 }
 
-/// Waits for a completion in the connection's CQ: the name of rpma_cq_wait in 0.9 and 0.10.
+/// Waits for a completion in the CQ of a connection (releases 0.9 and 0.10).
 ///
-/// Later releases of the original do not have it. New programs use rpma_conn_get_cq and
-/// rpma_cq_wait, which does the same and fails in the same ways.
+/// Later releases of the original C library do not have this function. New programs use
+/// rpma_conn_get_cq and rpma_cq_wait, which do the same.
+///
+/// Calls: ibv_get_cq_event, ibv_ack_cq_events, ibv_req_notify_cq
 ///
 /// Errors:
 /// - RPMA_E_INVAL: conn is NULL
-/// - RPMA_E_NO_COMPLETION: a signal ended the wait, or the file descriptor is non-blocking and
-///   nothing is there; not logged
-/// - RPMA_E_SHARED_CHANNEL: the completion channel is shared; see rpma_conn_wait
-/// - RPMA_E_PROVIDER: asking for the next event failed
+/// - RPMA_E_NO_COMPLETION: O_NONBLOCK is set and there is no event, or a signal ended the wait; not
+///   logged
+/// - RPMA_E_SHARED_CHANNEL: the completion channel is shared; use rpma_conn_wait
+/// - RPMA_E_PROVIDER: requesting the next event failed
 ///
 /// See: rpma_conn_get_cq, rpma_cq_wait
 #[unsafe(no_mangle)]
@@ -300,22 +331,24 @@ pub unsafe extern "C" fn rpma_conn_completion_wait(conn: *mut Conn) -> c_int {
     })
 }
 
-/// Takes a completion from the connection's CQ, in the form that 0.9 and 0.10 had.
+/// Gets a completion from the CQ of a connection (releases 0.9 and 0.10).
 ///
-/// Later releases of the original do not have it. New programs use rpma_conn_get_cq and
-/// rpma_cq_get_wc, which fills a struct ibv_wc.
+/// Later releases of the original C library do not have this function. New programs use
+/// rpma_conn_get_cq and rpma_cq_get_wc, which returns a struct ibv_wc.
 ///
-/// op_context and op_status are always set. When op_status is not IBV_WC_SUCCESS nothing else is,
-/// and the call succeeds nevertheless. imm is set only when the flags have IBV_WC_WITH_IMM, so that
-/// cmpl may be the smaller struct of release 0.9.0.
+/// op_context and op_status are always set. If op_status is not IBV_WC_SUCCESS, the function
+/// returns 0 nevertheless and sets nothing else. imm is set only if flags has IBV_WC_WITH_IMM.
+/// Therefore cmpl may be the smaller struct of release 0.9.0.
+///
+/// Calls: ibv_poll_cq
 ///
 /// Errors:
 /// - RPMA_E_INVAL: conn or cmpl is NULL
 /// - RPMA_E_NO_COMPLETION: the CQ is empty; not logged
 /// - RPMA_E_NOSUPP: the operation is none of enum rpma_op; the completion is taken, and op_context
 ///   and op_status are set
-/// - RPMA_E_PROVIDER: polling the CQ failed (ibv_poll_cq)
-/// - RPMA_E_UNKNOWN: the device told more completions than it was asked for
+/// - RPMA_E_PROVIDER: polling the CQ failed
+/// - RPMA_E_UNKNOWN: the device returned more completions than requested
 ///
 /// See: rpma_conn_get_cq, rpma_cq_get_wc
 #[unsafe(no_mangle)]
@@ -332,11 +365,13 @@ pub unsafe extern "C" fn rpma_conn_completion_get(
     })
 }
 
-/// Tells the file descriptor of the connection's CQ: the name of rpma_cq_get_fd in 0.9 and 0.10.
+/// Gets the file descriptor of the CQ of a connection (releases 0.9 and 0.10).
 ///
-/// Later releases of the original do not have it. New programs use rpma_conn_get_cq and
-/// rpma_cq_get_fd, which tells the same. The file descriptor belongs to the connection, and must
-/// neither be closed nor read.
+/// Later releases of the original C library do not have this function. New programs use
+/// rpma_conn_get_cq and rpma_cq_get_fd, which do the same.
+///
+/// *fd is readable when rpma_conn_completion_wait has an event to return. The file descriptor
+/// belongs to the connection: do not read or close it.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: conn or fd is NULL

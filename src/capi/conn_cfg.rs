@@ -12,12 +12,15 @@ use crate::utils::DEFAULT_TIMEOUT_MS;
 
 /// Creates a connection configuration with the default settings.
 ///
-/// These are: timeout RPMA_DEFAULT_TIMEOUT_MS, 10 entries each in the CQ, the SQ and the RQ, no
-/// receive CQ, no shared completion channel, no shared RQ. The same configuration can serve any
-/// number of connections: rpma_conn_req_new and rpma_ep_next_conn_req read it while they run and do
-/// not keep it. The caller deletes it with rpma_conn_cfg_delete.
+/// The defaults are: a timeout of RPMA_DEFAULT_TIMEOUT_MS; 10 entries each in the completion queue
+/// (CQ), the send queue (SQ) and the receive queue (RQ); no receive CQ; no shared completion
+/// channel; no shared receive queue.
 ///
-/// The settings may be set and read from several threads at once.
+/// rpma_conn_req_new and rpma_ep_next_conn_req read the configuration during the call and do not
+/// keep it. One configuration can serve any number of connections. The caller owns *cfg_ptr and
+/// deletes it with rpma_conn_cfg_delete.
+///
+/// Several threads may get and set the settings of one configuration at the same time.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: cfg_ptr is NULL
@@ -36,26 +39,33 @@ pub unsafe extern "C" fn rpma_conn_cfg_new(cfg_ptr: *mut *mut ConnCfg) -> c_int 
     )
 }
 
-/// Deletes a connection configuration and sets *cfg_ptr to NULL.
+/// Deletes a connection configuration.
 ///
-/// Nothing happens when *cfg_ptr is NULL already. Requests and connections made with the
-/// configuration do not need it any more. A shared RQ that was set in it is left alone.
+/// The function sets *cfg_ptr to NULL. If *cfg_ptr is NULL already, it does nothing. Requests and
+/// connections that were made with the configuration do not need it any more. A shared receive
+/// queue that is set in it is not deleted.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: cfg_ptr is NULL
+///
+/// See: rpma_conn_cfg_new
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_cfg_delete(cfg_ptr: *mut *mut ConnCfg) -> c_int {
     delete(c"rpma_conn_cfg_delete", cfg_ptr, |_, _| {})
 }
 
-/// Sets how long each step of finding the other side may take, in milliseconds.
+/// Sets the timeout for resolving an address and for resolving its route.
 ///
-/// The steps are those of rpma_conn_req_new: resolving the address, and then the route. How long
-/// the other side may take to answer the request itself is up to the connection manager. The
-/// default is RPMA_DEFAULT_TIMEOUT_MS. Incoming connections have no use for it.
+/// timeout_ms is a number of milliseconds. rpma_conn_req_new first resolves the address and then
+/// the route; the timeout applies to each of the two steps. The default is RPMA_DEFAULT_TIMEOUT_MS.
+///
+/// The timeout does not limit how long the remote side takes to answer a connection request: the
+/// connection manager decides that. Incoming connections do not use it.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: cfg is NULL, or timeout_ms is negative
+///
+/// See: rpma_conn_cfg_get_timeout, rpma_conn_req_new
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_cfg_set_timeout(cfg: *mut ConnCfg, timeout_ms: c_int) -> c_int {
     finish(c"rpma_conn_cfg_set_timeout", || {
@@ -65,10 +75,14 @@ pub unsafe extern "C" fn rpma_conn_cfg_set_timeout(cfg: *mut ConnCfg, timeout_ms
     })
 }
 
-/// Tells how long each step of finding the other side may take, in milliseconds.
+/// Gets the timeout for resolving an address and for resolving its route.
+///
+/// *timeout_ms is a number of milliseconds; rpma_conn_cfg_set_timeout explains what it limits.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: cfg or timeout_ms is NULL
+///
+/// See: rpma_conn_cfg_set_timeout
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_cfg_get_timeout(
     cfg: *const ConnCfg,
@@ -82,17 +96,19 @@ pub unsafe extern "C" fn rpma_conn_cfg_get_timeout(
     })
 }
 
-/// Sets the size of the completion queue (CQ), in entries; the default is 10.
+/// Sets the size of the completion queue (CQ).
 ///
-/// It takes the completions of all operations of the connection, but for those of receives when
-/// there is a receive CQ. It must have room for all completions that may be waiting at a time: when
-/// it overflows, completions are lost or the connection breaks. A size that the device cannot do
-/// (0, for example) makes rpma_conn_req_new and rpma_ep_next_conn_req fail.
+/// cq_size is a number of entries. The default is 10. The CQ takes the completions of all
+/// operations of the connection, except those of receives if there is a receive CQ.
+///
+/// The CQ must have room for all completions that can be in it at the same time. If it overflows,
+/// completions are lost or the connection breaks. With a size that the device does not support, 0
+/// for example, rpma_conn_req_new and rpma_ep_next_conn_req fail.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: cfg is NULL
 ///
-/// See: rpma_conn_get_cq
+/// See: rpma_conn_cfg_get_cq_size, rpma_conn_get_cq
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_cfg_set_cq_size(cfg: *mut ConnCfg, cq_size: u32) -> c_int {
     finish(c"rpma_conn_cfg_set_cq_size", || {
@@ -103,10 +119,15 @@ pub unsafe extern "C" fn rpma_conn_cfg_set_cq_size(cfg: *mut ConnCfg, cq_size: u
     })
 }
 
-/// Tells whether the CQ and the receive CQ share a completion channel.
+/// Gets whether the CQ and the receive CQ share a completion channel.
+///
+/// *shared is true if the completion queue (CQ) and the receive CQ of a connection share one
+/// completion channel. The default is false: each has its own.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: cfg or shared is NULL
+///
+/// See: rpma_conn_cfg_set_compl_channel
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_cfg_get_compl_channel(
     cfg: *const ConnCfg,
@@ -122,13 +143,18 @@ pub unsafe extern "C" fn rpma_conn_cfg_get_compl_channel(
 
 /// Sets whether the CQ and the receive CQ share a completion channel.
 ///
-/// When they do, one call of rpma_conn_wait waits for both, on one file descriptor
-/// (rpma_conn_get_compl_fd), and rpma_cq_wait does not work on them. Otherwise, which is the
-/// default, each has a channel of its own. It cannot be combined with a shared RQ that has a
-/// receive CQ of its own.
+/// If shared is true, one call of rpma_conn_wait waits for the completion queue (CQ) and the
+/// receive CQ together, on one file descriptor (rpma_conn_get_compl_fd), and rpma_cq_wait returns
+/// RPMA_E_SHARED_CHANNEL. If it is false, which is the default, each queue has its own channel, and
+/// rpma_cq_wait waits for one queue.
+///
+/// A shared completion channel cannot be combined with a shared receive queue that has its own
+/// receive CQ: rpma_conn_req_new and rpma_ep_next_conn_req then fail.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: cfg is NULL
+///
+/// See: rpma_conn_cfg_get_compl_channel, rpma_conn_wait, rpma_conn_get_compl_fd
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_cfg_set_compl_channel(cfg: *mut ConnCfg, shared: bool) -> c_int {
     finish(c"rpma_conn_cfg_set_compl_channel", || {
@@ -139,10 +165,14 @@ pub unsafe extern "C" fn rpma_conn_cfg_set_compl_channel(cfg: *mut ConnCfg, shar
     })
 }
 
-/// Tells the size of the completion queue (CQ), in entries.
+/// Gets the size of the completion queue (CQ).
+///
+/// *cq_size is a number of entries; rpma_conn_cfg_set_cq_size explains it.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: cfg or cq_size is NULL
+///
+/// See: rpma_conn_cfg_set_cq_size
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_cfg_get_cq_size(
     cfg: *const ConnCfg,
@@ -156,16 +186,18 @@ pub unsafe extern "C" fn rpma_conn_cfg_get_cq_size(
     })
 }
 
-/// Sets the size of the receive completion queue (receive CQ), in entries.
+/// Sets the size of the receive completion queue (receive CQ).
 ///
-/// 0, the default, means that there is none, and that the completions of receives go to the CQ. The
-/// size is ignored when a shared RQ brings a receive CQ of its own. The queue must have room for
-/// all completions that may be waiting at a time.
+/// rcq_size is a number of entries. With 0, the default, the connection has no receive CQ, and its
+/// CQ takes the completions of receives. If the connection uses a shared receive queue that has its
+/// own receive CQ, rcq_size is ignored.
+///
+/// The receive CQ must have room for all completions that can be in it at the same time.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: cfg is NULL
 ///
-/// See: rpma_conn_get_rcq
+/// See: rpma_conn_cfg_get_rcq_size, rpma_conn_get_rcq
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_cfg_set_rcq_size(cfg: *mut ConnCfg, rcq_size: u32) -> c_int {
     finish(c"rpma_conn_cfg_set_rcq_size", || {
@@ -176,10 +208,15 @@ pub unsafe extern "C" fn rpma_conn_cfg_set_rcq_size(cfg: *mut ConnCfg, rcq_size:
     })
 }
 
-/// Tells the size of the receive completion queue (receive CQ), in entries; 0 when there is none.
+/// Gets the size of the receive completion queue (receive CQ).
+///
+/// *rcq_size is a number of entries, or 0 for no receive CQ; rpma_conn_cfg_set_rcq_size explains
+/// it.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: cfg or rcq_size is NULL
+///
+/// See: rpma_conn_cfg_set_rcq_size
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_cfg_get_rcq_size(
     cfg: *const ConnCfg,
@@ -193,14 +230,19 @@ pub unsafe extern "C" fn rpma_conn_cfg_get_rcq_size(
     })
 }
 
-/// Sets the size of the send queue (SQ), in operations; the default is 10.
+/// Sets the size of the send queue (SQ).
 ///
-/// Every operation but a receive takes a place in it, until its completion or that of a later one
-/// has been taken from the CQ. The device may round the size up. A size that it cannot do makes
-/// rpma_conn_req_new and rpma_ep_next_conn_req fail.
+/// sq_size is a number of operations. The default is 10. Every operation except a receive uses one
+/// entry of the SQ. The entry is free again when the completion of this operation, or of a later
+/// one, has been taken from the CQ.
+///
+/// The device may round the size up. With a size that it does not support, rpma_conn_req_new and
+/// rpma_ep_next_conn_req fail.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: cfg is NULL
+///
+/// See: rpma_conn_cfg_get_sq_size
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_cfg_set_sq_size(cfg: *mut ConnCfg, sq_size: u32) -> c_int {
     finish(c"rpma_conn_cfg_set_sq_size", || {
@@ -211,10 +253,14 @@ pub unsafe extern "C" fn rpma_conn_cfg_set_sq_size(cfg: *mut ConnCfg, sq_size: u
     })
 }
 
-/// Tells the size of the send queue (SQ), in operations.
+/// Gets the size of the send queue (SQ).
+///
+/// *sq_size is a number of operations; rpma_conn_cfg_set_sq_size explains it.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: cfg or sq_size is NULL
+///
+/// See: rpma_conn_cfg_set_sq_size
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_cfg_get_sq_size(
     cfg: *const ConnCfg,
@@ -228,14 +274,18 @@ pub unsafe extern "C" fn rpma_conn_cfg_get_sq_size(
     })
 }
 
-/// Sets the size of the receive queue (RQ), in receives; the default is 10.
+/// Sets the size of the receive queue (RQ).
 ///
-/// It is the number of receives that may be posted and not completed (rpma_recv). The device may
-/// round the size up. With a shared RQ the size has no effect. A size that the device cannot do
-/// makes rpma_conn_req_new and rpma_ep_next_conn_req fail.
+/// rq_size is the number of receives that may be posted and not yet completed. The default is 10.
+/// If the connection uses a shared receive queue, rq_size has no effect.
+///
+/// The device may round the size up. With a size that it does not support, rpma_conn_req_new and
+/// rpma_ep_next_conn_req fail.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: cfg is NULL
+///
+/// See: rpma_conn_cfg_get_rq_size, rpma_recv
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_cfg_set_rq_size(cfg: *mut ConnCfg, rq_size: u32) -> c_int {
     finish(c"rpma_conn_cfg_set_rq_size", || {
@@ -246,10 +296,14 @@ pub unsafe extern "C" fn rpma_conn_cfg_set_rq_size(cfg: *mut ConnCfg, rq_size: u
     })
 }
 
-/// Tells the size of the receive queue (RQ), in receives.
+/// Gets the size of the receive queue (RQ).
+///
+/// *rq_size is a number of receives; rpma_conn_cfg_set_rq_size explains it.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: cfg or rq_size is NULL
+///
+/// See: rpma_conn_cfg_set_rq_size
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_cfg_get_rq_size(
     cfg: *const ConnCfg,
@@ -263,17 +317,21 @@ pub unsafe extern "C" fn rpma_conn_cfg_get_rq_size(
     })
 }
 
-/// Sets the shared receive queue (shared RQ) that connections take their receives from.
+/// Sets the shared receive queue (SRQ) of connections.
 ///
-/// Receives for such connections are posted with rpma_srq_recv, for all of them together. Their
-/// completions go to the receive CQ of the shared RQ if it has one, else to the connection's
-/// receive CQ, else to its CQ. The shared RQ must be of the same peer, and must outlive every
-/// connection and request that uses it. Once set it cannot be unset: use another configuration.
+/// All connections that are made with the configuration take their receives from srq. The program
+/// posts these receives with rpma_srq_recv, not with rpma_recv. Their completions go to the receive
+/// CQ of the SRQ if it has one, otherwise to the receive CQ of the connection if it has one,
+/// otherwise to the CQ of the connection.
+///
+/// srq must be on the same peer as the connections, and must exist until all requests and
+/// connections that use it are deleted. Once set, it cannot be removed from the configuration: use
+/// another configuration for connections without it.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: cfg or srq is NULL
 ///
-/// See: rpma_srq_new
+/// See: rpma_conn_cfg_get_srq, rpma_srq_new, rpma_srq_recv
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_cfg_set_srq(cfg: *mut ConnCfg, srq: *mut Srq) -> c_int {
     finish(c"rpma_conn_cfg_set_srq", || {
@@ -287,12 +345,15 @@ pub unsafe extern "C" fn rpma_conn_cfg_set_srq(cfg: *mut ConnCfg, srq: *mut Srq)
     })
 }
 
-/// Tells the shared receive queue (shared RQ) that was set, or NULL.
+/// Gets the shared receive queue (SRQ) of a connection configuration.
 ///
-/// The shared RQ stays the property of the one who made it.
+/// *srq_ptr is the SRQ that rpma_conn_cfg_set_srq has set, or NULL. The program that created the
+/// SRQ still owns it.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: cfg or srq_ptr is NULL
+///
+/// See: rpma_conn_cfg_set_srq
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_cfg_get_srq(
     cfg: *const ConnCfg,

@@ -20,27 +20,32 @@ use crate::verbs::ConnParam;
 
 /// Creates a request for a connection to a listening endpoint.
 ///
-/// addr is an IPv4 or IPv6 address or a host name, port a number or the name of a service. The call
-/// looks up the address, resolves it and its route (rdma_getaddrinfo, rdma_resolve_addr,
-/// rdma_resolve_route), which may block up to the timeout of cfg for each of the two latter, and
-/// makes the queues of the connection (rdma_create_qp_ex). Nothing reaches the other side's program
-/// before rpma_conn_req_connect.
+/// addr is an IPv4 address, an IPv6 address or a host name. port is a port number or the name of a
+/// service. The function looks up the address, resolves it and its route, and creates the queues of
+/// the connection. Resolving the address and resolving the route each block up to the timeout of
+/// cfg. Nothing is sent to the remote program until rpma_conn_req_connect.
 ///
-/// cfg may be NULL: the default settings, those of rpma_conn_cfg_new. The timeout is read when the
-/// call begins, the other settings of cfg when the route is known and the queues are made; cfg is
-/// not needed after the call. The request ends with rpma_conn_req_connect or rpma_conn_req_delete;
-/// the peer must outlive the request and the connection that it becomes.
+/// cfg may be NULL for the default settings of rpma_conn_cfg_new. The timeout is read when the call
+/// begins, all other settings after the route is resolved. cfg is not needed after the call.
 ///
-/// Not thread-safe: one thread at a time for a peer.
+/// The caller owns *req_ptr and ends it with rpma_conn_req_connect or rpma_conn_req_delete. The
+/// peer must exist until the request, and the connection that is made from it, are deleted.
+///
+/// Not thread-safe: only one thread at a time may call this function for a peer.
+///
+/// Calls: rdma_getaddrinfo, rdma_create_id, rdma_resolve_addr, rdma_resolve_route,
+/// ibv_create_comp_channel, ibv_create_cq, ibv_req_notify_cq, rdma_create_qp_ex
 ///
 /// Errors:
-/// - RPMA_E_INVAL: peer, addr, port or req_ptr is NULL, the address leads to no RDMA device, or cfg
-///   combines a shared completion channel with a shared RQ that has a receive CQ of its own
+/// - RPMA_E_INVAL: peer, addr, port or req_ptr is NULL, the address belongs to no RDMA device, or
+///   cfg combines a shared completion channel with an SRQ that has its own receive CQ
 /// - RPMA_E_NOMEM: out of memory
-/// - RPMA_E_PROVIDER: one of the calls named above failed, or making a CQ; when the name lookup
-///   failed, the log has the reason and errno may not
+/// - RPMA_E_PROVIDER: a call of libibverbs or librdmacm failed: the address lookup, resolving the
+///   address or the route, or creating the queues; after a failed lookup, the log has the reason
+///   and errno may not have it
 ///
-/// See: rpma_conn_req_recv, rpma_ep_listen
+/// See: rpma_conn_req_recv, rpma_conn_req_connect, rpma_conn_req_delete, rpma_conn_cfg_new,
+/// rpma_ep_listen
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_req_new(
     peer: *mut Peer,
@@ -104,18 +109,21 @@ unsafe fn take_request(handle: *mut *mut ConnReq) -> Result<Option<(ConnReq, Slo
     unsafe { Ok(take_raw(handle)?.map(|request| Slot::take_out(request))) }
 }
 
-/// Deletes a connection request and sets *req_ptr to NULL.
+/// Deletes a connection request.
 ///
-/// Nothing happens when *req_ptr is NULL already. Deleting an incoming request rejects it
-/// (rdma_reject): the other side gets RPMA_CONN_REJECTED. Receives posted to the request do not
-/// complete. Private data that was read from the request is not valid any more.
+/// The function sets *req_ptr to NULL. If *req_ptr is NULL already, it does nothing. An incoming
+/// request is rejected: the remote side gets RPMA_CONN_REJECTED. Receives that are posted to the
+/// request do not complete. Private data that was read from the request is no longer valid.
 ///
-/// Not thread-safe: one thread at a time for a request.
+/// Not thread-safe: only one thread at a time may call this function for a request.
+///
+/// Calls: rdma_destroy_qp, ibv_destroy_cq, ibv_destroy_comp_channel, rdma_reject for an incoming
+/// request, rdma_destroy_id
 ///
 /// Errors:
 /// - RPMA_E_INVAL: req_ptr is NULL
-/// - RPMA_E_PROVIDER: rejecting the request or releasing one of its parts failed; everything else
-///   is released, and the object is gone nevertheless
+/// - RPMA_E_PROVIDER: rejecting the request or releasing one of its parts failed; all other parts
+///   are released, and the object is deleted nevertheless
 ///
 /// See: rpma_conn_req_connect
 #[unsafe(no_mangle)]
@@ -134,34 +142,40 @@ pub unsafe extern "C" fn rpma_conn_req_delete(req_ptr: *mut *mut ConnReq) -> c_i
     })
 }
 
-/// Turns a connection request into a connection, and starts to establish it.
+/// Connects: sends a connection request, or accepts an incoming one.
 ///
-/// An outgoing request is sent to the other side (rdma_connect), an incoming one is accepted
-/// (rdma_accept). The connection is established when rpma_conn_next_event tells
-/// RPMA_CONN_ESTABLISHED; until then, the active side may post receives only. The caller deletes
-/// the connection with rpma_conn_delete.
+/// A request of rpma_conn_req_new is sent to the remote side. A request of rpma_ep_next_conn_req is
+/// accepted. The function does not wait for the remote side: the connection is established when
+/// rpma_conn_next_event returns RPMA_CONN_ESTABLISHED. Until then, the side that requested the
+/// connection may post receives only.
 ///
-/// pdata may be NULL; otherwise its bytes are sent along, and the other side reads them with
-/// rpma_conn_req_get_private_data or rpma_conn_get_private_data. They are copied. The connection
-/// manager limits their length: on InfiniBand and RoCE, to 56 bytes with a request and 196 with its
-/// acceptance. They travel unencrypted.
+/// pdata is private data for the remote side, or NULL for none. The function copies the bytes. The
+/// remote side reads them with rpma_conn_req_get_private_data (it accepts) or
+/// rpma_conn_get_private_data (it has requested the connection). Their number is limited by the
+/// connection manager: on InfiniBand and RoCE, to 56 bytes with a request and 196 bytes with its
+/// acceptance. They are not encrypted.
 ///
-/// The request is consumed, whether the call succeeds or not: *req_ptr is NULL afterwards. If it
-/// fails, everything of the request has been released, and an incoming request does not become a
-/// connection on the other side either, or not for long.
+/// The request is used up even if the function fails: *req_ptr is NULL afterwards, and all parts of
+/// the request belong to the connection or are released. If an accepted request fails, the remote
+/// side sees no connection, or sees it closed after a short time.
 ///
-/// Not thread-safe: one thread at a time for a request.
+/// The caller owns *conn_ptr and deletes it with rpma_conn_delete.
+///
+/// Not thread-safe: only one thread at a time may call this function for a request.
+///
+/// Calls: rdma_create_event_channel, rdma_migrate_id, ibv_reg_mr for the emulated flush,
+/// rdma_connect or rdma_accept
 ///
 /// Errors:
-/// - RPMA_E_INVAL: req_ptr, *req_ptr or conn_ptr is NULL, or pdata is given with a NULL ptr or a
-///   len of 0
-/// - RPMA_E_NOMEM: no memory for the page that emulated flushes read into; it is mapped once for
-///   the process, by the first connection that needs it
-/// - RPMA_E_PROVIDER: accepting or connecting failed (EINVAL if there is too much private data), or
-///   making the event channel, moving the CM identifier to it (rdma_migrate_id), or registering the
-///   page of the emulated flush
+/// - RPMA_E_INVAL: req_ptr, *req_ptr or conn_ptr is NULL, or pdata is not NULL and has a NULL ptr
+///   or a len of 0
+/// - RPMA_E_NOMEM: out of memory for the page that emulated flushes read into; the first connection
+///   that needs this page maps it for the whole process
+/// - RPMA_E_PROVIDER: a call of libibverbs or librdmacm failed: connecting or accepting (EINVAL if
+///   there is too much private data), creating the event channel, moving the CM identifier to it,
+///   or registering the page of the emulated flush
 ///
-/// See: rpma_conn_req_new, rpma_ep_next_conn_req
+/// See: rpma_conn_req_new, rpma_ep_next_conn_req, rpma_conn_next_event, rpma_conn_delete
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_req_connect(
     req_ptr: *mut *mut ConnReq,
@@ -217,21 +231,23 @@ unsafe fn connect_args(
     Ok((param, conn))
 }
 
-/// Posts a receive before the connection exists.
+/// Posts a receive to a connection request.
 ///
-/// As rpma_recv, but on a connection request: so that a buffer is there before the other side can
-/// send its first message. The completion comes through the queues of the later connection. dst is
-/// required here.
+/// A receive that is posted before rpma_conn_req_connect is there before the remote side can send
+/// its first message. It works as rpma_recv, except that dst must not be NULL. Its completion goes
+/// to the queues of the connection that is made from the request.
 ///
-/// The call only posts the receive (ibv_post_recv): until it has completed, or the request or
-/// connection is deleted, dst must stay registered, and its bytes belong to the device.
+/// The call only posts the receive. Until the receive has completed, or the request or the
+/// connection is deleted, dst must stay registered and the program must not use its bytes.
+///
+/// Calls: ibv_post_recv
 ///
 /// Errors:
 /// - RPMA_E_INVAL: req or dst is NULL, or len is above 4 GiB - 1
-/// - RPMA_E_PROVIDER: posting failed, with ENOMEM when the RQ is full, with EINVAL when the request
-///   uses a shared RQ
+/// - RPMA_E_PROVIDER: posting failed, with ENOMEM if the RQ is full, with EINVAL if the request
+///   uses a shared receive queue
 ///
-/// See: rpma_conn_req_connect
+/// See: rpma_recv, rpma_conn_req_connect
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_req_recv(
     req: *mut ConnReq,
@@ -266,20 +282,23 @@ fn refuse_recv(req_is_null: bool, dst_is_null: bool, len: usize) -> c_int {
     report(&error, REQ_RECV.function)
 }
 
-/// Tells the private data that came with an incoming connection request.
+/// Gets the private data of an incoming connection request.
 ///
-/// pdata->ptr is NULL and pdata->len 0 when there is none; an outgoing request never has any. The
-/// bytes belong to the request. rpma_conn_req_connect hands them on to the connection, without
-/// moving them; otherwise they are valid until the request is deleted.
+/// pdata->ptr points to the bytes that the remote side sent with its request, and pdata->len is
+/// their number. They are NULL and 0 if there is no private data, which is always so for an
+/// outgoing request.
 ///
-/// The bytes come from the network, unencrypted and from anybody who can reach the endpoint, and
-/// may be padded with zeros beyond what the other side gave. Check their length and content before
-/// you use them, and do not take them for a proof of who sent them.
+/// The bytes belong to the request. After rpma_conn_req_connect they belong to the connection and
+/// stay at the same address. Otherwise they are valid until the request is deleted.
+///
+/// The bytes come unencrypted from any program that can reach the endpoint, and may end with
+/// padding zeros that the remote side did not send. Check their number and content before you use
+/// them. They do not prove who sent them.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: req or pdata is NULL
 ///
-/// See: rpma_ep_next_conn_req, rpma_conn_get_private_data
+/// See: rpma_ep_next_conn_req, rpma_conn_req_connect, rpma_conn_get_private_data
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_conn_req_get_private_data(
     req: *const ConnReq,

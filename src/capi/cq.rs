@@ -13,15 +13,18 @@ use crate::cq::{Cq, no_completion, poll_error};
 use crate::error::{Error, Result};
 use crate::report::report;
 
-/// Tells the file descriptor of a completion queue's channel.
+/// Gets the file descriptor of the completion channel of a completion queue (CQ).
 ///
-/// It is readable when rpma_cq_wait has something to take. Use it with poll or epoll; made
-/// non-blocking with fcntl (O_NONBLOCK), it makes that call non-blocking. If the connection's
-/// queues share their channel, it is that of rpma_conn_get_compl_fd. It belongs to the owner of the
-/// queue, and must neither be closed nor read.
+/// *fd is readable when rpma_cq_wait has an event to return. Use it with poll or epoll. If
+/// O_NONBLOCK is set on it, rpma_cq_wait does not block. If the queues of the connection share a
+/// completion channel, *fd is the file descriptor of that channel, the same as that of
+/// rpma_conn_get_compl_fd. The file descriptor belongs to the owner of the CQ: do not read or close
+/// it.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: cq or fd is NULL
+///
+/// See: rpma_cq_wait, rpma_cq_get_wc, rpma_conn_get_cq, rpma_conn_get_rcq, rpma_srq_get_rcq
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_cq_get_fd(cq: *const Cq, fd: *mut c_int) -> c_int {
     finish(c"rpma_cq_get_fd", || {
@@ -32,21 +35,24 @@ pub unsafe extern "C" fn rpma_cq_get_fd(cq: *const Cq, fd: *mut c_int) -> c_int 
     })
 }
 
-/// Waits for a completion in a completion queue.
+/// Waits for a completion in a completion queue (CQ).
 ///
-/// Waits unless the file descriptor of rpma_cq_get_fd is non-blocking (ibv_get_cq_event,
-/// ibv_req_notify_cq). After that take completions with rpma_cq_get_wc until it returns
-/// RPMA_E_NO_COMPLETION: several may have come with one event. There may also be none, when they
-/// were taken earlier.
+/// The function blocks, unless O_NONBLOCK is set on the file descriptor of rpma_cq_get_fd.
+///
+/// After it returns 0, call rpma_cq_get_wc until that returns RPMA_E_NO_COMPLETION: one event can
+/// stand for several completions. There may be no completion at all if the program has taken it
+/// earlier.
+///
+/// Calls: ibv_get_cq_event, ibv_ack_cq_events, ibv_req_notify_cq
 ///
 /// Errors:
 /// - RPMA_E_INVAL: cq is NULL
-/// - RPMA_E_NO_COMPLETION: a signal ended the wait, or the file descriptor is non-blocking and
-///   nothing is there; not logged
-/// - RPMA_E_SHARED_CHANNEL: the completion channel is shared; see rpma_conn_wait
-/// - RPMA_E_PROVIDER: asking for the next event failed
+/// - RPMA_E_NO_COMPLETION: O_NONBLOCK is set and there is no event, or a signal ended the wait; not
+///   logged
+/// - RPMA_E_SHARED_CHANNEL: the completion channel is shared; use rpma_conn_wait
+/// - RPMA_E_PROVIDER: requesting the next event failed
 ///
-/// See: rpma_conn_get_cq, rpma_conn_get_rcq, rpma_srq_get_rcq
+/// See: rpma_cq_get_wc, rpma_cq_get_fd, rpma_conn_get_cq, rpma_conn_get_rcq, rpma_srq_get_rcq
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_cq_wait(cq: *mut Cq) -> c_int {
     finish(c"rpma_cq_wait", || {
@@ -55,23 +61,31 @@ pub unsafe extern "C" fn rpma_cq_wait(cq: *mut Cq) -> c_int {
     })
 }
 
-/// Takes up to num_entries completions from a completion queue, without waiting.
+/// Gets completions from a completion queue (CQ) without waiting.
 ///
-/// wc is an array of num_entries elements. *num_entries_got is how many of them were filled;
-/// num_entries_got may be NULL when num_entries is 1 (ibv_poll_cq).
+/// wc is an array of num_entries elements. *num_entries_got is the number of elements that were
+/// set, at least 1. num_entries_got may be NULL if num_entries is 1.
 ///
-/// wr_id is the op_context of the operation. Check status first: unless it is IBV_WC_SUCCESS, only
-/// wr_id, status, qp_num and vendor_err are valid, and the connection is broken. imm_data is in
-/// network byte order. An emulated flush completes as IBV_WC_RDMA_READ.
+/// wr_id of a completion is the op_context of its operation. Check status first: if it is not
+/// IBV_WC_SUCCESS, only wr_id, status, qp_num and vendor_err are valid, and the connection is
+/// broken. imm_data is in network byte order.
+///
+/// opcode of a successful completion is IBV_WC_RDMA_READ for a read, IBV_WC_RDMA_WRITE for a write,
+/// IBV_WC_SEND for a message that was sent, IBV_WC_RECV for one that was received, and
+/// IBV_WC_RECV_RDMA_WITH_IMM for a receive that an rpma_write_with_imm has used up. A native flush
+/// is IBV_WC_FLUSH and an emulated one IBV_WC_RDMA_READ; a native atomic write is
+/// IBV_WC_ATOMIC_WRITE and an emulated one IBV_WC_RDMA_WRITE.
+///
+/// Calls: ibv_poll_cq
 ///
 /// Errors:
-/// - RPMA_E_INVAL: cq or wc is NULL, num_entries is below 1, or num_entries_got is NULL with
-///   num_entries above 1
-/// - RPMA_E_NO_COMPLETION: the queue is empty; not logged
-/// - RPMA_E_PROVIDER: polling failed
-/// - RPMA_E_UNKNOWN: the device told more completions than it was asked for
+/// - RPMA_E_INVAL: cq or wc is NULL, num_entries is less than 1, or num_entries_got is NULL and
+///   num_entries is more than 1
+/// - RPMA_E_NO_COMPLETION: the CQ is empty; not logged
+/// - RPMA_E_PROVIDER: polling the CQ failed
+/// - RPMA_E_UNKNOWN: the device returned more completions than requested
 ///
-/// See: rpma_cq_wait, rpma_conn_get_cq, rpma_conn_get_rcq, rpma_srq_get_rcq
+/// See: rpma_cq_wait, rpma_cq_get_fd, rpma_conn_get_cq, rpma_conn_get_rcq, rpma_srq_get_rcq
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_cq_get_wc(
     cq: *mut Cq,
@@ -176,21 +190,23 @@ unsafe extern "C" fn refuse_get_wc(
     report(&error, GET_WC)
 }
 
-/// Takes a completion from a completion queue, in the form that 0.10 and 0.11 had.
+/// Gets a completion from a completion queue (releases 0.10 and 0.11).
 ///
-/// Later releases of the original do not have it. New programs use rpma_cq_get_wc, which fills a
-/// struct ibv_wc.
+/// Later releases of the original C library do not have this function. New programs use
+/// rpma_cq_get_wc, which returns a struct ibv_wc.
 ///
-/// op_context and op_status are always set. When op_status is not IBV_WC_SUCCESS nothing else is,
-/// and the call succeeds nevertheless. imm is set only when the flags have IBV_WC_WITH_IMM.
+/// op_context and op_status are always set. If op_status is not IBV_WC_SUCCESS, the function
+/// returns 0 nevertheless and sets nothing else. imm is set only if flags has IBV_WC_WITH_IMM.
+///
+/// Calls: ibv_poll_cq
 ///
 /// Errors:
 /// - RPMA_E_INVAL: cq or cmpl is NULL
-/// - RPMA_E_NO_COMPLETION: the queue is empty; not logged
+/// - RPMA_E_NO_COMPLETION: the CQ is empty; not logged
 /// - RPMA_E_NOSUPP: the operation is none of enum rpma_op; the completion is taken, and op_context
 ///   and op_status are set
-/// - RPMA_E_PROVIDER: polling the queue failed (ibv_poll_cq)
-/// - RPMA_E_UNKNOWN: the device told more completions than it was asked for
+/// - RPMA_E_PROVIDER: polling the CQ failed
+/// - RPMA_E_UNKNOWN: the device returned more completions than requested
 ///
 /// See: rpma_cq_get_wc
 #[unsafe(no_mangle)]

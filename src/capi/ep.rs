@@ -14,20 +14,23 @@ use crate::peer::Peer;
 
 /// Creates an endpoint that listens for connection requests.
 ///
-/// addr is a local IPv4 or IPv6 address or a host name, port a number or the name of a service
-/// (rdma_getaddrinfo, rdma_bind_addr, rdma_listen). Whoever reaches the address may send requests.
-/// The caller ends the endpoint with rpma_ep_shutdown; the peer must outlive it.
+/// addr is an IPv4 address, an IPv6 address or a host name of this machine. port is a port number
+/// or the name of a service. Any program that can reach the address can send a request.
 ///
-/// Not thread-safe: one thread at a time for a peer.
+/// The caller owns *ep_ptr and deletes it with rpma_ep_shutdown. The peer must exist until then.
+///
+/// Not thread-safe: only one thread at a time may call this function for a peer.
+///
+/// Calls: rdma_create_event_channel, rdma_create_id, rdma_getaddrinfo, rdma_bind_addr, rdma_listen
 ///
 /// Errors:
 /// - RPMA_E_INVAL: peer, addr, port or ep_ptr is NULL
 /// - RPMA_E_NOMEM: out of memory
-/// - RPMA_E_PROVIDER: making the event channel or the CM identifier, looking up the address,
-///   binding (EADDRINUSE, EADDRNOTAVAIL) or listening failed; when the name lookup failed, the log
-///   has the reason and errno may not
+/// - RPMA_E_PROVIDER: creating the event channel or the CM identifier, the address lookup, binding
+///   (EADDRINUSE, EADDRNOTAVAIL) or listening failed; after a failed lookup, the log has the reason
+///   and errno may not have it
 ///
-/// See: rpma_ep_next_conn_req, rpma_ep_get_fd
+/// See: rpma_ep_next_conn_req, rpma_ep_get_fd, rpma_ep_shutdown
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_ep_listen(
     peer: *mut Peer,
@@ -50,31 +53,36 @@ pub unsafe extern "C" fn rpma_ep_listen(
     )
 }
 
-/// Stops listening, deletes the endpoint and sets *ep_ptr to NULL.
+/// Stops listening and deletes an endpoint.
 ///
-/// Nothing happens when *ep_ptr is NULL already. Requests that have not been taken are rejected.
-/// Requests that have been taken must be connected or deleted first: until then they use the
-/// endpoint. Connections made from them are not affected.
+/// The function sets *ep_ptr to NULL. If *ep_ptr is NULL already, it does nothing. Requests that
+/// the program has not taken are rejected. Requests that it has taken must be connected or deleted
+/// first. Connections that were made from them stay as they are.
 ///
-/// Not thread-safe: one thread at a time for an endpoint.
+/// Not thread-safe: only one thread at a time may call this function for an endpoint.
+///
+/// Calls: rdma_destroy_id, rdma_destroy_event_channel
 ///
 /// Errors:
 /// - RPMA_E_INVAL: ep_ptr is NULL
-/// - RPMA_E_PROVIDER: releasing the CM identifier failed (rdma_destroy_id); the object is gone
-///   nevertheless
+/// - RPMA_E_PROVIDER: destroying the CM identifier failed; the object is deleted nevertheless
+///
+/// See: rpma_ep_listen
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_ep_shutdown(ep_ptr: *mut *mut Ep) -> c_int {
     delete(c"rpma_ep_shutdown", ep_ptr, Ep::shutdown)
 }
 
-/// Tells the file descriptor of an endpoint's events.
+/// Gets the file descriptor of the events of an endpoint.
 ///
-/// It is readable when rpma_ep_next_conn_req has something to take. Use it with poll or epoll; made
-/// non-blocking with fcntl (O_NONBLOCK), it makes that call non-blocking. It belongs to the
-/// endpoint, and must neither be closed nor read.
+/// *fd is readable when rpma_ep_next_conn_req has a request to return. Use it with poll or epoll.
+/// If O_NONBLOCK is set on it, rpma_ep_next_conn_req does not block. The file descriptor belongs to
+/// the endpoint: do not read or close it.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: ep or fd is NULL
+///
+/// See: rpma_ep_next_conn_req
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_ep_get_fd(ep: *const Ep, fd: *mut c_int) -> c_int {
     finish(c"rpma_ep_get_fd", || {
@@ -85,25 +93,35 @@ pub unsafe extern "C" fn rpma_ep_get_fd(ep: *const Ep, fd: *mut c_int) -> c_int 
     })
 }
 
-/// Takes the next incoming connection request.
+/// Gets the next incoming connection request.
 ///
-/// Waits for a request unless the file descriptor of rpma_ep_get_fd is non-blocking. The queues of
-/// the connection are made at once, with the settings that cfg has when the request is there, not those
-/// when the wait began. cfg may be NULL: the default settings, those of rpma_conn_cfg_new. It is not
-/// needed afterwards.
+/// The function waits for a request, unless O_NONBLOCK is set on the file descriptor of
+/// rpma_ep_get_fd. It then creates the queues of the connection. It reads cfg after the request has
+/// arrived, not when the wait begins. cfg may be NULL for the default settings of
+/// rpma_conn_cfg_new. It is not needed after the call.
 ///
-/// rpma_conn_req_connect accepts the request, rpma_conn_req_delete rejects it; one of them must
-/// happen before the endpoint is shut down. rpma_conn_req_get_private_data helps to decide. If this
-/// call fails after it has taken a request, the request is rejected.
+/// The caller owns *req_ptr. rpma_conn_req_connect accepts the request and rpma_conn_req_delete
+/// rejects it. One of them must be called before the endpoint is shut down.
+/// rpma_conn_req_get_private_data returns the private data of the request, which can help to
+/// decide.
 ///
-/// Not thread-safe: one thread at a time for an endpoint.
+/// If this function fails after a request has arrived, it rejects the request.
+///
+/// Not thread-safe: only one thread at a time may call this function for an endpoint.
+///
+/// Calls: rdma_get_cm_event, rdma_ack_cm_event, ibv_create_comp_channel, ibv_create_cq,
+/// ibv_req_notify_cq, rdma_create_qp_ex
 ///
 /// Errors:
 /// - RPMA_E_INVAL: ep or req_ptr is NULL, the event is not a connection request, or cfg combines a
-///   shared completion channel with a shared RQ that has a receive CQ of its own
-/// - RPMA_E_NO_EVENT: the file descriptor is non-blocking and no request is there; not logged
+///   shared completion channel with an SRQ that has its own receive CQ
+/// - RPMA_E_NO_EVENT: O_NONBLOCK is set and there is no request; not logged
 /// - RPMA_E_NOMEM: out of memory
-/// - RPMA_E_PROVIDER: taking the event failed (EINTR after a signal), or making the queues
+/// - RPMA_E_PROVIDER: getting the event failed (EINTR after a signal), or creating the queues
+///   failed
+///
+/// See: rpma_conn_req_connect, rpma_conn_req_delete, rpma_conn_req_get_private_data,
+/// rpma_conn_req_recv, rpma_conn_cfg_new
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_ep_next_conn_req(
     ep: *mut Ep,

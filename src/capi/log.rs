@@ -10,17 +10,21 @@ use crate::log::{self, LogFunction};
 // Under a name that the header has a C type for.
 use crate::log::RawLogFunctionOrNull as LogFunctionPointer;
 
-/// Sets the function that the messages of the log go to.
+/// Sets the function that receives the messages of the log.
 ///
-/// log_function may be called from every thread that uses the library, and from several at once,
-/// until another one is set; a call that is under way then may still come to its end. It gets the
-/// messages that RPMA_LOG_THRESHOLD lets pass.
+/// Every message that passes the threshold RPMA_LOG_THRESHOLD goes to log_function. Any thread that
+/// uses the library can call it, and several threads can call it at the same time. After another
+/// function is set, a call that has already begun may still run to its end.
 ///
-/// RPMA_LOG_USE_DEFAULT_FUNCTION, that is NULL, brings back the function of the library, which is
-/// there at the beginning. It writes to syslog and, as far as RPMA_LOG_THRESHOLD_AUX lets messages
-/// pass, to stderr. The call always returns 0.
+/// RPMA_LOG_USE_DEFAULT_FUNCTION, that is NULL, restores the default function of the library. It
+/// writes each message to syslog, and to stderr if the message passes the threshold
+/// RPMA_LOG_THRESHOLD_AUX.
 ///
-/// See: rpma_log_set_threshold
+/// log_function gets the level of the message (enum rpma_log_level), the source file and line of
+/// the library, the name of the public function that was called, and a format with arguments as
+/// printf takes them. The formatted text ends with a newline.
+///
+/// See: rpma_log_set_threshold, rpma_log_get_threshold
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_log_set_function(log_function: LogFunctionPointer) -> c_int {
     finish(c"rpma_log_set_function", || {
@@ -32,14 +36,15 @@ pub unsafe extern "C" fn rpma_log_set_function(log_function: LogFunctionPointer)
 
 /// Sets a threshold of the log.
 ///
-/// Messages pass RPMA_LOG_THRESHOLD, and are logged at all, when their level is that of the
-/// threshold or a more serious one. It is RPMA_LOG_LEVEL_WARNING at the beginning.
-/// RPMA_LOG_THRESHOLD_AUX decides which of these the library's own log function writes to stderr as
-/// well; it is RPMA_LOG_DISABLED at the beginning, and a log function of the program's own may read
-/// it. With RPMA_LOG_DISABLED nothing passes. May be called from several threads at once.
+/// A message passes a threshold if its level is the same or more severe. RPMA_LOG_THRESHOLD decides
+/// which messages are logged at all; it is RPMA_LOG_LEVEL_WARNING at the start.
+/// RPMA_LOG_THRESHOLD_AUX decides which of these the default log function also writes to stderr; it
+/// is RPMA_LOG_DISABLED at the start. A log function of the program can use RPMA_LOG_THRESHOLD_AUX
+/// as it likes. With RPMA_LOG_DISABLED, no message passes.
 ///
 /// Errors:
-/// - RPMA_E_INVAL: threshold or level is none of its enum, or threshold is RPMA_LOG_THRESHOLD_MAX
+/// - RPMA_E_INVAL: threshold is neither RPMA_LOG_THRESHOLD nor RPMA_LOG_THRESHOLD_AUX, or level is
+///   not a value of its enum
 ///
 /// See: rpma_log_get_threshold, rpma_log_set_function
 #[unsafe(no_mangle)]
@@ -49,9 +54,10 @@ pub extern "C" fn rpma_log_set_threshold(threshold: LogThreshold, level: LogLeve
     })
 }
 
-/// Tells a threshold of the log.
+/// Gets a threshold of the log.
 ///
-/// May be called from several threads at once, and from a log function.
+/// *level is the value that rpma_log_set_threshold has set, or the one that the library starts
+/// with. A log function may call this function.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: level is NULL, or threshold is neither RPMA_LOG_THRESHOLD nor

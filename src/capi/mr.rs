@@ -12,27 +12,30 @@ use crate::peer::Peer;
 
 /// Registers memory with the device of a peer.
 ///
-/// The region is the size bytes from ptr on; alignment does not matter. usage is any combination of
-/// RPMA_MR_USAGE_* and decides what the device may do with the memory (ibv_reg_mr), for this
-/// process and for everybody who knows the region's descriptor and has a connection of this peer.
-/// Where flush is emulated, RPMA_MR_USAGE_FLUSH_TYPE_VISIBILITY and
-/// RPMA_MR_USAGE_FLUSH_TYPE_PERSISTENT let the remote side read the memory; on iWARP,
-/// RPMA_MR_USAGE_READ_DST lets it write.
+/// The memory region is the size bytes from ptr on. Alignment does not matter. usage is a
+/// combination of RPMA_MR_USAGE_* and decides what the device may do with the memory: for this
+/// process, and for every remote side that has a connection on this peer and the descriptor of the
+/// region (rpma_mr_get_descriptor).
 ///
-/// Registered pages are locked in memory and count towards RLIMIT_MEMLOCK. Memory that cannot be
-/// locked (EOPNOTSUPP), such as that of a file on a DAX file system, is registered for on-demand
-/// paging instead if the device is capable of it.
+/// Registered pages are locked in memory and count towards RLIMIT_MEMLOCK. If memory cannot be
+/// locked (EOPNOTSUPP), as it is with files of many DAX file systems, and the device supports
+/// on-demand paging, the function registers it for on-demand paging.
 ///
-/// The caller deregisters the region with rpma_mr_dereg, before it unmaps or frees the memory and
-/// before it deletes the peer.
+/// Registration takes much longer than an RDMA operation: register a buffer once, not once for each
+/// operation.
+///
+/// The caller owns *mr_ptr and deregisters it with rpma_mr_dereg, before it unmaps or frees the
+/// memory and before it deletes the peer.
+///
+/// Calls: ibv_reg_mr
 ///
 /// Errors:
 /// - RPMA_E_INVAL: peer, ptr or mr_ptr is NULL, size is 0, or usage is 0 or has unknown bits
 /// - RPMA_E_NOMEM: out of memory
-/// - RPMA_E_PROVIDER: the registration failed; ENOMEM often means RLIMIT_MEMLOCK, EFAULT memory
-///   that is not mapped, or mapped read-only where the usage needs writing
+/// - RPMA_E_PROVIDER: the registration failed; ENOMEM often means that RLIMIT_MEMLOCK is too low,
+///   EFAULT that the memory is not mapped, or is mapped read-only and the usage needs write access
 ///
-/// See: rpma_mr_get_descriptor, rpma_mr_advise
+/// See: rpma_mr_dereg, rpma_mr_get_descriptor, rpma_mr_advise
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_mr_reg(
     peer: *mut Peer,
@@ -59,15 +62,21 @@ pub unsafe extern "C" fn rpma_mr_reg(
     )
 }
 
-/// Deregisters memory and sets *mr_ptr to NULL.
+/// Deregisters a memory region.
 ///
-/// Nothing happens when *mr_ptr is NULL already. Operations of this process that use the region
-/// must have completed; operations of the remote side fail from here on. The memory itself is left
-/// alone (ibv_dereg_mr).
+/// The function sets *mr_ptr to NULL. If *mr_ptr is NULL already, it does nothing. The memory
+/// itself stays as it is.
+///
+/// All operations of this process that use the region must have completed. Operations of the remote
+/// side on the region fail from now on.
+///
+/// Calls: ibv_dereg_mr
 ///
 /// Errors:
 /// - RPMA_E_INVAL: mr_ptr is NULL
-/// - RPMA_E_PROVIDER: the deregistration failed; the object is gone nevertheless
+/// - RPMA_E_PROVIDER: deregistering the memory failed; the object is deleted nevertheless
+///
+/// See: rpma_mr_reg
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_mr_dereg(mr_ptr: *mut *mut MrLocal) -> c_int {
     delete(c"rpma_mr_dereg", mr_ptr, |mr, releases| {
@@ -75,20 +84,23 @@ pub unsafe extern "C" fn rpma_mr_dereg(mr_ptr: *mut *mut MrLocal) -> c_int {
     })
 }
 
-/// Writes the descriptor of a memory region, which the remote side needs to access it.
+/// Writes the descriptor of a memory region to a buffer.
 ///
-/// desc must have room for as many bytes as rpma_mr_get_descriptor_size tells. The bytes are the
-/// same on every architecture. How they reach the other side is up to the program: as private data
-/// or as a message, for example.
+/// The descriptor is meant for the remote side, which passes it to rpma_mr_remote_from_descriptor
+/// to access the memory. The program sends it in any way, for example as private data or in a
+/// message.
 ///
-/// The descriptor holds the address, size, remote key and usage of the region. Together with a
-/// connection of the same peer it is all that is needed to do with the memory what the usage
-/// allows, so it should go to nobody else, and not over a network where others listen.
+/// desc must have room for the number of bytes that rpma_mr_get_descriptor_size returns. The bytes
+/// are the same on all architectures.
+///
+/// The descriptor holds the address, size, remote key and usage of the region. Every remote side
+/// that has the descriptor and a connection on the same peer can access the memory as the usage
+/// allows. Do not send it to anybody else, nor over a network on which others can listen.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: mr or desc is NULL
 ///
-/// See: rpma_mr_remote_from_descriptor
+/// See: rpma_mr_remote_from_descriptor, rpma_mr_get_descriptor_size, rpma_conn_req_connect
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_mr_get_descriptor(mr: *const MrLocal, desc: *mut c_void) -> c_int {
     finish(c"rpma_mr_get_descriptor", || {
@@ -104,22 +116,25 @@ pub unsafe extern "C" fn rpma_mr_get_descriptor(mr: *const MrLocal, desc: *mut c
     })
 }
 
-/// Creates a remote memory region from a descriptor that came from the other side.
+/// Creates a remote memory region from a descriptor of the remote side.
 ///
-/// desc_size is the number of bytes at desc; those behind the descriptor are ignored. desc is not
-/// needed afterwards. The caller deletes the region with rpma_mr_remote_delete. It belongs to no
-/// connection: use it on connections to the peer that registered the memory.
+/// desc is a descriptor that the remote side made with rpma_mr_get_descriptor, and desc_size the
+/// number of bytes at desc. Bytes after the end of the descriptor are ignored. desc is not needed
+/// after the call.
 ///
-/// What the descriptor says is checked for its form only. Its address, size and usage are what the
-/// other side claims; the remote device checks every operation against what is really registered.
-/// The program checks the size (rpma_mr_remote_get_size) before it relies on it.
+/// A remote memory region belongs to no connection. Use it with connections to the peer on which
+/// the memory is registered. The caller owns *mr_ptr and deletes it with rpma_mr_remote_delete.
+///
+/// The function checks the form of the descriptor only. Address, size and usage are what the remote
+/// side claims, and the remote device checks each operation against its registration. Check the
+/// size with rpma_mr_remote_get_size before you rely on it.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: desc or mr_ptr is NULL, desc_size is smaller than a descriptor, or the
 ///   descriptor has no usage
 /// - RPMA_E_NOMEM: out of memory
 ///
-/// See: rpma_mr_get_descriptor
+/// See: rpma_mr_get_descriptor, rpma_mr_remote_get_size, rpma_mr_remote_delete
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_mr_remote_from_descriptor(
     desc: *const c_void,
@@ -135,10 +150,15 @@ pub unsafe extern "C" fn rpma_mr_remote_from_descriptor(
     )
 }
 
-/// Tells the size of the descriptor of a memory region, in bytes.
+/// Gets the size of the descriptor of a memory region.
+///
+/// *desc_size is the number of bytes that rpma_mr_get_descriptor writes. It is the same for all
+/// memory regions.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: mr or desc_size is NULL
+///
+/// See: rpma_mr_get_descriptor
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_mr_get_descriptor_size(
     mr: *const MrLocal,
@@ -155,10 +175,14 @@ pub unsafe extern "C" fn rpma_mr_get_descriptor_size(
     })
 }
 
-/// Tells where a memory region starts: the ptr that it was registered with.
+/// Gets the start address of a memory region.
+///
+/// *ptr is the ptr that was passed to rpma_mr_reg.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: mr or ptr is NULL
+///
+/// See: rpma_mr_reg, rpma_mr_get_size
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_mr_get_ptr(mr: *const MrLocal, ptr: *mut *mut c_void) -> c_int {
     finish(c"rpma_mr_get_ptr", || {
@@ -169,10 +193,14 @@ pub unsafe extern "C" fn rpma_mr_get_ptr(mr: *const MrLocal, ptr: *mut *mut c_vo
     })
 }
 
-/// Tells the size of a memory region, in bytes.
+/// Gets the size of a memory region.
+///
+/// *size is the number of bytes that was passed to rpma_mr_reg.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: mr or size is NULL
+///
+/// See: rpma_mr_reg, rpma_mr_get_ptr
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_mr_get_size(mr: *const MrLocal, size: *mut usize) -> c_int {
     finish(c"rpma_mr_get_size", || {
@@ -183,13 +211,15 @@ pub unsafe extern "C" fn rpma_mr_get_size(mr: *const MrLocal, size: *mut usize) 
     })
 }
 
-/// Tells the size of a remote memory region, in bytes.
+/// Gets the size of a remote memory region.
 ///
-/// The number came from the other side, with the descriptor: check it before you use it as the size
-/// of something local.
+/// *size is a number of bytes. It comes from the descriptor, that is, from the remote side: check
+/// it before you use it, for example as the size of a local buffer.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: mr or size is NULL
+///
+/// See: rpma_mr_remote_from_descriptor
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_mr_remote_get_size(mr: *const MrRemote, size: *mut usize) -> c_int {
     finish(c"rpma_mr_remote_get_size", || {
@@ -200,15 +230,15 @@ pub unsafe extern "C" fn rpma_mr_remote_get_size(mr: *const MrRemote, size: *mut
     })
 }
 
-/// Tells which types of flush a remote memory region was registered for.
+/// Gets the types of flush that a remote memory region is registered for.
 ///
-/// *flush_type is a combination of RPMA_MR_USAGE_FLUSH_TYPE_VISIBILITY and
-/// RPMA_MR_USAGE_FLUSH_TYPE_PERSISTENT, or 0. (These are not the values of enum rpma_flush_type.)
+/// *flush_type is a combination of RPMA_MR_USAGE_FLUSH_TYPE_*, or 0 if the region cannot be
+/// flushed. They are not values of rpma_flush_type.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: mr or flush_type is NULL
 ///
-/// See: rpma_flush
+/// See: rpma_flush, rpma_mr_reg
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_mr_remote_get_flush_type(
     mr: *const MrRemote,
@@ -222,14 +252,16 @@ pub unsafe extern "C" fn rpma_mr_remote_get_flush_type(
     })
 }
 
-/// Deletes a remote memory region and sets *mr_ptr to NULL.
+/// Deletes a remote memory region.
 ///
-/// Nothing happens when *mr_ptr is NULL already. Only the description of the region is deleted: the
-/// memory and its registration on the other side stay as they are. Operations in flight do not need
-/// the object.
+/// The function sets *mr_ptr to NULL. If *mr_ptr is NULL already, it does nothing. Only the local
+/// description of the region is deleted: the remote memory and its registration stay as they are.
+/// Operations that are already posted do not need the object.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: mr_ptr is NULL
+///
+/// See: rpma_mr_remote_from_descriptor
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_mr_remote_delete(mr_ptr: *mut *mut MrRemote) -> c_int {
     delete(c"rpma_mr_remote_delete", mr_ptr, |_, _| {})
@@ -237,17 +269,19 @@ pub unsafe extern "C" fn rpma_mr_remote_delete(mr_ptr: *mut *mut MrRemote) -> c_
 
 /// Gives the device advice about a range of a memory region.
 ///
-/// The range is the len bytes from offset on. advice and flags are those of ibv_advise_mr, for
-/// example IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE with IBV_ADVISE_MR_FLAG_FLUSH: it brings in pages of
-/// a region that was registered for on-demand paging.
+/// The range is the len bytes at offset of the region. advice and flags are those of ibv_advise_mr.
+/// For example, IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE with IBV_ADVISE_MR_FLAG_FLUSH loads the pages
+/// of a region that is registered for on-demand paging.
+///
+/// Calls: ibv_advise_mr
 ///
 /// Errors:
-/// - RPMA_E_INVAL: mr is NULL, len is above 4 GiB - 1, the range is not in the region or not mapped
-///   (EFAULT), or the device does not take the advice or the flags (EINVAL)
-/// - RPMA_E_NOSUPP: the device or the installed libibverbs has no such call
-/// - RPMA_E_PROVIDER: it failed for another reason
+/// - RPMA_E_INVAL: mr is NULL, len is above 4 GiB - 1, the range is outside the region or not
+///   mapped (EFAULT), or the device does not accept the advice or the flags (EINVAL)
+/// - RPMA_E_NOSUPP: the device or the installed libibverbs does not support advice
+/// - RPMA_E_PROVIDER: the call failed for another reason
 ///
-/// See: rpma_utils_ibv_context_is_odp_capable
+/// See: rpma_mr_reg, rpma_utils_ibv_context_is_odp_capable
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_mr_advise(
     mr: *mut MrLocal,

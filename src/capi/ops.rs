@@ -20,23 +20,24 @@ use crate::verbs::FlushKind;
 const PERSISTENT: c_int = kind::RPMA_FLUSH_TYPE_PERSISTENT as c_int;
 const VISIBILITY: c_int = kind::RPMA_FLUSH_TYPE_VISIBILITY as c_int;
 
-/// Starts to read from remote memory into local memory.
+/// Posts an RDMA read from remote memory to local memory.
 ///
-/// len bytes from src_offset of src go to dst_offset of dst. Both regions NULL with offsets and len
-/// 0 starts a read of nothing. src must be registered with RPMA_MR_USAGE_READ_SRC, dst with
-/// RPMA_MR_USAGE_READ_DST.
+/// The operation copies len bytes from src_offset of src to dst_offset of dst. src must be
+/// registered with RPMA_MR_USAGE_READ_SRC, dst with RPMA_MR_USAGE_READ_DST. src and dst may both be
+/// NULL if the offsets and len are 0: a read of 0 bytes.
 ///
-/// flags is RPMA_F_COMPLETION_ON_ERROR, for a completion only if the operation fails, or
-/// RPMA_F_COMPLETION_ALWAYS. op_context comes back as wr_id of the completion (struct ibv_wc).
+/// flags is one of RPMA_F_COMPLETION_*. The completion (struct ibv_wc) has op_context as wr_id.
 ///
-/// The call only posts the operation (ibv_post_send): until it has completed, dst must stay
-/// registered, and its bytes are undefined. A range outside a region or a missing usage is told by
-/// the completion's status, and breaks the connection.
+/// The call only posts the operation. Until the operation has completed, dst must stay registered
+/// and its bytes are undefined. If a range is outside its region or a usage is missing, the
+/// operation completes with an error status and the connection breaks.
+///
+/// Calls: ibv_post_send
 ///
 /// Errors:
-/// - RPMA_E_INVAL: conn is NULL, flags is 0, one region is NULL and the other is not, both are NULL
-///   with an offset or a length, or len is above 4 GiB - 1
-/// - RPMA_E_PROVIDER: posting failed, with ENOMEM when the SQ is full
+/// - RPMA_E_INVAL: conn is NULL, flags is 0, only one of src and dst is NULL, both are NULL and an
+///   offset or len is not 0, or len is above 4 GiB - 1
+/// - RPMA_E_PROVIDER: posting failed, with ENOMEM if the SQ is full
 ///
 /// See: rpma_mr_remote_from_descriptor, rpma_cq_get_wc
 #[unsafe(no_mangle)]
@@ -105,26 +106,29 @@ unsafe extern "C" fn checked_read(
     })
 }
 
-/// Starts to write local memory to remote memory.
+/// Posts an RDMA write from local memory to remote memory.
 ///
-/// len bytes from src_offset of src go to dst_offset of dst. Both regions NULL with offsets and len
-/// 0 starts a write of nothing. dst must be registered with RPMA_MR_USAGE_WRITE_DST, src with
-/// RPMA_MR_USAGE_WRITE_SRC. The remote side notices nothing. That the write has completed does not
-/// mean that the data is visible there or persistent: rpma_flush makes sure of that.
+/// The operation copies len bytes from src_offset of src to dst_offset of dst. dst must be
+/// registered with RPMA_MR_USAGE_WRITE_DST, src with RPMA_MR_USAGE_WRITE_SRC. src and dst may both
+/// be NULL if the offsets and len are 0: a write of 0 bytes.
 ///
-/// flags is RPMA_F_COMPLETION_ON_ERROR, for a completion only if the operation fails, or
-/// RPMA_F_COMPLETION_ALWAYS. op_context comes back as wr_id of the completion (struct ibv_wc).
+/// The remote program is not notified. The completion of the write does not mean that the data is
+/// visible to the remote processors or persistent: use rpma_flush for that.
 ///
-/// The call only posts the operation (ibv_post_send): until it has completed, src must stay
-/// registered and its bytes unchanged. A range outside a region or a missing usage is told by the
-/// completion's status, and breaks the connection.
+/// flags is one of RPMA_F_COMPLETION_*. The completion (struct ibv_wc) has op_context as wr_id.
+///
+/// The call only posts the operation. Until the operation has completed, src must stay registered
+/// and its bytes must not change. If a range is outside its region or a usage is missing, the
+/// operation completes with an error status and the connection breaks.
+///
+/// Calls: ibv_post_send
 ///
 /// Errors:
-/// - RPMA_E_INVAL: conn is NULL, flags is 0, one region is NULL and the other is not, both are NULL
-///   with an offset or a length, or len is above 4 GiB - 1
-/// - RPMA_E_PROVIDER: posting failed, with ENOMEM when the SQ is full
+/// - RPMA_E_INVAL: conn is NULL, flags is 0, only one of src and dst is NULL, both are NULL and an
+///   offset or len is not 0, or len is above 4 GiB - 1
+/// - RPMA_E_PROVIDER: posting failed, with ENOMEM if the SQ is full
 ///
-/// See: rpma_flush, rpma_mr_remote_from_descriptor, rpma_cq_get_wc
+/// See: rpma_flush, rpma_write_with_imm, rpma_mr_remote_from_descriptor, rpma_cq_get_wc
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_write(
     conn: *mut Conn,
@@ -192,27 +196,31 @@ unsafe extern "C" fn checked_write(
     })
 }
 
-/// Starts to write local memory to remote memory, and notifies the remote side.
+/// Posts an RDMA write that notifies the remote side with 32 bits of data.
 ///
-/// As rpma_write; besides, the write uses up a receive of the remote side (rpma_recv, or
-/// rpma_srq_recv there), whose completion has the opcode IBV_WC_RECV_RDMA_WITH_IMM, the number of
-/// bytes written, and imm as imm_data in network byte order. imm is given in host byte order.
-/// Nothing is placed in the buffer of that receive. As long as there is no receive, the write
-/// waits.
+/// The operation copies len bytes from src_offset of src to dst_offset of dst, as rpma_write does.
+/// In addition, it uses up one receive of the remote side (rpma_recv or rpma_srq_recv) and
+/// completes it with opcode IBV_WC_RECV_RDMA_WITH_IMM, the number of bytes written as byte_len, and
+/// imm as imm_data in network byte order. imm is in host byte order. Nothing is placed in the
+/// buffer of the receive. If the remote side has posted no receive, the write waits for one.
 ///
-/// flags is RPMA_F_COMPLETION_ON_ERROR, for a completion only if the operation fails, or
-/// RPMA_F_COMPLETION_ALWAYS. op_context comes back as wr_id of the completion (struct ibv_wc).
+/// dst must be registered with RPMA_MR_USAGE_WRITE_DST, src with RPMA_MR_USAGE_WRITE_SRC. src and
+/// dst may both be NULL if the offsets and len are 0: only imm is sent.
 ///
-/// The call only posts the operation (ibv_post_send): until it has completed, src must stay
-/// registered and its bytes unchanged. A range outside a region or a missing usage is told by the
-/// completion's status, and breaks the connection.
+/// flags is one of RPMA_F_COMPLETION_*. The completion (struct ibv_wc) has op_context as wr_id.
+///
+/// The call only posts the operation. Until the operation has completed, src must stay registered
+/// and its bytes must not change. If a range is outside its region or a usage is missing, the
+/// operation completes with an error status and the connection breaks.
+///
+/// Calls: ibv_post_send
 ///
 /// Errors:
-/// - RPMA_E_INVAL: conn is NULL, flags is 0, one region is NULL and the other is not, both are NULL
-///   with an offset or a length, or len is above 4 GiB - 1
-/// - RPMA_E_PROVIDER: posting failed, with ENOMEM when the SQ is full
+/// - RPMA_E_INVAL: conn is NULL, flags is 0, only one of src and dst is NULL, both are NULL and an
+///   offset or len is not 0, or len is above 4 GiB - 1
+/// - RPMA_E_PROVIDER: posting failed, with ENOMEM if the SQ is full
 ///
-/// See: rpma_write, rpma_cq_get_wc
+/// See: rpma_write, rpma_recv, rpma_cq_get_wc
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_write_with_imm(
     conn: *mut Conn,
@@ -282,25 +290,28 @@ unsafe extern "C" fn checked_write_with_imm(
     })
 }
 
-/// Starts to write 8 bytes to remote memory in one piece.
+/// Posts an atomic write of 8 bytes to remote memory.
 ///
-/// Whoever reads the 8 bytes at dst_offset of dst sees the old ones or the new ones, never some of
-/// each, provided that they are aligned to 8 bytes in the remote memory: dst_offset must be a
-/// multiple of 8 (RPMA_ATOMIC_WRITE_ALIGNMENT), and so should be the address that the region starts
-/// at. dst must be registered with RPMA_MR_USAGE_WRITE_DST. src is ordinary memory, copied in the
-/// call.
+/// The operation copies the 8 bytes at src to dst_offset of dst. A reader of the remote memory sees
+/// either the old or the new 8 bytes, never a mixture, if they are aligned to 8 bytes there:
+/// dst_offset must be a multiple of 8 (RPMA_ATOMIC_WRITE_ALIGNMENT), and the start address of the
+/// region should be one, too.
 ///
-/// Where the device has a native atomic write it is used (ibv_wr_atomic_write), else an RDMA write
-/// that carries the 8 bytes itself, which is as atomic as the remote platform's memory. The
-/// operation waits for the reads and flushes posted before it: what was flushed is in place when
-/// the 8 bytes are.
+/// dst must be registered with RPMA_MR_USAGE_WRITE_DST. src is ordinary memory that need not be
+/// registered. The call copies it.
 ///
-/// flags is RPMA_F_COMPLETION_ON_ERROR, for a completion only if the operation fails, or
-/// RPMA_F_COMPLETION_ALWAYS. op_context comes back as wr_id of the completion (struct ibv_wc).
+/// If device and libibverbs support native atomic write, the library uses it. Otherwise it posts an
+/// RDMA write with the 8 bytes inline, which is as atomic as the memory of the remote platform. The
+/// operation waits for all reads and flushes that were posted before it: data flushed earlier is in
+/// place before the 8 bytes are.
+///
+/// flags is one of RPMA_F_COMPLETION_*. The completion (struct ibv_wc) has op_context as wr_id.
+///
+/// Calls: ibv_wr_atomic_write, or ibv_post_send where atomic write is emulated
 ///
 /// Errors:
 /// - RPMA_E_INVAL: conn, dst or src is NULL, flags is 0, or dst_offset is not a multiple of 8
-/// - RPMA_E_PROVIDER: posting failed, with ENOMEM when the SQ is full
+/// - RPMA_E_PROVIDER: posting failed, with ENOMEM if the SQ is full
 ///
 /// See: rpma_flush, rpma_cq_get_wc
 #[unsafe(no_mangle)]
@@ -360,31 +371,36 @@ unsafe extern "C" fn checked_atomic_write(
     })
 }
 
-/// Starts to flush what was written to remote memory.
+/// Posts a flush of data that was written to remote memory.
 ///
-/// When the flush has completed, what was written before it on the connection to the len bytes from
-/// dst_offset of dst is visible to the remote side (RPMA_FLUSH_TYPE_VISIBILITY), or survives its
-/// power failure (RPMA_FLUSH_TYPE_PERSISTENT). dst must be registered with the usage of that name,
-/// RPMA_MR_USAGE_FLUSH_TYPE_VISIBILITY or RPMA_MR_USAGE_FLUSH_TYPE_PERSISTENT.
+/// The operation flushes the len bytes at dst_offset of dst. When it has completed, all data
+/// written to them earlier on this connection is visible to the remote processors
+/// (RPMA_FLUSH_TYPE_VISIBILITY) or survives a power failure of the remote machine
+/// (RPMA_FLUSH_TYPE_PERSISTENT). dst must be registered with RPMA_MR_USAGE_FLUSH_TYPE_VISIBILITY or
+/// RPMA_MR_USAGE_FLUSH_TYPE_PERSISTENT, respectively.
 ///
-/// Where the device has a native flush it is used (ibv_wr_flush). Otherwise 8 bytes at dst_offset
-/// are read, behind the writes, into a buffer of the library: then all of the earlier writes are
-/// flushed, len has no effect, and the 8 bytes must lie in the region.
+/// A flush to persistence works only if direct write to PMem is possible on the remote machine. The
+/// remote side must have said so in its peer configuration, and this side must have applied that
+/// configuration (rpma_conn_apply_remote_peer_cfg).
 ///
-/// A flush to persistence relies on the remote peer's word that direct write to PMem is possible
-/// (rpma_conn_apply_remote_peer_cfg).
+/// If device and libibverbs support native flush, the library uses it. Otherwise it posts an RDMA
+/// read of 8 bytes at dst_offset into a buffer of the library. The read pushes all earlier writes
+/// of the connection out of the remote adapter, so len has no effect. The 8 bytes must be inside
+/// the region.
 ///
-/// flags is RPMA_F_COMPLETION_ON_ERROR, for a completion only if the operation fails, or
-/// RPMA_F_COMPLETION_ALWAYS. op_context comes back as wr_id of the completion (struct ibv_wc).
+/// flags is one of RPMA_F_COMPLETION_*. The completion (struct ibv_wc) has op_context as wr_id.
+///
+/// Calls: ibv_wr_flush, or ibv_post_send where flush is emulated
 ///
 /// Errors:
-/// - RPMA_E_INVAL: conn or dst is NULL, flags is 0, type is unknown, or len is above 4 GiB - 1 and the
-///   flush is native
+/// - RPMA_E_INVAL: conn or dst is NULL, flags is 0, type is not a value of its enum, or len is
+///   above 4 GiB - 1 and the flush is native
 /// - RPMA_E_NOSUPP: dst is not registered for this type of flush, or the type is
-///   RPMA_FLUSH_TYPE_PERSISTENT and the remote peer has not declared direct write to PMem
-/// - RPMA_E_PROVIDER: posting failed, with ENOMEM when the SQ is full
+///   RPMA_FLUSH_TYPE_PERSISTENT and no peer configuration that allows direct write to PMem is
+///   applied
+/// - RPMA_E_PROVIDER: posting failed, with ENOMEM if the SQ is full
 ///
-/// See: rpma_write, rpma_mr_remote_get_flush_type, rpma_cq_get_wc
+/// See: rpma_write, rpma_conn_apply_remote_peer_cfg, rpma_mr_remote_get_flush_type, rpma_cq_get_wc
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_flush(
     conn: *mut Conn,
@@ -455,25 +471,28 @@ unsafe extern "C" fn checked_flush(
     })
 }
 
-/// Starts to send a message.
+/// Posts a message to send.
 ///
-/// The message is the len bytes from offset of src, registered with RPMA_MR_USAGE_SEND. src NULL
-/// with offset and len 0 sends an empty message. It is placed in the buffer of a receive of the
-/// other side; as long as there is none, it waits. A buffer that is too small breaks the
-/// connection.
+/// The message is the len bytes at offset of src, which must be registered with RPMA_MR_USAGE_SEND.
+/// src may be NULL if offset and len are 0: an empty message.
 ///
-/// flags is RPMA_F_COMPLETION_ON_ERROR, for a completion only if the operation fails, or
-/// RPMA_F_COMPLETION_ALWAYS. op_context comes back as wr_id of the completion (struct ibv_wc).
+/// The message is placed in the buffer of a receive of the remote side (rpma_recv or
+/// rpma_srq_recv). If the remote side has posted no receive, the message waits for one. If the
+/// buffer is too small, the connection breaks.
 ///
-/// The call only posts the operation (ibv_post_send): until it has completed, src must stay
-/// registered and its bytes unchanged.
+/// flags is one of RPMA_F_COMPLETION_*. The completion (struct ibv_wc) has op_context as wr_id.
+///
+/// The call only posts the operation. Until the operation has completed, src must stay registered
+/// and its bytes must not change.
+///
+/// Calls: ibv_post_send
 ///
 /// Errors:
-/// - RPMA_E_INVAL: conn is NULL, flags is 0, src is NULL with an offset or a length, or len is
+/// - RPMA_E_INVAL: conn is NULL, flags is 0, src is NULL and offset or len is not 0, or len is
 ///   above 4 GiB - 1
-/// - RPMA_E_PROVIDER: posting failed, with ENOMEM when the SQ is full
+/// - RPMA_E_PROVIDER: posting failed, with ENOMEM if the SQ is full
 ///
-/// See: rpma_recv, rpma_cq_get_wc
+/// See: rpma_recv, rpma_send_with_imm, rpma_cq_get_wc
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_send(
     conn: *mut Conn,
@@ -523,21 +542,27 @@ unsafe extern "C" fn checked_send(
     })
 }
 
-/// Starts to send a message with an immediate: 32 bits that travel beside it.
+/// Posts a message to send with 32 bits of immediate data.
 ///
-/// As rpma_send; besides, the completion of the other side's receive has IBV_WC_WITH_IMM in its
-/// wc_flags and imm as imm_data in network byte order. imm is given in host byte order.
+/// The message is the len bytes at offset of src, which must be registered with RPMA_MR_USAGE_SEND.
+/// src may be NULL if offset and len are 0: only imm is sent.
 ///
-/// flags is RPMA_F_COMPLETION_ON_ERROR, for a completion only if the operation fails, or
-/// RPMA_F_COMPLETION_ALWAYS. op_context comes back as wr_id of the completion (struct ibv_wc).
+/// The message is placed in the buffer of a receive of the remote side (rpma_recv or
+/// rpma_srq_recv). The completion of this receive has IBV_WC_WITH_IMM in wc_flags and imm as
+/// imm_data in network byte order. imm is in host byte order. If the remote side has posted no
+/// receive, the message waits for one. If the buffer is too small, the connection breaks.
 ///
-/// The call only posts the operation (ibv_post_send): until it has completed, src must stay
-/// registered and its bytes unchanged.
+/// flags is one of RPMA_F_COMPLETION_*. The completion (struct ibv_wc) has op_context as wr_id.
+///
+/// The call only posts the operation. Until the operation has completed, src must stay registered
+/// and its bytes must not change.
+///
+/// Calls: ibv_post_send
 ///
 /// Errors:
-/// - RPMA_E_INVAL: conn is NULL, flags is 0, src is NULL with an offset or a length, or len is
+/// - RPMA_E_INVAL: conn is NULL, flags is 0, src is NULL and offset or len is not 0, or len is
 ///   above 4 GiB - 1
-/// - RPMA_E_PROVIDER: posting failed, with ENOMEM when the SQ is full
+/// - RPMA_E_PROVIDER: posting failed, with ENOMEM if the SQ is full
 ///
 /// See: rpma_send, rpma_recv, rpma_cq_get_wc
 #[unsafe(no_mangle)]
@@ -593,23 +618,27 @@ unsafe extern "C" fn checked_send_with_imm(
     })
 }
 
-/// Posts a receive: a buffer for a message from the other side.
+/// Posts a receive: a buffer for one message of the remote side.
 ///
-/// The buffer is the len bytes from offset of dst, registered with RPMA_MR_USAGE_RECV; byte_len of
-/// the completion tells how many the message has. dst NULL with offset and len 0 posts a receive
-/// without a buffer, for an empty message or an rpma_write_with_imm. op_context comes back as wr_id
-/// of the completion (struct ibv_wc). Every receive completes.
+/// The message is placed in the len bytes at offset of dst, which must be registered with
+/// RPMA_MR_USAGE_RECV. dst may be NULL if offset and len are 0: a receive without a buffer, for an
+/// empty message or an rpma_write_with_imm.
 ///
-/// The call only posts the receive (ibv_post_recv): until it has completed, dst must stay
-/// registered, and its bytes belong to the device. Do not rely on the order in which receives are
-/// used. A connection with a shared RQ takes its receives from there (rpma_srq_recv).
+/// Every receive has a completion (struct ibv_wc). Its byte_len is the size of the message, and its
+/// wr_id is op_context.
+///
+/// The call only posts the receive. Until the receive has completed, dst must stay registered and
+/// the program must not use its bytes. Do not rely on the order in which receives are used. A
+/// connection with a shared receive queue takes its receives from there: use rpma_srq_recv.
+///
+/// Calls: ibv_post_recv
 ///
 /// Errors:
-/// - RPMA_E_INVAL: conn is NULL, dst is NULL with an offset or a length, or len is above 4 GiB - 1
-/// - RPMA_E_PROVIDER: posting failed, with ENOMEM when the RQ is full, with EINVAL when the
-///   connection uses a shared RQ
+/// - RPMA_E_INVAL: conn is NULL, dst is NULL and offset or len is not 0, or len is above 4 GiB - 1
+/// - RPMA_E_PROVIDER: posting failed, with ENOMEM if the RQ is full, with EINVAL if the connection
+///   uses a shared receive queue
 ///
-/// See: rpma_send, rpma_conn_req_recv, rpma_conn_get_rcq
+/// See: rpma_send, rpma_conn_req_recv, rpma_srq_recv, rpma_conn_get_rcq, rpma_cq_get_wc
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_recv(
     conn: *mut Conn,
@@ -654,27 +683,29 @@ unsafe extern "C" fn checked_recv(
     })
 }
 
-/// Starts to write 8 bytes of a memory region to remote memory in one piece: releases 0.9 to 0.13.
+/// Posts an atomic write of 8 registered bytes to remote memory (releases 0.9 to 0.13).
 ///
-/// Later releases of the original do not have it. New programs use rpma_atomic_write, which takes
-/// the 8 bytes from ordinary memory and uses the device's native operation if there is one.
+/// Later releases of the original C library do not have this function. New programs use
+/// rpma_atomic_write, which takes the 8 bytes from ordinary memory and uses the native operation of
+/// the device if there is one.
 ///
-/// The 8 bytes at src_offset of src go to dst_offset of dst as a fenced RDMA write, which is as
-/// atomic as the remote platform's memory. dst_offset must be a multiple of 8
-/// (RPMA_ATOMIC_WRITE_ALIGNMENT), and so should be the address that the remote region starts at.
-/// The usages are those of rpma_write.
+/// The operation copies the 8 bytes at src_offset of src to dst_offset of dst, with a fenced RDMA
+/// write. It is as atomic as the memory of the remote platform. dst_offset must be a multiple of 8
+/// (RPMA_ATOMIC_WRITE_ALIGNMENT), and the start address of the remote region should be one, too.
+/// dst must be registered with RPMA_MR_USAGE_WRITE_DST, src with RPMA_MR_USAGE_WRITE_SRC.
 ///
-/// flags is RPMA_F_COMPLETION_ON_ERROR, for a completion only if the operation fails, or
-/// RPMA_F_COMPLETION_ALWAYS. op_context comes back as wr_id of the completion (struct ibv_wc).
+/// flags is one of RPMA_F_COMPLETION_*. The completion (struct ibv_wc) has op_context as wr_id.
 ///
-/// The call only posts the operation (ibv_post_send): until it has completed, src must stay
-/// registered and its bytes unchanged.
+/// The call only posts the operation. Until the operation has completed, src must stay registered
+/// and its bytes must not change.
+///
+/// Calls: ibv_post_send
 ///
 /// Errors:
 /// - RPMA_E_INVAL: conn, dst or src is NULL, flags is 0, or dst_offset is not a multiple of 8
-/// - RPMA_E_PROVIDER: posting failed, with ENOMEM when the SQ is full
+/// - RPMA_E_PROVIDER: posting failed, with ENOMEM if the SQ is full
 ///
-/// See: rpma_atomic_write
+/// See: rpma_atomic_write, rpma_cq_get_wc
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_write_atomic(
     conn: *mut Conn,

@@ -10,20 +10,29 @@ use super::{create, delete, is_null};
 use crate::peer::Peer;
 use crate::verbs::Context;
 
-/// Creates a peer: a device, and the protection domain of all that is made on it.
+/// Creates a peer: an RDMA device with a protection domain.
 ///
-/// Asks the device for on-demand paging, native atomic write and native flush
-/// (ibv_query_device_ex), and allocates a protection domain (ibv_alloc_pd). What the device does
-/// not have natively is emulated; the log says so at level INFO.
+/// All other objects of the library are made on a peer: memory regions, endpoints, connections and
+/// shared receive queues. A program needs one peer for each device; with several peers on one
+/// device, the memory regions of one peer cannot be accessed through the connections of another.
 ///
-/// The caller deletes the peer with rpma_peer_delete, after everything that was made with it. The
-/// context must stay open until then; that of rpma_utils_get_ibv_context does.
+/// The function queries the device for on-demand paging, native atomic write and native flush.
+/// Without native support, the library emulates atomic write and flush, and logs this at level
+/// INFO.
+///
+/// The caller owns *peer_ptr and deletes it with rpma_peer_delete, after all objects that were made
+/// on it. ibv_ctx must stay open until then. A context of rpma_utils_get_ibv_context does.
+///
+/// Calls: ibv_query_device_ex, ibv_alloc_pd
 ///
 /// Errors:
 /// - RPMA_E_INVAL: ibv_ctx or peer_ptr is NULL
-/// - RPMA_E_NOMEM: out of memory, here or in the driver (ENOMEM)
+/// - RPMA_E_NOMEM: out of memory, in the library or in the driver (ENOMEM)
 /// - RPMA_E_PROVIDER: querying the device or allocating the protection domain failed
 /// - RPMA_E_UNKNOWN: allocating the protection domain failed without an errno
+///
+/// See: rpma_utils_get_ibv_context, rpma_peer_delete, rpma_mr_reg, rpma_conn_req_new,
+/// rpma_ep_listen
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_peer_new(
     ibv_ctx: *mut ibv_context,
@@ -38,16 +47,20 @@ pub unsafe extern "C" fn rpma_peer_new(
     )
 }
 
-/// Deletes a peer and sets *peer_ptr to NULL.
+/// Deletes a peer.
 ///
-/// Nothing happens when *peer_ptr is NULL already. Connections, connection requests, endpoints,
-/// memory regions and shared receive queues that were made with the peer must be deleted first. The
-/// device context stays open.
+/// The function sets *peer_ptr to NULL. If *peer_ptr is NULL already, it does nothing. All objects
+/// that were made on the peer must be deleted first: connections, connection requests, endpoints,
+/// memory regions and shared receive queues. The device context stays open.
+///
+/// Calls: ibv_dealloc_pd
 ///
 /// Errors:
 /// - RPMA_E_INVAL: peer_ptr is NULL
-/// - RPMA_E_PROVIDER: deallocating the protection domain failed (ibv_dealloc_pd), with EBUSY when
-///   something in it is left; the peer is gone nevertheless
+/// - RPMA_E_PROVIDER: deallocating the protection domain failed, with EBUSY if an object on it
+///   still exists; the peer is deleted nevertheless
+///
+/// See: rpma_peer_new
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_peer_delete(peer_ptr: *mut *mut Peer) -> c_int {
     delete(c"rpma_peer_delete", peer_ptr, Peer::delete)

@@ -7,10 +7,13 @@ use std::ffi::{c_int, c_void};
 use super::{arg, bytes, create, delete, finish, out};
 use crate::peer_cfg::PeerCfg;
 
-/// Creates a peer configuration, which says that direct write to PMem is not possible.
+/// Creates a peer configuration.
 ///
-/// A peer configuration is what one side of a connection tells the other about its platform. The
-/// caller deletes it with rpma_peer_cfg_delete.
+/// A peer configuration describes the platform of one side of a connection to the other side. It
+/// has one setting: whether direct write to persistent memory (PMem) is possible. The default is
+/// that it is not.
+///
+/// The caller owns *pcfg_ptr and deletes it with rpma_peer_cfg_delete.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: pcfg_ptr is NULL
@@ -27,27 +30,30 @@ pub unsafe extern "C" fn rpma_peer_cfg_new(pcfg_ptr: *mut *mut PeerCfg) -> c_int
     )
 }
 
-/// Deletes a peer configuration and sets *pcfg_ptr to NULL.
+/// Deletes a peer configuration.
 ///
-/// Nothing happens when *pcfg_ptr is NULL already. Connections that the configuration was applied
-/// to do not need it any more.
+/// The function sets *pcfg_ptr to NULL. If *pcfg_ptr is NULL already, it does nothing. Connections
+/// to which the configuration was applied do not need it any more.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: pcfg_ptr is NULL
+///
+/// See: rpma_peer_cfg_new, rpma_peer_cfg_from_descriptor
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_peer_cfg_delete(pcfg_ptr: *mut *mut PeerCfg) -> c_int {
     delete(c"rpma_peer_cfg_delete", pcfg_ptr, |_, _| {})
 }
 
-/// Declares whether direct write to PMem is possible on this side.
+/// Sets whether direct write to PMem is possible on this side.
 ///
-/// It is possible when the platform is set up so that what the network adapter writes to persistent
-/// memory cannot be left behind in a volatile cache; on Intel platforms that means, for example,
-/// that DDIO is off for the adapter's port. The library cannot find out: a wrong true costs data at
-/// the next power failure, because flushes to persistence succeed without having their effect.
+/// Direct write to persistent memory (PMem) is possible if no volatile cache can hold back what the
+/// network adapter writes to persistent memory. On Intel platforms this means, for example, that
+/// DDIO is disabled for the PCIe root port of the adapter, or that the platform flushes its caches
+/// at a power failure (eADR). The library cannot detect this. A wrong true causes data loss at the
+/// next power failure: flushes to persistence then succeed without any effect.
 ///
-/// The declaration takes effect on the remote side, once it has received the descriptor of this
-/// configuration and applied it to its connection. May be called from several threads at once.
+/// The setting takes effect on the remote side, after that side has received the descriptor of this
+/// configuration and applied it to its connection.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: pcfg is NULL
@@ -65,10 +71,15 @@ pub unsafe extern "C" fn rpma_peer_cfg_set_direct_write_to_pmem(
     })
 }
 
-/// Tells whether a peer configuration declares direct write to PMem.
+/// Gets whether a peer configuration allows direct write to PMem.
+///
+/// *supported is true if direct write to persistent memory (PMem) is possible on the side that the
+/// configuration describes. The default is false.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: pcfg or supported is NULL
+///
+/// See: rpma_peer_cfg_set_direct_write_to_pmem
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_peer_cfg_get_direct_write_to_pmem(
     pcfg: *const PeerCfg,
@@ -82,16 +93,18 @@ pub unsafe extern "C" fn rpma_peer_cfg_get_direct_write_to_pmem(
     })
 }
 
-/// Writes the descriptor of a peer configuration, which is meant for the other side.
+/// Writes the descriptor of a peer configuration to a buffer.
 ///
-/// desc must have room for as many bytes as rpma_peer_cfg_get_descriptor_size tells. The bytes are
-/// the same on every architecture. How they reach the other side is up to the program: as private
-/// data or as a message, for example.
+/// The descriptor is meant for the remote side, which passes it to rpma_peer_cfg_from_descriptor.
+/// The program sends it in any way, for example as private data or in a message.
+///
+/// desc must have room for the number of bytes that rpma_peer_cfg_get_descriptor_size returns. The
+/// bytes are the same on all architectures.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: pcfg or desc is NULL
 ///
-/// See: rpma_peer_cfg_from_descriptor
+/// See: rpma_peer_cfg_from_descriptor, rpma_peer_cfg_get_descriptor_size
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_peer_cfg_get_descriptor(
     pcfg: *const PeerCfg,
@@ -110,10 +123,14 @@ pub unsafe extern "C" fn rpma_peer_cfg_get_descriptor(
     })
 }
 
-/// Tells the size of the descriptor of a peer configuration, in bytes.
+/// Gets the size of the descriptor of a peer configuration.
+///
+/// *desc_size is the number of bytes that rpma_peer_cfg_get_descriptor writes.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: pcfg or desc_size is NULL
+///
+/// See: rpma_peer_cfg_get_descriptor
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_peer_cfg_get_descriptor_size(
     pcfg: *const PeerCfg,
@@ -130,19 +147,22 @@ pub unsafe extern "C" fn rpma_peer_cfg_get_descriptor_size(
     })
 }
 
-/// Creates a peer configuration from a descriptor that came from the other side.
+/// Creates a peer configuration from a descriptor of the remote side.
 ///
-/// desc_size is the number of bytes at desc; those behind the descriptor are ignored. desc is not
-/// needed afterwards. The caller deletes the configuration with rpma_peer_cfg_delete.
+/// desc is a descriptor that the remote side made with rpma_peer_cfg_get_descriptor, and desc_size
+/// the number of bytes at desc. Bytes after the end of the descriptor are ignored. desc is not
+/// needed after the call.
 ///
-/// The descriptor is as trustworthy as the way it came: what it declares cannot be verified, and a
-/// false declaration makes flushes to persistence succeed without having their effect.
+/// The caller owns *pcfg_ptr and deletes it with rpma_peer_cfg_delete.
+///
+/// The library cannot verify what the descriptor says. If it wrongly allows direct write to PMem,
+/// flushes to persistence succeed without any effect.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: desc or pcfg_ptr is NULL, or desc_size is 0
 /// - RPMA_E_NOMEM: out of memory
 ///
-/// See: rpma_conn_apply_remote_peer_cfg
+/// See: rpma_conn_apply_remote_peer_cfg, rpma_peer_cfg_get_descriptor
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_peer_cfg_from_descriptor(
     desc: *const c_void,

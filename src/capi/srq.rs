@@ -12,19 +12,25 @@ use crate::peer::Peer;
 use crate::srq::Srq;
 use crate::srq_cfg::SrqCfg;
 
-/// Creates a shared receive queue, and its receive CQ unless the configuration has 0 for its size.
+/// Creates a shared receive queue (SRQ).
 ///
-/// cfg may be NULL: the default settings, those of rpma_srq_cfg_new. It is not needed afterwards.
-/// The receive CQ has a completion channel of its own. The caller deletes the queue with
-/// rpma_srq_delete.
+/// Several connections take their receives from one SRQ, so a server with many clients needs
+/// buffers for the messages that really arrive, not for each client. Unless the configuration sets
+/// its size to 0, the SRQ has its own receive CQ, with its own completion channel, which takes the
+/// completions of the receives of all these connections.
+///
+/// cfg may be NULL for the default settings of rpma_srq_cfg_new. It is not needed after the call.
+/// The caller owns *srq_ptr and deletes it with rpma_srq_delete, before it deletes the peer.
+///
+/// Calls: ibv_create_srq, ibv_create_comp_channel, ibv_create_cq, ibv_req_notify_cq
 ///
 /// Errors:
 /// - RPMA_E_INVAL: peer or srq_ptr is NULL
 /// - RPMA_E_NOMEM: out of memory
-/// - RPMA_E_PROVIDER: creating the queue (ibv_create_srq), the completion channel or the receive CQ
-///   failed, or asking for the CQ's events
+/// - RPMA_E_PROVIDER: creating the SRQ, the completion channel or the receive CQ failed, or
+///   requesting its events
 ///
-/// See: rpma_conn_cfg_set_srq, rpma_srq_recv, rpma_srq_get_rcq
+/// See: rpma_conn_cfg_set_srq, rpma_srq_recv, rpma_srq_get_rcq, rpma_srq_delete
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_srq_new(
     peer: *mut Peer,
@@ -40,37 +46,45 @@ pub unsafe extern "C" fn rpma_srq_new(
     )
 }
 
-/// Deletes a shared receive queue with its receive CQ, and sets *srq_ptr to NULL.
+/// Deletes a shared receive queue (SRQ) and its receive CQ.
 ///
-/// Nothing happens when *srq_ptr is NULL already. Connections and requests that use the queue must
-/// be deleted first. Receives that are still posted never complete. The receive CQ and its file
-/// descriptor are not valid any more.
+/// The function sets *srq_ptr to NULL. If *srq_ptr is NULL already, it does nothing. Requests and
+/// connections that use the SRQ must be deleted first. Receives that are still posted never
+/// complete. The receive CQ and its file descriptor are no longer valid.
+///
+/// Calls: ibv_destroy_cq, ibv_destroy_comp_channel, ibv_destroy_srq
 ///
 /// Errors:
 /// - RPMA_E_INVAL: srq_ptr is NULL
-/// - RPMA_E_PROVIDER: destroying the queue, the receive CQ or its channel failed, with EBUSY when a
-///   connection still uses it; the object is gone nevertheless
+/// - RPMA_E_PROVIDER: destroying the SRQ, the receive CQ or its channel failed, with EBUSY if a
+///   connection still uses it; the object is deleted nevertheless
+///
+/// See: rpma_srq_new
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_srq_delete(srq_ptr: *mut *mut Srq) -> c_int {
     delete(c"rpma_srq_delete", srq_ptr, Srq::delete)
 }
 
-/// Posts a receive to a shared receive queue.
+/// Posts a receive to a shared receive queue (SRQ).
 ///
-/// Some message to one of the connections that share the queue will be placed in the len bytes from
-/// offset of dst; the completion's qp_num tells which connection (rpma_conn_get_qp_num). dst NULL
-/// with offset and len 0 posts a receive without a buffer, for an empty message or an
-/// rpma_write_with_imm. op_context comes back as wr_id of the completion (struct ibv_wc).
+/// The receive takes one message to any of the connections that use the SRQ. The message is placed
+/// in the len bytes at offset of dst, which must be registered with RPMA_MR_USAGE_RECV. In the
+/// completion (struct ibv_wc), byte_len is the size of the message, qp_num identifies the
+/// connection (rpma_conn_get_qp_num), and wr_id is op_context.
 ///
-/// The call only posts the receive (ibv_post_srq_recv): until it has completed, dst must stay
-/// registered, and its bytes belong to the device. Do not rely on the order in which receives are
-/// used.
+/// dst may be NULL if offset and len are 0: a receive without a buffer, for an empty message or an
+/// rpma_write_with_imm.
+///
+/// The call only posts the receive. Until the receive has completed, dst must stay registered and
+/// the program must not use its bytes. Do not rely on the order in which receives are used.
+///
+/// Calls: ibv_post_srq_recv
 ///
 /// Errors:
-/// - RPMA_E_INVAL: srq is NULL, dst is NULL with an offset or a length, or len is above 4 GiB - 1
-/// - RPMA_E_PROVIDER: posting failed, with ENOMEM when the queue is full
+/// - RPMA_E_INVAL: srq is NULL, dst is NULL and offset or len is not 0, or len is above 4 GiB - 1
+/// - RPMA_E_PROVIDER: posting failed, with ENOMEM if the SRQ is full
 ///
-/// See: rpma_recv, rpma_srq_get_rcq
+/// See: rpma_recv, rpma_srq_get_rcq, rpma_conn_get_qp_num
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_srq_recv(
     srq: *mut Srq,
@@ -115,14 +129,15 @@ unsafe extern "C" fn checked_srq_recv(
     })
 }
 
-/// Tells the receive CQ of a shared receive queue, or NULL when it has none.
+/// Gets the receive CQ of a shared receive queue (SRQ).
 ///
-/// The CQ belongs to the shared receive queue and is valid until that is deleted.
+/// *rcq_ptr is the receive completion queue of the SRQ, or NULL if it has none. It belongs to the
+/// SRQ and is valid until the SRQ is deleted.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: srq or rcq_ptr is NULL
 ///
-/// See: rpma_cq_wait, rpma_cq_get_wc
+/// See: rpma_srq_cfg_set_rcq_size, rpma_cq_wait, rpma_cq_get_wc
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_srq_get_rcq(srq: *const Srq, rcq_ptr: *mut *mut Cq) -> c_int {
     finish(c"rpma_srq_get_rcq", || {

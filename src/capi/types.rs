@@ -2,9 +2,9 @@
 
 //! Constants, enums and structs of `<librpma.h>`.
 //!
-//! An enum that comes from C is an integer here: C may pass any value, and a Rust enum must not
-//! have one that it does not know. The names below stand for that integer; the header has the
-//! enum itself (`cbindgen.toml` renames them). The enums further down exist for the header alone.
+//! The functions take an enum of C as an integer: C may pass any value, and a Rust enum may only hold the
+//! values that it declares. The names below stand for that integer, and `cbindgen.toml` renames them to the
+//! enum in the header. The enums further down are declared for the header.
 
 use std::ffi::{c_int, c_void};
 
@@ -25,114 +25,117 @@ use crate::error::Code;
 use crate::log::Level;
 use crate::mr_usage::Usage;
 
-/// Not used by any release; kept for the programs that name it.
+/// Not used by any release; kept for programs that use the name.
 pub const RPMA_W_WAIT_FOR_COMPLETION: c_int = 1;
 
-/// Something that should not happen: the log says what
+/// An unexpected failure; the log has the details
 pub const RPMA_E_UNKNOWN: c_int = -100000;
-/// The device, the remote side or the memory region does not support it
+/// The device, the remote side or the memory region does not support the operation
 pub const RPMA_E_NOSUPP: c_int = -100001;
-/// A verbs or connection manager call failed: errno and the log say why
+/// A call of libibverbs or librdmacm failed; errno and the log have the reason
 pub const RPMA_E_PROVIDER: c_int = -100002;
 /// Out of memory
 pub const RPMA_E_NOMEM: c_int = -100003;
 /// Invalid argument
 pub const RPMA_E_INVAL: c_int = -100004;
-/// No completion is there: an ordinary outcome, not logged
+/// There is no completion; an expected outcome, not logged
 pub const RPMA_E_NO_COMPLETION: c_int = -100005;
-/// No event is there: an ordinary outcome, not logged
+/// There is no event; an expected outcome, not logged
 pub const RPMA_E_NO_EVENT: c_int = -100006;
-/// Temporary error; no function returns it
+/// A temporary failure; no function returns this code
 pub const RPMA_E_AGAIN: c_int = -100007;
-/// The completion channel is shared: rpma_conn_wait waits on it
+/// The completion channel is shared: use rpma_conn_wait
 pub const RPMA_E_SHARED_CHANNEL: c_int = -100008;
-/// The completion channel is not shared: rpma_cq_wait waits on it
+/// The completion channel is not shared: use rpma_cq_wait
 pub const RPMA_E_NOT_SHARED_CHNL: c_int = -100009;
 
-/// How long each step of finding the other side may take, in milliseconds, unless configured
-/// otherwise (rpma_conn_cfg_set_timeout)
+/// The default timeout, in milliseconds, for resolving an address and for resolving its route
+/// (rpma_conn_cfg_set_timeout)
 pub const RPMA_DEFAULT_TIMEOUT_MS: c_int = 1000;
 
-/// The memory is read by the remote side (rpma_read)
+/// The remote side may read the memory: the source of its rpma_read
 pub const RPMA_MR_USAGE_READ_SRC: c_int = 1 << 0;
-/// The memory takes what is read from the remote side (rpma_read)
+/// The destination of an rpma_read of this side; on iWARP, the remote side may also write the memory
 pub const RPMA_MR_USAGE_READ_DST: c_int = 1 << 1;
-/// The memory is written to the remote side (rpma_write and its kin)
+/// The source of an rpma_write, rpma_write_with_imm or rpma_write_atomic of this side
 pub const RPMA_MR_USAGE_WRITE_SRC: c_int = 1 << 2;
-/// The memory is written by the remote side (rpma_write and its kin, rpma_atomic_write)
+/// The remote side may write the memory: the destination of its rpma_write, rpma_write_with_imm,
+/// rpma_atomic_write or rpma_write_atomic
 pub const RPMA_MR_USAGE_WRITE_DST: c_int = 1 << 3;
-/// The remote side may flush the memory to visibility; where that is emulated, also read it
+/// The remote side may flush the memory with RPMA_FLUSH_TYPE_VISIBILITY; it may also read the memory,
+/// as an emulated flush does
 pub const RPMA_MR_USAGE_FLUSH_TYPE_VISIBILITY: c_int = 1 << 4;
-/// The remote side may flush the memory to persistence; where that is emulated, also read it
+/// The remote side may flush the memory with RPMA_FLUSH_TYPE_PERSISTENT; it may also read the memory,
+/// as an emulated flush does
 pub const RPMA_MR_USAGE_FLUSH_TYPE_PERSISTENT: c_int = 1 << 5;
-/// The memory holds messages to send (rpma_send)
+/// The buffer of an rpma_send or rpma_send_with_imm of this side
 pub const RPMA_MR_USAGE_SEND: c_int = 1 << 6;
-/// The memory takes received messages (rpma_recv)
+/// The buffer of a receive of this side: rpma_recv, rpma_conn_req_recv or rpma_srq_recv
 pub const RPMA_MR_USAGE_RECV: c_int = 1 << 7;
 
-/// For the flags of an operation: a completion if it fails
+/// The operation has a completion only if it fails
 pub const RPMA_F_COMPLETION_ON_ERROR: c_int = 1 << 0;
-/// For the flags of an operation: a completion however it ends
+/// The operation has a completion whether it succeeds or fails
 pub const RPMA_F_COMPLETION_ALWAYS: c_int = 1 << 1 | RPMA_F_COMPLETION_ON_ERROR;
 
-/// What the offset of an atomic write must be a multiple of, and how many bytes it writes
+/// The alignment of the offset of an atomic write, in bytes, and the number of bytes it writes
 pub const RPMA_ATOMIC_WRITE_ALIGNMENT: c_int = 8;
 
-/// How rpma_utils_get_ibv_context looks for a device
+/// How rpma_utils_get_ibv_context finds a device
 #[allow(non_camel_case_types)]
 #[repr(C)]
 pub enum rpma_util_ibv_context_type {
-    /// the device that has the address, which is one of this machine
+    /// the address is an address of this machine: the device that has it
     RPMA_UTIL_IBV_CONTEXT_LOCAL = 0,
-    /// the device through which the address, which is one of another machine, is reached
+    /// the address is an address of another machine: the device through which it is reached
     RPMA_UTIL_IBV_CONTEXT_REMOTE = 1,
 }
 
-/// What happened to a connection (rpma_conn_next_event)
+/// An event of a connection (rpma_conn_next_event)
 #[allow(non_camel_case_types)]
 #[repr(C)]
 pub enum rpma_conn_event {
-    /// no event; never told by rpma_conn_next_event
+    /// no event; rpma_conn_next_event never returns it
     RPMA_CONN_UNDEFINED = -1,
     /// the connection is established
     RPMA_CONN_ESTABLISHED = 0,
-    /// the connection was closed by either side, or the other side's process is gone
+    /// one side has disconnected, or the remote process has ended
     RPMA_CONN_CLOSED = 1,
-    /// the connection could not be made for an error, or its device is gone
+    /// the connection was not established because of an error, or the device was removed
     RPMA_CONN_LOST = 2,
-    /// the other side rejected the connection, or does not listen
+    /// the remote side rejected the connection request, or does not listen on the port
     RPMA_CONN_REJECTED = 3,
-    /// the other side does not answer
+    /// the remote side does not answer
     RPMA_CONN_UNREACHABLE = 4,
 }
 
-/// What a flush makes sure of
+/// What a flush guarantees (rpma_flush)
 #[allow(non_camel_case_types)]
 #[repr(C)]
 pub enum rpma_flush_type {
-    /// the data survives a power failure of the remote side
+    /// the data is persistent: it survives a power failure of the remote machine
     RPMA_FLUSH_TYPE_PERSISTENT = 0,
     /// the data is visible to the remote processors
     RPMA_FLUSH_TYPE_VISIBILITY = 1,
 }
 
-/// How serious a message of the log is
+/// The severity of a message of the log, and the value of a threshold
 #[allow(non_camel_case_types)]
 #[repr(C)]
 pub enum rpma_log_level {
-    /// as a threshold: nothing is logged
+    /// as a threshold: no message passes; no message has this level
     RPMA_LOG_DISABLED = -1,
-    /// the library cannot go on; no message has this level
+    /// the library cannot continue; no message of this library has this level
     RPMA_LOG_LEVEL_FATAL = 0,
     /// a function failed
     RPMA_LOG_LEVEL_ERROR = 1,
-    /// something is not as it should be
+    /// something unexpected that the function could handle
     RPMA_LOG_LEVEL_WARNING = 2,
-    /// a step of the ordinary course of things
+    /// a normal but significant step, such as an established connection
     RPMA_LOG_LEVEL_NOTICE = 3,
-    /// something worth knowing
+    /// additional information, such as a missing native operation
     RPMA_LOG_LEVEL_INFO = 4,
-    /// details for debugging
+    /// details that help to debug a program
     RPMA_LOG_LEVEL_DEBUG = 5,
 }
 
@@ -140,65 +143,65 @@ pub enum rpma_log_level {
 #[allow(non_camel_case_types)]
 #[repr(C)]
 pub enum rpma_log_threshold {
-    /// which messages are logged at all
+    /// decides which messages are logged
     RPMA_LOG_THRESHOLD = 0,
-    /// which of these the default log function writes to stderr as well
+    /// decides which of these the default log function also writes to stderr
     RPMA_LOG_THRESHOLD_AUX = 1,
-    /// the number of thresholds, not one of them
+    /// the number of thresholds; not a threshold itself
     RPMA_LOG_THRESHOLD_MAX = 2,
 }
 
-/// The kind of operation of a completion, as releases 0.9 to 0.11 told it
+/// The operation of a completion (struct rpma_completion, releases 0.9 to 0.11)
 #[allow(non_camel_case_types)]
 #[repr(C)]
 pub enum rpma_op {
-    /// rpma_read, or a flush that is emulated by a read
+    /// rpma_read or rpma_flush
     RPMA_OP_READ = 0,
-    /// rpma_write, rpma_write_with_imm, rpma_write_atomic, or an rpma_atomic_write that is emulated
+    /// rpma_write, rpma_write_with_imm, rpma_write_atomic or rpma_atomic_write
     RPMA_OP_WRITE = 1,
-    /// not reported by any release
+    /// no release returns it
     RPMA_OP_FLUSH = 2,
-    /// rpma_send, rpma_send_with_imm
+    /// rpma_send or rpma_send_with_imm
     RPMA_OP_SEND = 3,
-    /// rpma_recv, rpma_conn_req_recv, rpma_srq_recv
+    /// rpma_recv, rpma_conn_req_recv or rpma_srq_recv
     RPMA_OP_RECV = 4,
-    /// a receive that an rpma_write_with_imm of the other side has used up
+    /// a receive that an rpma_write_with_imm of the remote side has used up
     RPMA_OP_RECV_RDMA_WITH_IMM = 5,
 }
 
-/// Private data: bytes that travel with a connection request or its acceptance, unencrypted
+/// Private data: bytes that are sent with a connection request or its acceptance, not encrypted
 #[allow(non_camel_case_types)]
 #[repr(C)]
 pub struct rpma_conn_private_data {
     /// the bytes, or NULL
     pub ptr: *mut c_void,
-    /// how many there are, 0 to 255
+    /// the number of bytes, 0 to 255
     pub len: u8,
 }
 
-/// A completion, as releases 0.9 to 0.11 told it (rpma_conn_completion_get,
+/// A completion in the form of releases 0.9 to 0.11 (rpma_conn_completion_get,
 /// rpma_cq_get_completion)
 ///
-/// A program built for release 0.9.0 has this struct without flags and imm. So imm is written only
-/// for a completion that carries an immediate, which release 0.9.0 could not ask for.
+/// In release 0.9.0, this struct had no flags and no imm. Therefore imm is written only for a
+/// completion with immediate data, which release 0.9.0 could not send.
 #[allow(non_camel_case_types)]
 #[repr(C)]
 pub struct rpma_completion {
-    /// the op_context that the operation was given
+    /// the op_context of the operation
     pub op_context: *mut c_void,
-    /// what kind of operation it was
+    /// the kind of operation
     pub op: OpNumber,
-    /// how many bytes were moved
+    /// the number of bytes transferred
     pub byte_len: u32,
-    /// IBV_WC_SUCCESS if it succeeded; otherwise, only op_context is valid besides
+    /// IBV_WC_SUCCESS if the operation succeeded; otherwise only op_context is valid, too
     pub op_status: WcStatus,
-    /// flags of enum ibv_wc_flags
+    /// a combination of enum ibv_wc_flags
     pub flags: std::ffi::c_uint,
-    /// the immediate, in host byte order, if IBV_WC_WITH_IMM is set in flags
+    /// the immediate data in host byte order, if flags has IBV_WC_WITH_IMM
     pub imm: u32,
 }
 
-// The numbers of the header are those that the library works with.
+// The values in the header are the values that the library uses.
 const _: () = {
     assert!(RPMA_E_UNKNOWN == Code::Unknown.value());
     assert!(RPMA_E_NOSUPP == Code::NoSupp.value());
@@ -243,7 +246,7 @@ const _: () = {
     assert!(
         RPMA_F_COMPLETION_ALWAYS & !RPMA_F_COMPLETION_ON_ERROR == crate::ops::COMPLETION_ON_SUCCESS
     );
-    // A program of release 0.9.0 owns the first 24 bytes only.
+    // A program of release 0.9.0 has memory for the first 24 bytes only.
     assert!(std::mem::offset_of!(rpma_completion, flags) == 20);
     assert!(std::mem::offset_of!(rpma_completion, imm) == 24);
 };

@@ -15,23 +15,27 @@ use crate::{conn, error, utils};
 const LOCAL: c_int = kind::RPMA_UTIL_IBV_CONTEXT_LOCAL as c_int;
 const REMOTE: c_int = kind::RPMA_UTIL_IBV_CONTEXT_REMOTE as c_int;
 
-/// Finds the RDMA device of an IPv4 or IPv6 address or host name.
+/// Finds the RDMA device that belongs to an address.
 ///
-/// With RPMA_UTIL_IBV_CONTEXT_LOCAL, addr is an address of this machine, and the device is the one
-/// that has it (rdma_bind_addr). With RPMA_UTIL_IBV_CONTEXT_REMOTE, addr is an address of another
-/// machine, and the device is the one through which it is reached (rdma_resolve_addr, which takes
-/// up to RPMA_DEFAULT_TIMEOUT_MS).
+/// addr is an IPv4 address, an IPv6 address or a host name. type says how the device is found: by
+/// an address of this machine, or by the address of another machine that is reached through it.
+/// With RPMA_UTIL_IBV_CONTEXT_REMOTE, resolving the address takes up to RPMA_DEFAULT_TIMEOUT_MS.
 ///
-/// The context belongs to librdmacm and stays valid until the process ends: the program must not
-/// close it. A wildcard address (0.0.0.0 or ::) belongs to no device: the function succeeds, and
-/// *ibv_ctx_ptr is NULL.
+/// *ibv_ctx_ptr is the device context, as rpma_peer_new takes it. The context belongs to librdmacm
+/// and stays open until the process ends: the program must not close it.
 ///
-/// Not thread-safe: one thread at a time.
+/// A wildcard address (0.0.0.0 or ::) belongs to no device: the function returns 0 and sets
+/// *ibv_ctx_ptr to NULL.
+///
+/// Not thread-safe: only one thread at a time may call this function.
+///
+/// Calls: rdma_getaddrinfo, rdma_create_id, rdma_bind_addr for a local address or rdma_resolve_addr
+/// for a remote one, rdma_destroy_id
 ///
 /// Errors:
-/// - RPMA_E_INVAL: addr or ibv_ctx_ptr is NULL, or type is unknown
-/// - RPMA_E_PROVIDER: looking up the address, creating a CM identifier, or binding it or resolving
-///   the address failed; when the name lookup failed, the log has the reason and errno may not
+/// - RPMA_E_INVAL: addr or ibv_ctx_ptr is NULL, or type is not a value of its enum
+/// - RPMA_E_PROVIDER: the address lookup, creating the CM identifier, or binding or resolving the
+///   address failed; after a failed lookup, the log has the reason and errno may not have it
 ///
 /// See: rpma_peer_new, rpma_utils_ibv_context_is_odp_capable
 #[unsafe(no_mangle)]
@@ -54,15 +58,20 @@ pub unsafe extern "C" fn rpma_utils_get_ibv_context(
     })
 }
 
-/// Tells whether a device can do on-demand paging for reliable connections.
+/// Checks whether a device supports on-demand paging for reliable connections.
 ///
-/// *is_odp_capable is 1 when the device supports on-demand paging for both RDMA reads and RDMA
-/// writes of the RC transport, otherwise 0; it is 0 also when the query failed. Memory mapped from
-/// a file of a DAX file system usually can be registered on such a device only (see rpma_mr_reg).
+/// *is_odp_capable is 1 if the device supports on-demand paging (ODP) for both RDMA reads and RDMA
+/// writes of the RC transport, otherwise 0. It is also 0 if the query fails. Memory that is mapped
+/// from a file of a DAX file system can usually be registered only on a device with ODP (see
+/// rpma_mr_reg).
+///
+/// Calls: ibv_query_device_ex
 ///
 /// Errors:
 /// - RPMA_E_INVAL: ibv_ctx or is_odp_capable is NULL
-/// - RPMA_E_PROVIDER: querying the device failed (ibv_query_device_ex)
+/// - RPMA_E_PROVIDER: querying the device failed
+///
+/// See: rpma_utils_get_ibv_context, rpma_mr_reg, rpma_mr_advise
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rpma_utils_ibv_context_is_odp_capable(
     ibv_ctx: *mut ibv_context,
@@ -82,10 +91,10 @@ pub unsafe extern "C" fn rpma_utils_ibv_context_is_odp_capable(
     })
 }
 
-/// Gives the text of a connection event.
+/// Returns a text for a connection event.
 ///
-/// The string is static, in English and without a newline: the program must not free it. Every
-/// value has a text, also one that is no event.
+/// The string is static, in English and has no newline at its end. The program must not free or
+/// change it. A value that is not a connection event has a text, too.
 ///
 /// See: rpma_conn_next_event
 #[unsafe(no_mangle)]
@@ -93,11 +102,16 @@ pub extern "C" fn rpma_utils_conn_event_2str(conn_event: ConnEventNumber) -> *co
     conn::event_text(conn_event).as_ptr()
 }
 
-/// Gives the text of a code that a function of this library returned.
+/// Returns a text for an error code of this library.
 ///
-/// The string is static, in English and without a newline: the program must not free it. Every
-/// value has a text, 0 and values that are no code as well. What exactly failed is in the log and,
-/// after RPMA_E_PROVIDER, in errno.
+/// ret is a return value of a function of this library: 0 or one of RPMA_E_*. The string is static,
+/// in English and has no newline at its end. The program must not free or change it. A value that
+/// is not an error code has a text, too.
+///
+/// The text names the kind of failure only. The log says what exactly failed, and after
+/// RPMA_E_PROVIDER, errno has the error number of the failed call.
+///
+/// See: rpma_log_set_function
 #[unsafe(no_mangle)]
 pub extern "C" fn rpma_err_2str(ret: c_int) -> *const c_char {
     error::code_text(ret).as_ptr()
