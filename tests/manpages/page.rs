@@ -255,7 +255,7 @@ impl<'a> Page<'a> {
             }
             if example.page() == name {
                 self.text(&example.text);
-                self.roff += &format!(".PP\n.in +4n\n.EX\n{}.EE\n.in\n", example.roff());
+                self.roff += &format!(".PP\n.RS 4\n.EX\n{}.EE\n.RE\n", example.roff());
             } else {
                 self.text(&format!(
                     "{} has this example: {}",
