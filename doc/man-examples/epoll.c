@@ -60,6 +60,9 @@ void serve(struct rpma_conn *conn,
         if (ret != RPMA_E_NO_COMPLETION)
             break;
     }
+    /* the end of the connection can overtake the last completions */
+    while (rpma_cq_get_wc(cq, 1, &wc, NULL) == 0)
+        handle(&wc);
 end:
     close(epoll);
 }
