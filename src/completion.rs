@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! Completions as the releases 0.9 to 0.11 told them, before they handed out `struct ibv_wc`.
+//! Completions in the form of releases 0.9 to 0.11, which did not return `struct ibv_wc`.
 
 use std::ffi::CStr;
 
@@ -9,8 +9,8 @@ use crate::error::{Code, Error, Failure, Result};
 use crate::log::log;
 use crate::verbs::{CompletedOp, Immediate, WorkCompletion, status_text};
 
-/// The operations of `enum rpma_op`, but for the flush: that completes as the read which it was on
-/// every device that the releases with this interface knew.
+/// The operations of `enum rpma_op`, without the flush: in the releases with this interface, every flush was
+/// emulated by a read and completed as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub(crate) enum Op {
@@ -21,10 +21,10 @@ pub(crate) enum Op {
     RecvRdmaWithImm = 5,
 }
 
-/// A completion: what is always known of it.
+/// A completion. Context and status are always valid.
 pub(crate) struct Completion(WorkCompletion);
 
-/// What is known of the completion of an operation that succeeded.
+/// The fields that are valid only if the operation succeeded.
 pub(crate) struct Details {
     pub(crate) op: Op,
     pub(crate) byte_len: u32,
@@ -64,7 +64,7 @@ impl Completion {
         self.0.status()
     }
 
-    /// The rest: nothing for an operation that failed.
+    /// The fields of an operation that succeeded; `None` if it failed.
     pub(crate) fn details(&self) -> Result<Option<Details>> {
         if !self.0.is_success() {
             return Ok(None);

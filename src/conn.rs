@@ -81,8 +81,8 @@ pub(crate) fn event_text(event: c_int) -> &'static CStr {
         .map_or(c"Unsupported connection event", ConnEvent::text)
 }
 
-/// The next event of a channel. When there is none, on a channel whose descriptor is non-blocking, that is an
-/// expected outcome: `RPMA_E_NO_EVENT`, not logged.
+/// Gets the next event of a channel. If the descriptor is non-blocking and there is no event, the result is
+/// `RPMA_E_NO_EVENT`, which is an expected outcome and not logged.
 pub(crate) fn next_cm_event(events: &EventChannel) -> Result<CmEvent> {
     events.get_event().map_err(|failed| match failed.errno {
         libc::EAGAIN | libc::ENODATA => Error::silent(Code::NoEvent),
@@ -150,7 +150,7 @@ impl Conn {
         }
     }
 
-    /// The descriptor of the shared completion channel.
+    /// The file descriptor of the shared completion channel.
     pub(crate) fn compl_fd(&self) -> Result<c_int> {
         Ok(self.shared_channel()?.fd())
     }
@@ -161,10 +161,10 @@ impl Conn {
             .ok_or_else(|| Error::new(Failure::NotSharedChannel))
     }
 
-    /// Waits on the shared completion channel for one of the queues: which one, and whether it is
-    /// the receive CQ. The event is still to be acknowledged with [`Cq::event_taken`].
+    /// Waits on the shared completion channel. Returns the queue of the event, and whether it is the receive
+    /// CQ. The caller acknowledges the event with [`Cq::event_taken`].
     pub(crate) fn wait(&self) -> Result<(&Cq, bool)> {
-        // A signal, a non-blocking descriptor: there is no completion to report.
+        // After a signal, or with a non-blocking descriptor, there is no completion to report.
         let Ok(event) = self.shared_channel()?.get_event() else {
             return Err(Error::silent(Code::NoCompletion));
         };

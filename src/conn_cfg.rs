@@ -12,7 +12,7 @@ use crate::utils::DEFAULT_TIMEOUT_MS;
 
 const DEFAULT_QUEUE_SIZE: u32 = 10;
 
-// Every field is atomic: threads may set and get at the same time.
+// Every field is atomic, because several threads may set and get settings at the same time.
 /// The configuration of a connection
 pub struct ConnCfg {
     pub(crate) timeout_ms: AtomicI32,
@@ -38,7 +38,7 @@ impl ConnCfg {
         }
     }
 
-    /// The settings of this moment, with the queue that [`ConnCfg::srq`] points to.
+    /// A copy of the current settings, with the queue that [`ConnCfg::srq`] points to.
     #[inline]
     pub(crate) fn settings<'a>(&self, srq: Option<&'a Srq>) -> Settings<'a> {
         Settings {
@@ -51,7 +51,7 @@ impl ConnCfg {
         }
     }
 
-    /// Storing releases and loading acquires: the thread that loads the pointer uses the queue behind it, which
+    /// The store releases and the load acquires, because the thread that loads the pointer uses the queue, which
     /// another thread may have made.
     pub(crate) fn set_srq(&self, srq: *mut Srq) {
         self.srq.store(srq, Ordering::Release);
@@ -71,11 +71,11 @@ impl ConnCfg {
     }
 }
 
-/// What a connection is made with: the settings that the queues need.
+/// The settings that the queues of a connection are made with.
 #[derive(Clone, Copy)]
 pub(crate) struct Settings<'a> {
     pub(crate) cq_size: u32,
-    /// 0: there is no receive CQ.
+    /// 0 means no receive CQ.
     pub(crate) rcq_size: u32,
     pub(crate) sq_size: u32,
     pub(crate) rq_size: u32,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! Connection requests, incoming and outgoing: all of a connection but its events.
+//! Connection requests, incoming and outgoing. A request has all parts of a connection except its events.
 
 use crate::conn::Conn;
 use crate::conn_cfg::Settings;
@@ -26,9 +26,9 @@ pub struct ConnReq {
 }
 
 impl ConnReq {
-    /// A request for a connection to a listening endpoint, which `place` puts where it stays: it is built there,
-    /// and not moved. The settings are read when the route is known:
-    /// finding it can take long, and the program may change them meanwhile.
+    /// Creates a request for a connection to a listening endpoint. `place` puts it at its final address, so that
+    /// it is built there and not moved. The settings are read after the route is resolved, because that can take
+    /// long and the program may change them meanwhile.
     #[inline]
     pub(crate) fn outgoing<'a, T>(
         device: PeerDevice,
@@ -55,7 +55,7 @@ impl ConnReq {
         Ok(request)
     }
 
-    /// A request from an id: one that came in through an endpoint, or a resolved one.
+    /// Creates a request from an id, either of an incoming request or with a resolved route.
     #[inline(always)]
     pub(crate) fn from_id<T>(
         device: PeerDevice,
@@ -67,7 +67,7 @@ impl ConnReq {
     ) -> Result<T> {
         if settings.shared_channel && settings.srq.is_some_and(|srq| srq.rcq().is_some()) {
             return Err(Error::invalid(
-                "a shared completion channel excludes a shared RQ with its own RCQ",
+                "a shared completion channel cannot be combined with an SRQ that has its own receive CQ",
             ));
         }
         let Some(context) = id.context() else {
@@ -88,8 +88,8 @@ impl ConnReq {
         }))
     }
 
-    /// Turns the request into a connection, which is under way when this returns; `place` puts it where it
-    /// stays. The request is gone in any case: on failure it is dropped, queue pair first.
+    /// Makes a connection from the request and starts to establish it; `place` puts the connection at its final
+    /// address. The request is used up: on failure it is dropped, queue pair first.
     #[inline(always)]
     pub(crate) fn connect(
         self,
@@ -109,7 +109,7 @@ impl ConnReq {
         }
     }
 
-    /// Adds what a connection has and a request has not: events, and the means to flush.
+    /// Adds the parts that only a connection has: its event channel and its flush method.
     #[inline(always)]
     fn into_conn(self, place: impl FnOnce(Conn) -> Box<Conn>) -> Result<Box<Conn>> {
         let events = match EventChannel::create() {
@@ -125,7 +125,7 @@ impl ConnReq {
                 events,
                 self.private_data,
             ))),
-            // The id may be on the new channel by now: the request is dropped here, before the channel.
+            // The id may already use the new channel, so the request is dropped here, before the channel.
             Err(failed) => Err(self.abandon(failed)),
         }
     }
@@ -136,12 +136,12 @@ impl ConnReq {
         FlushMethod::choose(self.device, &self.queues.qp)
     }
 
-    /// Drops a request that could not become a connection. `failed` says why; nothing that fails here adds
-    /// to that.
+    /// Drops a request that could not become a connection because of `failed`. Further failures are not
+    /// reported.
     #[cold]
     fn abandon(self, failed: Error) -> Error {
         if self.side == Side::Passive {
-            // It was accepted: the peer takes it for established.
+            // It was accepted, so the connection is established for the remote side.
             let _ = self.id.disconnect();
         }
         failed

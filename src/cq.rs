@@ -15,22 +15,22 @@ pub struct Cq {
     channel: Channel,
 }
 
-/// Where the events of a queue go.
+/// The completion channel that takes the events of a queue.
 enum Channel {
     Own(CompChannel),
-    /// The connection has the channel for both its queues; this is its descriptor.
+    /// The connection owns the channel, which both its queues use; this is its file descriptor.
     Shared {
         fd: c_int,
     },
 }
 
-/// A number of entries as verbs takes it.
+/// A number of entries in the type of `ibv_create_cq`.
 fn entries(size: u32) -> c_int {
     c_int::try_from(size).unwrap_or(c_int::MAX)
 }
 
 impl Cq {
-    /// A queue of `size` entries, with a channel of its own unless there is a shared one.
+    /// Creates a queue of `size` entries, with its own channel unless there is a shared one.
     #[inline(always)]
     pub(crate) fn create(
         context: Context,
@@ -54,7 +54,7 @@ impl Cq {
         Ok(made)
     }
 
-    /// The verbs queue, for a queue pair to be made on.
+    /// The verbs queue, which a queue pair needs.
     #[inline(always)]
     pub(crate) fn verbs_cq(&self) -> &IbvCq {
         &self.cq
@@ -73,7 +73,7 @@ impl Cq {
         let Channel::Own(channel) = &self.channel else {
             return Err(Error::new(Failure::SharedChannel));
         };
-        // A signal, a non-blocking descriptor: there is no completion to report.
+        // After a signal, or with a non-blocking descriptor, there is no completion to report.
         if channel.get_event().is_err() {
             return Err(Error::silent(Code::NoCompletion));
         }
@@ -87,7 +87,7 @@ impl Cq {
         Ok(self.cq.request_notify()?)
     }
 
-    /// Whether the verbs queue is gone, and does not use a shared channel any more.
+    /// Returns whether the verbs queue was destroyed and no longer uses a shared channel.
     #[inline(always)]
     pub(crate) fn delete(self, releases: &mut Releases) -> bool {
         let gone = releases.add(self.cq.destroy());
@@ -106,7 +106,7 @@ fn create_verbs_cq(context: Context, size: u32, channel: &CompChannel) -> Result
         .map_err(|failed| Error::with(failed, Arguments::Cqe(cqe)))
 }
 
-/// What polling for `wanted` completions failed with: it returned less than none, or more than these.
+/// The error for a result of `ibv_poll_cq` that is negative or above `wanted`.
 #[cold]
 #[inline(never)]
 #[track_caller]

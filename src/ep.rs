@@ -23,7 +23,7 @@ pub struct Ep {
     device: PeerDevice,
 }
 
-/// librdmacm takes 0 for as many waiting requests as the system allows.
+/// For librdmacm, 0 means as many waiting requests as the system allows.
 const BACKLOG: c_int = 0;
 
 impl Ep {
@@ -41,8 +41,8 @@ impl Ep {
         self.events.fd()
     }
 
-    /// The next request, which `place` puts where it stays. The settings are read when it is there: waiting for it can take for ever, and the
-    /// program may change them meanwhile.
+    /// Gets the next request, which `place` puts at its final address. The settings are read after it has
+    /// arrived, because the wait has no limit and the program may change them meanwhile.
     pub(crate) fn next_conn_req<'a, T>(
         &self,
         settings: impl FnOnce() -> Settings<'a>,
@@ -52,8 +52,8 @@ impl Ep {
         let Some(id) = event.take_id() else {
             return Err(Error::new(Failure::UnexpectedEvent(event.number())));
         };
-        // Whatever fails from here on, the id goes with what was made of it, and the event is
-        // acknowledged when it is dropped.
+        // On a later failure, the id is destroyed together with what was made from it, and dropping the event
+        // acknowledges it.
         let private_data = PrivateData::copy_of(event.private_data())?;
         let request = ConnReq::from_id(
             self.device,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! What can go wrong: plain data, from which [`crate::report`] makes a code, `errno` and a line in the log.
+//! Errors as plain data. [`crate::report`] turns them into a code, `errno` and a line of the log.
 
 use std::ffi::{CStr, c_int};
 use std::panic::Location;
@@ -33,7 +33,7 @@ impl Code {
     }
 }
 
-/// The text of `rpma_err_2str`, for any value that C may pass.
+/// The text of `rpma_err_2str` for any value that C may pass.
 pub(crate) fn code_text(code: c_int) -> &'static CStr {
     match code {
         0 => c"Success",
@@ -57,14 +57,14 @@ pub(crate) struct Error {
     pub(crate) at: &'static Location<'static>,
 }
 
-/// What failed, with as much as the log needs to say so.
+/// What failed, with the details for the log.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Failure {
     /// A required pointer, by its name, is NULL.
     Null(&'static str),
     /// An argument that the function does not take, and why.
     Invalid(&'static str),
-    /// The length of an operation, which is above what a work request can hold.
+    /// The length of an operation exceeds the 32 bits of a work request.
     TooLong(usize),
     /// A descriptor that is shorter than the smallest one.
     ShortDescriptor {
@@ -72,40 +72,40 @@ pub(crate) enum Failure {
         smallest: usize,
     },
     OutOfMemory,
-    /// A flush that the connection or the region cannot do, and why.
+    /// A flush that the connection or the region does not support, and why.
     NoFlush(&'static str),
-    /// A wait on the completion channel of the other kind; what to wait on.
+    /// A wait on the wrong object: the completion channel is shared, or is not.
     SharedChannel,
     NotSharedChannel,
-    /// A CM event, by its number, where only a connection request can come.
+    /// A CM event, by its number, where only a connection request is expected.
     UnexpectedEvent(u32),
-    /// The event of a CQ that is none of the connection's.
+    /// An event of a CQ that does not belong to the connection.
     UnknownCq,
     /// A completion with an opcode that the older interface has no operation for.
     UnknownOpcode(u32),
-    /// `ibv_poll_cq` failed; it never says why.
+    /// `ibv_poll_cq` failed; it gives no reason.
     Poll,
     /// `ibv_poll_cq` returned more completions than asked for: both numbers.
     PolledTooMany {
         got: c_int,
         wanted: c_int,
     },
-    /// A verbs, CM or system call failed. An errno of 0 is left alone.
+    /// A verbs, CM or system call failed. If `errno` is 0, the C variable is not set.
     Call {
         code: Code,
         call: &'static str,
         errno: c_int,
         arguments: Arguments,
     },
-    /// An expected outcome, which is not logged, or a failure that is in the log already. An errno of 0 is
-    /// left alone.
+    /// An expected outcome, which is not logged, or a failure that is logged already. If `errno` is 0, the C
+    /// variable is not set.
     Silent {
         code: Code,
         errno: c_int,
     },
 }
 
-/// The arguments of a failed call, as far as they help to see why it failed.
+/// The arguments of a failed call that help to find the cause.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum Arguments {
     #[default]
@@ -188,7 +188,7 @@ impl Error {
         }
     }
 
-    /// What is left of an error that is in the log.
+    /// The error without what the log needs, once it is logged.
     pub(crate) fn logged(self) -> Self {
         let (code, errno) = (self.code(), self.errno());
         Self {
@@ -214,7 +214,7 @@ impl Error {
         }
     }
 
-    /// The errno that the caller finds afterwards; 0 when it is to be left alone.
+    /// The value for the caller's `errno`; 0 to leave it unchanged.
     pub(crate) fn errno(&self) -> c_int {
         match self.failure {
             Failure::Call { errno, .. } | Failure::Silent { errno, .. } => errno,

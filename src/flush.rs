@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! How a connection flushes: natively, or by a read behind the writes.
+//! How a connection flushes: natively, or with a read after the writes.
 
 use once_cell::sync::OnceCell;
 
@@ -12,21 +12,20 @@ use crate::report::Releases;
 use crate::sys::SharedPage;
 use crate::verbs::{Qp, Sge};
 
-/// Bytes that the emulated flush reads: enough for the device to bring what was written before
-/// them to where a read sees it.
+/// The number of bytes that the emulated flush reads. Any read makes the device complete the writes before it.
 const READ_AFTER_WRITE_SIZE: u32 = 8;
 
-/// What a connection needs to flush.
+/// The method of a connection, with what it needs.
 pub(crate) enum FlushMethod {
     /// The queue pair has a flush operation.
     Native,
-    /// A read into a buffer that nobody looks at: the region, and all of it as an SGE.
+    /// A read into a buffer whose content is not used: its region, and all of it as an SGE.
     ReadAfterWrite { mr: MrLocal, into: Sge },
 }
 
-/// The page that the reads of all connections of the process go to. What they read is never looked at, so one
-/// is enough. It is mapped at the first connection that needs it (and tried again at the next one if that
-/// failed), and stays until the process ends.
+/// The page that the reads of all connections of the process write to. Its content is not used, so one page is
+/// enough. The first connection that needs it maps it, or the next one if that failed. It stays until the
+/// process ends.
 static PAGE: OnceCell<SharedPage> = OnceCell::new();
 
 fn page() -> Result<&'static SharedPage> {

@@ -7,8 +7,8 @@
 //! those below it:
 //!
 //! - [`capi`]: the C edge. It turns pointers into references and results into codes.
-//! - this module's other children: the objects and rules of librpma, in safe Rust.
-//! - `verbs`: owned handles over libibverbs and librdmacm; and `sys`: what is needed of the C library.
+//! - the other modules: the objects and rules of librpma, in safe Rust.
+//! - `verbs`: owned handles over libibverbs and librdmacm; and `sys`: functions of the C library.
 //!
 //! `unsafe` code is allowed in `capi`, `verbs` and `sys` only.
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! Logging: two thresholds, a function of the user's or the default one, and how a message goes through
-//! them. No text is made for a message that the thresholds do not let through.
+//! Logging: two thresholds, and the function of the program or the default function. A message is formatted only
+//! if it passes the threshold.
 //!
-//! Everything here is atomic, so that any thread may log while another changes the settings.
+//! All settings are atomic, because any thread may log while another thread changes them.
 
 use std::ffi::{CStr, c_int};
 use std::panic::Location;
@@ -14,8 +14,8 @@ use crate::sys::{Text, log_function, log_output};
 
 pub(crate) use crate::sys::log_function::{LogFunction, RawLogFunctionOrNull, set as set_function};
 
-/// The levels of `enum rpma_log_level`, without `RPMA_LOG_DISABLED` and `RPMA_LOG_LEVEL_FATAL`: no message
-/// has these.
+/// The levels of `enum rpma_log_level`, without `RPMA_LOG_DISABLED` and `RPMA_LOG_LEVEL_FATAL`, which no message
+/// has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub(crate) enum Level {
@@ -26,7 +26,7 @@ pub(crate) enum Level {
     Debug = 5,
 }
 
-/// Below all levels: nothing passes.
+/// Below all levels, so that no message passes.
 pub(crate) const DISABLED: c_int = -1;
 const MOST_VERBOSE: c_int = Level::Debug as c_int;
 
@@ -70,17 +70,16 @@ fn goes_to_stderr(level: Level) -> bool {
     level as c_int <= THRESHOLDS[AUXILIARY].load(Ordering::Relaxed)
 }
 
-/// The longest text of one message, with its newline.
+/// The maximum length of the text of a message, with its newline.
 const MESSAGE_MAX: usize = 847;
-/// The most that stands before it: time, thread, level, place.
+/// The maximum length of the prefix: time, thread, level, file, line and function.
 const PREFIX_MAX: usize = 208;
 
-/// One message with what stands before it. It is kept on the stack of the thread that logs, which may be a
-/// small one, and so there is just one of it.
+/// A message with its prefix. The stack of the thread that logs can be small, so it holds only one of these.
 pub(crate) type Line = Text<{ PREFIX_MAX + MESSAGE_MAX + 1 }>;
 
-/// Logs one message in the name of a public function: `compose` adds its text to the line. Whether the level
-/// passes is asked before (`passes`), since the caller's arguments of the message may already cost something.
+/// Logs one message in the name of a public function: `compose` adds its text to the line. The caller checks
+/// before with `passes` that the level passes, so that it need not prepare arguments for nothing.
 #[cold]
 #[inline(never)]
 pub(crate) fn write(
@@ -93,7 +92,7 @@ pub(crate) fn write(
     line.limit(PREFIX_MAX);
     match log_function::current() {
         Some(user) => {
-            // The name of the file as C wants it, and then the text.
+            // The name of the file as a C string, and then the text.
             line.push(at.file().as_bytes());
             line.end_string();
             let start = finish(&mut line, compose);
@@ -119,7 +118,7 @@ fn finish(line: &mut Line, compose: &dyn Fn(&mut Line)) -> usize {
 }
 
 /// The default function: syslog always, and stderr when the auxiliary threshold lets the message pass.
-// Apart, so that a program's own function finds more stack.
+// Not inlined, so that a function of the program has more stack.
 #[inline(never)]
 fn write_default(
     level: Level,
@@ -153,7 +152,7 @@ fn write_default(
     log_output::write_syslog(priority, line.c_str_at(record));
 }
 
-/// Logs a message that is no error of the function: `log!(Notice, c"rpma_ep_listen", "…", …)`.
+/// Logs a message that is not an error: `log!(Notice, c"rpma_ep_listen", "…", …)`.
 macro_rules! log {
     ($level:ident, $function:expr, $($message:tt)+) => {
         if $crate::log::passes($crate::log::Level::$level) {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! Memory regions, one's own and those of the remote side, and the descriptor that tells the
-//! remote side of one's own.
+//! Local and remote memory regions, and the descriptor that describes a local region to the remote side.
 
 use std::ffi::{c_int, c_void};
 
@@ -52,7 +51,7 @@ impl MrLocal {
         }
     }
 
-    /// `length` bytes at `offset` of the region, whose bounds the device checks.
+    /// The `length` bytes at `offset` of the region. The device checks the bounds.
     #[inline(always)]
     pub(crate) fn sge(&self, offset: usize, length: u32) -> Sge {
         self.mr.sge(offset, length)
@@ -81,12 +80,12 @@ impl MrLocal {
     }
 }
 
-/// The length of an operation, as a work request counts it: in 32 bits.
+/// The length of an operation in the 32 bits of a work request.
 pub(crate) fn length(len: usize) -> Result<u32> {
     u32::try_from(len).map_err(|_| Error::new(Failure::TooLong(len)))
 }
 
-/// The bytes of a message: `len` of a region, or none at all.
+/// The bytes of a message: `len` bytes of a region, or `None` for an empty message.
 pub(crate) fn message(mr: Option<&MrLocal>, offset: usize, len: usize) -> Result<Option<Sge>> {
     match mr {
         Some(mr) => Ok(Some(mr.sge(offset, length(len)?))),
@@ -130,7 +129,7 @@ impl MrRemote {
         self.descriptor.usage.has(usage)
     }
 
-    /// The place at `offset` of the region, whose bounds the remote device checks.
+    /// The remote address at `offset` of the region. The remote device checks the bounds.
     #[inline(always)]
     pub(crate) fn at(&self, offset: usize) -> Remote {
         Remote {
@@ -140,7 +139,7 @@ impl MrRemote {
     }
 }
 
-/// What the remote side is told of a memory region.
+/// The description of a memory region for the remote side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Descriptor {
     addr: u64,
@@ -150,7 +149,7 @@ pub(crate) struct Descriptor {
 }
 
 impl Descriptor {
-    /// On the wire, little-endian: 8 bytes of address, 8 of size, 4 of rkey, 1 of usage.
+    /// On the wire, in little-endian order: 8 bytes of address, 8 of size, 4 of rkey, 1 of usage.
     pub(crate) const SIZE: usize = 21;
 
     pub(crate) fn encode(&self) -> [u8; Self::SIZE] {
@@ -162,8 +161,8 @@ impl Descriptor {
         bytes
     }
 
-    /// Reads a descriptor. It came from the network: only its size and usage can be checked here,
-    /// the remote device checks the rest with every operation.
+    /// Reads a descriptor from the network. Only its length and its usage can be checked here; the remote device
+    /// checks the rest with every operation.
     fn decode(bytes: &[u8]) -> Result<Self> {
         let Some((descriptor, _)) = bytes.split_first_chunk::<{ Self::SIZE }>() else {
             return Err(Error::new(Failure::ShortDescriptor {
@@ -183,7 +182,7 @@ impl Descriptor {
         Ok(Self {
             addr: number(0, 8),
             size: number(8, 16),
-            // Four bytes: nothing is cut.
+            // It has 4 bytes, so the cast loses nothing.
             rkey: number(16, 20) as u32,
             usage,
         })

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! What a memory region is used for.
+//! The usages of a memory region.
 
 use std::ffi::c_int;
 use std::ops::BitOr;
 
 use crate::error::{Error, Result};
 
-/// What a memory region is for: the bits of `RPMA_MR_USAGE_*`.
+/// The usages of a memory region: the bits of `RPMA_MR_USAGE_*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Usage(u8);
 
@@ -18,7 +18,7 @@ impl Usage {
     pub(crate) const WRITE_DST: Self = Self(1 << 3);
     pub(crate) const FLUSH_VISIBILITY: Self = Self(1 << 4);
     pub(crate) const FLUSH_PERSISTENT: Self = Self(1 << 5);
-    // It needs no access; only the comparison with the header names it, which older compilers do not count.
+    // It needs no access flag. Only the comparison with the header uses it, which older compilers do not see.
     #[allow(dead_code)]
     pub(crate) const SEND: Self = Self(1 << 6);
     pub(crate) const RECV: Self = Self(1 << 7);
@@ -35,7 +35,7 @@ impl Usage {
         }
     }
 
-    /// From a descriptor, whose sender may be of a later release: unknown bits are kept.
+    /// From a descriptor. Its sender may have a later release, so unknown bits are kept.
     pub(crate) fn from_descriptor(bits: u8) -> Option<Self> {
         (bits != 0).then_some(Self(bits))
     }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! The operations of a connection: remote memory access, flush and messages. This is the hot path:
-//! nothing here allocates, locks or formats, unless it fails.
+//! The operations of a connection: remote memory access, flush and messages. This is the data path: nothing here
+//! allocates, locks or formats, unless it fails.
 //!
-//! Each operation has two functions. `post_…` takes checked arguments and posts the request; the C edge calls
-//! it at once when all arguments are of the usual kind. The other one checks every argument, says what is
-//! wrong with it, and takes the unusual ones too, such as a write of nothing.
+//! Each operation has two functions. `post_…` posts the request without checks: the C edge calls it directly if
+//! all pointers are set and the length is valid. The other function checks every argument, reports a wrong one,
+//! and supports the special cases, such as a write of 0 bytes without memory regions.
 
 use std::ffi::c_int;
 
@@ -16,7 +16,7 @@ use crate::mr::{self, MrLocal, MrRemote};
 use crate::mr_usage::Usage;
 use crate::verbs::{FlushKind, Immediate, Notify, PostError, Posted, Remote, SendOp, Sge};
 
-/// Bytes of an atomic write, and what its offset is a multiple of.
+/// The number of bytes of an atomic write, and the alignment of its offset.
 pub(crate) const ATOMIC_WRITE_SIZE: usize = 8;
 const ATOMIC_WRITE_LENGTH: u32 = ATOMIC_WRITE_SIZE as u32;
 
@@ -42,8 +42,8 @@ pub(crate) fn checked_notify(flags: c_int, wr_id: u64) -> Result<Notify> {
     }
 }
 
-/// The two ends of an operation: `len` bytes of the local region at its offset, and the place in
-/// the remote one. No regions, no offsets and no length: an operation that moves nothing.
+/// The local bytes and the remote address of an operation: `len` bytes of the local region at its offset, and the
+/// offset in the remote region. Without regions, offsets and length, the operation moves 0 bytes.
 fn local_and_remote(
     local: (Option<&MrLocal>, usize),
     remote: (Option<&MrRemote>, usize),
@@ -127,7 +127,7 @@ impl Conn {
             .map_err(not_posted)
     }
 
-    /// Whether [`Conn::post_atomic_write`] can be used.
+    /// Whether the atomic write is emulated, with [`Conn::post_atomic_write`].
     #[inline(always)]
     pub(crate) fn emulates_atomic_write(&self) -> bool {
         !self.qp().has_native_atomic_write()
@@ -162,14 +162,14 @@ impl Conn {
             .map_err(|failed| failed.of("ibv_wr_atomic_write").into())
     }
 
-    /// The emulated flush: a read of the flushed place into the memory for that.
+    /// The emulated flush: a read at the flushed offset into the buffer `into`.
     #[inline(always)]
     pub(crate) fn post_flush(&self, at: Remote, into: &Sge, notify: Notify) -> Posted {
         self.qp().post_send(SendOp::Read(at), Some(into), notify)
     }
 
-    /// What a region must be registered for to be flushed so; `None` if the other side has not declared that
-    /// its memory takes such a flush.
+    /// The usage that a region needs for this kind of flush; `None` if the peer configuration of the remote side
+    /// does not allow it.
     #[inline(always)]
     pub(crate) fn usage_for_flush(&self, kind: FlushKind) -> Option<Usage> {
         match kind {
@@ -203,7 +203,7 @@ impl Conn {
                 self.post_flush(at, into, notify).map_err(not_posted)
             }
             FlushMethod::Native => {
-                // The request on the wire counts its bytes in 32 bits: providers cut what is longer.
+                // The request on the wire has a length of 32 bits, and providers truncate a longer one.
                 let length = mr::length(len)?;
                 self.qp()
                     .native_flush(at, length, kind, notify)
@@ -258,7 +258,7 @@ pub(crate) fn is_aligned(offset: usize) -> bool {
     offset % ATOMIC_WRITE_SIZE == 0
 }
 
-/// The place of an atomic write.
+/// The remote address of an atomic write, if its offset is aligned.
 fn aligned(dst: &MrRemote, offset: usize) -> Result<Remote> {
     if is_aligned(offset) {
         Ok(dst.at(offset))

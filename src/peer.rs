@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! A peer: a device, and the protection domain of all that is made on it.
+//! A peer: a device, with the protection domain of all objects that are made on it.
 
 use crate::error::{Arguments, Code, Error, Paging, Result};
 use crate::log::log;
@@ -15,8 +15,8 @@ pub struct Peer {
     caps: DeviceCaps,
 }
 
-/// What the objects of a peer need of it: its protection domain, and what its device can do. The peer itself
-/// must outlive them: the C caller sees to that, and gets EBUSY from the device otherwise.
+/// What the objects on a peer use: its protection domain and the capabilities of its device. The C caller must
+/// delete them before the peer; otherwise deleting the peer fails with EBUSY.
 #[derive(Clone, Copy)]
 pub(crate) struct PeerDevice {
     pub(crate) pd: PdRef,
@@ -30,7 +30,7 @@ impl Peer {
             log!(
                 Info,
                 c"rpma_peer_new",
-                "native {what} is not supported: {instead} takes its place"
+                "native {what} is not supported: using {instead} instead"
             );
         };
         if !caps.native_atomic_write {
@@ -64,8 +64,8 @@ impl Peer {
 }
 
 impl PeerDevice {
-    /// Registers memory. Some memory, such as files of a DAX file system, cannot be pinned
-    /// (EOPNOTSUPP): where the device can, it is registered again for on-demand paging.
+    /// Registers memory. If it cannot be pinned (EOPNOTSUPP), as files of a DAX file system, and the device
+    /// supports on-demand paging, it is registered for that.
     #[inline(always)]
     pub(crate) fn reg_mr(
         self,
@@ -112,7 +112,7 @@ impl PeerDevice {
             .map_err(|failed| described(failed, Paging::OnDemand))
     }
 
-    /// What the device must be allowed to do for the given usage.
+    /// The access flags that a usage needs.
     #[inline(always)]
     fn access(self, usage: Usage) -> Access {
         let mut access = Access::NONE;
@@ -122,7 +122,8 @@ impl PeerDevice {
         if usage.has(Usage::WRITE_DST) {
             access |= Access::REMOTE_WRITE;
         }
-        // The emulated flush is a read. A remote side that has no native flush uses it, whatever this one has.
+        // The emulated flush is a read. The remote side uses it if its own device has no native flush, whatever
+        // this device supports.
         if usage.has(Usage::READ_SRC | Usage::FLUSH_VISIBILITY | Usage::FLUSH_PERSISTENT) {
             access |= Access::REMOTE_READ;
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! What a peer tells the others about itself.
+//! The peer configuration, which describes the platform of one side to the other side.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -36,7 +36,7 @@ impl PeerCfg {
     }
 
     pub(crate) fn from_descriptor(descriptor: &[u8]) -> Result<Self> {
-        // Any value but 0 means yes, and what follows the first byte is left alone.
+        // Every value except 0 means yes. Bytes after the first one are ignored.
         let Some(&first) = descriptor.first() else {
             return Err(Error::new(Failure::ShortDescriptor {
                 size: 0,

@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! Private data: the few bytes that travel with the events of connecting.
+//! Private data: the bytes that are sent with a connection request and its acceptance.
 
 use std::sync::OnceLock;
 
 use crate::error::{Error, Failure, Result};
 
-/// A copy of private data. It is taken over once, and then stays where it is for as long as its
-/// owner lives: C programs keep pointers to it.
+/// A copy of private data. It is set once and keeps its address as long as its owner exists, because C programs
+/// keep pointers to it.
 #[derive(Default)]
 pub(crate) struct PrivateData(OnceLock<Vec<u8>>);
 
 impl PrivateData {
-    /// A copy of these bytes; of no bytes, no copy.
+    /// Copies the bytes, if there are any.
     pub(crate) fn copy_of(bytes: &[u8]) -> Result<Self> {
         let data = Self::default();
         data.set_if_empty(bytes)?;
         Ok(data)
     }
 
-    /// Keeps a copy of these bytes, unless there are some already.
+    /// Copies the bytes, unless private data is set already.
     pub(crate) fn set_if_empty(&self, bytes: &[u8]) -> Result<()> {
         if bytes.is_empty() || self.0.get().is_some() {
             return Ok(());
@@ -28,7 +28,7 @@ impl PrivateData {
         copy.try_reserve_exact(bytes.len())
             .map_err(|_| Error::new(Failure::OutOfMemory))?;
         copy.extend_from_slice(bytes);
-        // Another thread may have been first: its bytes stay.
+        // If another thread has set it meanwhile, its bytes stay.
         let _ = self.0.set(copy);
         Ok(())
     }

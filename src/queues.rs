@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! The queues of a connection, which it has from the request on.
+//! The queues of a connection, which are created with its request.
 
 use crate::conn_cfg::Settings;
 use crate::cq::Cq;
@@ -10,7 +10,7 @@ use crate::report::Releases;
 use crate::verbs::{CmId, CompChannel, Context, Qp, QpInit};
 
 // Field order is drop order.
-/// The queue pair of a connection, and the completion queues that it has to itself.
+/// The queue pair of a connection and its own completion queues.
 pub(crate) struct Queues {
     pub(crate) qp: Qp,
     pub(crate) rcq: Option<Cq>,
@@ -18,7 +18,7 @@ pub(crate) struct Queues {
 }
 
 impl Queues {
-    /// Creates the queues that the settings ask for, and the queue pair of the id on them.
+    /// Creates the completion queues of the settings, and the queue pair of the id with them.
     #[inline(always)]
     pub(crate) fn create(
         device: PeerDevice,
@@ -55,7 +55,7 @@ impl Queues {
         }
     }
 
-    /// Whether all of them are gone.
+    /// Returns whether all of them were destroyed.
     #[inline(always)]
     pub(crate) fn delete(self, releases: &mut Releases) -> bool {
         drop(self.qp);

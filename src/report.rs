@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! What a C caller is told of a failure: a code, `errno`, and a line in the log. The text of that line is
-//! made only when a threshold lets it through.
+//! Reports a failure to the C caller: a code, `errno`, and a line of the log, which is formatted only if it passes
+//! the threshold.
 
 use std::ffi::{CStr, c_int};
 
@@ -32,7 +32,7 @@ fn describe(error: &Error, line: &mut Line) {
         Failure::Null(name) => line.format(format_args!("invalid argument: {name} is NULL")),
         Failure::Invalid(why) => line.format(format_args!("invalid argument: {why}")),
         Failure::TooLong(length) => line.format(format_args!(
-            "length {length} is above what one operation can move ({} bytes)",
+            "length {length} exceeds the maximum of one operation ({} bytes)",
             u32::MAX
         )),
         Failure::ShortDescriptor { size, smallest } => line.format(format_args!(
@@ -108,8 +108,8 @@ fn describe_arguments(arguments: Arguments, line: &mut Line) {
     }
 }
 
-/// The releases that make up the deletion of an object: each is tried even when one before it failed, every
-/// failure is logged, and the first one is returned to the caller.
+/// The steps of deleting an object. Each step is tried even if an earlier one failed, every failure is logged,
+/// and the first one is returned to the caller.
 pub(crate) struct Releases {
     function: &'static CStr,
     first: Option<Error>,
@@ -123,7 +123,7 @@ impl Releases {
         }
     }
 
-    /// Whether it was released.
+    /// Adds the result of a step. Returns whether it succeeded.
     #[inline]
     pub(crate) fn add<E: Into<Error>>(&mut self, released: std::result::Result<(), E>) -> bool {
         match released {
@@ -141,8 +141,8 @@ impl Releases {
         self.first.get_or_insert(failed.logged());
     }
 
-    /// The release of something that others used. As long as one of them exists it cannot be released: that
-    /// follows from a failure which is in the log already, and is not logged again.
+    /// Adds the result of releasing something that other objects used. If one of these could not be destroyed,
+    /// this release fails, too; that is a consequence of a failure that is logged already, and is not logged.
     #[inline]
     pub(crate) fn add_used<E: Into<Error>>(
         &mut self,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! An address as librdmacm understands it, kept with the strings it was given as, for the log.
+//! The result of an address lookup by librdmacm, with the strings of the caller for the log.
 
 use std::ffi::{CStr, c_int};
 use std::panic::Location;
@@ -10,13 +10,13 @@ use crate::log::{self, Level};
 use crate::sys::{CallError, CallerStr, errno};
 use crate::verbs::{AddrInfo, CmId, Side};
 
-/// The address information of one end of a connection.
+/// The address information of one side of a connection.
 pub(crate) struct ResolvedAddr {
     found: AddrInfo,
     given: GivenAddr,
 }
 
-/// An address as the caller gave it, and the function that was called.
+/// The address as the caller passed it, and the function that was called.
 #[derive(Clone, Copy)]
 struct GivenAddr {
     function: &'static CStr,
@@ -54,7 +54,7 @@ impl ResolvedAddr {
             .map_err(|failed| self.given.log_failure(failed, None, Some(timeout_ms)))
     }
 
-    /// Logs what was done with the address.
+    /// Logs at level NOTICE what was done with the address.
     #[track_caller]
     #[inline]
     pub(crate) fn notice(&self, done: &str) {
@@ -81,8 +81,9 @@ impl GivenAddr {
         });
     }
 
-    /// Logs a failed call here, since an [`Error`] does not hold strings. Those that are too long for a line
-    /// are cut, so that it ends with why the call failed: as the resolver says it if it was the resolver, else by the errno.
+    /// Logs a failed call here, because an [`Error`] does not hold strings. Long strings are truncated, so that
+    /// there is room for the reason at the end of the line: the text of the resolver if the resolver failed,
+    /// otherwise the text of the errno.
     #[cold]
     fn log_failure(
         self,
@@ -107,7 +108,7 @@ impl GivenAddr {
                     line.push(b": ");
                     errno::push_text(failed.errno, line);
                 }
-                // The service leaves room for an address of the usual length, and for the newline.
+                // Leave room for an address of the usual length and for the newline.
                 match self.service {
                     Some(service) => {
                         service.read(|service| line.insert(service_at, service, ADDR_MIN + 1));
@@ -121,7 +122,7 @@ impl GivenAddr {
     }
 }
 
-/// The longest service in a notice: the address comes before it.
+/// The maximum length of a service in a notice, so that the address before it has room.
 const SERVICE_MAX: usize = 63;
-/// As many bytes of an address are always logged, if it has them.
+/// The number of bytes of an address that are always logged.
 const ADDR_MIN: usize = 256;

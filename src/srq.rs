@@ -32,7 +32,7 @@ impl Srq {
         Ok(Self { srq, rcq })
     }
 
-    /// The verbs queue, for a queue pair to be made on.
+    /// The verbs queue, which a queue pair needs.
     pub(crate) fn verbs_srq(&self) -> &IbvSrq {
         &self.srq
     }
@@ -46,7 +46,7 @@ impl Srq {
         self.srq.post_recv(into, wr_id)
     }
 
-    /// Posts a receive, after all checks.
+    /// Posts a receive after checking all arguments.
     pub(crate) fn recv(
         &self,
         dst: Option<&MrLocal>,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 const DEFAULT_QUEUE_SIZE: u32 = 20;
 
-// Every field is atomic: threads may set and get at the same time.
+// Every field is atomic, because several threads may set and get settings at the same time.
 /// The configuration of a shared receive queue
 pub struct SrqCfg {
     pub(crate) rq_size: AtomicU32,

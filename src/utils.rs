@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! Finding a device.
+//! Finds a device.
 
 use std::ffi::c_int;
 
@@ -9,10 +9,10 @@ use crate::resolved_addr::ResolvedAddr;
 use crate::sys::CallerStr;
 use crate::verbs::{CmId, Context, Side};
 
-/// How long each step of finding the other side may take, unless a configuration says otherwise.
+/// The default timeout for resolving an address and for resolving its route.
 pub(crate) const DEFAULT_TIMEOUT_MS: c_int = 1000;
 
-/// The device that has an address of this machine, or through which another one is reached.
+/// Finds the device that has a local address, or through which a remote address is reached.
 pub(crate) fn context_by_address(addr: CallerStr, side: Side) -> Result<Option<Context>> {
     let address = ResolvedAddr::look_up(c"rpma_utils_get_ibv_context", addr, None, side)?;
     let id = CmId::create(None)?;

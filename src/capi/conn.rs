@@ -289,7 +289,7 @@ pub unsafe extern "C" fn rpma_conn_wait(
     cq: *mut *mut Cq,
     is_rcq: *mut bool,
 ) -> c_int {
-    // No release has given the flags a meaning.
+    // No release uses the flags.
     let _ = flags;
     finish(c"rpma_conn_wait", || {
         // SAFETY: the contract of C.

@@ -367,9 +367,8 @@ pub unsafe extern "C" fn rpma_conn_cfg_get_srq(
     })
 }
 
-/// The settings of a configuration as they are now, or the default ones for NULL. To be called when they are
-/// needed: the program may change them, and delete a shared receive queue that was in them, while a function
-/// waits.
+/// A copy of the current settings of a configuration, or of the default settings for NULL. Call it when they are
+/// needed: while a function waits, the program may change them, and delete a shared receive queue that they had.
 ///
 /// # Safety
 ///
@@ -384,7 +383,7 @@ pub(super) unsafe fn settings<'a>(cfg: *const ConnCfg) -> Settings<'a> {
     }
 }
 
-/// The timeout of a configuration as it is now, or the default one for NULL.
+/// The current timeout of a configuration, or the default timeout for NULL.
 ///
 /// # Safety
 ///

@@ -75,7 +75,7 @@ pub unsafe extern "C" fn rpma_conn_req_new(
     })
 }
 
-/// A request in memory for the connection that it becomes: connecting allocates nothing.
+/// A request in the memory of its later connection, so that connecting allocates nothing.
 pub(super) struct RequestBox(NonNull<ConnReq>);
 
 impl RequestBox {
@@ -187,7 +187,7 @@ pub unsafe extern "C" fn rpma_conn_req_connect(
         let Some((request, slot)) = (unsafe { take_request(req_ptr)? }) else {
             return Err(Error::invalid("the connection request is NULL"));
         };
-        // From here on the request is consumed, whatever happens.
+        // From here on the request is used up, even if the function fails.
         // SAFETY: the contract of C.
         let (param, conn) = match unsafe { connect_args(pdata, conn_ptr) } {
             Ok(args) => args,
@@ -220,7 +220,7 @@ unsafe fn connect_args(
     let param = match unsafe { optional(pdata) } {
         None => ConnParam::NO_PRIVATE_DATA,
         Some(data) if data.len == 0 => {
-            return Err(Error::invalid("private data without a length"));
+            return Err(Error::invalid("the length of the private data is 0"));
         }
         Some(data) => match NonNull::new(data.ptr) {
             // SAFETY: the contract of C, for the data and its length.
@@ -270,7 +270,7 @@ static REQ_RECV: Post = Post {
     call: "ibv_post_recv",
 };
 
-/// Arguments that `rpma_conn_req_recv` does not take.
+/// Reports wrong arguments of `rpma_conn_req_recv`.
 #[cold]
 #[inline(never)]
 fn refuse_recv(req_is_null: bool, dst_is_null: bool, len: usize) -> c_int {

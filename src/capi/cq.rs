@@ -93,8 +93,7 @@ pub unsafe extern "C" fn rpma_cq_get_wc(
     wc: *mut ibv_wc,
     num_entries_got: *mut c_int,
 ) -> c_int {
-    // Programs poll in a loop, mostly for one completion and mostly empty queues: each way out is kept as
-    // short as it can be.
+    // Programs poll in a loop, mostly for one completion, and mostly find an empty queue: both paths are kept short.
     if num_entries != 1 {
         // SAFETY: the contract of C.
         return unsafe { get_several_wc(cq, num_entries, wc, num_entries_got) };
@@ -137,7 +136,7 @@ unsafe extern "C" fn get_several_wc(
         (Some(cq), Some(num_entries_got)) if num_entries > 1 && !wc.is_null() => {
             // SAFETY: the contract of C, for an array of so many entries.
             let got = unsafe { cq.verbs_cq().poll(num_entries, wc) };
-            // From 1 to num_entries: one comparison without a sign tells both.
+            // One unsigned comparison checks that 1 <= got <= num_entries.
             if got.wrapping_sub(1) as c_uint >= num_entries as c_uint {
                 return not_polled(got, num_entries);
             }

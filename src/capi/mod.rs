@@ -2,26 +2,26 @@
 
 //! The C edge: the 89 functions of `<librpma.h>`, which is generated from here.
 //!
-//! A function here turns pointers into references, calls the method that does the work, and turns
-//! the result into a code. The helpers below do so.
+//! Each function converts pointers to references, calls the method that does the work, and converts the result
+//! to a code, with the helpers below.
 //!
 //! # Safety
 //!
-//! What C must keep to is the same for all functions, and is what the `SAFETY` comments call *the contract of
-//! C*:
+//! The requirements on the C caller are the same for all functions. The `SAFETY` comments call them *the contract
+//! of C*:
 //!
 //! - A pointer is NULL or points to what its type says, aligned and valid until the function returns. A
 //!   parameter that is not `const` may be written to.
 //! - A handle was made by this library and is not deleted yet. No handle is deleted while another thread uses
-//!   it, nor before the handles that were made from it.
+//!   it, nor before the handles that were made on it.
 //! - A string ends with a NUL, and stays allocated until the function returns.
-//! - Functions whose description says so are called by one thread at a time for one object.
+//! - Functions that are described as not thread-safe are called by one thread at a time for one object.
 //!
-//! A pointer becomes a reference when it is needed, and no such reference lives across a call that can block,
-//! but for the handle that the function works on: the program may change a configuration, or the bytes of a
-//! string, while a function waits.
+//! A pointer is converted to a reference when it is needed. Except for the handle that the function works on, no
+//! such reference lives across a call that can block, because the program may change a configuration, or the
+//! bytes of a string, while a function waits.
 
-// Said above, for all functions.
+// The section Safety above is for all functions.
 #![allow(clippy::missing_safety_doc)]
 
 use std::alloc::{self, Layout};
@@ -35,7 +35,7 @@ use crate::report::{Releases, report};
 use crate::sys::CallerStr;
 use crate::verbs::{PostError, Posted};
 
-// The order of the header.
+// In the order of the header.
 mod types;
 mod utils;
 mod peer_cfg;
@@ -91,14 +91,14 @@ fn finish(function: &'static CStr, body: impl FnOnce() -> Result<()>) -> c_int {
     }
 }
 
-/// What an operation of the hot path posts, in one constant: a failure passes on one pointer.
+/// The names for the log if an operation of the data path fails, in one constant: a failure passes one pointer.
 struct Post {
     function: &'static CStr,
     call: &'static str,
 }
 
 impl Post {
-    /// The end of a public function that has posted a request.
+    /// Turns the result of posting a request into a code.
     #[inline(always)]
     fn finish(&'static self, posted: Posted) -> c_int {
         match posted {
@@ -114,7 +114,7 @@ impl Post {
     }
 }
 
-/// A function that makes a handle. `args` checks the arguments; then memory for the handle is
+/// Runs a function that creates a handle. `args` checks the arguments; then memory for the handle is
 /// allocated, so running out of memory needs no rollback; then `make` does the work.
 #[inline(always)]
 fn create<A, T>(
@@ -133,7 +133,7 @@ fn create<A, T>(
     })
 }
 
-/// A function that deletes a handle, if there is one: it becomes NULL, and every release is tried.
+/// Runs a function that deletes a handle, if there is one: the handle becomes NULL, and every step is tried.
 #[inline(always)]
 fn delete<T>(
     function: &'static CStr,
@@ -157,7 +157,7 @@ fn is_null(name: &'static str) -> Error {
     Error::new(Failure::Null(name))
 }
 
-/// What a required pointer points to.
+/// The object that a required pointer points to.
 ///
 /// # Safety
 ///
@@ -172,7 +172,7 @@ unsafe fn arg<'a, T>(pointer: *const T, name: &'static str) -> Result<&'a T> {
     }
 }
 
-/// What a pointer that may be NULL points to.
+/// The object that an optional pointer points to, or `None` for NULL.
 ///
 /// # Safety
 ///
@@ -197,7 +197,7 @@ unsafe fn string(pointer: *const c_char, name: &'static str) -> Result<CallerStr
     }
 }
 
-/// Required bytes: `len` of them, of which the first `wanted` are looked at.
+/// The first `wanted` of `len` required bytes.
 ///
 /// # Safety
 ///
@@ -216,19 +216,19 @@ unsafe fn bytes<'a>(
     Ok(unsafe { slice::from_raw_parts(pointer.cast::<u8>(), len.min(wanted)) })
 }
 
-/// Private data as C sees it, which stays the library's.
+/// Private data in its C form. The bytes still belong to the library.
 fn private_data(data: &[u8]) -> rpma_conn_private_data {
     rpma_conn_private_data {
         ptr: match data {
             [] => ptr::null_mut(),
             data => data.as_ptr().cast_mut().cast::<c_void>(),
         },
-        // It came with a length of 8 bits.
+        // Its length had 8 bits when it arrived.
         len: u8::try_from(data.len()).unwrap_or(u8::MAX),
     }
 }
 
-/// A pointer that the function writes one value to.
+/// An output parameter: a pointer that the function writes one value to.
 struct Out<T>(NonNull<T>);
 
 impl<T> Out<T> {
@@ -238,7 +238,7 @@ impl<T> Out<T> {
     }
 }
 
-/// A required pointer to write to.
+/// A required output parameter.
 ///
 /// # Safety
 ///
@@ -251,7 +251,7 @@ unsafe fn out<T>(pointer: *mut T, name: &'static str) -> Result<Out<T>> {
     }
 }
 
-/// A pointer to write to that may be NULL.
+/// An optional output parameter.
 ///
 /// # Safety
 ///

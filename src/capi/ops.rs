@@ -2,9 +2,9 @@
 
 //! The operations of a connection.
 //!
-//! Each public function handles the usual arguments itself, in as few instructions as it takes, and passes any
-//! other on to a function with the same arguments (a jump, since they are where they have to be), which says
-//! what is wrong with them or does what they ask for.
+//! Each public function handles the usual arguments itself, in few instructions. For all other arguments it calls
+//! a second function, which reports what is wrong or handles the special case. The second function has the same
+//! parameters, so that the call is a jump.
 
 use std::ffi::{c_char, c_int, c_void};
 

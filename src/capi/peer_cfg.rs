@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! What a peer tells the others about itself.
+//! Peer configurations.
 
 use std::ffi::{c_int, c_void};
 

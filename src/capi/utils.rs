@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! Finding a device, and texts.
+//! Finding a device, and the texts of codes and events.
 
 use std::ffi::{c_char, c_int};
 
@@ -83,7 +83,7 @@ pub unsafe extern "C" fn rpma_utils_ibv_context_is_odp_capable(
             let context = Context::from_raw(ibv_ctx).ok_or_else(|| is_null("ibv_ctx"))?;
             (context, out(is_odp_capable, "is_odp_capable")?)
         };
-        // What the caller reads after a failure is "no", as it always was.
+        // The caller reads "no" after a failure, as with the original.
         capable.set(0);
         let caps = context.query_caps()?;
         capable.set(c_int::from(caps.on_demand_paging));

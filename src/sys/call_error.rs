@@ -7,8 +7,8 @@ use std::panic::Location;
 
 use super::errno;
 
-/// A verbs, CM or system call that failed, with the errno that says why (0 when the call gave none), and
-/// where in this library it was made.
+/// A verbs, CM or system call that failed, with its errno (0 if it gave none) and the place of the call in this
+/// library.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CallError {
     pub(crate) call: &'static str,

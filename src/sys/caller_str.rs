@@ -5,7 +5,7 @@
 use std::ffi::{CStr, c_char};
 use std::ptr::NonNull;
 
-/// A C string of the caller, kept as a pointer. It is read each time it is needed: no reference to the
+/// A C string of the caller, kept as a pointer. It is read each time it is needed, so that no reference to the
 /// caller's memory lives across a call that can block.
 #[derive(Clone, Copy)]
 pub(crate) struct CallerStr(NonNull<c_char>);

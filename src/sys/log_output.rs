@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! Where messages of the log go: syslog and stderr; and the time and the thread that stderr shows.
+//! The output of the log: syslog and stderr, with the time and the thread for stderr.
 
 use std::ffi::{CStr, c_char, c_int};
 
@@ -21,7 +21,7 @@ pub(crate) fn push_local_time<const N: usize>(text: &mut Text<N>) {
     }
 }
 
-// Apart, so that its variables are gone when the message is written.
+// Not inlined, so that its variables use no stack when the message is written.
 #[inline(never)]
 fn push_date<const N: usize>(text: &mut Text<N>) -> Option<()> {
     let mut now = libc::timespec {
@@ -81,13 +81,13 @@ pub(crate) fn write_syslog(priority: c_int, text: &CStr) {
     unsafe { libc::syslog(priority, c"%s".as_ptr(), text.as_ptr()) }
 }
 
-/// Runs when the library is loaded: what it logs carries its own ident and facility, and a program
-/// that calls `openlog` afterwards overrules it.
+/// Runs when the library is loaded and sets the ident and facility of its messages. A program can set others
+/// with `openlog` later.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static OPEN_SYSLOG: extern "C" fn() = open_syslog;
 
-/// Runs when the library is unloaded: syslog keeps a pointer to the ident, which goes with it.
+/// Runs when the library is unloaded, because syslog keeps a pointer to the ident of the library.
 #[used]
 #[unsafe(link_section = ".fini_array")]
 static CLOSE_SYSLOG: extern "C" fn() = close_syslog;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! What the library needs of the C library besides verbs: errno and its text, strings of the caller, the
-//! output of the log, one page of memory.
+//! Functions of the C library: errno and its text, strings of the caller, the output of the log, one page of
+//! memory.
 
 mod call_error;
 mod caller_str;

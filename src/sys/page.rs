@@ -7,9 +7,9 @@ use std::ptr::{self, NonNull};
 
 use super::CallError;
 
-/// An anonymous, shared mapping of one page, which stays until the process ends. Shared, so that a fork does
-/// not make the device's writes and the process's view of the page part ways; and a page apart from the heap,
-/// since `ibv_fork_init` takes whole pages of registered memory away from a child process.
+/// An anonymous, shared mapping of one page, which stays until the process ends. It is shared, so that the device
+/// and the process use the same page after a fork. It is not part of the heap, because `ibv_fork_init` removes
+/// whole pages of registered memory from a child process.
 pub(crate) struct SharedPage(NonNull<c_void>);
 
 // SAFETY: the page is plain memory; nothing here depends on the thread that mapped it.

@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! Text of a bounded length, kept in place: what is logged is formatted without allocating, since a
-//! failed allocation may be the very thing that is reported.
+//! Text of a bounded length without allocation, because a message may report a failed allocation.
 
 use std::ffi::CStr;
 use std::fmt;
 
-/// At most `N - 1` bytes of text, always followed by a NUL. What does not fit is cut off. The bytes are
-/// those of the program's locale and of its names, whatever their encoding.
+/// At most `N - 1` bytes of text, always followed by a NUL. Longer text is truncated. The bytes may have any
+/// encoding: that of the locale, and that of the caller's strings.
 pub(crate) struct Text<const N: usize> {
     bytes: [u8; N],
     len: usize,
-    /// Where the text ends at the latest; at most `N - 1`.
+    /// The maximum length of the text; at most `N - 1`.
     limit: usize,
 }
 
@@ -34,7 +33,7 @@ impl<const N: usize> Text<N> {
     }
 
     pub(crate) fn format(&mut self, arguments: fmt::Arguments<'_>) {
-        // Running out of room is no error: the text is cut.
+        // Running out of room is not an error: the text is truncated.
         let _ = fmt::Write::write_fmt(self, arguments);
     }
 
@@ -47,8 +46,8 @@ impl<const N: usize> Text<N> {
         }
     }
 
-    /// Inserts bytes at a place in the text; only as many as leave room for all that is there and for
-    /// `reserved` more.
+    /// Inserts bytes at a place in the text, truncated so that the present text and `reserved` more bytes have
+    /// room.
     pub(crate) fn insert(&mut self, at: usize, bytes: &[u8], reserved: usize) {
         let taken = cut(bytes, self.limit.saturating_sub(self.len + reserved));
         let (len, added) = (self.len, taken.len());
@@ -64,15 +63,15 @@ impl<const N: usize> Text<N> {
         }
     }
 
-    /// Adds the C string that `write` leaves at the start of the room that is left.
+    /// Adds the C string that `write` writes to the rest of the buffer.
     pub(crate) fn push_c_str_with(&mut self, write: impl FnOnce(&mut [u8])) {
         let (len, limit) = (self.len, self.limit);
-        // One more byte than the text may have, for the NUL.
+        // One byte more than the text may have, for the NUL.
         let Some(room) = self.bytes.get_mut(len..limit + 1) else {
             return;
         };
         write(room);
-        // What is not terminated is not taken.
+        // A string without a NUL is not added.
         let added = room.iter().position(|&byte| byte == 0).unwrap_or(0);
         if let Some(behind) = room.get_mut(added..) {
             behind.fill(0);
@@ -80,7 +79,7 @@ impl<const N: usize> Text<N> {
         self.len += added;
     }
 
-    /// Ends the text with a newline, in place of its end if there is no room.
+    /// Ends the text with a newline, which replaces the last byte if there is no room.
     pub(crate) fn end_line(&mut self) {
         let end = cut(self.as_bytes(), self.limit.saturating_sub(1)).len();
         if let Some(rest) = self.bytes.get_mut(end..self.limit + 1) {
@@ -92,8 +91,8 @@ impl<const N: usize> Text<N> {
         }
     }
 
-    /// Ends a string with a NUL, in place of its end if there is no room; what is added from here on is the
-    /// next one.
+    /// Ends a string with a NUL, which replaces the last byte if there is no room. Text that is added later is the
+    /// next string.
     pub(crate) fn end_string(&mut self) {
         let end = cut(self.as_bytes(), self.limit.saturating_sub(1)).len();
         if let Some(rest @ [_, ..]) = self.bytes.get_mut(end..self.limit) {
@@ -106,7 +105,7 @@ impl<const N: usize> Text<N> {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 
-    /// The string that starts at a place of the text.
+    /// The C string that starts at this place of the text.
     pub(crate) fn c_str_at(&self, start: usize) -> &CStr {
         self.bytes
             .get(start..)
@@ -115,8 +114,8 @@ impl<const N: usize> Text<N> {
     }
 }
 
-/// As much of a text as there is room for, not ending within a character if it is UTF-8: the later bytes of
-/// one all start with the bits 10, and there are three at most.
+/// As much of a text as has room, without a part of a UTF-8 character at the end. The later bytes of a character,
+/// three at most, start with the bits 10.
 fn cut(text: &[u8], room: usize) -> &[u8] {
     if text.len() <= room {
         return text;
@@ -170,7 +169,7 @@ mod tests {
     fn text_of_another_encoding_is_kept() {
         let mut text = text::<8>(b"f\xe9v");
         assert_eq!(text.c_str_at(0), c"f\xe9v");
-        // No character ends here, were it UTF-8.
+        // In UTF-8, no character ends here.
         text.push(b"\xb1\xb2\xb3\xb4\xb5");
         assert_eq!(text.c_str_at(0), c"f\xe9v\xb1\xb2\xb3\xb4");
     }

@@ -10,14 +10,14 @@ use rdma_sys as sys;
 
 use crate::sys::{CallError, CallerStr, errno};
 
-/// Which end of a connection an address is for.
+/// The side of a connection that an address is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
     Passive,
     Active,
 }
 
-/// The flag of `<rdma/rdma_cma.h>` that the bindings leave out: it is a macro.
+/// A flag of `<rdma/rdma_cma.h>`. It is a macro, which the bindings leave out.
 const RAI_PASSIVE: c_int = 0x0000_0001;
 
 /// The result of `rdma_getaddrinfo`.
@@ -26,7 +26,7 @@ pub(crate) struct AddrInfo(NonNull<sys::rdma_addrinfo>);
 /// Why `rdma_getaddrinfo` failed.
 pub(crate) struct LookupError {
     pub(crate) failed: CallError,
-    /// The code of the resolver, when it is the resolver that failed.
+    /// The code of the resolver, if the resolver failed.
     pub(crate) resolver_code: Option<c_int>,
 }
 
@@ -58,7 +58,7 @@ impl AddrInfo {
         let call = "rdma_getaddrinfo";
         match NonNull::new(found) {
             Some(found) if returned == 0 => Ok(Self(found)),
-            // A failure of librdmacm itself sets errno and returns -1; the resolver's is returned as its code.
+            // If librdmacm itself fails, it sets errno and returns -1. If the resolver fails, it returns its code.
             _ if returned == 0 || returned == -1 || returned == libc::EAI_SYSTEM => {
                 Err(LookupError {
                     failed: CallError::last(call),

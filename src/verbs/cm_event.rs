@@ -24,7 +24,7 @@ impl EventChannel {
     }
 }
 
-/// The kinds of events that librpma tells apart.
+/// The kinds of events that librpma distinguishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EventKind {
     ConnectRequest,
@@ -41,7 +41,7 @@ pub(crate) enum EventKind {
 /// An event that was taken from its channel; dropping it acknowledges it.
 pub(crate) struct CmEvent(NonNull<sys::rdma_cm_event>);
 
-/// The name of an event, as librdmacm has it.
+/// The name of an event in librdmacm.
 pub(crate) fn event_name(event: u32) -> &'static str {
     // SAFETY: rdma_event_str returns a static string for every value.
     let name = unsafe { CStr::from_ptr(sys::rdma_event_str(event)) };
@@ -80,7 +80,7 @@ impl CmEvent {
         if conn.private_data.is_null() {
             return &[];
         }
-        // SAFETY: librdmacm gives so many bytes, which live as long as the event.
+        // SAFETY: `private_data_len` bytes are valid as long as the event exists.
         unsafe {
             slice::from_raw_parts(
                 conn.private_data.cast::<u8>(),
@@ -89,13 +89,13 @@ impl CmEvent {
         }
     }
 
-    /// Takes over the id of a connect request, which the event made. `None` for other events, whose
-    /// id has an owner.
+    /// Takes ownership of the id of a connection request, which was created with the event. `None` for other
+    /// events: their id has an owner.
     pub(crate) fn take_id(&mut self) -> Option<CmId> {
         if self.kind() != EventKind::ConnectRequest {
             return None;
         }
-        // SAFETY: the event is this object's, and nobody else looks at it.
+        // SAFETY: this object owns the event, and nothing else accesses it.
         let id = unsafe { &mut self.0.as_mut().id };
         NonNull::new(std::mem::replace(id, ptr::null_mut())).map(CmId::from_raw)
     }

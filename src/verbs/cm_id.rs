@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! Identifiers of the connection manager: what a socket is to TCP.
+//! Identifiers of the connection manager, which correspond to sockets.
 
 use std::ffi::{c_int, c_void};
 use std::mem::{self, ManuallyDrop};
@@ -11,7 +11,7 @@ use rdma_sys as sys;
 use super::qp::{MAX_INLINE_DATA, MAX_SGE, Qp};
 use super::{AddrInfo, Context, EventChannel, IbvCq, IbvSrq, PdRef, Result, check, check_object};
 
-/// An identifier of the connection manager. Its queue pair, if any, goes before it.
+/// An identifier of the connection manager. Its queue pair, if any, is destroyed before it.
 pub(crate) struct CmId(NonNull<sys::rdma_cm_id>);
 
 // SAFETY: CM calls may be made on an id from any thread.
@@ -19,7 +19,7 @@ unsafe impl Send for CmId {}
 // SAFETY: as above.
 unsafe impl Sync for CmId {}
 
-/// What a queue pair is made of.
+/// The attributes of a new queue pair.
 pub(crate) struct QpInit<'a> {
     pub(crate) pd: PdRef,
     pub(crate) send_cq: &'a IbvCq,
@@ -32,7 +32,7 @@ pub(crate) struct QpInit<'a> {
     pub(crate) native_flush: bool,
 }
 
-/// The parameters of a connection: the most of everything, and the caller's private data.
+/// The parameters of a connection: the maximum of each, and the private data of the caller.
 #[derive(Clone, Copy)]
 pub(crate) struct ConnParam {
     /// Memory of the caller; NULL for none.
@@ -40,9 +40,9 @@ pub(crate) struct ConnParam {
     private_data_len: u8,
 }
 
-/// `RDMA_MAX_RESP_RES` and `RDMA_MAX_INIT_DEPTH`: as much as the devices of both sides can.
+/// `RDMA_MAX_RESP_RES` and `RDMA_MAX_INIT_DEPTH`: as many as the devices of both sides support.
 const MAX_OUTSTANDING_READS: u8 = u8::MAX;
-/// Retry for ever when the peer has posted no receive; as often as possible otherwise.
+/// Without limit if the remote side has posted no receive, otherwise the maximum.
 const RETRY_COUNT: u8 = 7;
 
 impl ConnParam {
@@ -51,8 +51,8 @@ impl ConnParam {
         private_data_len: 0,
     };
 
-    /// Private data of the caller. It is a pointer and not a reference: the caller's memory is read when the
-    /// connection manager is called, and other calls come before that.
+    /// Parameters with private data of the caller. They hold a pointer and not a reference, because the memory is
+    /// read when the connection manager is called, and other calls come before that.
     ///
     /// # Safety
     ///
@@ -78,8 +78,8 @@ impl ConnParam {
     }
 }
 
-/// Whether a queue pair was not made for operations that libibverbs, its provider or the kernel does not
-/// know. If there is another reason for EINVAL, it fails without these operations too.
+/// Whether the errno can mean that libibverbs, its provider or the kernel does not know the native operations.
+/// If EINVAL has another reason, creating the queue pair without these operations fails, too.
 fn is_refusal(errno: c_int) -> bool {
     matches!(errno, libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL)
 }
@@ -108,7 +108,7 @@ impl CmId {
         check_object("rdma_create_id", id).map(Self)
     }
 
-    /// The device that the id is bound to, once it is.
+    /// The device that the id is bound to, if it is.
     pub(crate) fn context(&self) -> Option<Context> {
         // SAFETY: the id exists as long as `self`; librdmacm opened the device and keeps it open
         // for the life of the process.
@@ -158,8 +158,7 @@ impl CmId {
         })
     }
 
-    /// `rdma_create_qp_ex` for an RC queue pair in which every request says itself whether it is
-    /// signalled
+    /// `rdma_create_qp_ex` for an RC queue pair without `sq_sig_all`: each request decides whether it is signaled
     #[inline(always)]
     pub(crate) fn create_qp(&self, init: &QpInit<'_>) -> Result<Qp> {
         // SAFETY: the struct is plain data, for which zeros are valid.
@@ -175,8 +174,8 @@ impl CmId {
         raw.qp_type = sys::ibv_qp_type::IBV_QPT_RC;
         raw.sq_sig_all = 0;
         raw.pd = init.pd.as_ptr();
-        // The device, that is the kernel, may have operations that an older libibverbs does not know:
-        // the queue pair is then made without them. Flush came after atomic write.
+        // The kernel may report operations that an older libibverbs does not know. The queue pair is then made
+        // without them. Flush is newer than atomic write, so it is dropped first.
         let mut atomic_write = init.native_atomic_write;
         let mut flush = init.native_flush;
         loop {
@@ -185,7 +184,7 @@ impl CmId {
             if raw.send_ops_flags != 0 {
                 raw.comp_mask |= sys::ibv_qp_init_attr_mask::IBV_QP_INIT_ATTR_SEND_OPS_FLAGS.0;
             }
-            // What was asked for; the call writes what it gave.
+            // The requested sizes: the call overwrites them with the actual ones.
             let cap = raw.cap;
             // SAFETY: the id exists, and all that the attributes point to outlives the queue pair by
             // the order of handles.

@@ -10,7 +10,7 @@ use rdma_sys as sys;
 
 use super::{IbvCq, Result, check, check_errno};
 
-/// A completion channel: where completion queues announce their events.
+/// A completion channel, which takes the events of completion queues.
 pub(crate) struct CompChannel(NonNull<sys::ibv_comp_channel>);
 
 // SAFETY: verbs calls may be made on a completion channel from any thread.
@@ -18,7 +18,7 @@ unsafe impl Send for CompChannel {}
 // SAFETY: as above.
 unsafe impl Sync for CompChannel {}
 
-/// The completion queue that an event is of, known by its address only.
+/// The address of the completion queue of an event. It is compared and never dereferenced.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CqId(*mut sys::ibv_cq);
 

@@ -19,7 +19,7 @@ unsafe impl Send for Context {}
 // SAFETY: as above.
 unsafe impl Sync for Context {}
 
-/// What a device can do beyond the plain verbs.
+/// The optional capabilities of a device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DeviceCaps {
     /// On-demand paging, for both reads and writes of the RC transport.
@@ -102,7 +102,7 @@ fn on_demand_paging(attr: &sys::ibv_device_attr_ex) -> bool {
 /// A protection domain.
 pub(crate) struct Pd(PdRef);
 
-/// A protection domain that somebody else owns, and that is there by the order of handles.
+/// A borrowed protection domain, which exists by the order of handles.
 #[derive(Clone, Copy)]
 pub(crate) struct PdRef(NonNull<sys::ibv_pd>);
 
@@ -143,14 +143,14 @@ impl PdRef {
         self.0.as_ptr()
     }
 
-    /// The device that the domain is on.
+    /// The device of the domain.
     #[inline]
     pub(crate) fn context(self) -> Option<Context> {
         // SAFETY: a protection domain points to its context for as long as it exists.
         unsafe { Context::from_raw((*self.as_ptr()).context) }
     }
 
-    /// Whether the device speaks iWARP, where the target of a read is written by the remote side.
+    /// Whether the device uses iWARP, where the remote side writes the destination of a read.
     #[inline]
     pub(crate) fn is_iwarp(self) -> bool {
         // SAFETY: a protection domain points to its context, and that to its device, for as long as
@@ -176,7 +176,7 @@ impl PdRef {
         check_object("ibv_create_srq", srq).map(IbvSrq::from_raw)
     }
 
-    /// `ibv_advise_mr` on one range; EOPNOTSUPP where the device does not have it
+    /// `ibv_advise_mr` on one range; EOPNOTSUPP if the device does not support it
     pub(crate) fn advise_mr(self, advice: c_int, flags: u32, range: super::Sge) -> Result<()> {
         // SAFETY: the domain exists by the order of handles, and there is one SGE.
         let returned = unsafe {

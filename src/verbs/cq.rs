@@ -34,8 +34,8 @@ impl IbvCq {
         self.raw.as_ptr()
     }
 
-    /// Counts an event of this queue that was taken from its channel. Every batch of them is acknowledged at
-    /// once (`ibv_ack_cq_events`), the rest when the queue is destroyed.
+    /// Counts an event of this queue that was taken from its channel. Events are acknowledged in batches
+    /// (`ibv_ack_cq_events`), and the rest when the queue is destroyed.
     #[inline]
     pub(crate) fn event_taken(&self) {
         if self.events.add_completes_batch() {
@@ -44,7 +44,7 @@ impl IbvCq {
     }
 
     fn acknowledge(&self, events: u32) {
-        // SAFETY: the queue exists as long as `self`, and so many events were taken.
+        // SAFETY: the queue exists as long as `self`, and this number of events was taken.
         unsafe { sys::ibv_ack_cq_events(self.as_ptr(), events) };
     }
 
@@ -64,7 +64,7 @@ impl IbvCq {
         })
     }
 
-    /// `ibv_poll_cq` of up to `wanted` completions into the array at `wc`; returns what it returned
+    /// `ibv_poll_cq` of up to `wanted` completions into the array at `wc`; returns its result
     ///
     /// # Safety
     ///
@@ -96,10 +96,10 @@ impl IbvCq {
     }
 }
 
-/// A completion, as the provider told it.
+/// A completion of verbs.
 pub(crate) struct WorkCompletion(sys::ibv_wc);
 
-/// What the completed request was.
+/// The operation of a completed request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CompletedOp {
     Read,
@@ -115,7 +115,7 @@ impl WorkCompletion {
         self.0.wr_id
     }
 
-    /// The status (`enum ibv_wc_status`); unless it is success, nothing but the id is valid.
+    /// The status (`enum ibv_wc_status`). If it is not success, only `wr_id` is valid, too.
     pub(crate) fn status(&self) -> u32 {
         self.0.status
     }
@@ -129,7 +129,7 @@ impl WorkCompletion {
         match self.0.opcode {
             opcode::IBV_WC_RDMA_READ => CompletedOp::Read,
             opcode::IBV_WC_RDMA_WRITE => CompletedOp::Write,
-            // What takes their place on other devices, and what programs have always seen.
+            // The operations that emulate these on other devices, which programs have always seen.
             opcode::IBV_WC_FLUSH => CompletedOp::Read,
             opcode::IBV_WC_ATOMIC_WRITE => CompletedOp::Write,
             opcode::IBV_WC_SEND => CompletedOp::Send,
@@ -147,7 +147,7 @@ impl WorkCompletion {
         self.0.wc_flags
     }
 
-    /// The immediate, in host byte order, if the completion carries one.
+    /// The immediate data in host byte order, if the completion has any.
     pub(crate) fn immediate(&self) -> super::Immediate {
         let with_immediate = self.0.wc_flags & sys::ibv_wc_flags::IBV_WC_WITH_IMM.0 != 0;
         // SAFETY: both members of the union are 32 bits of plain data.
@@ -156,7 +156,7 @@ impl WorkCompletion {
     }
 }
 
-/// The text of a completion's status, as libibverbs has it.
+/// The text of libibverbs for the status of a completion.
 pub(crate) fn status_text(status: u32) -> &'static str {
     // SAFETY: ibv_wc_status_str returns a static string for every value.
     let text = unsafe { CStr::from_ptr(sys::ibv_wc_status_str(status)) };

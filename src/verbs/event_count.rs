@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! How many events of a completion queue are acknowledged when.
+//! Decides when events of a completion queue are acknowledged, and how many.
 
 #[cfg(all(loom, test))]
 use loom::sync::atomic::{AtomicU32, Ordering};
@@ -26,15 +26,15 @@ impl EventCount {
         Self(AtomicU32::new(0))
     }
 
-    /// Counts one event; whether a batch has to be acknowledged now, by this thread.
+    /// Counts one event. Returns whether this thread has to acknowledge a batch now.
     #[inline]
     pub(super) fn add_completes_batch(&self) -> bool {
-        // Relaxed: nothing else is read on the strength of the count.
+        // Relaxed: no other memory access depends on the count.
         let before = self.0.fetch_add(1, Ordering::Relaxed);
         before % Self::BATCH == Self::BATCH - 1
     }
 
-    /// How many are left to be acknowledged, once no thread takes events any more.
+    /// The number of events that are not acknowledged, once no thread takes events any more.
     pub(super) fn rest(&self) -> u32 {
         self.0.load(Ordering::Relaxed) % Self::BATCH
     }

@@ -3,8 +3,8 @@
 //! Owned handles over libibverbs and librdmacm.
 //!
 //! Each type owns one object of the device or of the connection manager and destroys it exactly once:
-//! when it is dropped, which is how a half-built object is undone, or in `destroy`, which reports what
-//! the destruction returned, where it returns anything.
+//! when it is dropped, which releases a half-built object, or in `destroy`, which returns the result of the
+//! destruction if there is one.
 //!
 //! # Parents
 //!
@@ -44,18 +44,18 @@ pub(crate) use srq::IbvSrq;
 
 pub(crate) type Result<T> = std::result::Result<T, CallError>;
 
-/// What a call failed with that returned the errno itself.
+/// The error of a call that returns the errno.
 #[cold]
 #[track_caller]
 fn returned_errno(call: &'static str, returned: c_int) -> CallError {
     match returned {
-        // Some providers return this and set errno.
+        // Some providers return -1 and set errno.
         -1 => CallError::last(call),
         errno => CallError::new(call, errno),
     }
 }
 
-/// For calls that return 0 or the errno itself.
+/// Checks a call that returns 0 or the errno.
 #[track_caller]
 #[inline]
 fn check_errno(call: &'static str, returned: c_int) -> Result<()> {
@@ -66,7 +66,7 @@ fn check_errno(call: &'static str, returned: c_int) -> Result<()> {
     }
 }
 
-/// For calls that return 0, or something else and set errno.
+/// Checks a call that returns 0, or another value and sets errno.
 #[track_caller]
 #[inline]
 fn check(call: &'static str, returned: c_int) -> Result<()> {
@@ -77,7 +77,7 @@ fn check(call: &'static str, returned: c_int) -> Result<()> {
     }
 }
 
-/// For calls that return an object, or NULL and set errno.
+/// Checks a call that returns an object, or NULL and sets errno.
 #[track_caller]
 #[inline]
 fn check_object<T>(call: &'static str, object: *mut T) -> Result<NonNull<T>> {

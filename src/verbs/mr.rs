@@ -50,7 +50,7 @@ impl BitOrAssign for Access {
     }
 }
 
-/// A registered memory region, with the two of its fields that every operation needs.
+/// A registered memory region, with the two fields that every operation needs.
 pub(crate) struct Mr {
     raw: NonNull<sys::ibv_mr>,
     addr: u64,
@@ -101,8 +101,7 @@ impl Mr {
         NonNull::new(self.raw().pd).map(PdRef::from_raw)
     }
 
-    /// `length` bytes at `offset` of the region. That the range lies in the region is for the
-    /// device to check.
+    /// The `length` bytes at `offset` of the region. The device checks the bounds.
     #[inline(always)]
     pub(crate) fn sge(&self, offset: usize, length: u32) -> Sge {
         Sge {
@@ -116,7 +115,7 @@ impl Mr {
 impl PdRef {
     /// `ibv_reg_mr`
     ///
-    /// The memory is the C program's, used by the device for as long as the region exists.
+    /// The C program owns the memory. The device uses it as long as the region exists.
     #[inline]
     pub(crate) fn reg_mr(self, start: *mut c_void, size: usize, access: Access) -> Result<Mr> {
         // SAFETY: the domain exists by the order of handles. The call checks that the range is

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! Queue pairs, and the work requests that are posted to them: the path that every operation takes.
+//! Queue pairs, and the work requests that are posted to them. Every operation passes through here.
 
 use std::ffi::c_int;
 use std::mem::{MaybeUninit, offset_of};
@@ -16,9 +16,9 @@ mod native;
 
 pub(super) use native::{has_functions, native_ops};
 
-/// SGEs of a work request, at most.
+/// The maximum number of SGEs of a work request.
 pub(super) const MAX_SGE: u32 = 1;
-/// Bytes that a work request carries itself, at most: those of an atomic write.
+/// The maximum size of inline data of a work request: the bytes of an atomic write.
 pub(super) const MAX_INLINE_DATA: u32 = 8;
 
 /// The queue pair of a CM id.
@@ -34,7 +34,7 @@ unsafe impl Send for Qp {}
 // SAFETY: as above.
 unsafe impl Sync for Qp {}
 
-/// Some bytes of a local memory region: a scatter/gather element, as `struct ibv_sge` has it.
+/// A range of a local memory region: a scatter/gather element with the layout of `struct ibv_sge`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct Sge {
@@ -51,24 +51,24 @@ const _: () = {
 };
 
 impl Sge {
-    /// The list of SGEs of a work request, which verbs only reads.
+    /// The list of SGEs for a work request. Verbs only reads it.
     #[inline(always)]
     pub(super) fn list(sge: Option<&Self>) -> *mut sys::ibv_sge {
         sge.map_or(ptr::null(), ptr::from_ref).cast_mut().cast()
     }
 }
 
-/// Where in the remote memory an operation takes place.
+/// A remote address with its key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Remote {
     pub(crate) addr: u64,
     pub(crate) rkey: u32,
 }
 
-/// Four bytes that travel with an operation, in host byte order; `None` when there are none.
+/// The immediate data of an operation, in host byte order, if it has any.
 pub(crate) type Immediate = Option<u32>;
 
-/// What a send request does.
+/// The operation of a send request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SendOp {
     Read(Remote),
@@ -76,30 +76,30 @@ pub(crate) enum SendOp {
     Send(Immediate),
 }
 
-/// How a request reports back.
+/// When a request completes, and the id of its completion.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Notify {
-    /// Whether a completion is wanted on success too.
+    /// Whether a request that succeeds has a completion, too.
     pub(crate) signaled: bool,
     pub(crate) wr_id: u64,
 }
 
-/// What a flush makes sure of.
+/// What a flush guarantees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FlushKind {
     Persistent,
     Visibility,
 }
 
-/// A request that was not posted: what the call returned. It fits into a register, so that a request which
-/// is posted pays nothing for it.
+/// The result of a call that failed to post a request. It fits into a register, so that it costs nothing when the
+/// call succeeds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PostError(NonZero<c_int>);
 
 pub(crate) type Posted = std::result::Result<(), PostError>;
 
 impl PostError {
-    /// What failed, for the error.
+    /// The error of the failed call.
     #[cold]
     #[track_caller]
     pub(crate) fn of(self, call: &'static str) -> CallError {
@@ -120,7 +120,7 @@ const FENCE: u32 = sys::ibv_send_flags::IBV_SEND_FENCE.0;
 const INLINE: u32 = sys::ibv_send_flags::IBV_SEND_INLINE.0;
 
 impl Notify {
-    /// The flag of a work request.
+    /// The send flags of a work request.
     #[inline(always)]
     fn flags(self) -> u32 {
         if self.signaled { SIGNALED } else { 0 }
@@ -163,13 +163,13 @@ impl Qp {
         self.post(op, local, notify, 0)
     }
 
-    /// The same, behind the reads posted before it
+    /// The same with a fence: it waits for the reads that were posted before it
     #[inline(always)]
     pub(crate) fn post_send_fenced(&self, op: SendOp, local: &Sge, notify: Notify) -> Posted {
         self.post(op, Some(local), notify, FENCE)
     }
 
-    /// `ibv_post_send` of a fenced write of 8 bytes that the request carries itself
+    /// `ibv_post_send` of a fenced write of 8 bytes of inline data
     #[inline(always)]
     pub(crate) fn post_inline_write(&self, to: Remote, bytes: &[u8; 8], notify: Notify) -> Posted {
         let local = Sge {
@@ -196,8 +196,8 @@ impl Qp {
             SendOp::Send(None) => (opcode::IBV_WR_SEND, None, None),
             SendOp::Send(with) => (opcode::IBV_WR_SEND_WITH_IMM, None, with),
         };
-        // Only what verbs reads of a request of this kind is written: the rest of its 128 bytes belongs to
-        // other kinds.
+        // Only the fields that verbs reads for this opcode are written. The rest of the 128 bytes is for other
+        // opcodes.
         let mut wr = MaybeUninit::<sys::ibv_send_wr>::uninit();
         let raw = wr.as_mut_ptr();
         // SAFETY: fields of a struct of this function.
@@ -217,9 +217,8 @@ impl Qp {
             }
         }
         let mut bad = MaybeUninit::uninit();
-        // SAFETY: the queue pair exists, and the request and its SGE
-        // live through the call. Inline data is copied in the call; other memory is the program's,
-        // registered with the device.
+        // SAFETY: the queue pair exists, and the request and its SGE are valid during the call. Inline data is
+        // copied by the call; other memory belongs to the program and is registered with the device.
         posted(unsafe { sys::ibv_post_send(self.qp.as_ptr(), raw, bad.as_mut_ptr()) })
     }
 
@@ -228,7 +227,7 @@ impl Qp {
     pub(crate) fn post_recv(&self, into: Option<&Sge>, wr_id: u64) -> Posted {
         let mut request = recv_request(into, wr_id);
         let mut bad = MaybeUninit::uninit();
-        // SAFETY: the queue pair exists, and the request lives through the call.
+        // SAFETY: the queue pair exists, and the request is valid during the call.
         posted(unsafe { sys::ibv_post_recv(self.qp.as_ptr(), &raw mut request, bad.as_mut_ptr()) })
     }
 }

@@ -32,7 +32,7 @@ impl IbvSrq {
     pub(crate) fn post_recv(&self, into: Option<&Sge>, wr_id: u64) -> Posted {
         let mut request = recv_request(into, wr_id);
         let mut bad = MaybeUninit::uninit();
-        // SAFETY: the queue exists, and the request lives through the call.
+        // SAFETY: the queue exists, and the request is valid during the call.
         posted(unsafe { sys::ibv_post_srq_recv(self.as_ptr(), &raw mut request, bad.as_mut_ptr()) })
     }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! Native atomic write and native flush: operations of the extended interface of a queue pair. A queue
-//! pair has them if it was made for them.
+//! Native atomic write and native flush: operations of the extended interface of a queue pair. A queue pair has
+//! them if they were requested when it was created.
 
 use std::ptr::NonNull;
 
@@ -9,7 +9,7 @@ use rdma_sys as sys;
 
 use super::{FENCE, FlushKind, Notify, Posted, Qp, Remote, posted};
 
-/// The `send_ops_flags` of a queue pair that is to have native operations; 0 when it is not.
+/// The `send_ops_flags` of a queue pair for native operations; 0 for a queue pair without them.
 pub(in crate::verbs) fn native_ops(atomic_write: bool, flush: bool) -> u64 {
     let mut ops = 0;
     if atomic_write {
