@@ -21,6 +21,13 @@ const OTHERS: &[(&str, &str)] = &[
     ("syslog", "3"),
 ];
 
+/// Calls without a page of their own, and the pages that are about them.
+const ON_PAGES_OF: &[(&str, &str)] = &[
+    ("ibv_wr_atomic_write", "ibv_wr_post"),
+    ("ibv_wr_flush", "ibv_wr_post"),
+    ("rdma_create_qp_ex", "rdma_create_qp"),
+];
+
 /// Names of parameters that are also words of a sentence: in italics only where an error is about them.
 const ALSO_WORDS: &[&str] = &[
     "advice",
@@ -301,7 +308,10 @@ impl<'a> Page<'a> {
             let is_param = self.function.param_names().any(|param| param == word);
             let is_member = between == "\\->";
             let is_word_too = ALSO_WORDS.contains(&word);
-            if let Some(section) = self.page_of(word).filter(|_| !is_type) {
+            if let Some((_, page)) = ON_PAGES_OF.iter().find(|(name, _)| *name == word) {
+                self.named.insert(("3", (*page).to_owned()));
+                out += &format!("\\fB{word}\\fR");
+            } else if let Some(section) = self.page_of(word).filter(|_| !is_type && !is_param) {
                 self.named.insert((section, word.to_owned()));
                 out += &format!("\\fB{word}\\fR({section})");
             } else if word.ends_with('_') && after.starts_with('*') {
