@@ -421,7 +421,7 @@ extern "C" {
  * A wildcard address (0.0.0.0 or ::) belongs to no device: the function returns 0 and sets
  * *ibv_ctx_ptr to NULL.
  *
- * Not thread-safe: only one thread at a time may call this function.
+ * Not thread-safe: one thread at a time.
  *
  * Calls: rdma_getaddrinfo, rdma_create_id, rdma_bind_addr for a local address or rdma_resolve_addr
  * for a remote one, rdma_destroy_id
@@ -1251,7 +1251,7 @@ int rpma_srq_get_rcq(const struct rpma_srq *srq, struct rpma_cq **rcq_ptr);
  * The caller owns *req_ptr and ends it with rpma_conn_req_connect or rpma_conn_req_delete. The
  * peer must exist until the request, and the connection that is made from it, are deleted.
  *
- * Not thread-safe: only one thread at a time may call this function for a peer.
+ * Not thread-safe: one thread at a time for a peer.
  *
  * Calls: rdma_getaddrinfo, rdma_create_id, rdma_resolve_addr, rdma_resolve_route,
  * ibv_create_comp_channel, ibv_create_cq, ibv_req_notify_cq, rdma_create_qp_ex
@@ -1280,7 +1280,7 @@ int rpma_conn_req_new(struct rpma_peer *peer,
  * request is rejected: the remote side gets RPMA_CONN_REJECTED. Receives that are posted to the
  * request do not complete. Private data that was read from the request is no longer valid.
  *
- * Not thread-safe: only one thread at a time may call this function for a request.
+ * Not thread-safe: one thread at a time for a request.
  *
  * Calls: rdma_destroy_qp, ibv_destroy_cq, ibv_destroy_comp_channel, rdma_reject for an incoming
  * request, rdma_destroy_id
@@ -1314,7 +1314,7 @@ int rpma_conn_req_delete(struct rpma_conn_req **req_ptr);
  *
  * The caller owns *conn_ptr and deletes it with rpma_conn_delete.
  *
- * Not thread-safe: only one thread at a time may call this function for a request.
+ * Not thread-safe: one thread at a time for a request.
  *
  * Calls: rdma_create_event_channel, rdma_migrate_id, ibv_reg_mr for the emulated flush,
  * rdma_connect or rdma_accept
@@ -1389,7 +1389,7 @@ int rpma_conn_req_get_private_data(const struct rpma_conn_req *req,
  *
  * The caller owns *ep_ptr and deletes it with rpma_ep_shutdown. The peer must exist until then.
  *
- * Not thread-safe: only one thread at a time may call this function for a peer.
+ * Not thread-safe: one thread at a time for a peer.
  *
  * Calls: rdma_create_event_channel, rdma_create_id, rdma_getaddrinfo, rdma_bind_addr, rdma_listen
  *
@@ -1414,7 +1414,7 @@ int rpma_ep_listen(struct rpma_peer *peer,
  * the program has not taken are rejected. Requests that it has taken must be connected or deleted
  * first. Connections that were made from them stay as they are.
  *
- * Not thread-safe: only one thread at a time may call this function for an endpoint.
+ * Not thread-safe: one thread at a time for an endpoint.
  *
  * Calls: rdma_destroy_id, rdma_destroy_event_channel
  *
@@ -1455,7 +1455,7 @@ int rpma_ep_get_fd(const struct rpma_ep *ep, int *fd);
  *
  * If this function fails after a request has arrived, it rejects the request.
  *
- * Not thread-safe: only one thread at a time may call this function for an endpoint.
+ * Not thread-safe: one thread at a time for an endpoint.
  *
  * Calls: rdma_get_cm_event, rdma_ack_cm_event, ibv_create_comp_channel, ibv_create_cq,
  * ibv_req_notify_cq, rdma_create_qp_ex
@@ -1501,7 +1501,7 @@ int rpma_conn_get_event_fd(const struct rpma_conn *conn, int *fd);
  * connection ends with RPMA_CONN_CLOSED or RPMA_CONN_LOST. RPMA_CONN_CLOSED can come a second
  * time, some time after the first, if the connection still exists.
  *
- * Not thread-safe: only one thread at a time may call this function for a connection.
+ * Not thread-safe: one thread at a time for a connection.
  *
  * Calls: rdma_get_cm_event, rdma_ack_cm_event
  *
@@ -1530,7 +1530,7 @@ int rpma_conn_next_event(struct rpma_conn *conn, enum rpma_conn_event *event);
  * did not send. Check their number and content before you use them. They do not prove who sent
  * them.
  *
- * Not thread-safe: only one thread at a time may call this function for a connection.
+ * Not thread-safe: one thread at a time for a connection.
  *
  * Errors:
  * - RPMA_E_INVAL: conn or pdata is NULL
@@ -1546,7 +1546,7 @@ int rpma_conn_get_private_data(const struct rpma_conn *conn, struct rpma_conn_pr
  * write to PMem is applied, rpma_flush refuses RPMA_FLUSH_TYPE_PERSISTENT on the connection. The
  * function sends nothing. The configuration is not needed after the call.
  *
- * Not thread-safe: only one thread at a time may call this function for a connection.
+ * Not thread-safe: one thread at a time for a connection.
  *
  * Errors:
  * - RPMA_E_INVAL: conn or pcfg is NULL
@@ -1608,7 +1608,7 @@ int rpma_conn_get_rcq(const struct rpma_conn *conn, struct rpma_cq **rcq_ptr);
  * completes its own operations, and the remote side does not have to wait for its
  * RPMA_CONN_CLOSED.
  *
- * Not thread-safe: only one thread at a time may call this function for a connection.
+ * Not thread-safe: one thread at a time for a connection.
  *
  * Calls: rdma_disconnect
  *
@@ -1630,7 +1630,7 @@ int rpma_conn_disconnect(struct rpma_conn *conn);
  * rpma_conn_disconnect and wait for RPMA_CONN_CLOSED first. The queues, file descriptors and
  * private data of the connection are no longer valid. Memory regions stay registered.
  *
- * Not thread-safe: only one thread at a time may call this function for a connection.
+ * Not thread-safe: one thread at a time for a connection.
  *
  * Calls: ibv_dereg_mr for the emulated flush, rdma_destroy_qp, ibv_destroy_cq, rdma_destroy_id,
  * ibv_destroy_comp_channel, rdma_destroy_event_channel

@@ -42,7 +42,7 @@ pub unsafe extern "C" fn rpma_conn_get_event_fd(conn: *const Conn, fd: *mut c_in
 /// connection ends with RPMA_CONN_CLOSED or RPMA_CONN_LOST. RPMA_CONN_CLOSED can come a second
 /// time, some time after the first, if the connection still exists.
 ///
-/// Not thread-safe: only one thread at a time may call this function for a connection.
+/// Not thread-safe: one thread at a time for a connection.
 ///
 /// Calls: rdma_get_cm_event, rdma_ack_cm_event
 ///
@@ -80,7 +80,7 @@ pub unsafe extern "C" fn rpma_conn_next_event(
 /// did not send. Check their number and content before you use them. They do not prove who sent
 /// them.
 ///
-/// Not thread-safe: only one thread at a time may call this function for a connection.
+/// Not thread-safe: one thread at a time for a connection.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: conn or pdata is NULL
@@ -105,7 +105,7 @@ pub unsafe extern "C" fn rpma_conn_get_private_data(
 /// write to PMem is applied, rpma_flush refuses RPMA_FLUSH_TYPE_PERSISTENT on the connection. The
 /// function sends nothing. The configuration is not needed after the call.
 ///
-/// Not thread-safe: only one thread at a time may call this function for a connection.
+/// Not thread-safe: one thread at a time for a connection.
 ///
 /// Errors:
 /// - RPMA_E_INVAL: conn or pcfg is NULL
@@ -197,7 +197,7 @@ pub unsafe extern "C" fn rpma_conn_get_rcq(conn: *const Conn, rcq_ptr: *mut *mut
 /// completes its own operations, and the remote side does not have to wait for its
 /// RPMA_CONN_CLOSED.
 ///
-/// Not thread-safe: only one thread at a time may call this function for a connection.
+/// Not thread-safe: one thread at a time for a connection.
 ///
 /// Calls: rdma_disconnect
 ///
@@ -223,7 +223,7 @@ pub unsafe extern "C" fn rpma_conn_disconnect(conn: *mut Conn) -> c_int {
 /// rpma_conn_disconnect and wait for RPMA_CONN_CLOSED first. The queues, file descriptors and
 /// private data of the connection are no longer valid. Memory regions stay registered.
 ///
-/// Not thread-safe: only one thread at a time may call this function for a connection.
+/// Not thread-safe: one thread at a time for a connection.
 ///
 /// Calls: ibv_dereg_mr for the emulated flush, rdma_destroy_qp, ibv_destroy_cq, rdma_destroy_id,
 /// ibv_destroy_comp_channel, rdma_destroy_event_channel

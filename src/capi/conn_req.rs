@@ -31,7 +31,7 @@ use crate::verbs::ConnParam;
 /// The caller owns *req_ptr and ends it with rpma_conn_req_connect or rpma_conn_req_delete. The
 /// peer must exist until the request, and the connection that is made from it, are deleted.
 ///
-/// Not thread-safe: only one thread at a time may call this function for a peer.
+/// Not thread-safe: one thread at a time for a peer.
 ///
 /// Calls: rdma_getaddrinfo, rdma_create_id, rdma_resolve_addr, rdma_resolve_route,
 /// ibv_create_comp_channel, ibv_create_cq, ibv_req_notify_cq, rdma_create_qp_ex
@@ -115,7 +115,7 @@ unsafe fn take_request(handle: *mut *mut ConnReq) -> Result<Option<(ConnReq, Slo
 /// request is rejected: the remote side gets RPMA_CONN_REJECTED. Receives that are posted to the
 /// request do not complete. Private data that was read from the request is no longer valid.
 ///
-/// Not thread-safe: only one thread at a time may call this function for a request.
+/// Not thread-safe: one thread at a time for a request.
 ///
 /// Calls: rdma_destroy_qp, ibv_destroy_cq, ibv_destroy_comp_channel, rdma_reject for an incoming
 /// request, rdma_destroy_id
@@ -161,7 +161,7 @@ pub unsafe extern "C" fn rpma_conn_req_delete(req_ptr: *mut *mut ConnReq) -> c_i
 ///
 /// The caller owns *conn_ptr and deletes it with rpma_conn_delete.
 ///
-/// Not thread-safe: only one thread at a time may call this function for a request.
+/// Not thread-safe: one thread at a time for a request.
 ///
 /// Calls: rdma_create_event_channel, rdma_migrate_id, ibv_reg_mr for the emulated flush,
 /// rdma_connect or rdma_accept

@@ -19,7 +19,7 @@ use crate::peer::Peer;
 ///
 /// The caller owns *ep_ptr and deletes it with rpma_ep_shutdown. The peer must exist until then.
 ///
-/// Not thread-safe: only one thread at a time may call this function for a peer.
+/// Not thread-safe: one thread at a time for a peer.
 ///
 /// Calls: rdma_create_event_channel, rdma_create_id, rdma_getaddrinfo, rdma_bind_addr, rdma_listen
 ///
@@ -59,7 +59,7 @@ pub unsafe extern "C" fn rpma_ep_listen(
 /// the program has not taken are rejected. Requests that it has taken must be connected or deleted
 /// first. Connections that were made from them stay as they are.
 ///
-/// Not thread-safe: only one thread at a time may call this function for an endpoint.
+/// Not thread-safe: one thread at a time for an endpoint.
 ///
 /// Calls: rdma_destroy_id, rdma_destroy_event_channel
 ///
@@ -107,7 +107,7 @@ pub unsafe extern "C" fn rpma_ep_get_fd(ep: *const Ep, fd: *mut c_int) -> c_int 
 ///
 /// If this function fails after a request has arrived, it rejects the request.
 ///
-/// Not thread-safe: only one thread at a time may call this function for an endpoint.
+/// Not thread-safe: one thread at a time for an endpoint.
 ///
 /// Calls: rdma_get_cm_event, rdma_ack_cm_event, ibv_create_comp_channel, ibv_create_cq,
 /// ibv_req_notify_cq, rdma_create_qp_ex

@@ -27,7 +27,7 @@ const REMOTE: c_int = kind::RPMA_UTIL_IBV_CONTEXT_REMOTE as c_int;
 /// A wildcard address (0.0.0.0 or ::) belongs to no device: the function returns 0 and sets
 /// *ibv_ctx_ptr to NULL.
 ///
-/// Not thread-safe: only one thread at a time may call this function.
+/// Not thread-safe: one thread at a time.
 ///
 /// Calls: rdma_getaddrinfo, rdma_create_id, rdma_bind_addr for a local address or rdma_resolve_addr
 /// for a remote one, rdma_destroy_id
