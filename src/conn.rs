@@ -3,6 +3,7 @@
 //! Connections: their events, their queues and their end. The operations are in [`crate::ops`].
 
 use std::ffi::{CStr, c_int};
+use std::mem::offset_of;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::cq::Cq;
@@ -15,8 +16,10 @@ use crate::queues::Queues;
 use crate::report::Releases;
 use crate::verbs::{self, CmEvent, CmId, CompChannel, ConnParam, EventChannel, EventKind, Qp};
 
-// Field order is drop order.
+// Field order is drop order. `repr(C)` keeps the completion queues, which are handles of C too, away from the
+// address of the connection: programs compare handles, in the data of an epoll event for example.
 /// A connection
+#[repr(C)]
 pub struct Conn {
     flush: FlushMethod,
     queues: Queues,
@@ -27,6 +30,8 @@ pub struct Conn {
     private_data: PrivateData,
     direct_write_to_pmem: AtomicBool,
 }
+
+const _: () = assert!(offset_of!(Conn, queues) > 0);
 
 /// The events of `enum rpma_conn_event`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

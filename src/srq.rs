@@ -2,6 +2,8 @@
 
 //! Shared receive queues.
 
+use std::mem::offset_of;
+
 use crate::cq::Cq;
 use crate::error::{Arguments, Error, Result};
 use crate::mr;
@@ -11,11 +13,16 @@ use crate::report::Releases;
 use crate::srq_cfg::SrqCfg;
 use crate::verbs::{IbvSrq, Posted, Sge};
 
+// `repr(C)` keeps the receive CQ, which is a handle of C too, away from the address of the SRQ: programs compare
+// handles.
 /// A shared receive queue
+#[repr(C)]
 pub struct Srq {
     srq: IbvSrq,
     rcq: Option<Cq>,
 }
+
+const _: () = assert!(offset_of!(Srq, rcq) > 0);
 
 impl Srq {
     pub(crate) fn new(device: PeerDevice, cfg: &SrqCfg) -> Result<Self> {

@@ -106,6 +106,27 @@ handles_stay_the_same(void **state)
 	assert_int_equal(fds[0], fds[1]);
 }
 
+/* Programs tell handles apart by their addresses, in the data of an epoll event for example. */
+static void
+handles_have_different_addresses(void **state)
+{
+	struct pair *pair = *state;
+	struct rpma_conn_cfg *cfg = NULL;
+
+	assert_ptr_not_equal(cq_of(pair->client.conn), pair->client.conn);
+	assert_ptr_not_equal(cq_of(pair->server.conn), pair->server.conn);
+
+	pair_disconnect(pair);
+	SUCCEED(rpma_conn_cfg_new(&cfg));
+	SUCCEED(rpma_conn_cfg_set_rcq_size(cfg, 8));
+	pair_connect(pair, cfg, cfg);
+	SUCCEED(rpma_conn_cfg_delete(&cfg));
+	assert_ptr_not_equal(cq_of(pair->client.conn), pair->client.conn);
+	assert_non_null(rcq_of(pair->client.conn));
+	assert_ptr_not_equal(rcq_of(pair->client.conn), pair->client.conn);
+	assert_ptr_not_equal(rcq_of(pair->client.conn), cq_of(pair->client.conn));
+}
+
 /* --- events --- */
 
 static void
@@ -376,6 +397,7 @@ static const struct CMUnitTest rdma[] = {
 	WITH_PAIR(arguments_of_a_real_connection),
 	WITH_PAIR(queue_pair_number),
 	WITH_PAIR(handles_stay_the_same),
+	WITH_PAIR(handles_have_different_addresses),
 	WITH_PAIR(next_event_when_there_is_none),
 	WITH_PAIR(disconnected_by_the_client),
 	WITH_PAIR(disconnected_by_the_server),

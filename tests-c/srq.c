@@ -69,6 +69,8 @@ open_default(void **state)
 
 	*state = shared;
 	assert_non_null(shared->srq_rcq);
+	/* programs tell handles apart by their addresses */
+	assert_ptr_not_equal(shared->srq_rcq, shared->srq);
 
 	return 0;
 }
