@@ -79,40 +79,42 @@ DOCUMENT_TEXT = """<!-- SPDX-License-Identifier: BSD-3-Clause -->
 # Performance
 
 What librpma adds to the verbs that it calls, counted in instructions. The RDMA device is one that does
-nothing, so nothing but software is counted, and the count is the same on every run.
+nothing, so only software is counted, and every run gives the same count. `rpma-perf` measures time on a real
+device; [tuning](tuning.md) says how to use the library so that it is fast.
 
 ![Instructions per call: raw verbs, floor, original and this library](performance.svg)
 
-- **raw verbs**: the same requests as a program writes them that uses libibverbs itself, inlined and with no checks.
-- **floor**: a C library behind the same interface, with the same checks, reduced to what they need
+- **raw verbs**: the same requests, written by a program that uses libibverbs directly, inlined and without checks.
+- **floor**: a C library with the same interface that does the same checks and nothing else
   (`benches/per-op-floor.c`). A call through this interface cannot be much cheaper.
 - **original**: librpma 1.2.0, in C.
-- **this library**: the library of this repository. The aim is what it shall cost at most.
+- **this library**: the library of this repository. The aim is the highest count that is accepted.
 
 ## Instructions per call
 
 {counts}
 
 Each count includes {loop} instructions of the loop around the call, and the device's own function.
-`send, queue full` is `rpma_send` when `ibv_post_send` fails with ENOMEM and logging is disabled: what a program
-pays that tries again until there is room. `cq_get_wc, 16` takes 16 completions at once. In `cq_wait` each
-acknowledgement of an event takes a mutex, as in libibverbs; librpma acknowledges 128 events at once, raw verbs and
-the original each on its own. `connection` is the whole life of a connection: `rpma_conn_req_new`,
-`rpma_conn_req_connect`, two `rpma_conn_next_event`, `rpma_conn_disconnect` and `rpma_conn_delete`.
+`send, queue full` is `rpma_send` when `ibv_post_send` fails with ENOMEM and logging is disabled: the cost of
+retrying until there is room. `cq_get_wc, 16` takes 16 completions in one call. In `cq_wait` each
+acknowledgement of events takes a mutex, as in libibverbs; librpma acknowledges 128 events at once, raw verbs and
+the original acknowledge each event separately. `connection` is the whole life of a connection:
+`rpma_conn_req_new`, `rpma_conn_req_connect`, `rpma_conn_next_event` twice, `rpma_conn_disconnect` and
+`rpma_conn_delete`.
 
 ## Time of a connection
 
 {time}
 
-Medians of runs that alternate between the two libraries, on the same device that does nothing. System calls
-count here, which the instructions above do not see.
+These are medians of runs that alternate between the two libraries, on the same device that does nothing. They
+include system calls, which the counts of instructions above do not.
 
 ## Stack of a logged error
 
 {stack}
 
-Bytes of stack that a failing call takes, above what the functions of the C library take that the message
-needs (`strerror_r`, `localtime_r`, `strftime`, `fputs`; `syslog` is not counted on either side). The original
+Bytes of stack that a failing call takes, beyond what the C library's functions for the message take
+(`strerror_r`, `localtime_r`, `strftime`, `fputs`; `syslog` is not counted on either side). The original
 does not log an invalid argument.
 
 ## Reproduce it
@@ -123,9 +125,9 @@ Measured with {environment}. With other versions the counts are a little differe
     cmake -S . -B build -DCMAKE_BUILD_TYPE=Release && cmake --build build
     benches/run-per-op build build/original
 
-This prints the tables and fails when a count of this library is larger than in `benches/per-op.counts` (by more than
-2 instructions and 1 %). `--update` writes that file and this document anew; `--quick` measures only
-raw verbs and this library.
+This prints the tables. It fails if a count of this library has grown by more than 2 instructions and 1 % since
+`benches/per-op.counts` was written. `--update` writes that file and this document; `--quick` measures only raw verbs
+and this library.
 """
 
 
@@ -159,8 +161,8 @@ def document(section):
     return DOCUMENT_TEXT.format(
         counts=markdown(("", *(TITLES[column] for column in COLUMNS), "aim"), counted),
         loop=section.counts[LOOP]["here"],
-        time=f"A connection takes {time:.2f} of the time that it takes with the original. The aim is at most "
-             f"{TIME_AIM}{'' if time <= TIME_AIM else ', which is missed'}.",
+        time=f"A connection takes {100 * time:.0f} % of the time that it takes with the original. The aim is at most "
+             f"{100 * TIME_AIM:.0f} %{'' if time <= TIME_AIM else ', which is missed'}.",
         stack=markdown(("", "original", "this library", "aim"), stacks),
         environment=section.name)
 
