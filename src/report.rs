@@ -68,15 +68,27 @@ fn describe(error: &Error, line: &mut Line) {
             line.push(b"(");
             describe_arguments(arguments, line);
             line.push(b") failed");
-            if errno != 0 {
-                line.push(b": ");
-                errno::push_text(errno, line);
-            }
+            push_reason(call, errno, line);
         }
         // Never logged.
         Failure::Silent { .. } => {}
     }
 }
+
+/// Adds why a call failed. The calls of librdmacm fail with `ENODEV` on a machine without an RDMA device: the
+/// line then says what takes the place of one.
+pub(crate) fn push_reason(call: &str, errno: c_int, line: &mut Line) {
+    if errno == 0 {
+        return;
+    }
+    line.push(b": ");
+    errno::push_text(errno, line);
+    if errno == libc::ENODEV && call.starts_with("rdma_") {
+        line.push(NO_DEVICE);
+    }
+}
+
+const NO_DEVICE: &[u8] = b" (without an RDMA device, use softrdma, rxe or siw: see librpma(7))";
 
 fn describe_arguments(arguments: Arguments, line: &mut Line) {
     match arguments {
@@ -199,6 +211,26 @@ mod tests {
     fn a_failed_call_without_errno_names_the_call_only() {
         let error = Error::from(failed_call(0));
         assert_eq!(text(&error).c_str_at(0), c"ibv_reg_mr() failed");
+    }
+
+    #[test]
+    fn librdmacm_without_a_device_leads_to_softrdma() {
+        let text = |call, errno| {
+            let mut line = Line::new();
+            push_reason(call, errno, &mut line);
+            line.c_str_at(0).to_string_lossy().into_owned()
+        };
+        let lost = text("rdma_create_event_channel", libc::ENODEV);
+        assert!(
+            lost.starts_with(": No such device (") && lost.contains("softrdma"),
+            "{lost}"
+        );
+        // A device that is gone is another matter, and so is another failure.
+        assert_eq!(text("ibv_alloc_pd", libc::ENODEV), ": No such device");
+        assert_eq!(
+            text("rdma_create_id", libc::EMFILE),
+            ": Too many open files"
+        );
     }
 
     #[test]

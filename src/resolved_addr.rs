@@ -7,6 +7,7 @@ use std::panic::Location;
 
 use crate::error::{Error, Result};
 use crate::log::{self, Level};
+use crate::report;
 use crate::sys::{CallError, CallerStr, errno};
 use crate::verbs::{AddrInfo, CmId, Side};
 
@@ -104,9 +105,8 @@ impl GivenAddr {
                 if let Some(code) = resolver_code {
                     line.push(b": ");
                     line.push(errno::resolver_text(code).to_bytes());
-                } else if failed.errno != 0 {
-                    line.push(b": ");
-                    errno::push_text(failed.errno, line);
+                } else {
+                    report::push_reason(failed.call, failed.errno, line);
                 }
                 // Leave room for an address of the usual length and for the newline.
                 match self.service {

@@ -135,12 +135,19 @@ ends_with(const char *text, const char *end)
 		strncmp(text + len - 1 - end_len, end, end_len) == 0;
 }
 
-/* why a name is not found: with a name server, without, and where it is not looked up for want of a device */
+/* where there is no device, names are not looked up; this library adds what takes the place of a device */
+static bool
+says_no_device(const char *text)
+{
+	return strcmp(running_group(), "nodev") == 0 && strstr(text, strerror(ENODEV)) != NULL;
+}
+
+/* why a name is not found: with a name server, without one, and without a device */
 static void
 assert_not_found(const char *text)
 {
 	if (!ends_with(text, gai_strerror(EAI_NONAME)) && !ends_with(text, gai_strerror(EAI_AGAIN)) &&
-	    !(strcmp(running_group(), "nodev") == 0 && ends_with(text, strerror(ENODEV))))
+	    !says_no_device(text))
 		fail_msg("no reason in \"%s\"", text);
 }
 
@@ -448,6 +455,30 @@ words_and_place_are_its_own(void **unused)
 			"expected)\n");
 }
 
+/* a user without a device learns what to use instead, and a user with another failure does not */
+static void
+without_a_device_softrdma_is_named(void **unused)
+{
+	struct ibv_context *ctx = NULL;
+
+	(void)unused;
+	BETTER(DIFF_LOG_WORDS);
+	verbs_fail("rdma_getaddrinfo", ENODEV);
+	log_capture(RPMA_LOG_LEVEL_ERROR);
+	EXPECT(rpma_utils_get_ibv_context("192.0.2.1", RPMA_UTIL_IBV_CONTEXT_LOCAL, &ctx),
+			RPMA_E_PROVIDER);
+	assert_int_equal(logged.count, 1);
+	assert_non_null(strstr(logged.text, "No such device (without an RDMA device, use softrdma, "
+			"rxe or siw: see librpma(7))\n"));
+	log_release();
+
+	log_capture(RPMA_LOG_LEVEL_ERROR);
+	cause_failure();
+	assert_int_equal(logged.count, 1);
+	assert_null(strstr(logged.text, "softrdma"));
+	log_release();
+}
+
 /* --- with a device --- */
 
 static void
@@ -504,6 +535,7 @@ static const struct CMUnitTest nodev[] = {
 	AND_RESET(long_names_and_why_they_are_not_found),
 	AND_RESET(names_in_another_encoding),
 	AND_RESET(words_and_place_are_its_own),
+	AND_RESET(without_a_device_softrdma_is_named),
 };
 
 /* names are looked up where there is a device */

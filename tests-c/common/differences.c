@@ -123,7 +123,7 @@ const struct difference_row differences[DIFF_COUNT] = {
 		"words of a log message, file and line in it",
 		"its own words, and a place in its own source",
 		"other words, and a place in the source of this library",
-		"log-texts: words_and_place_are_its_own",
+		"log-texts: words_and_place_are_its_own; log-texts: without_a_device_softrdma_is_named",
 	},
 	[DIFF_LONG_MONTH] = {
 		"time of a message, when the locale has a long name for the month",
