@@ -37,7 +37,7 @@ pub(crate) struct Problem {
 
 /// libsoftrdma.so was not found, or cannot be used.
 const LIBRARY: u8 = 120;
-/// The program is statically linked, or for another C library.
+/// The program or its libibverbs is statically linked, or it is for another C library.
 const NOT_PRELOADABLE: u8 = 121;
 /// The program gains privileges when it starts.
 const PRIVILEGED: u8 = 122;

@@ -513,10 +513,87 @@ fn a_static_program_is_refused() {
         ) else {
             continue;
         };
-        refused(&mut run(&[&program]), 121, &["statically linked", option]);
+        refused(
+            &mut run(&[&program]),
+            121,
+            &["is statically linked: softrdma can", option],
+        );
         let script = format!("#!{}\n", program.display());
         let script = directory.file("script", &script, 0o755);
         refused(&mut run(&[script]), 121, &["statically linked", option]);
+    }
+}
+
+/// What a program with a static libibverbs (or librdmacm) has in it, in its constants.
+fn with_text(text: &str) -> String {
+    format!(
+        "#include <stdio.h>\nint main(int argc, char *argv[])\n{{\n\t(void)argv;\n\t\
+         return argc > 5 ? puts(\"{text}\") : 0;\n}}\n"
+    )
+}
+
+#[test]
+fn a_program_with_a_static_libibverbs_or_librdmacm_is_named() {
+    let directory = Directory::new("static-verbs");
+    let of_libibverbs = "libibverbs: Warning: no userspace device-specific driver found for %s\\n";
+    let of_librdmacm =
+        "librdmacm: Warning: discarding unmatched event - rdma_destroy_id may hang.\\n";
+    let not_of_it = "libibverbs: Warning: no device";
+    // Behind much else, and over the end of what is read at once.
+    let behind = |length| format!("{}{of_libibverbs}", "x".repeat(length));
+    for (name, text, options, library) in [
+        ("first", of_libibverbs.to_owned(), &["-s"][..], "libibverbs"),
+        ("second", of_librdmacm.to_owned(), &["-s"], "librdmacm"),
+        (
+            "fully",
+            of_libibverbs.to_owned(),
+            &["-static"],
+            "libibverbs",
+        ),
+        ("behind", behind(300_000), &[], "libibverbs"),
+        ("across", behind((1 << 18) - 50), &[], "libibverbs"),
+    ] {
+        if let Some(program) = compile(&directory, name, &with_text(&text), options) {
+            let linked = format!("is statically linked with {library}: softrdma can");
+            refused(&mut run(&[&program]), 121, &[name, &linked]);
+        }
+    }
+    if let Some(program) = compile(&directory, "other", &with_text(not_of_it), &[]) {
+        stdout(&mut run(&[&program]));
+    }
+    // The launcher knows these messages, and runs on softrdma nevertheless.
+    stdout(&mut run(&[LAUNCHER, "run", "true"]));
+}
+
+#[test]
+fn a_program_is_refused_with_the_real_static_libibverbs_and_not_with_the_shared_one() {
+    let directory = Directory::new("real-static-verbs");
+    let source = r#"
+        #include <infiniband/verbs.h>
+        int main(void)
+        {
+            int count = 0;
+            return ibv_get_device_list(&count) != 0 && count == 1 ? 0 : 1;
+        }"#;
+    if let Some(program) = compile(&directory, "shared", source, &["-libverbs"]) {
+        stdout(&mut run(&[&program]));
+    }
+    // Its providers and what these need, as pkg-config tells; libibverbs itself static, the rest as it comes.
+    let libs = Command::new("pkg-config")
+        .args(["--static", "--libs", "libibverbs"])
+        .output();
+    let Some(libs) = libs.ok().filter(|output| output.status.success()) else {
+        return skip("a static libibverbs", "pkg-config does not know libibverbs");
+    };
+    let libs = String::from_utf8(libs.stdout).unwrap();
+    let mut options = vec!["-Wl,-Bstatic", "-libverbs", "-Wl,-Bdynamic"];
+    options.extend(libs.split_whitespace().filter(|lib| *lib != "-libverbs"));
+    if let Some(program) = compile(&directory, "static", source, &options) {
+        refused(
+            &mut run(&[&program]),
+            121,
+            &["statically linked with libibverbs"],
+        );
     }
 }
 

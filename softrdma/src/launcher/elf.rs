@@ -50,13 +50,18 @@ const ELFDATA2LSB: u8 = 1;
 const ELFDATA2MSB: u8 = 2;
 const ET_EXEC: u64 = 2;
 const ET_DYN: u64 = 3;
+const PT_LOAD: u64 = 1;
 const PT_DYNAMIC: u64 = 2;
 const PT_INTERP: u64 = 3;
 const DT_NULL: u64 = 0;
 const DT_SONAME: u64 = 14;
+/// The flag of a segment that the program may write to.
+const PF_W: u64 = 2;
 
-/// More than any sound file has.
+/// Above the length of any sound interpreter's name and of any sound dynamic section.
 const MOST: u64 = 1 << 20;
+/// How much of a file is searched at once.
+const PIECE: usize = 1 << 18;
 
 impl Target {
     /// The processor's name, for messages.
@@ -111,22 +116,8 @@ impl Elf {
     /// Reads how it is loaded.
     pub(super) fn loading(&self) -> io::Result<Loading> {
         let reader = self.reader();
-        let (headers, size, count) = if reader.wide {
-            (
-                reader.number(32, 8)?,
-                reader.number(54, 2)?,
-                reader.number(56, 2)?,
-            )
-        } else {
-            (
-                reader.number(28, 4)?,
-                reader.number(42, 2)?,
-                reader.number(44, 2)?,
-            )
-        };
         let mut loading = Loading::default();
-        for index in 0..count {
-            let header = headers.saturating_add(index * size);
+        for header in reader.program_headers()? {
             match reader.number(header, 4)? {
                 PT_INTERP => loading.interpreter = Some(reader.interpreter(header)?),
                 PT_DYNAMIC => loading.is_library = reader.has_soname(header)?,
@@ -134,6 +125,21 @@ impl Elf {
             }
         }
         Ok(loading)
+    }
+
+    /// Whether a text is in what the program loads and cannot write to: in its code and constants.
+    pub(super) fn has_text(&self, text: &[u8]) -> io::Result<bool> {
+        let reader = self.reader();
+        for header in reader.program_headers()? {
+            let flags = reader.number(header.saturating_add(reader.flags_offset()), 4)?;
+            if reader.number(header, 4)? == PT_LOAD && flags & PF_W == 0 {
+                let (offset, length) = reader.segment(header)?;
+                if reader.has_text(offset, length, text)? {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// The file that was read.
@@ -169,17 +175,57 @@ impl Reader<'_> {
         Ok(u64::from_le_bytes(bytes))
     }
 
+    /// Where the program headers are in the file.
+    fn program_headers(&self) -> io::Result<impl Iterator<Item = u64> + use<>> {
+        let (at, offset_size, size_at, count_at) = if self.wide {
+            (32, 8, 54, 56)
+        } else {
+            (28, 4, 42, 44)
+        };
+        let first = self.number(at, offset_size)?;
+        let (size, count) = (self.number(size_at, 2)?, self.number(count_at, 2)?);
+        Ok((0..count).map(move |index| first.saturating_add(index * size)))
+    }
+
+    /// Where the flags of a segment are in its program header.
+    fn flags_offset(&self) -> u64 {
+        if self.wide { 4 } else { 24 }
+    }
+
     /// Where a segment is in the file, and how long.
     fn segment(&self, header: u64) -> io::Result<(u64, u64)> {
         let (offset, length, size) = if self.wide { (8, 32, 8) } else { (4, 16, 4) };
         Ok((
             self.number(header.saturating_add(offset), size)?,
-            self.number(header.saturating_add(length), size)?.min(MOST),
+            self.number(header.saturating_add(length), size)?,
         ))
     }
 
+    /// Searches a part of the file piece by piece. Where the file ends too early, the part ends there.
+    fn has_text(&self, start: u64, length: u64, text: &[u8]) -> io::Result<bool> {
+        let mut piece = vec![0; PIECE + text.len()];
+        let mut done = 0;
+        while done < length {
+            // Each piece but the last reaches into the next one, so that no text is cut in two.
+            let left = usize::try_from(length - done).unwrap_or(usize::MAX);
+            let wanted = left.min(piece.len());
+            let Some(room) = piece.get_mut(..wanted) else {
+                break;
+            };
+            let got = read_at_most(self.file, room, start.saturating_add(done))?;
+            if contains(room.get(..got).unwrap_or_default(), text) {
+                return Ok(true);
+            }
+            if got < wanted {
+                break;
+            }
+            done += PIECE as u64;
+        }
+        Ok(false)
+    }
+
     fn interpreter(&self, header: u64) -> io::Result<PathBuf> {
-        let (offset, length) = self.segment(header)?;
+        let (offset, length) = self.short_segment(header)?;
         // At most MOST.
         let mut name = vec![0; usize::try_from(length).unwrap_or_default()];
         self.file.read_exact_at(&mut name, offset)?;
@@ -191,8 +237,14 @@ impl Reader<'_> {
         Ok(OsString::from_vec(name).into())
     }
 
-    fn has_soname(&self, header: u64) -> io::Result<bool> {
+    /// The same of a segment that is short in any sound file.
+    fn short_segment(&self, header: u64) -> io::Result<(u64, u64)> {
         let (offset, length) = self.segment(header)?;
+        Ok((offset, length.min(MOST)))
+    }
+
+    fn has_soname(&self, header: u64) -> io::Result<bool> {
+        let (offset, length) = self.short_segment(header)?;
         let (size, step) = if self.wide { (8, 16) } else { (4, 8) };
         for entry in 0..length / step {
             match self.number(offset.saturating_add(entry * step), size)? {
@@ -203,4 +255,31 @@ impl Reader<'_> {
         }
         Ok(false)
     }
+}
+
+/// Reads until the room is full or the file ends.
+fn read_at_most(file: &File, room: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut got = 0;
+    while let Some(rest) = room.get_mut(got..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, at.saturating_add(got as u64)) {
+            Ok(0) => break,
+            Ok(read) => got += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(got)
+}
+
+fn contains(bytes: &[u8], text: &[u8]) -> bool {
+    // SAFETY: both pointers are valid for their lengths, and memmem reads no more than that.
+    let found = unsafe {
+        libc::memmem(
+            bytes.as_ptr().cast(),
+            bytes.len(),
+            text.as_ptr().cast(),
+            text.len(),
+        )
+    };
+    !found.is_null()
 }

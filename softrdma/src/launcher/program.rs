@@ -19,6 +19,11 @@ use super::{
 
 /// How much of a file the kernel looks at to tell what it is.
 const HEAD: usize = 256;
+/// Messages of libibverbs and librdmacm. They are in a program only when the library itself is part of it. Here
+/// they are in capitals, as otherwise this program would have them as well.
+const OF_LIBIBVERBS: &str = "NO USERSPACE DEVICE-SPECIFIC DRIVER FOUND FOR";
+const OF_LIBRDMACM: &str = "DISCARDING UNMATCHED EVENT - RDMA_DESTROY_ID MAY HANG";
+
 /// How many interpreters of interpreters the kernel goes through.
 const DEPTH: usize = 5;
 
@@ -182,13 +187,21 @@ fn check_elf(path: &Path, file: File, library: &Library) -> Result<(), Problem> 
         ));
     }
     let loading = elf.loading().map_err(broken)?;
+    if let Some(name) = linked_statically(&elf).map_err(broken)? {
+        return Err(Problem::new(
+            NOT_PRELOADABLE,
+            format!(
+                "{display} is statically linked with {name}: softrdma can only take the place of the shared library"
+            ),
+        ));
+    }
     match &loading.interpreter {
         None if loading.is_library => {}
         None => {
             return Err(Problem::new(
                 NOT_PRELOADABLE,
                 format!(
-                    "{display} is statically linked: no library can be loaded in front of its own"
+                    "{display} is statically linked: softrdma can only be loaded into a program that is dynamically linked"
                 ),
             ));
         }
@@ -216,6 +229,16 @@ fn check_elf(path: &Path, file: File, library: &Library) -> Result<(), Problem> 
         )),
         None => Ok(()),
     }
+}
+
+/// Which of the two libraries is part of the program. It would call that one, and find no device.
+fn linked_statically(elf: &Elf) -> io::Result<Option<&'static str>> {
+    for (name, message) in [("libibverbs", OF_LIBIBVERBS), ("librdmacm", OF_LIBRDMACM)] {
+        if elf.has_text(message.to_ascii_lowercase().as_bytes())? {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 /// What the program gains when it starts, if anything.
