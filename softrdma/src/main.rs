@@ -15,7 +15,7 @@ use softrdma::instrument::{CALLS, Caps, Fault};
 
 /// Runs RDMA programs without an RDMA device.
 #[derive(Debug, Parser)]
-#[command(name = "softrdma", version, after_help = EXAMPLES)]
+#[command(name = "softrdma", version, after_help = EXAMPLES, after_long_help = AFTER_HELP)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -91,33 +91,64 @@ struct Run {
     program: Vec<OsString>,
 }
 
-const EXAMPLES: &str = "\
+macro_rules! examples {
+    () => {
+        "\
 Examples:
   softrdma run -- ./server 127.0.0.1 7204
   softrdma run --trace calls.txt -- ./client 127.0.0.1 7204
   softrdma run --fail ibv_reg_mr:2:ENOMEM --caps odp,flush -- ./client 127.0.0.1 7204
-  softrdma run -- ibv_devinfo";
+  softrdma run -- ibv_devinfo"
+    };
+}
 
-const AFTER_RUN: &str = "\
-Examples:
-  softrdma run -- ./server 127.0.0.1 7204
-  softrdma run --trace calls.txt -- ./client 127.0.0.1 7204
-  softrdma run --fail ibv_reg_mr:2:ENOMEM --caps odp,flush -- ./client 127.0.0.1 7204
-  softrdma run -- ibv_devinfo
+macro_rules! environment {
+    () => {
+        "\
+Environment:
+  An option of \"softrdma run\" takes precedence over its variable. An empty
+  variable counts as not set.
+  SOFTRDMA_TRACE          the FILE of --trace, which is not emptied (default: no trace)
+  SOFTRDMA_FAIL           as --fail, more than one separated by commas (default: none)
+  SOFTRDMA_CAPS           the LIST of --caps (default: none)
+  SOFTRDMA_MR_EOPNOTSUPP  1: as --mr-eopnotsupp (default: 0)
+  SOFTRDMA_LEAKS          1: as --leaks (default: 0)
+  SOFTRDMA_SOCKET_ONLY    1: all data goes over TCP, also between processes of one
+                          machine (default: 0, shared memory and direct copies)
+  SOFTRDMA_CM_TIMEOUT_MS  milliseconds that a client waits for the answer of a server
+                          (default: 102000)
+  SOFTRDMA_LIBRARY        the library to load (default: the libsoftrdma.so that belongs
+                          to this command)"
+    };
+}
+
+const EXAMPLES: &str = examples!();
+
+const AFTER_HELP: &str = concat!(
+    examples!(),
+    "\n\n",
+    environment!(),
+    "\n\nExit statuses: see \"softrdma run --help\". More: man softrdma"
+);
+
+const AFTER_RUN: &str = concat!(
+    examples!(),
+    "
 
 The program takes the place of this one: process id and exit status are those of the program.
 Exit statuses of its own:
     2  the command line, or a setting in the environment, is wrong
   120  libsoftrdma.so was not found, or cannot be used
-  121  the program is statically linked, or for another C library
+  121  the program or its libibverbs is statically linked, or it is for another C library
   122  the program gains privileges when it starts (set-user-ID and the like)
   123  the program is for another kind of processor
   125  the trace file cannot be written
   126  the program is there, but cannot be run
   127  the program was not found
 
-Environment:
-  SOFTRDMA_LIBRARY  the library to load, instead of the one that belongs to this command";
+",
+    environment!()
+);
 
 fn main() -> ExitCode {
     match Arguments::parse().command {

@@ -174,6 +174,69 @@ fn help_shows_examples() {
     );
 }
 
+/// The names that begin with `SOFTRDMA_`, in the order in which a text first has them.
+fn variables_of(text: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for (at, _) in text.match_indices("SOFTRDMA_") {
+        let end = |byte: char| !(byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == '_');
+        let name: &str = text[at..].split(end).next().unwrap();
+        if !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    }
+    names
+}
+
+/// The string literals of all sources in a directory that are names of variables.
+fn variables_of_sources(directory: &Path, names: &mut Vec<String>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            variables_of_sources(&path, names);
+            continue;
+        }
+        let source = fs::read_to_string(&path).unwrap();
+        for (at, _) in source.match_indices("\"SOFTRDMA_") {
+            let (literal, _) = source[at + 1..].split_once('"').unwrap();
+            if variables_of(literal) == [literal] {
+                names.push(literal.to_owned());
+            }
+        }
+    }
+}
+
+#[test]
+fn help_and_manual_page_list_the_variables_that_the_code_reads() {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut read = Vec::new();
+    variables_of_sources(&project.join("src"), &mut read);
+    read.sort();
+    read.dedup();
+    assert!(read.len() >= 8, "{read:?}");
+
+    let sorted = |mut names: Vec<String>| {
+        names.sort();
+        names
+    };
+    for arguments in [&["--help"][..], &["run", "--help"]] {
+        let help = stdout(softrdma(LAUNCHER).args(arguments));
+        let (_, list) = help.split_once("\nEnvironment:\n").expect("a list");
+        assert_eq!(sorted(variables_of(list)), read, "{arguments:?}");
+        // With its default each, before the next one begins.
+        for part in list.split("\n  SOFTRDMA_").skip(1) {
+            assert!(part.contains("(default: "), "{part}");
+        }
+    }
+    let page = fs::read_to_string(project.join("../doc/man/softrdma.1")).unwrap();
+    let (_, section) = page.split_once(".SH ENVIRONMENT").unwrap();
+    let (section, _) = section.split_once("\n.SH ").unwrap();
+    let tags: String = section
+        .lines()
+        .filter(|line| line.starts_with(".B SOFTRDMA_"))
+        .collect();
+    assert_eq!(sorted(variables_of(&tags)), read, "softrdma.1");
+}
+
 #[test]
 fn calls_lists_the_calls() {
     let calls = stdout(softrdma(LAUNCHER).arg("calls"));
