@@ -4,6 +4,7 @@
 # To be sourced: with_progress COMMAND... runs a command that takes long and prints much. Its output goes to a
 # file; every 10 seconds one line says how long it has been running and what its last line is, on a terminal or
 # not. If it fails, the end of its output is shown. Its exit status is returned. It sets the trap of EXIT.
+# With PROGRESS_LOG in the environment all output is added to that file as well.
 
 progress_interval=10
 
@@ -25,6 +26,7 @@ with_progress() {
         echo "the end of its output:" >&2
         tail -n 30 "$log" >&2
     fi
+    [[ -z ${PROGRESS_LOG:-} ]] || cat "$log" >>"$PROGRESS_LOG"
     rm -f "$log"
     return "$status"
 }
