@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! What tests see and change: the trace of the calls, injected failures, the device's capabilities.
+//! Instrumentation for tests: traces of calls, injected failures, the capabilities of the device.
 //!
 //! Every function that a program calls goes through [`call`] (or [`call_then`], [`poll`]), which counts
-//! it, fails it if that was asked for, and writes its line of the trace. What is asked for stands in the
-//! environment ([`settings`]). When that is nothing, a call costs one load more.
+//! it, makes it fail if the settings say so, and writes its line of the trace. The settings come from the
+//! environment ([`settings`]). Without any, the cost of a call is one load.
 //!
-//! A call made while another one is under way on the same thread is a detail of that one: it is neither
-//! counted nor traced.
+//! A call made inside another one on the same thread is an implementation detail of the outer call: it is
+//! neither counted nor traced.
 
 pub mod calls;
 pub mod errno;
@@ -30,7 +30,7 @@ pub use settings::{Caps, Fault, Settings};
 use calls::Call;
 use trace::Trace;
 
-/// Counts the call, fails it if asked to (then `body` is not run), runs `body`, writes the trace line.
+/// Counts the call, runs `body` unless a failure is injected, and writes the trace line.
 #[inline]
 pub fn call<T>(
     name: &'static str,
@@ -43,7 +43,7 @@ pub fn call<T>(
     observed(name, args, body, |_, _| true)
 }
 
-/// As [`call`]; `found` adds what the call gave to its line, for example the type of an event.
+/// As [`call`]; `found` adds the result of the call to its line, for example the type of an event.
 #[inline]
 pub fn call_then<T>(
     name: &'static str,
@@ -60,9 +60,9 @@ pub fn call_then<T>(
     })
 }
 
-/// As [`call_then`], for calls that programs repeat until there is something: no line is written when
-/// `found` says that there was nothing, or when the call fails with `EAGAIN`. How many of those there
-/// are depends on the time, and the traces of two runs would never be equal.
+/// As [`call_then`], for calls that programs repeat until they find something: no line is written when
+/// `found` returns false, or when the call fails with `EAGAIN`. The number of such calls depends on timing,
+/// and the traces of two runs would never be equal.
 #[inline]
 pub fn poll<T>(
     name: &'static str,
@@ -90,8 +90,8 @@ pub fn note(name: &'static str, args: impl FnOnce(&mut Args)) {
     }
 }
 
-/// Counts a call of the kernel that is made for a program, whatever that does meanwhile, and says whether
-/// it has to fail. It is in no trace.
+/// Counts a system call that the library makes outside any call of the program, and returns the error to
+/// inject, if any. It is not traced.
 #[inline]
 pub(crate) fn fails(name: &'static str) -> bool {
     !is_off() && calls::find(name).is_some_and(|call| state().fault(call).is_some())
@@ -103,41 +103,41 @@ pub fn caps() -> Caps {
     state().caps
 }
 
-/// Says at exit what the program has not given back, when that was asked for.
+/// Lists the objects that the program has not destroyed, at exit and if the settings say so.
 #[used]
 #[unsafe(link_section = ".fini_array")]
 static AT_EXIT: extern "C" fn() = {
     extern "C" fn at_exit() {
         let list = live::LIVE.list();
         if state().leaks && !list.is_empty() {
-            // Nobody is there to be told if this fails.
+            // A failure to write to standard error cannot be reported anywhere.
             let _ = writeln!(std::io::stderr(), "softrdma: not destroyed: {list}");
         }
     }
     at_exit
 };
 
-/// Whether connections stay on TCP, also within one host.
+/// Whether connections use TCP only, also within one host.
 pub(crate) fn socket_only() -> bool {
     state().socket_only
 }
 
-/// How long a client waits for an answer, if not as long as usual.
+/// How long a client waits for an answer, if not the default.
 pub(crate) fn cm_timeout() -> Option<Duration> {
     state().cm_timeout
 }
 
-/// Whether memory can be registered for on-demand paging only; else that fails with `EOPNOTSUPP`.
+/// Whether registering memory fails with `EOPNOTSUPP` unless it is for on-demand paging.
 #[inline]
 pub fn mr_eopnotsupp() -> bool {
     state().mr_eopnotsupp
 }
 
-/// The arguments of a call, as its line of the trace shows them.
+/// The arguments of a call, formatted for the trace.
 #[derive(Debug)]
 pub struct Args {
     text: String,
-    /// Nothing stands before the next argument that it must be kept apart from.
+    /// The next argument is the first one: no comma before it.
     first: bool,
 }
 
@@ -174,12 +174,12 @@ impl Args {
         self.add(name, format_args!("{value:#x}"));
     }
 
-    /// Bits by their names, for example those of [`names::ACCESS`].
+    /// Flags by name, for example those of [`names::ACCESS`].
     pub fn bits(&mut self, name: &'static str, value: u64, names: &[(u64, &str)]) {
         self.add(name, names::Bits(value, names));
     }
 
-    /// A value by its name, for example one of [`names::WR_OPCODE`].
+    /// A value by name, for example one of [`names::WR_OPCODE`].
     pub fn one_of(&mut self, name: &'static str, value: u64, names: &[(u64, &str)]) {
         self.add(name, names::OneOf(value, names));
     }
@@ -192,14 +192,14 @@ impl Args {
         }
     }
 
-    /// Bytes, by a short hash of them; nothing if there are none.
+    /// The bytes' hash of 32 bits; nothing if there are no bytes.
     pub fn bytes(&mut self, name: &'static str, bytes: &[u8]) {
         if !bytes.is_empty() {
             self.add(name, format_args!("{:#010x}", hash(bytes)));
         }
     }
 
-    /// The number that a program gave to a request, unless it is an address: those are never as low.
+    /// A `wr_id`, unless it may be an address: addresses are above 65535 and differ between runs.
     pub fn wr_id(&mut self, value: u64) {
         const LOWEST_ADDRESS: u64 = 1 << 16;
         if value < LOWEST_ADDRESS {
@@ -207,7 +207,7 @@ impl Args {
         }
     }
 
-    /// A text. It cannot break the line.
+    /// A text, with escapes for newlines and the like.
     pub fn text(&mut self, name: &'static str, value: &str) {
         self.name(name);
         for c in value.chars() {
@@ -220,16 +220,16 @@ impl Args {
     }
 }
 
-/// FNV-1a: for telling apart what two traces have, with nothing to be kept secret.
+/// FNV-1a. It only has to show differences between traces; it protects no secret.
 fn hash(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |hash: u32, byte| {
         (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
     })
 }
 
-// --- What was asked for -----------------------------------------------------------------------------
+// --- Settings in effect ------------------------------------------------------------------------------
 
-/// The settings at work.
+/// The settings in effect.
 struct State {
     trace: Option<Trace>,
     faults: Vec<Armed>,
@@ -240,7 +240,7 @@ struct State {
     cm_timeout: Option<Duration>,
 }
 
-/// A failure that was asked for, and how many calls it has seen.
+/// A failure to inject, and the number of its calls so far.
 struct Armed {
     fault: Fault,
     seen: AtomicU64,
@@ -248,7 +248,7 @@ struct Armed {
 
 static STATE: OnceLock<State> = OnceLock::new();
 
-/// Whether calls have to be looked at; known once the settings were read.
+/// Whether calls are counted or traced; known once the settings have been read.
 static MODE: AtomicU8 = AtomicU8::new(UNREAD);
 const UNREAD: u8 = 0;
 const OFF: u8 = 1;
@@ -272,7 +272,7 @@ fn is_off_unread() -> bool {
 #[inline]
 fn state() -> &'static State {
     STATE.get_or_init(|| {
-        // The settings of a program that was started with bad ones are refused at its start (below).
+        // Invalid settings have already ended the program when it started (below).
         let state = State::new(Settings::from_environment().unwrap_or_default());
         let observed = state.trace.is_some() || !state.faults.is_empty();
         MODE.store(if observed { ON } else { OFF }, Ordering::Relaxed);
@@ -304,7 +304,7 @@ impl State {
         }
     }
 
-    /// Counts a call; the errno that it has to fail with, if it is the one.
+    /// Counts a call; returns the errno to inject, if it is the Nth one.
     fn fault(&self, call: &'static Call) -> Option<c_int> {
         let mut injected = None;
         for armed in &self.faults {
@@ -319,7 +319,7 @@ impl State {
     }
 }
 
-/// A child counts its own calls and objects; those that it has copies of are the parent's.
+/// A child of `fork` counts from 0: the objects that it has copies of belong to its parent.
 extern "C" fn count_anew() {
     live::LIVE.forget();
     if let Some(state) = STATE.get() {
@@ -329,22 +329,22 @@ extern "C" fn count_anew() {
     }
 }
 
-/// The exit status of a program that was started with settings that cannot be understood.
+/// The exit status of a program that was started with invalid settings.
 const BAD_SETTINGS: c_int = 2;
-/// That of one whose trace cannot be written.
+/// The exit status of a program whose trace file cannot be written.
 pub const TRACE_FILE: c_int = 125;
 
 fn refuse(problem: &str, status: c_int) {
-    // Nobody is there to be told if this fails.
+    // A failure to write to standard error cannot be reported anywhere.
     let _ = writeln!(std::io::stderr(), "softrdma: {problem}");
     // SAFETY: ends the process, without what other libraries do at exit: this one may have been loaded
     // before them.
     unsafe { libc::_exit(status) };
 }
 
-/// Reads the settings when the library is loaded, before `main`. A program that was started with
-/// settings that cannot be understood, or whose trace cannot be written, ends here: a test that injects
-/// nothing, or compares nothing, would pass without a word.
+/// Reads the settings when the library is loaded, before `main`. With invalid settings, or a trace file that
+/// cannot be written, the program ends here: otherwise a test would pass although no failure is injected or
+/// no trace is compared.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static AT_LOAD: extern "C" fn() = {
@@ -360,10 +360,10 @@ static AT_LOAD: extern "C" fn() = {
     at_load
 };
 
-// --- A call that is looked at -----------------------------------------------------------------------
+// --- Counting and tracing a call ---------------------------------------------------------------------
 
 thread_local! {
-    /// A call is under way on this thread.
+    /// Whether a call is in progress on this thread.
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -453,7 +453,7 @@ impl State {
 }
 
 impl Args {
-    /// Completes the line; whether it is worth writing.
+    /// Completes the line; returns whether it is to be written.
     fn result<T>(
         &mut self,
         result: &Result<T, c_int>,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! From the command line to the running program.
+//! Starts the program: finds it and the library, checks both, sets the environment.
 
 mod elf;
 mod exec;
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use softrdma::instrument::settings::{self, CAPS, FAIL, LEAKS, MR_EOPNOTSUPP, TRACE};
 use softrdma::instrument::{Caps, Fault, trace};
 
-/// What the command line asks for.
+/// The command line.
 #[derive(Debug)]
 pub(crate) struct Order {
     pub(crate) trace: Option<PathBuf>,
@@ -23,7 +23,7 @@ pub(crate) struct Order {
     pub(crate) caps: Option<Caps>,
     pub(crate) mr_eopnotsupp: bool,
     pub(crate) leaks: bool,
-    /// The program, and its arguments.
+    /// The program and its arguments.
     pub(crate) program: Vec<OsString>,
 }
 
@@ -41,11 +41,11 @@ const LIBRARY: u8 = 120;
 const NOT_PRELOADABLE: u8 = 121;
 /// The program gains privileges when it starts.
 const PRIVILEGED: u8 = 122;
-/// The program is for another kind of processor.
+/// The program is for another processor architecture.
 const OTHER_PROCESSOR: u8 = 123;
 /// The trace file cannot be written.
 const TRACE_FILE: u8 = 125;
-/// The program is there, but cannot be run.
+/// The program exists but cannot be run.
 const NOT_EXECUTABLE: u8 = 126;
 /// The program was not found.
 const NOT_FOUND: u8 = 127;
@@ -59,7 +59,7 @@ impl Problem {
     }
 }
 
-/// What the C library calls an error, without Rust's number behind it.
+/// The text of an error as the C library has it, without the number that Rust appends.
 fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     if error.kind() == io::ErrorKind::UnexpectedEof {
@@ -71,7 +71,7 @@ fn reason(error: &io::Error) -> String {
     }
 }
 
-/// Becomes the program. Returns only if that is not possible.
+/// Replaces this process with the program. Returns only on failure.
 pub(crate) fn run(order: Order) -> Problem {
     match prepare(order) {
         Ok(ready) => exec::exec(ready),
@@ -79,7 +79,7 @@ pub(crate) fn run(order: Order) -> Problem {
     }
 }
 
-/// All that `execve` needs.
+/// The arguments of `execve`.
 struct Ready {
     file: PathBuf,
     arguments: Vec<OsString>,
@@ -127,8 +127,8 @@ fn prepare(order: Order) -> Result<Ready, Problem> {
     })
 }
 
-/// Makes the name of the trace file absolute, as the program may change its directory. Empties the
-/// file, if it is one for all: what is in it is of an earlier run.
+/// Makes the name of the trace file absolute, as the program may change its directory. Empties a file that all
+/// processes share, as its content is from an earlier run.
 fn trace_file(name: &Path) -> Result<PathBuf, Problem> {
     let failed = |error: io::Error| {
         let (name, why) = (name.display(), reason(&error));
@@ -141,7 +141,7 @@ fn trace_file(name: &Path) -> Result<PathBuf, Problem> {
     if settings::for_each_process(&absolute) {
         return Ok(absolute);
     }
-    // Not a terminal or a pipe, where opening may wait, and not what else is printed.
+    // Not a terminal or a pipe, as opening one may block, and not a file that standard output also goes to.
     let is_kept = fs::metadata(&file)
         .is_ok_and(|file| !file.is_file() || trace::standard_output(&file).is_some());
     if !is_kept {

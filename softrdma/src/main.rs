@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 //! `softrdma run -- PROGRAM` runs a program on softrdma: with `libsoftrdma.so` loaded in front of
-//! libibverbs and librdmacm, and with the options handed over in the environment.
+//! libibverbs and librdmacm, and with the options passed in the environment.
 
 mod launcher;
 
@@ -32,7 +32,7 @@ enum Command {
     Run(Run),
     /// List the calls that can be traced and made to fail
     ///
-    /// Behind each stands the error that it fails with when none is asked for.
+    /// Each is followed by the error that it fails with unless --fail names one.
     Calls,
 }
 
@@ -49,35 +49,35 @@ struct Run {
     #[arg(long, value_name = "FILE", verbatim_doc_comment)]
     trace: Option<PathBuf>,
 
-    /// Let a call fail: CALL:N[:ERRNO] or any:N[:ERRNO]
+    /// Inject a failure: CALL:N[:ERRNO] or any:N[:ERRNO]
     ///
     /// The Nth call of CALL in each process fails and does nothing else; with
     /// "any", the Nth call of all that can fail. ERRNO is a name such as
-    /// ENOMEM or a number; without it, the call fails with an error that is
-    /// usual for it. May be given several times. "softrdma calls" lists the
-    /// calls.
+    /// ENOMEM or a number; without it, the call fails with its default error.
+    /// May be given several times. "softrdma calls" lists the calls and their
+    /// default errors.
     #[arg(long, value_name = "CALL:N[:ERRNO]", verbatim_doc_comment)]
     fail: Vec<Fault>,
 
     /// Optional capabilities of the device: odp,atomic-write,flush
     ///
-    /// A list with commas: odp is on-demand paging, atomic-write and flush
-    /// are the native operations. Without this option it has none of them.
+    /// Separated by commas: odp is on-demand paging, atomic-write and flush
+    /// are the native operations. The default is none of them.
     #[arg(long, value_name = "LIST", verbatim_doc_comment)]
     caps: Option<Caps>,
 
-    /// Let memory be registered for on-demand paging only
+    /// Refuse to register memory except for on-demand paging
     ///
-    /// Else its registration fails with EOPNOTSUPP, as network cards do it with
-    /// memory mapped from a file system on persistent memory (DAX).
+    /// Other registrations fail with EOPNOTSUPP, as they do on network cards
+    /// for memory mapped from a file system on persistent memory (DAX).
     #[arg(long, verbatim_doc_comment)]
     mr_eopnotsupp: bool,
 
-    /// Say at exit which objects the program has not destroyed
+    /// List at exit the objects that the program has not destroyed
     ///
     /// One line on standard error, for example
-    /// "softrdma: not destroyed: 1 ibv_pd, 2 ibv_mr"; none when it has
-    /// destroyed them all.
+    /// "softrdma: not destroyed: 1 ibv_pd, 2 ibv_mr"; no line if it has
+    /// destroyed all of them.
     #[arg(long, verbatim_doc_comment)]
     leaks: bool,
 
@@ -135,15 +135,15 @@ const AFTER_RUN: &str = concat!(
     examples!(),
     "
 
-The program takes the place of this one: process id and exit status are those of the program.
-Exit statuses of its own:
+softrdma becomes the program: process id and exit status are those of the program.
+Exit statuses of softrdma itself:
     2  the command line, or a setting in the environment, is wrong
   120  libsoftrdma.so was not found, or cannot be used
   121  the program or its libibverbs is statically linked, or it is for another C library
   122  the program gains privileges when it starts (set-user-ID and the like)
-  123  the program is for another kind of processor
+  123  the program is for another processor architecture
   125  the trace file cannot be written
-  126  the program is there, but cannot be run
+  126  the program exists but cannot be run
   127  the program was not found
 
 ",
@@ -161,7 +161,7 @@ fn main() -> ExitCode {
                 leaks: run.leaks,
                 program: run.program,
             });
-            // Nobody is there to be told if this fails.
+            // A failure to write to standard error cannot be reported anywhere.
             let _ = writeln!(io::stderr(), "softrdma: {}", problem.text);
             ExitCode::from(problem.status)
         }

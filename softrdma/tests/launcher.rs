@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! The launcher as a user meets it: a program in the place of another one.
+//! The launcher: its command line, its checks of programs and libraries, and what the program gets.
 
 // A test fails by panicking.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -17,7 +17,7 @@ use std::process::{Command, Output, Stdio};
 
 const LAUNCHER: &str = env!("CARGO_BIN_EXE_softrdma");
 
-/// A directory that goes away with the test.
+/// A directory that is removed at the end of the test.
 struct Directory(PathBuf);
 
 impl Directory {
@@ -42,9 +42,8 @@ impl Directory {
         path
     }
 
-    /// The copy is made by another process: were it this one, then a test on another thread might fork
-    /// while the file is open for writing, and the file could not be executed (`ETXTBSY`) until its
-    /// child has closed it.
+    /// `cp` makes the copy. If this process did, a test on another thread could fork while the file is open for
+    /// writing, and executing the file would fail with `ETXTBSY` until that child has closed it.
     fn copy(&self, from: impl AsRef<Path>, name: &str) -> PathBuf {
         let path = self.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -99,14 +98,14 @@ fn run<S: AsRef<OsStr>>(arguments: &[S]) -> Command {
     command
 }
 
-/// What it printed; it must succeed.
+/// The standard output; the command must succeed.
 fn stdout(command: &mut Command) -> String {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}: {output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// It must end with this status, and say so with these words.
+/// The exit status must be this one, and standard error must contain these words.
 fn refused(command: &mut Command, status: i32, words: &[&str]) -> Output {
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
@@ -120,12 +119,12 @@ fn refused(command: &mut Command, status: i32, words: &[&str]) -> Output {
     output
 }
 
-/// Says it even when the test passes, whose output cargo keeps to itself.
+/// Prints to standard error directly: cargo hides what a passing test prints.
 fn skip(what: &str, why: &str) {
     let _ = writeln!(std::io::stderr(), "\nskipped: {what}: {why}");
 }
 
-/// Compiles a C program; says why it cannot, if so.
+/// Compiles a C program; `None`, with a message, if that is not possible.
 fn compile(directory: &Directory, name: &str, source: &str, options: &[&str]) -> Option<PathBuf> {
     let program = directory.join(name);
     let source = directory.file(&format!("{name}.c"), source, 0o644);
@@ -223,7 +222,7 @@ fn help_and_manual_page_list_the_variables_that_the_code_reads() {
         let help = stdout(softrdma(LAUNCHER).args(arguments));
         let (_, list) = help.split_once("\nEnvironment:\n").expect("a list");
         assert_eq!(sorted(variables_of(list)), read, "{arguments:?}");
-        // With its default each, before the next one begins.
+        // Each has its default, before the next one begins.
         for part in list.split("\n  SOFTRDMA_").skip(1) {
             assert!(part.contains("(default: "), "{part}");
         }
@@ -286,7 +285,7 @@ fn settings_of_the_environment_are_checked_too() {
         ("SOFTRDMA_CM_TIMEOUT_MS", "-1"),
     ] {
         refused(run(&["true"]).env(name, value), 2, &[name]);
-        // Without the launcher the library says it, before the program starts.
+        // Without the launcher the library reports it, before the program starts.
         let mut alone = softrdma("echo");
         alone
             .env("LD_PRELOAD", library())
@@ -304,7 +303,7 @@ fn settings_of_the_environment_are_checked_too() {
 }
 
 #[test]
-fn messages_that_nobody_reads_do_no_harm() {
+fn unwritable_stderr_changes_no_exit_status() {
     let full = || fs::File::create("/dev/full").unwrap();
     let status = |command: &mut Command| command.stderr(full()).status().unwrap().code();
     assert_eq!(status(&mut run(&["--caps", "warp", "true"])), Some(2));
@@ -357,7 +356,7 @@ fn options_become_variables() {
 }
 
 #[test]
-fn without_options_the_environment_stays() {
+fn without_options_the_environment_is_kept() {
     let variables = stdout(&mut run(&["env"]));
     assert!(!variables.contains("SOFTRDMA_"), "{variables}");
 
@@ -386,7 +385,7 @@ fn the_library_is_loaded_in_front_of_others() {
 }
 
 #[test]
-fn the_program_has_the_place_of_the_launcher() {
+fn the_program_replaces_the_launcher() {
     let child = run(&["sh", "-c", "echo $$"])
         .stdout(Stdio::piped())
         .spawn()
@@ -402,7 +401,7 @@ fn the_program_has_the_place_of_the_launcher() {
 }
 
 #[test]
-fn signals_are_as_they_were() {
+fn sigpipe_is_ignored_only_if_it_was_before() {
     // Rust programs ignore SIGPIPE; the program must not, unless it was ignored before.
     let status = run(&["sh", "-c", "kill -PIPE $$; echo alive"])
         .status()
@@ -430,7 +429,7 @@ fn a_trace_file_is_emptied_first() {
     let trace = directory.file("trace", "of an earlier run\n", 0o644);
     stdout(run(&["--trace", "trace", "true"]).current_dir(&directory.0));
     assert_eq!(fs::read(&trace).unwrap(), b"");
-    // What is no file stays as it is, and is not waited for.
+    // What is not a regular file is left alone, and opening it does not block.
     stdout(&mut run(&["--trace", "/dev/null", "true"]));
     // A program that makes no call leaves no file behind.
     stdout(run(&["--trace", "t.%p", "true"]).current_dir(&directory.0));
@@ -438,7 +437,7 @@ fn a_trace_file_is_emptied_first() {
 }
 
 #[test]
-fn a_trace_on_standard_output_stands_between_what_the_program_prints() {
+fn a_trace_on_standard_output_is_in_order_with_the_programs_output() {
     let directory = Directory::new("stdout");
     let source = r#"
         #define _GNU_SOURCE
@@ -469,7 +468,7 @@ fn a_trace_on_standard_output_stands_between_what_the_program_prints() {
 }
 
 #[test]
-fn a_trace_that_is_not_complete_is_told_of_once() {
+fn an_incomplete_trace_is_reported_once() {
     let directory = Directory::new("incomplete");
     let source = r#"
         #define _GNU_SOURCE
@@ -588,7 +587,7 @@ fn a_static_program_is_refused() {
     }
 }
 
-/// What a program with a static libibverbs (or librdmacm) has in it, in its constants.
+/// A program with this text in its constants, as one with a static libibverbs or librdmacm has.
 fn with_text(text: &str) -> String {
     format!(
         "#include <stdio.h>\nint main(int argc, char *argv[])\n{{\n\t(void)argv;\n\t\
@@ -603,7 +602,7 @@ fn a_program_with_a_static_libibverbs_or_librdmacm_is_named() {
     let of_librdmacm =
         "librdmacm: Warning: discarding unmatched event - rdma_destroy_id may hang.\\n";
     let not_of_it = "libibverbs: Warning: no device";
-    // Behind much else, and over the end of what is read at once.
+    // Far into the file, and across the end of a piece that is read at once.
     let behind = |length| format!("{}{of_libibverbs}", "x".repeat(length));
     for (name, text, options, library) in [
         ("first", of_libibverbs.to_owned(), &["-s"][..], "libibverbs"),
@@ -625,7 +624,7 @@ fn a_program_with_a_static_libibverbs_or_librdmacm_is_named() {
     if let Some(program) = compile(&directory, "other", &with_text(not_of_it), &[]) {
         stdout(&mut run(&[&program]));
     }
-    // The launcher knows these messages, and runs on softrdma nevertheless.
+    // The launcher searches for these messages, and must not find them in itself.
     stdout(&mut run(&[LAUNCHER, "run", "true"]));
 }
 
@@ -642,7 +641,7 @@ fn a_program_is_refused_with_the_real_static_libibverbs_and_not_with_the_shared_
     if let Some(program) = compile(&directory, "shared", source, &["-libverbs"]) {
         stdout(&mut run(&[&program]));
     }
-    // Its providers and what these need, as pkg-config tells; libibverbs itself static, the rest as it comes.
+    // libibverbs itself is linked statically, its providers and their libraries as pkg-config lists them.
     let libs = Command::new("pkg-config")
         .args(["--static", "--libs", "libibverbs"])
         .output();
@@ -717,13 +716,13 @@ fn a_broken_program_is_refused() {
     let object = patched(&directory, "object", 16, &[1, 0]);
     refused(&mut run(&[object]), 126, &["not a program"]);
     let far = patched(&directory, "far", 32, &[0xff; 8]);
-    refused(&mut run(&[far]), 126, &["broken"]);
+    refused(&mut run(&[far]), 126, &["invalid ELF file"]);
     let whole = fs::read("/bin/true").unwrap();
     for length in [4, 15, 16, 40, 63, 64, 80, 200, 900] {
         let path = directory.join(format!("first-{length}"));
         fs::write(&path, &whole[..length]).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        refused(&mut run(&[path]), 126, &["broken"]);
+        refused(&mut run(&[path]), 126, &["invalid ELF file"]);
     }
 }
 
@@ -739,7 +738,7 @@ fn a_program_for_another_c_library_is_refused() {
             &["another C library", "ld-other.so.1"],
         );
         fs::remove_file(loader).unwrap();
-        refused(&mut run(&[&program]), 126, &["its loader"]);
+        refused(&mut run(&[&program]), 126, &["its dynamic loader"]);
     }
 }
 
@@ -783,7 +782,7 @@ fn a_program_that_gains_privileges_is_refused() {
     refused(&mut as_nobody(&group), 122, &["set-group-ID"]);
     let script = directory.file("script", &format!("#!{}\n", user.display()), 0o755);
     refused(&mut as_nobody(&script), 122, &["set-user-ID"]);
-    // These gain nothing.
+    // These gain no privileges.
     stdout(&mut run(&[&user]));
     stdout(&mut run(&[&group]));
     stdout(&mut as_nobody(&with_mode("plain", 0o755)));
@@ -829,7 +828,7 @@ fn the_library_is_found_beside_the_launcher() {
         let print = ["run", "sh", "-c", "echo $LD_PRELOAD"];
         let preload = stdout(softrdma(&launcher).args(print));
         assert_eq!(Path::new(preload.trim()), there);
-        // The launcher is found through a link, too.
+        // The launcher may be called through a symbolic link.
         let link = directory.join("link");
         symlink(&launcher, &link).unwrap();
         assert_eq!(stdout(softrdma(&link).args(print)), preload);
@@ -870,7 +869,7 @@ fn a_library_that_cannot_be_used_is_refused() {
 }
 
 #[test]
-fn another_processor_than_the_librarys_is_refused() {
+fn a_library_for_another_processor_is_refused() {
     let directory = Directory::new("mismatch");
     let library = directory.copy(library(), "libsoftrdma.so");
     let file = fs::File::options().write(true).open(&library).unwrap();
@@ -878,6 +877,6 @@ fn another_processor_than_the_librarys_is_refused() {
     refused(
         run(&["true"]).env("SOFTRDMA_LIBRARY", library),
         123,
-        &["softrdma for s390x"],
+        &["softrdma is for s390x"],
     );
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! Traces and failures, as a C program under the launcher has them.
+//! Traces and injected failures of a C program under the launcher.
 
 // A test fails by panicking.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -182,7 +182,7 @@ impl Fixture {
             .unwrap()
     }
 
-    /// What the program printed; it must succeed and say nothing on stderr.
+    /// The program's standard output; it must succeed and print nothing on standard error.
     fn output(&self, options: &[&str], arguments: &[&str]) -> Vec<String> {
         let output = self.run(options, arguments);
         assert!(
@@ -222,17 +222,17 @@ fn lines(text: &[u8]) -> Vec<String> {
 const LIST: &str = "ibv_get_device_list() = ok";
 
 #[test]
-fn a_device_is_there() {
+fn the_device_is_listed() {
     let it = Fixture::new("device");
     assert_eq!(it.output(&[], &["1"]), ["listed"]);
 }
 
 #[test]
-fn calls_are_traced_in_their_order() {
+fn calls_are_traced_in_order() {
     let it = Fixture::new("order");
     it.output(&["--trace", "trace"], &["2"]);
     assert_eq!(it.trace("trace"), [LIST, LIST]);
-    // A second run starts anew, and without the option there is no trace.
+    // A second run empties the file, and without the option there is no trace.
     it.output(&["--trace", "trace"], &["1"]);
     assert_eq!(it.trace("trace"), [LIST]);
     it.output(&[], &["1"]);
@@ -256,7 +256,7 @@ fn the_nth_call_fails() {
     let failed = "ibv_get_device_list() = EPERM (injected)";
     assert_eq!(it.trace("trace"), [LIST, failed, LIST]);
 
-    // Without an error, it is one that is usual for the call.
+    // Without ERRNO, the call fails with its default error.
     assert_eq!(
         it.output(&["--fail", "any:2"], &["3"])[1],
         "Cannot allocate memory"
@@ -300,7 +300,7 @@ fn a_program_may_close_all_descriptors() {
 }
 
 #[test]
-fn objects_have_numbers_and_memory_has_places() {
+fn objects_have_numbers_and_memory_has_offsets() {
     let it = Fixture::new("requests");
     it.output(&["--trace", "trace"], &["r"]);
     let expected = [
@@ -329,7 +329,7 @@ fn objects_have_numbers_and_memory_has_places() {
         "ibv_close_device(context=#1) = ok",
     ];
     assert_eq!(it.trace("trace"), expected);
-    // A region of the program's next turn is another one.
+    // The memory region of the next round has another number.
     it.output(&["--trace", "trace"], &["r", "r"]);
     assert!(
         it.trace("trace")
@@ -338,7 +338,7 @@ fn objects_have_numbers_and_memory_has_places() {
 }
 
 #[test]
-fn what_is_not_destroyed_is_told() {
+fn objects_not_destroyed_are_listed() {
     let it = Fixture::new("leaks");
     let told = |arguments: &[&str]| lines(&it.run(&["--leaks"], arguments).stderr);
     assert_eq!(
@@ -350,7 +350,7 @@ fn what_is_not_destroyed_is_told() {
         ["softrdma: not destroyed: 1 ibv_context"]
     );
     assert_eq!(told(&["1"]), [""; 0]);
-    // Only the process that has made it.
+    // Only the process that has created the object lists it.
     assert_eq!(told(&["o", "f", "1"]).len(), 1);
     assert_eq!(lines(&it.run(&[], &["o"]).stderr), [""; 0]);
 }
@@ -363,11 +363,11 @@ fn lines_of_threads_are_whole() {
 }
 
 #[test]
-fn a_trace_that_cannot_be_written_is_told_once() {
+fn an_unwritable_trace_is_reported_once() {
     let it = Fixture::new("unwritable");
     let output = Command::new(env!("CARGO_BIN_EXE_softrdma"))
         .args(["run", "./program", "3"])
-        // Whoever may write to this directory cannot make a file in it.
+        // Nobody can create a file in this directory.
         .env("SOFTRDMA_TRACE", "/proc/trace")
         .current_dir(&it.0)
         .output()
@@ -404,10 +404,10 @@ fn the_list_of_calls_is_that_of_the_sources() {
     assert!(of_the_system.iter().eq(["process_vm_readv"]));
 }
 
-/// Every C function that the library exports is in the list, or known not to be one that can be traced.
+/// Every exported C function is in the list of calls, or in a list of those that are never traced.
 #[test]
 fn every_exported_function_is_in_the_list() {
-    // They release or look up what the program has already.
+    // These release or look up something that the program already has.
     const NOT_CALLS: &[&str] = &[
         "ibv_event_type_str",
         "ibv_free_device_list",
@@ -430,7 +430,7 @@ fn every_exported_function_is_in_the_list() {
         "rdma_get_dst_port",
         "rdma_get_src_port",
     ];
-    // Those that are there to say that they are not.
+    // Functions that only report that they are not supported.
     let unsupported = include_str!("../src/abi/unsupported.rs");
     let unsupported: Vec<_> = unsupported
         .split(|c: char| c.is_whitespace() || c == ':')
@@ -445,7 +445,7 @@ fn every_exported_function_is_in_the_list() {
     let symbols = match nm {
         Ok(output) if output.status.success() => lines(&output.stdout),
         other => {
-            // On standard error itself, as cargo keeps to itself what a test that passes prints.
+            // To standard error directly: cargo hides what a passing test prints.
             let _ = writeln!(io::stderr(), "\nskipped: nm does not work here: {other:?}");
             return;
         }

@@ -24,16 +24,16 @@ pub struct Call {
 /// Whether and how a call can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// With an error, if not said otherwise with this one.
+    /// It can fail; this is the default error.
     Fails(c_int),
-    /// As above, but it does not count as one of `any` call: how often programs poll depends on the time,
-    /// and an event that cannot be acknowledged lets them wait for ever. Nor do system calls.
+    /// As above, but it does not count for `any`: how often programs poll depends on timing, and a program
+    /// waits for ever after an event that it could not acknowledge. System calls do not count either.
     OnlyByName(c_int),
-    /// It returns nothing that a program could see a failure by.
+    /// It returns nothing, so it cannot fail.
     Void,
 }
 
-/// For the list that the launcher prints: the name, and what there is to know about its failure.
+/// A line of `softrdma calls`: the name, and how the call can fail.
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.name;
@@ -68,7 +68,7 @@ const fn void(name: &'static str) -> Call {
     }
 }
 
-/// The calls that exist, in alphabetical order.
+/// All calls, in alphabetical order.
 pub const CALLS: &[Call] = &[
     void("ibv_ack_async_event"),
     void("ibv_ack_cq_events"),
@@ -166,7 +166,7 @@ pub fn find(name: &str) -> Option<&'static Call> {
         .and_then(|index| CALLS.get(index))
 }
 
-/// The call whose name is most like this one, if any is.
+/// The call with the most similar name, if any is similar enough.
 pub fn similar(name: &str) -> Option<&'static Call> {
     let allowed = name.len() / 3;
     CALLS
@@ -177,7 +177,7 @@ pub fn similar(name: &str) -> Option<&'static Call> {
         .map(|(_, call)| call)
 }
 
-/// How many letters have to be put in, taken out or changed to make one text of the other.
+/// The edit distance (Levenshtein) between two texts.
 pub(crate) fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.bytes().enumerate() {

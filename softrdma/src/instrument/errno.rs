@@ -7,7 +7,7 @@ use std::fmt;
 
 macro_rules! named {
     ($($name:ident)*) => {
-        /// Linux's error numbers. Where two names stand for one number, the usual one comes first.
+        /// Linux's error numbers. Where two names have the same number, the usual one comes first.
         const NAMES: &[(&str, c_int)] = &[$((stringify!($name), libc::$name)),*];
     };
 }
@@ -27,10 +27,10 @@ named! {
     EOWNERDEAD ENOTRECOVERABLE ERFKILL EHWPOISON
 }
 
-/// The largest error number that the kernel's interface has room for.
+/// The largest error number of the kernel's interface (`MAX_ERRNO`).
 const LARGEST: c_int = 4095;
 
-/// An error number that is shown by its name.
+/// An error number, displayed by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Errno(pub c_int);
 

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! What the program holds: how many objects of each kind it has been given and not given back, and the
-//! numbers by which traces tell them apart.
+//! The objects that the program has created and not destroyed, counted by kind, and the running numbers by
+//! which traces name objects.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-/// A kind of object that programs are given.
+/// A kind of object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Kind {
-    /// What `ibv_open_device` gives.
+    /// The result of `ibv_open_device`.
     Context,
     /// A protection domain.
     Pd,
@@ -30,7 +30,7 @@ pub enum Kind {
     CmEvent,
     /// An identifier of the connection manager.
     CmId,
-    /// What `rdma_getaddrinfo` gives.
+    /// The result of `rdma_getaddrinfo`.
     AddrInfo,
 }
 
@@ -49,15 +49,15 @@ const NAMES: [&str; 11] = [
     "rdma_addrinfo",
 ];
 
-/// How many there are of each.
+/// The number of live objects of each kind.
 #[derive(Debug)]
 pub struct Live {
     counts: [AtomicI64; NAMES.len()],
-    /// The last numbers that were given to objects in a trace.
+    /// The last running number of each kind in the trace.
     numbers: [AtomicU64; NAMES.len()],
 }
 
-/// Those of this process.
+/// The counts of this process.
 pub static LIVE: Live = Live::new();
 
 impl Live {
@@ -74,12 +74,12 @@ impl Live {
         }
     }
 
-    /// The program has one more.
+    /// Counts a created object.
     pub fn given(&self, kind: Kind) {
         self.add(kind, 1);
     }
 
-    /// The program has one less.
+    /// Counts a destroyed object.
     pub fn taken_back(&self, kind: Kind) {
         self.add(kind, -1);
     }
@@ -91,7 +91,7 @@ impl Live {
             .map_or(0, |last| last.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
-    /// Nothing of it is the program's any more.
+    /// Resets all counts.
     pub fn forget(&self) {
         for count in &self.counts {
             count.store(0, Ordering::Relaxed);
@@ -101,7 +101,7 @@ impl Live {
         }
     }
 
-    /// What there is, for example `1 ibv_pd, 2 ibv_mr`; empty when there is nothing.
+    /// The live objects, for example `1 ibv_pd, 2 ibv_mr`; empty when there are none.
     pub fn list(&self) -> String {
         let mut list = String::new();
         for (count, name) in self.counts.iter().zip(NAMES) {

@@ -161,7 +161,7 @@ pub const PORT_SPACE: &[(u64, &str)] = &[
     (0x013f, "IB"),
 ];
 
-/// Bits by their names, joined by `|`; those without a name as a number.
+/// Flags by name, joined by `|`; unknown flags as a number.
 pub(super) struct Bits<'a>(pub(super) u64, pub(super) &'a [(u64, &'a str)]);
 
 impl fmt::Display for Bits<'_> {
@@ -183,7 +183,7 @@ impl fmt::Display for Bits<'_> {
     }
 }
 
-/// A value by its name, or as a number.
+/// A value by name; an unknown value as a number.
 pub(super) struct OneOf<'a>(pub(super) u64, pub(super) &'a [(u64, &'a str)]);
 
 impl fmt::Display for OneOf<'_> {

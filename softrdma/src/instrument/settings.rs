@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! What is asked for, and how it is written: in the launcher's options and in the environment.
+//! The settings: their form in the launcher's options and in the environment.
 
 use std::env;
 use std::ffi::{OsStr, OsString, c_int};
@@ -27,7 +27,7 @@ pub const SOCKET_ONLY: &str = "SOFTRDMA_SOCKET_ONLY";
 /// The environment variable that says how long a client waits for an answer, in milliseconds.
 pub const CM_TIMEOUT_MS: &str = "SOFTRDMA_CM_TIMEOUT_MS";
 
-/// What is asked for.
+/// All settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Where the trace goes; may have `%p` in it.
@@ -36,13 +36,13 @@ pub struct Settings {
     pub faults: Vec<Fault>,
     /// The optional capabilities that the device reports.
     pub caps: Caps,
-    /// Memory can be registered for on-demand paging only; else that fails with `EOPNOTSUPP`.
+    /// Registering memory fails with `EOPNOTSUPP` unless it is for on-demand paging.
     pub mr_eopnotsupp: bool,
-    /// What the program has not given back is listed at exit.
+    /// Objects that the program has not destroyed are listed at exit.
     pub leaks: bool,
-    /// Connections stay on TCP, also within one host.
+    /// Connections use TCP only, also within one host.
     pub socket_only: bool,
-    /// How long a client waits for an answer, if not as long as usual.
+    /// How long a client waits for an answer, if not the default.
     pub cm_timeout: Option<Duration>,
 }
 
@@ -52,7 +52,7 @@ impl Settings {
         Self::from_variables(|name| env::var_os(name))
     }
 
-    /// Reads them from variables. One that is empty is as if it were not there.
+    /// Reads them from variables. An empty variable counts as not set.
     pub fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, String> {
         let value = |name: &str| variable(name).filter(|value| !value.is_empty());
         let text = |name: &str| -> Result<Option<String>, String> {
@@ -93,7 +93,7 @@ impl Settings {
 fn milliseconds(text: &str) -> Result<Duration, String> {
     let number: u32 = text
         .parse()
-        .map_err(|_| format!("{CM_TIMEOUT_MS}: '{text}' is no number of milliseconds"))?;
+        .map_err(|_| format!("{CM_TIMEOUT_MS}: '{text}' is not a number of milliseconds"))?;
     Ok(Duration::from_millis(number.into()))
 }
 
@@ -120,7 +120,7 @@ impl FromStr for Caps {
                 "flush" => caps.flush = true,
                 _ => {
                     return Err(format!(
-                        "there is no capability '{name}', only odp, atomic-write and flush"
+                        "unknown capability '{name}'; the capabilities are odp, atomic-write and flush"
                     ));
                 }
             }
@@ -145,19 +145,19 @@ impl fmt::Display for Caps {
     }
 }
 
-/// A call that has to fail: `CALL:N[:ERRNO]`, where `CALL` may be `any`.
+/// A failure to inject: `CALL:N[:ERRNO]`, where `CALL` may be `any`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// The call, or none for any.
+    /// The call, or `None` for `any`.
     pub call: Option<&'static Call>,
-    /// Which of its calls, from 1.
+    /// Which of the calls fails; 1 is the first.
     pub nth: u64,
-    /// What it fails with, or what is usual for the call.
+    /// The error, or `None` for the default error of the call.
     pub errno: Option<c_int>,
 }
 
 impl Fault {
-    /// Whether a call counts for this failure.
+    /// Whether this failure counts the call.
     pub(super) fn counts(&self, call: &'static Call) -> bool {
         match self.call {
             Some(wanted) => wanted == call,
@@ -165,7 +165,7 @@ impl Fault {
         }
     }
 
-    /// What the call fails with.
+    /// The error that the call fails with.
     pub(super) fn errno_for(&self, call: &Call) -> c_int {
         match (self.errno, call.kind) {
             (Some(errno), _) | (None, Kind::Fails(errno) | Kind::OnlyByName(errno)) => errno,
@@ -211,8 +211,8 @@ fn parse_call(name: &str) -> Result<Option<&'static Call>, String> {
         }
         Some(call) => Ok(Some(call)),
         None => Err(match calls::similar(name) {
-            Some(call) => format!("there is no call '{name}'; did you mean {}?", call.name),
-            None => format!("there is no call '{name}'; softrdma calls lists them"),
+            Some(call) => format!("unknown call '{name}'; did you mean {}?", call.name),
+            None => format!("unknown call '{name}'; 'softrdma calls' lists all calls"),
         }),
     }
 }
@@ -227,9 +227,9 @@ fn parse_errno(text: &str, errno: &str) -> Result<c_int, String> {
         .filter(|(distance, _)| *distance <= 2)
         .min_by_key(|(distance, _)| *distance);
     Err(match similar {
-        Some((_, name)) => format!("'{text}': there is no error '{errno}'; did you mean {name}?"),
+        Some((_, name)) => format!("'{text}': unknown error '{errno}'; did you mean {name}?"),
         None => {
-            format!("'{text}': '{errno}' is no error, neither a name such as ENOMEM nor a number")
+            format!("'{text}': '{errno}' is not an error name such as ENOMEM, nor an error number")
         }
     })
 }

@@ -105,7 +105,7 @@ fn a_line_has_name_arguments_and_result() {
 }
 
 #[test]
-fn polling_in_vain_writes_no_line() {
+fn polling_without_result_writes_no_line() {
     let it = Observed::new("vain", "ibv_poll_cq:5:EAGAIN");
     let mut results = [Ok(0), Ok(3), Err(libc::EAGAIN), Err(libc::EIO)].into_iter();
     let mut poll = || {
@@ -169,7 +169,7 @@ fn the_nth_call_fails_and_nothing_else_happens() {
 }
 
 #[test]
-fn any_counts_what_can_fail_and_always_comes_as_often() {
+fn any_counts_calls_that_can_fail_and_does_not_depend_on_timing() {
     let it = Observed::new("any", "any:3");
     assert_eq!(it.call("ibv_get_device_list"), Ok(()));
     assert_eq!(it.call("ibv_poll_cq"), Ok(()));
@@ -188,7 +188,7 @@ fn polling_fails_when_it_is_named() {
 }
 
 #[test]
-fn a_call_within_a_call_is_a_detail() {
+fn a_nested_call_is_neither_counted_nor_traced() {
     let it = Observed::new("within", "any:2");
     let outer = || {
         assert_eq!(it.call("ibv_create_cq"), Ok(()));
@@ -277,9 +277,9 @@ fn bad_settings_are_refused() {
     refused(FAIL, "ibv_reg_mr:1:EIO:x", "of the form");
     refused(FAIL, "ibv_reg_mr:0:EIO", "1 is the first");
     refused(FAIL, "ibv_reg_mr:x:EIO", "1 is the first");
-    refused(FAIL, "ibv_reg_mr:1:", "is no error");
-    refused(FAIL, "ibv_reg_mr:1:-5", "is no error");
-    refused(FAIL, "ibv_reg_mr:1:0", "is no error");
+    refused(FAIL, "ibv_reg_mr:1:", "is not an error name");
+    refused(FAIL, "ibv_reg_mr:1:-5", "is not an error name");
+    refused(FAIL, "ibv_reg_mr:1:0", "is not an error name");
     refused(FAIL, "ibv_reg_mr:1:EIO,", "of the form");
     refused(FAIL, "ibv_reg_mr:1:ENOMEN", "did you mean ENOMEM?");
     refused(FAIL, "ibv_regmr:1:EIO", "did you mean ibv_reg_mr?");

@@ -2,8 +2,8 @@
 
 //! The trace file.
 //!
-//! No lock: a child made by `fork` while another thread wrote a line would wait for ever. A line is one
-//! `write` to a file that is open for appending, so lines of several threads and processes stay whole.
+//! There is no lock: after a `fork` while another thread holds it, the child would wait for ever. Each line
+//! is one `write` to a file opened for appending, so lines of several threads and processes stay whole.
 
 use std::ffi::{CString, c_int};
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -18,7 +18,8 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use super::settings;
 
-/// Descriptors of the program itself stay below this, with the numbers that they have without a trace.
+/// The trace file's descriptor is moved to this number or above, so the program's own descriptors have the same
+/// numbers as without a trace.
 const LOWEST_DESCRIPTOR: c_int = 512;
 
 /// The trace of this process.
@@ -30,10 +31,10 @@ pub(super) struct Trace {
     failed: AtomicBool,
 }
 
-/// An open trace file. It is freed with the trace only, as another thread may be looking at it; there is one
-/// for each process, and another one only if the program closes descriptors that are not its own.
+/// An open trace file. It is freed only with the trace, as another thread may be using it. There is one for each
+/// process, and another one only after the program has closed descriptors that are not its own.
 struct Open {
-    /// The one that this one replaced, or null.
+    /// The file that this one replaced, or null.
     replaced: *mut Open,
     file: File,
     pid: u32,
@@ -54,7 +55,7 @@ impl Trace {
     /// Appends a line.
     pub(super) fn write(&self, line: &str) {
         let Some(open) = self.file() else { return };
-        // A disk that is full must not end the program that is looked at.
+        // A full disk must not end the traced program.
         let written = (&open.file).write(line.as_bytes());
         if !written.is_ok_and(|n| n == line.len()) && !self.failed.swap(true, Ordering::Relaxed) {
             let name = self.name.display();
@@ -65,8 +66,8 @@ impl Trace {
         }
     }
 
-    /// Whether there can be such a file at all. Who may write it is another matter: a program may start others
-    /// with fewer rights, and they may have nothing to write.
+    /// Checks that the file can exist. Permissions are not checked: a program may start others with fewer rights,
+    /// and these may have nothing to write.
     pub(super) fn check(&self) -> Result<(), String> {
         let name = settings::trace_file(&self.name, process::id());
         match check(&name) {
@@ -85,8 +86,8 @@ impl Trace {
         usable.or_else(|| self.replace(current))
     }
 
-    /// Whether it is of this process, and still the file that was opened: a program that closes all
-    /// descriptors may use the number for a file of its own.
+    /// Whether it was opened by this process and the descriptor is still the same file: a program that closes
+    /// all descriptors may reuse the number for a file of its own.
     fn is_usable(&self, open: &Open) -> bool {
         (!self.for_each_process || open.pid == process::id())
             && open
@@ -141,7 +142,7 @@ impl Drop for Trace {
             let open = unsafe { Box::from_raw(next) };
             next = open.replaced;
             if !self.is_usable(&open) {
-                // Its number is another file's now, or nobody's.
+                // The descriptor is closed or another file's: it must not be closed here.
                 let _ = open.file.into_raw_fd();
             }
         }
@@ -152,7 +153,7 @@ impl Open {
     fn new(name: &Path, pid: u32, replaced: *mut Self) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).create(true).open(name)?;
         let metadata = file.metadata()?;
-        // What the program prints goes on where the trace has ended only if both share a position.
+        // The program's output continues after the trace only if both share a file position.
         let from = standard_output(&metadata).unwrap_or(file.as_raw_fd());
         // SAFETY: duplicates a descriptor that is open.
         let high = unsafe { libc::fcntl(from, libc::F_DUPFD_CLOEXEC, LOWEST_DESCRIPTOR) };
@@ -160,7 +161,7 @@ impl Open {
             // SAFETY: it was made just now, and nothing else owns it.
             File::from(unsafe { OwnedFd::from_raw_fd(high) })
         } else {
-            // The limit of descriptors is lower than that.
+            // The limit of descriptors (RLIMIT_NOFILE) is lower.
             file
         };
         Ok(Self {
@@ -173,7 +174,7 @@ impl Open {
     }
 }
 
-/// Whether a file can be written, or made, by this process, as far as that can be told without opening it.
+/// Whether this process can write or create a file, as far as can be known without opening it.
 pub fn check(name: &Path) -> io::Result<()> {
     if name.is_dir() {
         return Err(io::Error::from_raw_os_error(libc::EISDIR));
@@ -196,7 +197,7 @@ fn access(name: &Path, how: c_int) -> io::Result<()> {
     }
 }
 
-/// The descriptor of standard output or standard error, if that goes to this very file.
+/// The descriptor of standard output or standard error, if it is this file.
 pub fn standard_output(file: &Metadata) -> Option<RawFd> {
     [libc::STDOUT_FILENO, libc::STDERR_FILENO]
         .into_iter()

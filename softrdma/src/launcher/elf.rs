@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! As much of ELF as tells whether the dynamic loader can load a library in front of a program's own.
+//! Reads from an ELF file whether the dynamic loader can preload a library into the program.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -9,8 +9,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-/// What kind of processor and system a file is for: the start of the file, up to its byte order, and
-/// the machine.
+/// The architecture that a file is for: class (32 or 64 bits), byte order and machine of its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Target {
     class: u8,
@@ -29,9 +28,9 @@ pub(super) struct Elf {
 /// How a program is loaded.
 #[derive(Debug, Default)]
 pub(super) struct Loading {
-    /// What loads it, if it names that.
+    /// The program interpreter (dynamic loader), if the file names one.
     pub(super) interpreter: Option<PathBuf>,
-    /// It has a name as a library: the dynamic loader itself has one, a static program has none.
+    /// It has a `DT_SONAME`: so has the dynamic loader itself, and a static program has none.
     pub(super) is_library: bool,
 }
 
@@ -39,7 +38,7 @@ pub(super) struct Loading {
 pub(super) enum Kind {
     /// `ET_EXEC` or `ET_DYN`
     Loadable,
-    /// An object, a core file.
+    /// An object file or a core file.
     Other,
 }
 
@@ -55,16 +54,16 @@ const PT_DYNAMIC: u64 = 2;
 const PT_INTERP: u64 = 3;
 const DT_NULL: u64 = 0;
 const DT_SONAME: u64 = 14;
-/// The flag of a segment that the program may write to.
+/// The flag of a writable segment.
 const PF_W: u64 = 2;
 
-/// Above the length of any sound interpreter's name and of any sound dynamic section.
+/// Above the length of any valid interpreter name and of any valid dynamic section.
 const MOST: u64 = 1 << 20;
 /// How much of a file is searched at once.
 const PIECE: usize = 1 << 18;
 
 impl Target {
-    /// The processor's name, for messages.
+    /// The name of the architecture, for messages.
     pub(super) fn name(self) -> String {
         let bits = if self.class == ELFCLASS64 { 64 } else { 32 };
         match (self.machine, self.class) {
@@ -83,7 +82,7 @@ impl Target {
 }
 
 impl Elf {
-    /// Reads what a file is.
+    /// Reads the header of a file.
     pub(super) fn read(file: File) -> io::Result<Self> {
         let mut ident = [0; 16];
         file.read_exact_at(&mut ident, 0)?;
@@ -108,12 +107,12 @@ impl Elf {
         if matches!(kind, ET_EXEC | ET_DYN) {
             elf.kind = Kind::Loadable;
         }
-        // It is two bytes.
+        // The field has two bytes.
         elf.target.machine = u16::try_from(machine).unwrap_or_default();
         Ok(elf)
     }
 
-    /// Reads how it is loaded.
+    /// Reads the program headers.
     pub(super) fn loading(&self) -> io::Result<Loading> {
         let reader = self.reader();
         let mut loading = Loading::default();
@@ -127,7 +126,7 @@ impl Elf {
         Ok(loading)
     }
 
-    /// Whether a text is in what the program loads and cannot write to: in its code and constants.
+    /// Whether a text is in a read-only segment, that is, in the code or the constants.
     pub(super) fn has_text(&self, text: &[u8]) -> io::Result<bool> {
         let reader = self.reader();
         for header in reader.program_headers()? {
@@ -237,7 +236,7 @@ impl Reader<'_> {
         Ok(OsString::from_vec(name).into())
     }
 
-    /// The same of a segment that is short in any sound file.
+    /// As above, for a segment that is short in any valid file.
     fn short_segment(&self, header: u64) -> io::Result<(u64, u64)> {
         let (offset, length) = self.segment(header)?;
         Ok((offset, length.min(MOST)))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! Becoming the program, with everything else as it was when softrdma started.
+//! Replaces this process with the program, with signal dispositions as they were when softrdma started.
 
 use std::ffi::{CString, OsString, c_char};
 use std::io;
@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{NOT_EXECUTABLE, Problem, Ready, reason};
 
-/// Rust programs ignore SIGPIPE, and a program keeps what is ignored when it becomes another one.
+/// Rust programs ignore SIGPIPE, and ignored signals stay ignored across `execve`.
 static IGNORED_SIGPIPE: AtomicBool = AtomicBool::new(false);
 
-/// Before Rust's own start: whether SIGPIPE was ignored already.
+/// Runs before Rust's runtime starts, and records whether SIGPIPE was already ignored.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static AT_START: extern "C" fn() = {
@@ -30,14 +30,14 @@ static AT_START: extern "C" fn() = {
     at_start
 };
 
-/// Becomes the program; returns why that failed.
+/// Replaces this process with the program; returns why that failed.
 pub(super) fn exec(ready: Ready) -> Problem {
     let file = ready.file.display();
     match try_exec(&ready) {
         Ok(error) => Problem::new(NOT_EXECUTABLE, format!("{file}: {}", reason(&error))),
         Err(_) => Problem::new(
             NOT_EXECUTABLE,
-            format!("{file}: there is a zero byte in an argument"),
+            format!("{file}: an argument contains a zero byte"),
         ),
     }
 }
@@ -64,8 +64,8 @@ fn try_exec(ready: &Ready) -> Result<io::Error, std::ffi::NulError> {
         // SAFETY: nothing here relies on the signal being ignored.
         unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     }
-    // SAFETY: the lists end with a null pointer, and their texts with a zero byte. With a slash in the
-    // name, this one looks in no other place, but lets the shell run a script that names no interpreter.
+    // SAFETY: the lists end with a null pointer, and their texts with a zero byte. The name has a slash, so PATH
+    // is not searched; unlike execve, this function lets the shell run a script without an interpreter line.
     unsafe { libc::execvpe(file.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
     Ok(io::Error::last_os_error())
 }

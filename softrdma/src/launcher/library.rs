@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! Where libsoftrdma.so is.
+//! Finds libsoftrdma.so.
 
 use std::env;
 use std::ffi::OsString;
@@ -19,11 +19,11 @@ const NAME: &str = "libsoftrdma.so";
 pub(super) struct Library {
     path: PathBuf,
     pub(super) target: Target,
-    /// What loads programs of the same C library, by its file name.
+    /// The file name of the dynamic loader of the same C library.
     pub(super) loader: Option<OsString>,
 }
 
-/// The library that [`VARIABLE`] names, or else the one beside this program.
+/// The library that [`VARIABLE`] names, or else the one installed with this program.
 pub(super) fn find() -> Result<Library, Problem> {
     if let Some(name) = env::var_os(VARIABLE).filter(|name| !name.is_empty()) {
         let path = fs::canonicalize(&name).map_err(|error| {
@@ -37,7 +37,10 @@ pub(super) fn find() -> Result<Library, Problem> {
         .map_err(|error| {
             Problem::new(
                 LIBRARY,
-                format!("cannot tell where softrdma itself is: {}", reason(&error)),
+                format!(
+                    "cannot find the softrdma command's own path: {}",
+                    reason(&error)
+                ),
             )
         })?;
     let directory = program.parent().unwrap_or(Path::new("/"));
@@ -52,7 +55,7 @@ pub(super) fn find() -> Result<Library, Problem> {
             Err(Problem::new(
                 LIBRARY,
                 format!(
-                    "{NAME} was not found; set {VARIABLE} to its path. These are not there: {}",
+                    "{NAME} was not found; set {VARIABLE} to its path. Searched: {}",
                     candidates.join(" ")
                 ),
             ))
@@ -71,7 +74,7 @@ fn candidates(directory: &Path) -> Vec<PathBuf> {
         }
     );
     let mut directories = vec![directory.to_owned()];
-    // Where cargo builds for tests.
+    // Where cargo builds it for tests.
     let deps = directory.join("deps");
     if newer(&deps.join(NAME), &directory.join(NAME)) {
         directories.insert(0, deps);
@@ -95,7 +98,7 @@ fn candidates(directory: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Whether a file is there and newer than another one.
+/// Whether a file exists and is newer than another one.
 fn newer(file: &Path, other: &Path) -> bool {
     let time = |file: &Path| fs::metadata(file).and_then(|file| file.modified()).ok();
     time(file) > time(other)
@@ -113,7 +116,7 @@ impl Library {
         if elf.kind != Kind::Loadable {
             return Err(problem("it is not a shared library"));
         }
-        // The loader splits the list at these, and knows no way to quote them.
+        // The dynamic loader splits LD_PRELOAD at these characters or expands them, and they cannot be quoted.
         if path
             .as_os_str()
             .as_bytes()
@@ -131,7 +134,7 @@ impl Library {
         })
     }
 
-    /// `LD_PRELOAD` with the library in front of what is there.
+    /// The value of `LD_PRELOAD`: the library, then the previous value.
     pub(super) fn preload(&self, others: Option<OsString>) -> OsString {
         let mut list = self.path.clone().into_os_string();
         if let Some(others) = others.filter(|others| !others.is_empty()) {
@@ -142,7 +145,7 @@ impl Library {
     }
 }
 
-/// What loads this program: the loader of the C library that the library is made for as well.
+/// The dynamic loader of this program, which is built for the same C library as the library.
 fn own_loader() -> Option<OsString> {
     let file = File::open("/proc/self/exe").ok()?;
     let loader = Elf::read(file).ok()?.loading().ok()?.interpreter?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! Which file a program's name stands for, and whether the library can be loaded into it.
+//! Finds the program's file, and checks that the library can be loaded into it.
 
 use std::env;
 use std::ffi::{CString, OsStr, OsString};
@@ -17,17 +17,17 @@ use super::{
     NOT_EXECUTABLE, NOT_FOUND, NOT_PRELOADABLE, OTHER_PROCESSOR, PRIVILEGED, Problem, reason,
 };
 
-/// How much of a file the kernel looks at to tell what it is.
+/// The number of bytes that the kernel reads to recognise a file (`BINPRM_BUF_SIZE`).
 const HEAD: usize = 256;
-/// Messages of libibverbs and librdmacm. They are in a program only when the library itself is part of it. Here
-/// they are in capitals, as otherwise this program would have them as well.
+/// Messages of libibverbs and librdmacm. A program contains them only if the library is statically linked into
+/// it. They are in capitals here so that this program does not contain them.
 const OF_LIBIBVERBS: &str = "NO USERSPACE DEVICE-SPECIFIC DRIVER FOUND FOR";
 const OF_LIBRDMACM: &str = "DISCARDING UNMATCHED EVENT - RDMA_DESTROY_ID MAY HANG";
 
-/// How many interpreters of interpreters the kernel goes through.
+/// The number of nested interpreters that the kernel accepts.
 const DEPTH: usize = 5;
 
-/// The file of a program, found as a shell does.
+/// Finds the file of a program as a shell does.
 pub(super) fn find(name: &OsStr) -> Result<PathBuf, Problem> {
     let display = Path::new(name).display();
     if name.is_empty() {
@@ -81,19 +81,16 @@ fn why_not_executable(path: &Path) -> Option<Refused> {
             // SAFETY: the name ends with a zero byte.
             Ok(name) if unsafe { libc::access(name.as_ptr(), libc::X_OK) } == 0 => None,
             Ok(_) => Some(Refused::There(reason(&io::Error::last_os_error()))),
-            Err(_) => Some(Refused::Absent(
-                "there is a zero byte in the name".to_owned(),
-            )),
+            Err(_) => Some(Refused::Absent("the name contains a zero byte".to_owned())),
         },
     }
 }
 
-/// Whether the library can be loaded into the program, and where the program is a script, into what
-/// interprets it.
+/// Checks that the library can be loaded into the program or, if the program is a script, into its interpreter.
 pub(super) fn check(program: &Path, library: &Library) -> Result<(), Problem> {
     let mut path = program.to_owned();
     for _ in 0..DEPTH {
-        // One that may be run but not read is left to the loader.
+        // A file that is executable but not readable cannot be checked.
         let Ok(mut file) = File::open(&path) else {
             return Ok(());
         };
@@ -116,10 +113,10 @@ pub(super) fn check(program: &Path, library: &Library) -> Result<(), Problem> {
             {
                 return Err(Problem::new(
                     NOT_EXECUTABLE,
-                    format!("{}: neither a program nor a script", path.display()),
+                    format!("{}: neither an ELF program nor a script", path.display()),
                 ));
             }
-            // A script without that line: for the shell, as everywhere.
+            // A script without an interpreter line is run by the shell.
             path = "/bin/sh".into();
             continue;
         };
@@ -141,14 +138,11 @@ pub(super) fn check(program: &Path, library: &Library) -> Result<(), Problem> {
     }
     Err(Problem::new(
         NOT_EXECUTABLE,
-        format!(
-            "{}: too many interpreters of interpreters",
-            program.display()
-        ),
+        format!("{}: too many nested interpreters", program.display()),
     ))
 }
 
-/// The name of the interpreter in the first line of a script.
+/// The interpreter's name in the first line of a script.
 fn interpreter(line: &[u8]) -> OsString {
     let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let name: Vec<u8> = line
@@ -166,7 +160,7 @@ fn check_elf(path: &Path, file: File, library: &Library) -> Result<(), Problem> 
         let why = reason(&error);
         Problem::new(
             NOT_EXECUTABLE,
-            format!("{display}: a broken ELF file: {why}"),
+            format!("{display}: invalid ELF file: {why}"),
         )
     };
     let elf = Elf::read(file).map_err(broken)?;
@@ -174,7 +168,7 @@ fn check_elf(path: &Path, file: File, library: &Library) -> Result<(), Problem> 
         return Err(Problem::new(
             OTHER_PROCESSOR,
             format!(
-                "{display} is for {}, and this softrdma for {}",
+                "{display} is for {}, and this softrdma is for {}",
                 elf.target.name(),
                 library.target.name()
             ),
@@ -210,14 +204,14 @@ fn check_elf(path: &Path, file: File, library: &Library) -> Result<(), Problem> 
                 let loader = loader.display();
                 return Err(Problem::new(
                     NOT_EXECUTABLE,
-                    format!("{display}: its loader {loader}: {}", reason(&error)),
+                    format!("{display}: its dynamic loader {loader}: {}", reason(&error)),
                 ));
             }
             if library.loader.is_some() && loader.file_name() != library.loader.as_deref() {
                 let loader = loader.display();
                 return Err(Problem::new(
                     NOT_PRELOADABLE,
-                    format!("{display} is for another C library: its loader is {loader}"),
+                    format!("{display} is for another C library: its dynamic loader is {loader}"),
                 ));
             }
         }
@@ -225,13 +219,16 @@ fn check_elf(path: &Path, file: File, library: &Library) -> Result<(), Problem> 
     match privilege(path, elf.file()) {
         Some(privilege) => Err(Problem::new(
             PRIVILEGED,
-            format!("{display} {privilege}: the dynamic loader loads no other libraries into it"),
+            format!(
+                "{display} {privilege}: the dynamic loader does not preload libraries into such a program"
+            ),
         )),
         None => Ok(()),
     }
 }
 
-/// Which of the two libraries is part of the program. It would call that one, and find no device.
+/// Which of the two libraries is statically linked into the program. The program would call that copy, and find
+/// no device.
 fn linked_statically(elf: &Elf) -> io::Result<Option<&'static str>> {
     for (name, message) in [("libibverbs", OF_LIBIBVERBS), ("librdmacm", OF_LIBRDMACM)] {
         if elf.has_text(message.to_ascii_lowercase().as_bytes())? {
@@ -241,7 +238,7 @@ fn linked_statically(elf: &Elf) -> io::Result<Option<&'static str>> {
     Ok(None)
 }
 
-/// What the program gains when it starts, if anything.
+/// The privileges that the program gains when it starts, if any.
 fn privilege(path: &Path, file: &File) -> Option<&'static str> {
     let metadata = file.metadata().ok()?;
     // SAFETY: they have no preconditions.
