@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * fabric [ADDRESS] [CONNECTIONS]: how fast the RDMA device with this address is (default: RXE_ADDR),
+ * fabric [ADDRESS] [CONNECTIONS]: measures the speed of the RDMA device with this address (default: RXE_ADDR)
  * between two processes of this machine.
  *
- * Everything is also given as a ratio to something plain that was measured in the same run: the
- * bandwidth to memcpy, the round trips to two processes that wake each other through eventfds, the
- * setting up of connections to TCP's. Only the ratios mean anything on a machine that others use too.
- * Each figure is the median of several rounds, of which memcpy and the eventfds have theirs in between; with
- * FABRIC_BEST in the environment it is that of the best round, which depends less on what else runs.
+ * Each figure is also printed as a ratio to a baseline of the same run: bandwidth to memcpy, round trips to two
+ * processes that wake each other through eventfds, connections to TCP connections. Only the ratios are
+ * meaningful on a machine that others use too. Each figure is the median of several rounds, between which
+ * memcpy and the eventfds are measured. With FABRIC_BEST in the environment it is that of the best round, which
+ * depends less on the load of the machine.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -37,7 +37,7 @@ struct order {
 	unsigned count;
 };
 
-/* what the server tells about itself */
+/* what the server sends to the client */
 struct server {
 	uint16_t port;
 	uint64_t addr;
@@ -101,7 +101,7 @@ bench_setup(void)
 {
 	struct setup setup = usual();
 
-	/* the completions of sends are polled now and then, those of receives may be waited for */
+	/* send completions are polled from time to time, the program may wait for receive completions */
 	setup.split_cq = true;
 	setup.length = 2 * MIB;
 
@@ -141,7 +141,7 @@ send_message(struct end *end)
 			broken(status_name(wc.status));
 }
 
-/* answers until a message says that it is the last: its first byte is 1 */
+/* answers messages until the last one, whose first byte is 1 */
 static void
 answer_messages(struct end *end, bool waited)
 {
@@ -234,7 +234,7 @@ memcpy_round(uint8_t *to, const uint8_t *from)
 	return (now_ns() - start) / count;
 }
 
-/* `depth` at a time */
+/* with `depth` outstanding requests */
 static double
 rdma_round(struct end *end, enum ibv_wr_opcode opcode, struct remote remote, size_t length, unsigned depth)
 {
@@ -264,7 +264,7 @@ rdma_round(struct end *end, enum ibv_wr_opcode opcode, struct remote remote, siz
 	return (now_ns() - start) / done;
 }
 
-/* 8 bytes written, and a read of 8 bytes behind it: what librpma does to write and flush */
+/* a write of 8 bytes and then a read of 8 bytes, as librpma writes and flushes */
 static double
 flush_round(struct end *end, struct remote remote)
 {
@@ -290,7 +290,7 @@ flush_round(struct end *end, struct remote remote)
 
 /* --- connections ------------------------------------------------------------------------------- */
 
-/* each has channels, CQs and a queue pair of its own, as librpma gives it; memory and PD are shared */
+/* each connection has its own channels, CQs and queue pair, as with librpma; memory and PD are shared */
 static struct setup
 small_setup(void)
 {
@@ -333,7 +333,7 @@ take_down(struct end *ends, unsigned count)
 {
 	for (unsigned i = 0; i <= count; i++) {
 		rdma_disconnect(ends[i].id);
-		/* the first one has what is shared */
+		/* the first connection owns what is shared */
 		if (i > 0) {
 			ends[i].pd = NULL;
 			ends[i].mr = NULL;
@@ -389,7 +389,7 @@ connections(int fd, uint16_t port, unsigned count)
 	char byte = 0;
 
 	tell(fd, &order, sizeof(order));
-	/* one more than what counts, which makes what is there once */
+	/* one more than those that are measured: it creates the shared objects */
 	for (unsigned i = 0; i <= count; i++) {
 		if (i > 0)
 			share(&ends[i], &ends[0]);
@@ -441,7 +441,7 @@ serve_tcp(int fd, unsigned count)
 	close(listener);
 }
 
-/* connected, and a byte each way */
+/* a TCP connection, and a byte in each direction */
 static double
 tcp_connections(int fd, unsigned count)
 {
@@ -560,7 +560,7 @@ main(int argc, char *argv[])
 	established(&end);
 	hear(process.fd, &peer, sizeof(peer));
 	remote = (struct remote){peer.addr, peer.rkey};
-	/* all pages are there */
+	/* so that all pages are allocated */
 	memset(end.memory, 0, end.length);
 	rdma_round(&end, IBV_WR_RDMA_WRITE, remote, MIB, DEPTH);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * An RDMA device that does nothing, for per-op.c: the functions of libibverbs and librdmacm that librpma calls.
- * The program exports them, so that the library that is measured finds them before those of libibverbs. Objects
- * are allocated and freed as libibverbs and librdmacm do; a call to the device returns at once.
+ * An RDMA device that does nothing, for per-op.c: it implements the functions of libibverbs and librdmacm that librpma
+ * calls. The program exports them, so the measured library uses them instead of the real ones. Objects are
+ * allocated and freed as libibverbs and librdmacm do; a call to the device returns at once.
  */
 #define _GNU_SOURCE
 #include "per-op.h"
@@ -13,10 +13,10 @@
 #include <string.h>
 
 int completions;
-/* the queue that was made last: ibv_get_cq_event() tells of that one */
+/* the queue that was created last: ibv_get_cq_event() returns it */
 static struct ibv_cq *last_cq;
 
-/* what rdma_get_cm_event() tells: a connection that was asked for is there, one that was ended is closed */
+/* the event of rdma_get_cm_event(): established after a request for a connection, closed after a disconnect */
 static enum rdma_cm_event_type device_next_event;
 
 static int
@@ -205,7 +205,7 @@ ibv_create_cq(struct ibv_context *ctx, int cqe, void *cq_context, struct ibv_com
 	return cq;
 }
 
-/* as libibverbs tells of an event, but that there always is one */
+/* as in libibverbs, except that there is always an event */
 int
 ibv_get_cq_event(struct ibv_comp_channel *channel, struct ibv_cq **cq, void **cq_context)
 {

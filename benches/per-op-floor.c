@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The floor: a librpma.so.0 in C that has just what per-op.c calls. Its functions take the same arguments, make the
- * same checks and the same calls of verbs as this library, and are called the same way. Nothing else is done for
- * them: handles keep what the operations need ready, a failure is handled out of line, one page of the process
- * serves all emulated flushes. So a count near the floor is near what is possible behind this interface.
+ * The floor: a librpma.so.0 in C with only the functions that per-op.c calls. They take the same arguments, make
+ * the same checks and the same calls of verbs as this library, and nothing else: handles hold the values that
+ * the operations need, failures are handled out of line, one page of the process serves all emulated flushes. So
+ * a count near the floor is near the lowest possible count for this interface.
  *
- * A failure gives the right code, but no line in the log.
+ * A failure returns the right code and logs nothing.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -76,7 +76,7 @@ struct rpma_conn_req {
 static int main_threshold = RPMA_LOG_LEVEL_WARNING;
 static void *_Atomic flush_page;
 
-/* --- what is out of line ----------------------------------------------------------------------- */
+/* --- out of line ------------------------------------------------------------------------------- */
 
 static __attribute__((cold, noinline)) int
 invalid(void)
@@ -111,7 +111,7 @@ posted(int error)
 
 /* --- the operations ---------------------------------------------------------------------------- */
 
-/* The flag of verbs is the bit of librpma's that asks for a completion on success too. */
+/* IBV_SEND_SIGNALED is the bit of RPMA_F_COMPLETION_ALWAYS that requests a completion on success too. */
 static inline unsigned
 send_flags(int flags)
 {
@@ -129,7 +129,7 @@ fill(struct ibv_send_wr *wr, enum ibv_wr_opcode opcode, unsigned flags, const vo
 	wr->send_flags = flags;
 }
 
-/* what a one-sided operation moves: nothing, or len bytes of both regions */
+/* the data of a one-sided operation: nothing, or len bytes in both regions */
 static inline bool
 fill_ranges(struct ibv_send_wr *wr, struct ibv_sge *sge, const struct rpma_mr_local *local, size_t offset,
 		const struct rpma_mr_remote *remote, size_t remote_offset, size_t len)
@@ -155,7 +155,7 @@ fill_ranges(struct ibv_send_wr *wr, struct ibv_sge *sge, const struct rpma_mr_lo
 	return true;
 }
 
-/* what a message moves: nothing, or len bytes of the region */
+/* the data of a message: nothing, or len bytes of the region */
 static inline bool
 fill_message(struct ibv_sge **list, int *count, struct ibv_sge *sge, const struct rpma_mr_local *mr, size_t offset,
 		size_t len)
@@ -521,7 +521,7 @@ rpma_srq_new(struct rpma_peer *peer, struct rpma_srq_cfg *cfg, struct rpma_srq *
 	return 0;
 }
 
-/* Undoing half a request is not measured: what is left behind goes with the process. */
+/* Failures here are not measured, so nothing is released: the process ends anyway. */
 int
 rpma_conn_req_new(struct rpma_peer *peer, const char *addr, const char *port, const struct rpma_conn_cfg *cfg,
 		struct rpma_conn_req **req_ptr)
@@ -575,7 +575,7 @@ rpma_conn_req_new(struct rpma_peer *peer, const char *addr, const char *port, co
 	return 0;
 }
 
-/* the page is made once, and stays */
+/* the page is mapped once and never unmapped */
 static void *
 page(void)
 {

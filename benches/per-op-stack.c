@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * How much stack a call takes that fails and logs it, in bytes: the call is made on a painted stack, and the lowest
- * byte that it changed counts. What the C library needs for the same message is measured in the same way, with its
- * functions called directly. syslog() is left out on both sides: it does nothing here, so no machine's log is
- * written to.
+ * Measures how many bytes of stack a call needs that fails and logs its failure: the call runs on a stack filled with
+ * a pattern, and the lowest changed byte counts. The stack that the C library needs for the same message is
+ * measured in the same way, with its functions called directly. syslog() is replaced by a function that does
+ * nothing, on both sides, so nothing is written to the machine's log.
  */
 #define _GNU_SOURCE
 #include "per-op.h"
@@ -46,7 +46,7 @@ __syslog_chk(int priority, int flag, const char *format, ...)
 static __attribute__((noinline)) void
 paint(unsigned char *stack)
 {
-	/* what lies below this function's own frame and red zone */
+	/* the stack below this function's own frame and red zone */
 	const unsigned char *end = (const unsigned char *)__builtin_frame_address(0) - 256;
 
 	for (volatile unsigned char *at = stack; (const unsigned char *)at < end; at++)
@@ -186,15 +186,15 @@ measure_stack(struct objects *o)
 	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
 		size_t used;
 
-		/* only the program's own function */
+		/* with a function of the program only */
 		expect(rpma_log_set_function(count_message), 0);
 		messages = 0;
 		used = stack_of(errors[i].call, o);
-		/* the original logs nothing of some errors */
+		/* the original does not log some errors */
 		if (messages == 0)
 			continue;
 		printf("%s, own log function\t%zu\t%zu\n", errors[i].name, used, errno_text);
-		/* the default function, to stderr too */
+		/* with the default function, to standard error too */
 		expect(rpma_log_set_function(RPMA_LOG_USE_DEFAULT_FUNCTION), 0);
 		expect(rpma_log_set_threshold(RPMA_LOG_THRESHOLD_AUX, RPMA_LOG_LEVEL_DEBUG), 0);
 		used = stack_of(errors[i].call, o);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What librpma adds to a verb, in instructions.
+ * Measures the instructions that librpma adds to a verb.
  *
- * The program is its own RDMA device (per-op-device.c), whose post and poll functions do next to nothing. So all
- * that is counted is the library, and the count is the same on every run. Under valgrind's callgrind (see
- * run-per-op, which makes a table) it leaves one dump for each operation; without, it prints nanoseconds.
+ * The program contains its own RDMA device (per-op-device.c), whose post and poll functions do almost nothing. So
+ * only the library is counted, and the count is the same on every run. Under valgrind's callgrind (run-per-op
+ * runs it and prints a table) it writes one dump for each operation; otherwise it prints nanoseconds.
  *
  *   per-op rpma [ROW]     the operations of librpma, whichever library the loader finds, or one of them
  *   per-op verbs [ROW]    the same requests built by hand
@@ -47,7 +47,7 @@ static const char *only;
 		double start; \
 		if (only && strcmp(only, name) != 0) \
 			break; \
-		/* what happens once: the loader binds the functions */ \
+		/* not measured, as it happens once: the loader binds the functions */ \
 		if (call) \
 			abort(); \
 		start = now_ns(); \
@@ -174,7 +174,7 @@ static struct ibv_mr *local_mr;
 static const uint64_t remote_addr = 0x10000;
 static const uint32_t remote_key = 2;
 
-/* As a program does it that uses verbs itself: inlined, only the fields that the verb reads, nothing checked. */
+/* As in a program that uses verbs itself: inlined, with only the fields that the verb reads, without checks. */
 
 static inline int
 verbs_rdma(struct ibv_qp *qp, enum ibv_wr_opcode opcode, size_t to, const struct ibv_mr *mr, size_t offset,
@@ -448,7 +448,7 @@ main(int argc, char *argv[])
 		measure_rpma(true);
 		return 0;
 	}
-	/* the loop alone, around a function that returns at once: part of every count */
+	/* the loop with a function that returns at once: included in every count */
 	MEASURE("(loop)", nothing());
 	if (strcmp(what, "rpma") == 0) {
 		measure_rpma(false);

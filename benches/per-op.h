@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* the RDMA device of per-op-device.c, as per-op.c uses it */
+/* the interface of per-op-device.c */
 #ifndef PER_OP_H
 #define PER_OP_H
 
@@ -16,14 +16,14 @@ void device_fails(bool fail);
 
 int device_make_qp(struct rdma_cm_id *id, struct ibv_pd *pd);
 
-/* what the rows of librpma are measured with */
+/* the objects that the rows of librpma use */
 struct objects {
 	struct rpma_peer *peer;
 	struct rpma_conn *conn;
 	struct rpma_mr_local *local;
 };
 
-/* prints for each error: its name, the bytes of stack that it took, and those that the C library needs of them */
+/* prints for each error: its name, its bytes of stack, and how many of these the C library needs */
 void measure_stack(struct objects *o);
 
 #endif

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The files of run-per-op: per-op.counts, per-op.aims, and the document and its chart that are made of them."""
+"""Reads per-op.counts and per-op.aims, and makes doc/performance.md and its chart from them."""
 import pathlib
 import re
 import sys
@@ -21,7 +21,7 @@ STACK_AIM = 2048  # bytes, for a logged error
 
 
 class Section:
-    """What was measured with one set of compilers: counts of instructions, and other figures, for each column."""
+    """The results with one set of compilers: counts of instructions and other figures, for each column."""
 
     def __init__(self, name):
         self.name = name
@@ -62,7 +62,7 @@ def write_counts(sections):
 
 
 def aims(raw):
-    """Rows of per-op.aims: the count that each shall not exceed, and whether a miss is a failure."""
+    """Rows of per-op.aims: the highest acceptable count, and whether exceeding it is a failure."""
     result = {}
     for line in AIMS.read_text().splitlines():
         if line and not line.startswith("#"):
@@ -174,7 +174,7 @@ BAR, GAP = 9, 10
 
 
 def nice_step(largest):
-    """A round distance of at most six lines of a grid."""
+    """A round distance between grid lines, so that there are at most six."""
     step = 1
     while True:
         for factor in (1, 2, 5):
@@ -240,7 +240,7 @@ def chart(section):
 
 
 def made():
-    """The text of each file that is made of the first section of per-op.counts."""
+    """The text of each file that is made from the first section of per-op.counts."""
     sections = read_counts()
     if not sections:
         sys.exit(f"{COUNTS.name} has no counts")
@@ -253,7 +253,7 @@ def write():
 
 
 def differs():
-    """Whether a committed file is not what would be made."""
+    """Whether a committed file differs from the one that would be made."""
     wrong = [path for path, text in made().items() if not path.exists() or path.read_text() != text]
     for path in wrong:
         print(f"{path.name} does not belong to {COUNTS.name} and {AIMS.name}: run benches/run-per-op --report")

@@ -2,9 +2,9 @@
 #
 # Compiles the Rust library to an archive.
 #
-#   rpma_cargo        target: runs cargo, always, because only cargo knows whether a source changed;
-#                     the archive keeps its time when nothing did, and nothing is linked again
-#   ${rpma_archive}   the archive, with all of Rust's standard library in it
+#   rpma_cargo        target: always runs cargo, because only cargo knows whether a source changed;
+#                     if none did, the archive keeps its time stamp and nothing is linked again
+#   ${rpma_archive}   the archive, which includes Rust's standard library
 
 if(RPMA_CARGO)
 	set(cargo ${RPMA_CARGO})
@@ -21,8 +21,8 @@ endif()
 separate_arguments(cargo_flags UNIX_COMMAND "${RPMA_CARGO_FLAGS}")
 separate_arguments(rustc_flags UNIX_COMMAND "${RPMA_RUSTC_FLAGS}")
 
-# Debug is cargo's profile dev. Every other type is its profile release; RelWithDebInfo, and the None
-# of distributions that strip for themselves, keep what a debugger wants.
+# Debug is cargo's profile dev; every other type is its profile release. RelWithDebInfo and None (which is for
+# distributions that strip binaries themselves) keep debug information.
 if(CMAKE_BUILD_TYPE STREQUAL "Debug")
 	set(profile dev)
 	set(profile_dir debug)
@@ -34,10 +34,10 @@ else()
 			--config profile.release.strip=false)
 	endif()
 endif()
-# A release build names nothing of the builder's directories and compiles no crate twice. Cargo would compile
-# what both packages use once for each: as bitcode alone where the whole result is optimised at link time, which
-# it can do for an archive, and otherwise as code too. So rustc, not cargo, is asked for that optimisation.
-# Without CARGO_BUILD_TARGET, which would move the archive to another directory.
+# A release build contains no names of the builder's directories and compiles no crate twice. With link-time
+# optimisation by cargo, the crates that both packages use would be compiled twice: as bitcode only for the archive,
+# and with machine code for softrdma. So rustc, not cargo, does the link-time optimisation of the archive.
+# CARGO_BUILD_TARGET is unset because it would move the archive to another directory.
 set(run_cargo ${CMAKE_COMMAND} -E env --unset=CARGO_BUILD_TARGET)
 if(CMAKE_BUILD_TYPE MATCHES "^(Debug|RelWithDebInfo)$")
 	list(APPEND run_cargo ${cargo})
@@ -45,11 +45,11 @@ else()
 	list(APPEND run_cargo sh ${CMAKE_CURRENT_SOURCE_DIR}/cmake/run-cargo ${cargo} ${CMAKE_CURRENT_BINARY_DIR})
 	list(APPEND cargo_flags --config profile.release.lto=false)
 	list(PREPEND rustc_flags -Clto=fat)
-	# The last one that fits is taken: the build directory is often below the source directory.
+	# The last match wins, and the build directory is often below the source directory.
 	add_compile_options(-ffile-prefix-map=${CMAKE_CURRENT_SOURCE_DIR}=.
 		-ffile-prefix-map=${CMAKE_CURRENT_BINARY_DIR}=build)
 endif()
-# A panic must not unwind into a C program, whatever the profile.
+# A panic must not unwind into a C program, in any profile.
 list(APPEND cargo_flags --config profile.${profile}.panic="abort")
 
 if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/Cargo.lock)

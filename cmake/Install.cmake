@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# What `cmake --install` puts below the prefix. Nothing in it names the prefix, so the prefix can be
-# given at installation, and the tree can be moved.
+# What `cmake --install` puts below the prefix. No installed file contains the prefix (except for /usr, see below),
+# so it can be given at installation, and the tree can be moved.
 #
-# Components: Runtime (what a program needs that runs), Development (what is needed to build one). softrdma is
-# a component of its own: see Softrdma.cmake.
+# Components: Runtime (for running programs) and Development (for building them). softrdma is a separate component:
+# see Softrdma.cmake.
 
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Looks for the development files of libibverbs and librdmacm, so that their absence is told here and
-# not by an error of the Rust or the C compiler.
+# Finds the development files of libibverbs and librdmacm, so that missing ones are reported here and not by an
+# error of the Rust or the C compiler.
 
 function(require_rdma_library library header package)
 	find_path(RPMA_${library}_INCLUDE_DIR ${header})

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# librpma::librpma, the shared library. The C compiler links it, not rustc: rustc hands the linker a
-# version script of its own, and no linker combines that well with the one of librpma.
+# librpma::librpma, the shared library. The C compiler links it, not rustc: rustc passes its own version script to
+# the linker, and no linker combines two version scripts well.
 
 add_library(rpma SHARED ${rpma_older_nodes})
 add_library(librpma::librpma ALIAS rpma)
@@ -17,8 +17,8 @@ set_target_properties(rpma PROPERTIES
 	LINK_DEPENDS "${rpma_archive};${rpma_map}")
 target_include_directories(rpma PUBLIC $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/include>)
 
-# The aliases stay one jump each (-O2), are seen by the linker as they are (no LTO, whose objects hide
-# .symver), and do not make the library's functions hidden when CFLAGS say so.
+# The aliases are one jump each (-O2). LTO is off, as its objects hide .symver from the linker, and the default
+# visibility is set so that CFLAGS cannot hide the library's functions.
 target_compile_options(rpma PRIVATE -O2 -fno-lto -fvisibility=default)
 
 target_link_options(rpma PRIVATE
@@ -29,7 +29,7 @@ target_link_options(rpma PRIVATE
 	LINKER:-z,relro
 	LINKER:-z,now
 	# Calls inside the library, those of the aliases too, go to its own functions and not through the
-	# PLT, where another library's function of that name could step in.
+	# PLT, where a function of the same name in another library could replace them.
 	LINKER:-Bsymbolic-functions
 	# Rust's backtraces use the unwinder. Its static form keeps libgcc_s.so out of every C program.
 	-static-libgcc
@@ -39,7 +39,7 @@ target_link_options(rpma PRIVATE
 if(CMAKE_BUILD_TYPE MATCHES "^(Release|MinSizeRel)$")
 	target_link_options(rpma PRIVATE LINKER:--strip-all)
 endif()
-# The runtime of a sanitizer is in the program, so a library that was made for one lacks its symbols.
+# The runtime of a sanitizer is in the program, so a library that is built for a sanitizer has undefined symbols.
 if(NOT CMAKE_C_FLAGS MATCHES "-fsanitize=")
 	target_link_options(rpma PRIVATE LINKER:-z,defs)
 endif()

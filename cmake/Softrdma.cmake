@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# softrdma, the RDMA device in user space: the command, its library and its manual page. In the build
-# directory they stand as they do below the prefix, in bin and lib, so that the command works there.
+# softrdma, the RDMA device in user space: the command, its library and its manual page. The build directory has
+# the same layout as the prefix (bin and lib), so that the command also works there.
 #
-#   softrdma_cargo    target: runs cargo, always, as rpma_cargo does, and after it: the two share cargo's
+#   softrdma_cargo    target: always runs cargo, as rpma_cargo does, and after it: the two share cargo's
 #                     directory, which only one can use at a time
 
 get_filename_component(softrdma_dir ${rpma_archive} DIRECTORY)

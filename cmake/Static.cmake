@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# librpma::librpma_static, the static library. Cargo's archive carries thousands of symbols of Rust's
-# standard library and of its compiler's runtime, which clash with those of another Rust archive in the
-# same program. So the archive is linked into one object, in which only librpma's functions stay global.
+# librpma::librpma_static, the static library. Cargo's archive contains thousands of symbols of Rust's standard
+# library and its compiler's runtime, which clash with those of another Rust archive in the same program. So the
+# archive is linked into one object, in which only librpma's functions stay global.
 
 set(rpma_static ${CMAKE_CURRENT_BINARY_DIR}/librpma.a)
 set(object ${CMAKE_CURRENT_BINARY_DIR}/librpma.o)
@@ -21,8 +21,8 @@ endif()
 # GNU ld, because no other combines -r with --gc-sections. --force-group-allocation dissolves the groups
 # that linkers merge by name: merged with another archive's, they would leave references to nothing.
 #
-# The sections .llvm* hold LLVM bitcode of Rust's standard library. Nothing here wants it, and a plugin of
-# an older LLVM makes ar and nm crash on it.
+# The sections .llvm* hold LLVM bitcode of Rust's standard library. It is not needed, and makes ar and nm crash that
+# use the plugin of an older LLVM.
 add_custom_command(OUTPUT ${rpma_static}
 	COMMAND ${CMAKE_C_COMPILER} -fuse-ld=bfd -r -nostdlib -Wl,--gc-sections
 		-Wl,--force-group-allocation ${wanted} ${rpma_archive} -o ${object}

@@ -7,8 +7,8 @@
 #   ${rpma_names}         the names of the functions, one a line
 #
 # librpma 0.10 to 0.14 had a version node for each release, all others had LIBRPMA_1.0. Here every
-# function has the default version LIBRPMA_1.0, and an alias in each older node that had it: programs
-# built against any release find what they ask for.
+# function has the default version LIBRPMA_1.0, and an alias in each older node that had it, so that programs
+# built with any release find their symbols.
 
 set(functions_tsv ${CMAKE_CURRENT_SOURCE_DIR}/abi/functions.tsv)
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${functions_tsv})
@@ -30,7 +30,7 @@ foreach(line IN LISTS lines)
 	set(prototype "${CMAKE_MATCH_3}")
 	string(REGEX MATCHALL "LIBRPMA_[0-9.]+" older "${CMAKE_MATCH_2}")
 
-	# The names of the arguments: the last word before each comma and the closing parenthesis.
+	# The names of the arguments: the last word before each comma and before the closing parenthesis.
 	string(REGEX MATCHALL "[a-z0-9_]+(\\[[0-9]*\\])?[,)]" arguments "${prototype}")
 	string(REGEX REPLACE "(\\[[0-9]*\\])?[,)]" "" arguments "${arguments}")
 	string(REPLACE ";" ", " arguments "${arguments}")
@@ -38,7 +38,7 @@ foreach(line IN LISTS lines)
 	string(APPEND names "${name}\n")
 	string(APPEND default_node "\t\t${name};\n")
 	foreach(node IN LISTS older)
-		# A function of its own for each alias: an alias in the object of the function itself makes
+		# Each alias is a separate function: an alias in the object of the function itself makes
 		# GNU ld drop the default version, and older assemblers refuse two aliases of one symbol.
 		string(MAKE_C_IDENTIFIER "${name}@${node}" alias)
 		string(REPLACE "${name}(" "${alias}(" alias_prototype "${prototype}")
@@ -58,7 +58,7 @@ foreach(node IN LISTS nodes)
 endforeach()
 string(APPEND map "LIBRPMA_1.0 {\n\tglobal:\n${default_node}\tlocal:\n\t\t*;\n};\n")
 
-# file(GENERATE) leaves a file alone whose content did not change.
+# file(GENERATE) does not rewrite a file whose content is the same.
 file(GENERATE OUTPUT ${rpma_map} CONTENT "${map}")
 file(GENERATE OUTPUT ${rpma_names} CONTENT "${names}")
 file(GENERATE OUTPUT ${rpma_older_nodes} CONTENT

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Log functions, whose arguments after the format only C can take. */
+/* Log functions. They are in C because stable Rust cannot define variadic functions. */
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -26,7 +26,7 @@ name(int level, const char *file, const int line, const char *function, const ch
 LOG_FUNCTION(fuzz_keep_ours, 0)
 LOG_FUNCTION(fuzz_keep_original, 1)
 
-/* the text of the last message that either kept */
+/* the last message of each library */
 char *
 fuzz_kept(int whose)
 {

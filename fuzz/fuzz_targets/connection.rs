@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! A connection of softrdma that is fed whatever a peer may send: a bad frame ends it, and nothing
-//! else happens.
+//! Feeds arbitrary bytes to a connection of softrdma, as a peer could: an invalid frame ends the connection, and
+//! nothing else happens.
 
 #![no_main]
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! The decoder of softrdma's frames: whatever comes in, it answers with a frame or an error.
+//! The decoder of softrdma's frames: for any input it returns a frame or an error.
 
 #![no_main]
 

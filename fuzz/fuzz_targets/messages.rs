@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! What the libraries log.
+//! Captures the log messages of both libraries.
 
 use std::ffi::{CStr, c_char, c_int};
 
@@ -11,7 +11,7 @@ type LogFunction =
 type SetLogFunction = unsafe extern "C" fn(Option<LogFunction>) -> c_int;
 type SetThreshold = unsafe extern "C" fn(c_int, c_int) -> c_int;
 
-// Of log.c: the first two keep the last message of either library.
+// In log.c: the first two store the last message of each library.
 unsafe extern "C" {
     fn fuzz_keep_ours(
         _: c_int,
@@ -32,13 +32,13 @@ unsafe extern "C" {
     fn fuzz_kept(whose: c_int) -> *mut c_char;
 }
 
-/// From now on `last` tells what either library logs.
+/// Installs the log functions, so that `last` returns the messages.
 pub fn keep(libraries: &[Library; 2]) {
     const THRESHOLD: c_int = 0;
     const DEBUG: c_int = 5;
     let functions: [LogFunction; 2] = [fuzz_keep_ours, fuzz_keep_original];
     for (library, function) in libraries.iter().zip(functions) {
-        // SAFETY: the types are those of <librpma.h>, where the log function is one of C.
+        // SAFETY: the types are those of <librpma.h>, where the log function is variadic.
         unsafe {
             let set_function: SetLogFunction = library.function(c"rpma_log_set_function");
             let set_threshold: SetThreshold = library.function(c"rpma_log_set_threshold");
@@ -48,9 +48,9 @@ pub fn keep(libraries: &[Library; 2]) {
     }
 }
 
-/// The last message of the library that is so in their order, "" if there is none since the last time.
+/// The last message of a library, by its index; "" if there is none since the last call.
 pub fn last(whose: usize) -> String {
-    // SAFETY: a string in a place of log.c, where nothing is written meanwhile: there is one thread.
+    // SAFETY: a string in a static buffer of log.c, which nothing writes to now: there is one thread.
     unsafe {
         let kept = fuzz_kept(whose as c_int);
         let text = CStr::from_ptr(kept).to_string_lossy().into_owned();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! The descriptor of a memory region, as it comes from the other side: this library and the original
-//! accept the same ones, and find the same in them. No function tells the address and the key: these are
-//! what both log of a new remote region.
+//! Descriptors of memory regions, as received from a peer: this library and the original accept the same ones
+//! and read the same values. No function returns the address and the key: they are taken from the message that
+//! both libraries log for a new remote region.
 
 #![no_main]
 
@@ -25,7 +25,7 @@ type GetFlushType = unsafe extern "C" fn(*const c_void, *mut c_int) -> c_int;
 
 fn fields(library: &Library, region: *const c_void) -> (usize, c_int) {
     let (mut size, mut flush_type) = (0, 0);
-    // SAFETY: the types are those of <librpma.h>; the region is one of that library.
+    // SAFETY: the types are those of <librpma.h>; the region was created by that library.
     unsafe {
         let get_size: GetSize = library.function(c"rpma_mr_remote_get_size");
         let get_flush_type: GetFlushType = library.function(c"rpma_mr_remote_get_flush_type");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! The original library beside this one, in one process: its file is the one that the environment
-//! variable RPMA_ORIGINAL names.
+//! Loads the original library beside this one into the process. The environment variable RPMA_ORIGINAL is the path
+//! of its file.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::mem::MaybeUninit;
@@ -12,7 +12,7 @@ use rpma::capi;
 
 pub const INVALID_ARGUMENT: c_int = -100_004;
 
-/// What both have, by name.
+/// One of the two libraries; its functions are looked up by name.
 pub struct Library {
     look_up: Box<dyn Fn(&CStr) -> *mut c_void + Send + Sync>,
 }
@@ -37,12 +37,12 @@ impl Library {
         unsafe { std::mem::transmute_copy(&address) }
     }
 
-    /// What `fields` reads from the object that `new` makes of a descriptor and `delete` deletes, or
-    /// the code that the library answered with.
+    /// Creates an object from a descriptor with `new`, reads it with `fields`, and deletes it with `delete`. Returns
+    /// the result of `fields`, or the error code of `new`.
     ///
     /// # Safety
     ///
-    /// The functions must be those of one kind of object.
+    /// The functions must belong to one kind of object.
     pub unsafe fn parse<R>(
         &self,
         new: &CStr,
@@ -50,7 +50,7 @@ impl Library {
         descriptor: &[u8],
         fields: impl FnOnce(&Self, *const c_void) -> R,
     ) -> Result<R, c_int> {
-        // In memory of just that size, so that reading beyond it may show.
+        // In an allocation of exactly that size, so that reading beyond it can be detected.
         let exact: Box<[u8]> = descriptor.into();
         let untouched: *mut c_void = std::ptr::without_provenance_mut(0x5a5a);
         let mut object = untouched;
@@ -68,21 +68,21 @@ impl Library {
             return Err(code);
         }
         let read = fields(self, object);
-        // SAFETY: an object that nobody uses any more.
+        // SAFETY: the object is no longer used.
         assert_eq!(unsafe { delete(&mut object) }, 0);
         assert!(object.is_null());
         Ok(read)
     }
 }
 
-/// This library and the original, once it is certain that these are two.
+/// This library and the original, after a check that they are two different libraries.
 pub fn both() -> [Library; 2] {
     let path = PathBuf::from(
         std::env::var_os("RPMA_ORIGINAL").expect("RPMA_ORIGINAL names no librpma.so.0"),
     );
     let path = path.canonicalize().expect("RPMA_ORIGINAL is not there");
     let name = CString::new(path.as_os_str().as_encoded_bytes()).expect("a path without NUL");
-    // SAFETY: loads a library, whose constructors concern only itself.
+    // SAFETY: loads a library whose constructors touch only its own data.
     let handle = unsafe {
         libc::dlopen(
             name.as_ptr(),
@@ -98,14 +98,14 @@ pub fn both() -> [Library; 2] {
         // SAFETY: the handle of a library that stays loaded.
         look_up: Box::new(move |name| unsafe { libc::dlsym(handle as _, name.as_ptr()) }),
     };
-    // The original has no function of before 0.12 any more.
+    // The original no longer has the functions of releases before 0.12.
     assert!((original.look_up)(c"rpma_write_atomic").is_null());
     each_comes_from_its_file(&ours, &original, &path);
     each_logs_for_itself([&ours, &original]);
     [ours, original]
 }
 
-/// The functions that are compared, of the library in this program.
+/// The compared functions of the library that is linked into this program.
 fn of_this_library(name: &CStr) -> *mut c_void {
     match name.to_bytes() {
         b"rpma_log_set_function" => capi::rpma_log_set_function as *mut c_void,
@@ -149,7 +149,7 @@ fn each_comes_from_its_file(ours: &Library, original: &Library, path: &Path) {
 
 static MESSAGES: [AtomicU32; 2] = [const { AtomicU32::new(0) }; 2];
 
-/// A function of C takes the arguments that follow the format from where this one does not look.
+/// A log function that ignores the variadic arguments; the C calling convention permits that.
 unsafe extern "C" fn count<const WHOSE: usize>(
     _: c_int,
     _: *const c_char,
@@ -160,7 +160,8 @@ unsafe extern "C" fn count<const WHOSE: usize>(
     MESSAGES[WHOSE].fetch_add(1, Ordering::Relaxed);
 }
 
-/// A message of one does not reach the log function of the other. Silences both afterwards.
+/// Checks that a message of one library does not reach the log function of the other. Disables both logs
+/// afterwards.
 fn each_logs_for_itself(libraries: [&Library; 2]) {
     const THRESHOLD: c_int = 0;
     const DISABLED: c_int = -1;

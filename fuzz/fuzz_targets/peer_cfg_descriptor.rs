@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! The descriptor of a peer's configuration, as it comes from the other side: this library and the
-//! original accept the same ones, and find the same in them.
+//! Descriptors of peer configurations, as received from a peer: this library and the original accept the same
+//! ones and read the same values.
 
 #![no_main]
 
@@ -17,10 +17,10 @@ static BOTH: LazyLock<[Library; 2]> = LazyLock::new(original::both);
 type GetDirectWrite = unsafe extern "C" fn(*const c_void, *mut bool) -> c_int;
 type GetDescriptor = unsafe extern "C" fn(*const c_void, *mut u8) -> c_int;
 
-/// Whether it allows direct write, and what it tells others.
+/// Whether it allows direct write to PMem, and the descriptor that it gives.
 fn fields(library: &Library, cfg: *const c_void) -> (bool, u8) {
     let (mut direct_write, mut descriptor) = (false, 0xff);
-    // SAFETY: the types are those of <librpma.h>; the configuration is one of that library, and a
+    // SAFETY: the types are those of <librpma.h>; the configuration was created by that library, and a
     // descriptor is one byte.
     unsafe {
         let get: GetDirectWrite = library.function(c"rpma_peer_cfg_get_direct_write_to_pmem");
