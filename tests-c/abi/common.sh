@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Read by the tests of this directory. CMakeLists.txt says where things are: SOURCE, BUILD, STAGE (the
+# Sourced by the tests of this directory. CMakeLists.txt sets directories: SOURCE, BUILD, STAGE (the
 # installed prefix), WORK (this test's directory, emptied here), VERSION and so on.
 
 set -eu
@@ -11,7 +11,7 @@ fail() {
 	exit 1
 }
 
-# For what this machine lacks, never for what the library lacks.
+# For tools that this machine lacks, never for something that the library lacks.
 skip() {
 	echo "SKIPPED: $*" >&2
 	exit 77

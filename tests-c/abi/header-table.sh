@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# librpma.h declares what abi/functions.tsv and abi/types.tsv say, and no constant beyond that: every row
+# librpma.h declares what is in abi/functions.tsv and abi/types.tsv, and no other constants: every row
 # becomes an assertion that the C compiler checks.
 
 . "$SCRIPTS/common.sh"
@@ -18,7 +18,7 @@
 	}'
 
 	grep -v '^#' "$SOURCE/abi/types.tsv" | awk -F '\t' '
-	# A macro for the preprocessor too, and of type int, unless it is the null pointer.
+	# Usable in #if, and of type int, except for null pointers.
 	$1 == "constant" {
 		print "#ifndef " $3 "\n#error " $3 " is not a macro\n#endif"
 		if ($4 == "(NULL)") {
@@ -52,7 +52,7 @@
 		next
 	}
 	$1 == "function type" { print "SAME(" $3 ", " $4 ");"; next }
-	# A definition here is refused if the header has one.
+	# A second definition is an error if the header has one.
 	$1 == "opaque struct" { print $3 " { int member; };"; next }
 	{ print "#error not understood: " $0 }
 	END {

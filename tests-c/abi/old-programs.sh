@@ -31,7 +31,7 @@ for release in 0.9.0 0.10.0 0.11.0 0.12.0 0.13.0 0.14.0 1.0.0 1.1.0 1.2.0 1.3.0;
 	esac
 	names_of "$release" > names
 
-	# The table says the same thing twice; the library is made from the column of nodes.
+	# The table has this twice; the library is made from the column of version nodes.
 	if [ $node != LIBRPMA_1.0 ]; then
 		functions | awk -F '\t' -v node=$node 'index($4 " ", node " ") { print $1 }' > in-node
 		same "the functions of $release and those of $node in the table" names in-node
@@ -50,7 +50,7 @@ for release in 0.9.0 0.10.0 0.11.0 0.12.0 0.13.0 0.14.0 1.0.0 1.1.0 1.2.0 1.3.0;
 	$CC "$release/program.c" -L"$release" -lrpma -o "$release/program"
 	readelf -VW "$release/program" | grep -q "Name: $node " || fail "the program does not ask for $node"
 
-	# The program works, and is the kind that a library can fail.
+	# The program works with its own library, and fails with one that lacks its symbols.
 	run "$release/program" "$release" || fail "$release: not even with the stand-in: $(cat err)"
 	[ "$(cat out)" = stand-in ] || fail "$release: the stand-in is not what runs"
 	! run "$release/program" unknown-node || fail "$release: starts without $node"

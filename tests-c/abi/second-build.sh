@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# A build in a second directory leaves the first alone, and a build of what did not change makes nothing
-# anew. The second one is of type Debug, and is linked by each linker that is here: its symbols must be
+# A build in a second directory does not change the first, and a build without changes rebuilds
+# nothing. The second one is of type Debug, and is linked by each linker that is here: its symbols must be
 # the same.
 
 . "$SCRIPTS/common.sh"
 
-# products DIRECTORY: what a build makes, with times
+# products DIRECTORY: the files that a build makes, with times
 products() {
 	(cd "$1" && ls -l --time-style=full-iso librpma.so.0 librpma.a librpma.map older-nodes.c \
 		$(find cargo -maxdepth 3 -name librpma.a))

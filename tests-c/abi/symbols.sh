@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# The dynamic section and the symbols of both libraries. GNU readelf and nm tell.
+# Checks the dynamic section and the symbols of both libraries, with GNU readelf and nm.
 
 . "$SCRIPTS/common.sh"
 
@@ -33,10 +33,10 @@ awk '$7 == "ABS" && $8 !~ /^LIBRPMA_[0-9.]+(@|$)/' symbols | grep . &&
 	fail "absolute symbols other than the version nodes"
 awk '$7 != "UND" && $7 != "ABS" && $4 != "FUNC"' symbols | grep . && fail "exported, but not functions"
 
-# A relocation by name would let another library's function step in between an alias and its function.
+# With a relocation by name, another library's function could replace that of an alias.
 readelf -rW "$lib" | grep ' rpma_' && fail "the library calls its own functions through the PLT"
 
-# What the library wants must come, by version, from the public nodes of its three libraries. Weak
+# The library's undefined symbols must have public version nodes of its three libraries. Weak
 # symbols without a version are the C compiler's own hooks.
 awk '$7 == "UND" && NF >= 8 && $5 == "GLOBAL" && $8 !~ /@(GLIBC_[0-9.]+|IBVERBS_[0-9.]+|RDMACM_[0-9.]+)$/' \
 	symbols | grep . && fail "undefined symbols of other libraries"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Where the two libraries may differ: the file "differences", whose head says how it is written."""
+"""Reads the file "differences", which lists where the two libraries may differ; its format is described there."""
 
 import difflib
 import fnmatch
@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 class Entry:
     line: int
     row: str = ""
-    # the release of the original that it is about, if not any
+    # the release of the original that it applies to; empty for all
     release: str = ""
     where: list = field(default_factory=list)
     original: list = field(default_factory=list)
     here: list = field(default_factory=list)
     drop: str = ""
-    # the patterns of `where` that are of use only with --all, and those that were
+    # the patterns of `where` that match only with --all, and the patterns that have matched
     rare: set = field(default_factory=set)
     used: set = field(default_factory=set)
 
@@ -26,7 +26,7 @@ class Entry:
         return {pattern for pattern in self.where if fnmatch.fnmatchcase(place, pattern)}
 
     def ends(self):
-        """Whether there is nothing more to compare."""
+        """Whether the comparison ends with this entry."""
         return self.original[-1:] == self.here[-1:] == ["..."]
 
     def allows(self, original, here):
@@ -40,7 +40,7 @@ def matches(patterns, lines):
 
 
 def kept(found):
-    """What stays of that which a "drop" names: its first group."""
+    """The part of a match of "drop" that is kept: the first group of the expression."""
     return found[1] if found.re.groups else ""
 
 
@@ -64,7 +64,7 @@ class Differences:
                 continue
             entry = self.entries[-1]
             if word in ("where", "where-all"):
-                # what is not a letter stands for itself, but for the star
+                # brackets are literal, only the star is special
                 entry.where.append(rest.replace("[", "[[]"))
                 if word == "where-all":
                     entry.rare.add(entry.where[-1])
@@ -79,7 +79,7 @@ class Differences:
         self.entries = [entry for entry in self.entries if entry.release in ("", release)]
 
     def dropped(self, place, lines):
-        """The lines without what entries drop."""
+        """The lines without the parts that entries drop."""
         for entry in self.entries:
             if entry.drop and (covering := entry.covering(place)):
                 lines, before = [re.sub(entry.drop, kept, line) for line in lines], lines
@@ -89,7 +89,7 @@ class Differences:
         return lines
 
     def compare(self, place, original, here):
-        """What differs and may not, as lines to print."""
+        """Differences that no entry allows, as lines to print."""
         original, here = self.dropped(place, original), self.dropped(place, here)
         unexpected = []
         matcher = difflib.SequenceMatcher(None, original, here, autojunk=False)
@@ -100,7 +100,7 @@ class Differences:
                 if entry.ends():
                     return unexpected
                 continue
-            # several that follow each other, each with its own entry
+            # adjacent lines that differ may have an entry each
             pairs = [(i, j, k, l)] if j - i != l - k else [(i + n, i + n + 1, k + n, k + n + 1) for n in range(j - i)]
             for i, j, k, l in pairs:
                 if not self.allowing(place, original[i:j], here[k:l]):
@@ -120,7 +120,7 @@ class Differences:
         return None
 
     def stale(self, kinds, is_all):
-        """Places of entries, of these kinds, that were of no use."""
+        """Patterns of these kinds that have matched nothing."""
         return [
             f"{self.path.name}:{entry.line}: {pattern}"
             for entry in self.entries

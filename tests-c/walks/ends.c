@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Connections that do not come about, and the ways in which others end. */
+/* Connections that cannot be established, and the ways in which connections end. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdlib.h>
@@ -23,7 +23,7 @@ all_queues(void)
 	return cfg;
 }
 
-/* the next request of the endpoint, as it comes */
+/* waits for the next request of the endpoint */
 static struct rpma_conn_req *
 take_request(struct pair *pair, const struct rpma_conn_cfg *cfg)
 {
@@ -65,7 +65,7 @@ rejected_with_all_queues(void)
 	DELETE("it", rpma_conn_cfg_delete, cfg);
 }
 
-/* the endpoint goes on after a rejection */
+/* the endpoint still works after a rejection */
 static void
 rejected_then_accepted(void)
 {
@@ -84,7 +84,7 @@ rejected_then_accepted(void)
 	pair_release(&pair);
 }
 
-/* a request that could not be taken may still be there */
+/* a request that could not be taken may still be queued */
 static void
 taken_again(void)
 {
@@ -117,7 +117,7 @@ nobody_listens(void)
 	pair_release(&pair);
 }
 
-/* the server takes the request, and never says a word */
+/* the server takes the request and never answers it */
 static void
 no_answer(void)
 {
@@ -128,14 +128,14 @@ no_answer(void)
 		req = take_request(&pair, NULL);
 		next_event(&pair.client);
 		DELETE("client", rpma_conn_delete, pair.client.conn);
-		/* nothing tells when the server has heard that the client is gone */
+		/* there is no event when the server learns that the client has gone */
 		nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
 		DELETE("server", rpma_conn_req_delete, req);
 	}
 	pair_release(&pair);
 }
 
-/* an address that leads nowhere (RFC 5737) */
+/* an unreachable address (RFC 5737) */
 static void
 no_way(void)
 {
@@ -211,7 +211,7 @@ server_disconnects(void)
 	pair_release(&pair);
 }
 
-/* receives that nobody used are flushed */
+/* unused receives are flushed */
 static void
 flushed_receives(void)
 {
@@ -230,7 +230,7 @@ flushed_receives(void)
 	pair_release(&pair);
 }
 
-/* deleted while it is connected: the other side hears of it */
+/* a connection is deleted while it is connected: the peer gets an event */
 static void
 deleted_connected(void)
 {
@@ -244,7 +244,7 @@ deleted_connected(void)
 	pair_release(&pair);
 }
 
-/* the endpoint before the connections, the peers before all */
+/* the endpoint is deleted before the connections, and the peers before everything else */
 static void
 other_order(void)
 {
@@ -267,7 +267,7 @@ set_nonblocking(int fd)
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 }
 
-/* descriptors that do not block, with nothing there */
+/* non-blocking descriptors without an event */
 static void
 nothing_there(void)
 {

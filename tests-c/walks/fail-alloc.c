@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Preloaded: lets an allocation of librpma fail, the FAIL_ALLOC-th of those between fail_alloc_start() and
- * fail_alloc_stop(). An allocation is librpma's when its code makes the call. Those of libraries that it
- * calls, of other threads and of the program are none of its business, and succeed.
+ * A preloaded library that makes an allocation of librpma fail: the FAIL_ALLOC-th of those between
+ * fail_alloc_start() and fail_alloc_stop(). Only calls made by librpma's own code count; those of the libraries
+ * that it calls, of other threads and of the program succeed.
  *
- * Memory that librpma maps counts as well, and so does giving it back, as the original does: munmap() may fail
- * for want of memory.
+ * mmap() by librpma counts as well, and so does munmap(), which the original calls: it can fail when there is no
+ * memory.
  *
- * What librpma imports is replaced in its own table of addresses. A malloc() of this library would not do:
- * valgrind replaces those of all libraries by its own, and none would fail.
+ * The functions are replaced in librpma's global offset table. Defining malloc() here would not work under
+ * valgrind, which replaces malloc() of all libraries.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -24,7 +24,7 @@
 static long wanted, seen;
 static bool counting;
 
-/* whether this is the one */
+/* whether this allocation has to fail */
 static bool
 fails(void)
 {
@@ -91,7 +91,7 @@ static const struct {
 	{"munmap", failing_munmap},
 };
 
-/* tables of a library that has been loaded, as its dynamic section tells of them */
+/* tables of a loaded library, from its dynamic section */
 struct tables {
 	ElfW(Addr) base;
 	const ElfW(Sym) *symbols;
@@ -137,7 +137,7 @@ replace(const struct tables *tables, const ElfW(Rela) *slots, size_t size)
 		for (size_t k = 0; k < sizeof(replaced) / sizeof(replaced[0]); k++) {
 			if (strcmp(tables->names + symbol->st_name, replaced[k].name) != 0)
 				continue;
-			/* the loader may have made it read-only */
+			/* the loader may have made it read-only (RELRO) */
 			if (mprotect((void *)((uintptr_t)slot & ~(page - 1)), page,
 					PROT_READ | PROT_WRITE)) {
 				perror("fail-alloc: mprotect");
@@ -182,12 +182,12 @@ prepare(void)
 void
 fail_alloc_start(void)
 {
-	/* all libraries are loaded, and the loader is done with their tables */
+	/* all libraries are loaded and relocated now */
 	dl_iterate_phdr(replace_in_librpma, NULL);
 	counting = true;
 }
 
-/* says how many allocations there were to fail */
+/* prints the number of allocations that could fail */
 void
 fail_alloc_stop(void)
 {

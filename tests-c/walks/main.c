@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The program with all 84 functions of release 1.2.0, which runs on the original library too. */
+/* The program that uses all 84 functions of release 1.2.0. It also runs with the original library. */
 #include "walk.h"
 
 int

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What run-walks does. Each mode returns what it has done, for the last line, and its kinds of places."""
+"""The modes of run-walks. Each returns a summary for the last line, and the kinds of its places."""
 
 import difflib
 import errno as errnos
@@ -47,44 +47,44 @@ def trace(walks):
     return f"{len(jobs)} runs on each library, {lines} lines of them compared", ("trace", "output", "leaks")
 
 
-# How rpma_write_atomic posts.
+# The arguments of a post by rpma_write_atomic.
 FENCED = "send_flags=FENCE|SIGNALED, num_sge=1, length=8, mr="
 
 
 def modern(program, lines):
-    """The calls of a program as the original makes them, with the functions that took the places of the older
-    ones: rpma_write_atomic is fenced, and no other one is that takes its data from a region."""
+    """The calls as the original makes them with the functions that replaced the older ones: rpma_write_atomic
+    posts with a fence, and no other function does that takes its data from a region."""
     if program != "walk-older":
         return lines
     return [line.replace(FENCED, FENCED.replace("FENCE|", "")) for line in lines]
 
 
-# What is no failure, or one that a program expects.
+# Success, and failures that a program expects.
 SILENT = {"0", "NO_COMPLETION", "NO_EVENT"}
 
 
 def unlogged(outcome):
-    """Steps of this library that fail, and do not say so once."""
+    """Steps of this library that fail without an ERROR in the log, or log an ERROR without failing."""
     wrong = []
     for number in range(len(outcome.runs)):
         for line in outcome.run(number):
             code, levels = walking.code_of(line)
-            # how many the original has to say, is compared with it
+            # the number of messages is compared with the original elsewhere
             if code and ("ERROR" in levels) != (code not in SILENT):
                 wrong.append(line)
-    return [("an ERROR without a failure, or the other way round", wrong)] if wrong else []
+    return [("an ERROR without a failure, or a failure without an ERROR", wrong)] if wrong else []
 
 
 # --- faults ---------------------------------------------------------------------------------------------
 
 
 class FaultJob:
-    """A place where a scenario fails, on both libraries."""
+    """A call to fail in a scenario, with both libraries."""
 
     def __init__(self, program, scenario, setting, clean, ours, theirs, errno):
         self.program, self.scenario, self.setting = program, scenario, setting
         self.clean = clean
-        # where it is; `theirs` is none for a call that the original does not make
+        # the call in either trace; `theirs` is None if the original does not make it
         self.ours, self.theirs = ours, theirs
         self.errno = errno
 
@@ -97,14 +97,14 @@ class FaultJob:
                           SOFTRDMA_FAIL=point.fault(self.errno), WALK_PATIENCE_MS=str(patience), **more)
 
 
-# How many calls before it make a place another one, but for --all.
+# Without --all, two places are alike if the call and this many calls before it are the same.
 CONTEXT = 4
 
 
 def fault_jobs(walks):
-    """Every place, with every error. But for --all only one of those that are alike, with other errors than
-    the usual one only where a library might look at them; and with what the device can do, only what the
-    plain one does not see."""
+    """With --all, every place with every error. Otherwise one of several places that are alike, with errors other
+    than the default one only where a library may check for them; and for a device with capabilities, only the
+    calls that are not made on the plain device."""
     jobs = []
     seen = set()
     plain = {}
@@ -131,7 +131,7 @@ def fault_jobs(walks):
 
 
 def clean_runs(walks):
-    """What the scenarios do when nothing fails, with all that the device can do."""
+    """Runs of all scenarios without failures, with each set of capabilities of the device."""
 
     def run(job):
         program, scenario, setting = job
@@ -146,7 +146,7 @@ def clean_runs(walks):
 
 
 def aligned(walks, where, ours, theirs):
-    """The lines of our trace, each with the place where it fails and that of the original."""
+    """The lines of the trace of this library, each with its place and that in the trace of the original."""
 
     def keyed(outcome):
         points = walking.points_of(outcome.trace, walks.calls)
@@ -186,7 +186,7 @@ def fault(walks, job):
 
 
 def numberless(line):
-    """Without the running numbers of objects."""
+    """The line without the running numbers of objects."""
     return re.sub(r"#\d+", "#", line)
 
 
@@ -200,7 +200,7 @@ def fault_problems(walks, job, ours, theirs):
     if at is not None and at < len(ours.runs[1]):
         failed = ours.runs[1][at]
         clean = job.clean.run(0)[at:at + 1]
-        # one that fails in a clean run as well has failed before
+        # a step that also fails in a clean run did not fail because of the injected failure
         is_first = not clean or walking.code_of(clean[0])[0] != "PROVIDER"
         if walking.code_of(failed)[0] == "PROVIDER" and is_first and not failed.endswith(f"[errno {injected}]"):
             wrong.append((f"not errno {injected}", [failed]))
@@ -208,7 +208,7 @@ def fault_problems(walks, job, ours, theirs):
         compared = walks.differences.compare(job.place(), outcome_lines(theirs), outcome_lines(ours))
         if compared:
             wrong.append(("not as the original", compared))
-        # of a program that was stopped the rest is not known
+        # the trace of a program that was killed is not complete
         if theirs.status == ours.status == 0:
             calls = modern(job.program, ours.traces[1])
             if compared := walks.differences.compare(job.place("calls"), theirs.traces[1], calls):
@@ -217,17 +217,17 @@ def fault_problems(walks, job, ours, theirs):
 
 
 def fault_leftovers(job, ours, theirs):
-    """What is left behind that should not be, the objects of a failed release only if the original frees them."""
+    """Leaks. Objects whose release was made to fail count only if the original frees them."""
     if job.ours.call not in RELEASES:
         return left_behind(ours, job.clean)
-    # a program that was stopped has said nothing
+    # a program that was killed has not listed its objects
     more = ours.leaks - theirs.leaks if theirs and theirs.status is not None else None
     return [(f"leaves behind what the original does not: {dict(more)}", ours.run(1))] if more else []
 
 
 def patience_is_over(walks, patience, ours, leftovers):
-    """Whether an outcome that is not as expected stands. A busy machine may be why something did not come in
-    time, and is worth another try; it is no reason for a crash, or for leaving something behind."""
+    """Whether an unexpected outcome is final. Something may have come too late because the machine is busy: then
+    the walk is repeated with a longer timeout. A crash or a leak is always final."""
     if ours.status or leftovers or patience == walking.MORE_PATIENCE_MS:
         return True
     walks.try_again()
@@ -243,7 +243,8 @@ def outcome_lines(outcome):
 
 
 def aftermath(outcome, clean):
-    """Whether the program ended well, and the runs around the one that was walked are clean."""
+    """Problems if the program did not exit with success, or if the runs before and after the walked one differ from
+    a clean run."""
     if outcome.ended():
         return [(outcome.ended(), outcome.run(1)[-5:] + outcome.errors)]
     wrong = []
@@ -255,7 +256,7 @@ def aftermath(outcome, clean):
 
 
 def left_behind(outcome, clean):
-    """What is there at the end that a clean run would not have left."""
+    """Objects and descriptors that are left at the end, beyond those of clean runs."""
     wrong = []
     if more := outcome.leaks - walking.times(3, clean.leaks):
         wrong.append((f"not destroyed: {dict(more)}", outcome.run(1)))
@@ -266,14 +267,14 @@ def left_behind(outcome, clean):
 
 # --- allocations ----------------------------------------------------------------------------------------
 
-# Scenarios of functions that take no memory.
+# Scenarios of functions that allocate no memory.
 NO_ALLOCATIONS = {"utils", "logging"}
-# Scenarios that are compared for what comes after the step that fails.
+# Scenarios that are always compared, as the steps after the failed one matter.
 COMPARED = {"taken-again"}
 
 
 class AllocJob:
-    """A scenario, with what it does when nothing fails."""
+    """A scenario, with its runs without failures."""
 
     def __init__(self, program, scenario, setting, clean, original_clean):
         self.program, self.scenario, self.setting = program, scenario, setting
@@ -298,7 +299,7 @@ def alloc_jobs(walks):
 
 
 def walk_all(walks, library, jobs, **more):
-    """Lets every allocation fail; how many there are, the library tells. The outcomes of each job in turn."""
+    """Makes each allocation fail, as many as the preloaded library counts. Returns the outcomes of each job."""
     counts = walks.pool.map(lambda job: job.walk(walks, library, 0).allocations, jobs)
     pairs = [(job, number) for job, count in zip(jobs, counts) for number in range(1, count + 1)]
     outcomes = {job: [] for job in jobs}
@@ -309,8 +310,8 @@ def walk_all(walks, library, jobs, **more):
 
 
 def allocations(walks):
-    """How often a function allocates is its own affair, so what is compared with the original is what comes
-    of a step in which an allocation fails. But for --all, that is once for each step."""
+    """The two libraries allocate differently often, so the results of a step in which an allocation fails are
+    compared. Without --all, each step is compared once."""
     ours = walk_all(walks, walks.ours, alloc_jobs(walks))
     compared = []
     seen = set()
@@ -345,7 +346,7 @@ def alloc_problems(walks, job, ours, theirs):
     wrong = aftermath(ours, job.clean.run(0)) + left_behind(ours, job.clean) + unlogged(ours)
     at = job.failed_step(ours)
     if at is None:
-        return [*wrong, ("nobody is told", [])]
+        return [*wrong, ("no step reports the failure", [])]
     step = outcome_lines(ours)[at]
     code, _ = walking.code_of(step)
     if code != "NOMEM":
@@ -360,13 +361,13 @@ def alloc_problems(walks, job, ours, theirs):
 
 VALGRIND = ["valgrind", "--quiet", "--error-exitcode=99", "--leak-check=full", "--show-leak-kinds=definite",
             "--errors-for-leak-kinds=definite", "--suppressions=" + str(walking.HERE / "valgrind.supp")]
-# One of so many, but for --all.
+# Without --all, one walk of this many runs.
 SAMPLE = 30
 
 
 def valgrind(walks):
-    """What the other modes look at is not looked at again: valgrind says whether memory is all right. But
-    something has to fail, there as well."""
+    """Checks memory accesses and leaks only, not what the other modes check, except that a failure must be
+    injected."""
     jobs = []
     for job in fault_jobs(walks):
         jobs.append((job.place(), has_injected, lambda job=job: job.walk(
@@ -382,15 +383,15 @@ def valgrind(walks):
 
 
 def sanitizer(walks):
-    """The same with calls that fail, for which everything was built for AddressSanitizer. It has a malloc of
-    its own, as has what makes allocations fail."""
+    """The same with failing calls, in a build for AddressSanitizer. Allocations cannot fail there: AddressSanitizer
+    replaces malloc, and so does fail-alloc.c."""
     jobs = [(job.place(), has_injected, lambda job=job: job.walk(
         walks, walks.ours, walking.MORE_PATIENCE_MS, WALK_RUNS="2")) for job in fault_jobs(walks)]
     return f"{sampled(walks, jobs)} walks under AddressSanitizer", ()
 
 
 def sampled(walks, jobs):
-    """Runs one job of so many, each a place, whether an outcome shows that it has failed, and the walk."""
+    """Runs a sample of the jobs. A job is a place, a check that the outcome has the failure, and the walk."""
     if not jobs:
         walks.problem(walks.options.mode, "there is nothing to run")
     if not walks.options.all:

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What needs no connection: devices, peers, memory, configurations, logging. */
+/* Functions that need no connection: devices, peers, memory, configurations, logging. */
 #define _GNU_SOURCE
 #include <infiniband/verbs.h>
 #include <sys/mman.h>
@@ -213,7 +213,7 @@ advise(void)
 	STEP(ME, rpma_peer_delete(&peer));
 }
 
-/* what is made from a peer goes before it; the other order is told, and loses nothing but the domain */
+/* objects of a peer are deleted before it; the wrong order is reported, and leaks the domain only */
 static void
 peer_first(void)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The five functions that release 1.2.0 has no more. The original runs the same with those that took their
- * places (MODERN).
+ * The five functions that release 1.2.0 no longer has. With the original the same program uses the functions that
+ * replaced them (MODERN).
  */
 #include "walk.h"
 #ifdef MODERN

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The five functions that release 1.2.0 has no more, said with those that took their places: a program
- * that is compiled with this header makes the same calls of verbs on the original.
+ * The five functions that release 1.2.0 no longer has, implemented with the functions that replaced them: a
+ * program compiled with this header makes the same calls of verbs with the original.
  */
 #ifndef WALK_OLDER_H
 #define WALK_OLDER_H
@@ -53,7 +53,7 @@ modern_get_completion(struct rpma_cq *cq, struct rpma_completion *cmpl)
 #define rpma_conn_completion_wait(conn) rpma_cq_wait(modern_cq(conn))
 #define rpma_conn_completion_get(conn, cmpl) modern_get_completion(modern_cq(conn), (cmpl))
 #define rpma_cq_get_completion(cq, cmpl) modern_get_completion((cq), (cmpl))
-/* It is fenced; of the others only rpma_atomic_write is. */
+/* It posts with a fence; of the others only rpma_atomic_write does. */
 #define rpma_write_atomic(conn, dst, dst_offset, src, src_offset, flags, op_context) \
 	rpma_write((conn), (dst), (dst_offset), (src), (src_offset), 8, (flags), (op_context))
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Every operation, those that move nothing, those that fail. */
+/* Every operation, also without data, and operations that fail. */
 #include "walk.h"
 
-/* steps are printed as they stand here, so these are no macros */
+/* not macros, as steps are printed as they are written here */
 enum {
 	ALWAYS = RPMA_F_COMPLETION_ALWAYS,
 	ON_ERROR = RPMA_F_COMPLETION_ON_ERROR,
@@ -24,8 +24,8 @@ end(struct pair *pair)
 }
 
 /*
- * The completion of an operation, if it was posted. When one could not be had, the next one may be that of
- * an operation before: from there on none is waited for.
+ * Waits for the completion of an operation, if it was posted. After a failure to get one, the next completion may
+ * belong to an earlier operation: then no more are waited for.
  */
 static bool
 completed(struct side *side, int posted)
@@ -55,10 +55,10 @@ one_sided(void)
 			say("client", "%s", c->mem + 256);
 		completed(c, STEP("client", rpma_write(c->conn, NULL, 0, NULL, 0, 0, ALWAYS, (void *)3)));
 		completed(c, STEP("client", rpma_read(c->conn, NULL, 0, NULL, 0, 0, ALWAYS, (void *)4)));
-		/* the completion of the second one tells of both */
+		/* the completion of the second one implies that of the first */
 		STEP("client", rpma_write(c->conn, c->remote, 512, c->mr, 0, 8, ON_ERROR, (void *)5));
 		completed(c, STEP("client", rpma_write(c->conn, c->remote, 520, c->mr, 0, 8, ALWAYS, (void *)6)));
-		/* the server may use it just as well */
+		/* the server may start operations as well */
 		if (completed(s, STEP("server", rpma_read(s->conn, s->mr, 1024, s->remote, 0, 8, ALWAYS,
 				(void *)7))))
 			say("server", "%s", s->mem + 1024);
@@ -113,7 +113,7 @@ flushes(void)
 	end(&pair);
 }
 
-/* the server is ready for a message of this length */
+/* the server posts a receive for a message of this length */
 static bool
 receives(const struct side *side, size_t len)
 {
@@ -122,7 +122,7 @@ receives(const struct side *side, size_t len)
 	return STEP(side->who, rpma_recv(side->conn, mr, 0, len, (void *)100)) == 0;
 }
 
-/* what the client has sent arrives */
+/* waits until the client's message has arrived */
 static void
 received(struct pair *pair, int posted)
 {
@@ -155,7 +155,7 @@ messages(void)
 	end(&pair);
 }
 
-/* many completions at once, and queues with nothing in them */
+/* many completions at once, and empty queues */
 static void
 completions(void)
 {
@@ -172,7 +172,7 @@ completions(void)
 			STEP("server", rpma_recv(s->conn, s->mr, 0, 8, (void *)n));
 			STEP("client", rpma_send(c->conn, c->mr, 0, 8, ON_ERROR, (void *)n));
 		}
-		/* when this one has completed, so have all before it, on both sides */
+		/* when this one has completed, all earlier ones have, on both sides */
 		if (completed(c, STEP("client", rpma_write(c->conn, c->remote, 0, c->mr, 0, 8, ALWAYS,
 				(void *)5))) &&
 				STEP("server", rpma_cq_wait(s->cq)) == 0 &&
@@ -185,7 +185,7 @@ completions(void)
 	end(&pair);
 }
 
-/* the other side does not allow it: this request fails, and all behind it are flushed */
+/* the peer does not permit it: this request fails, and all later ones are flushed */
 static void
 errors(void)
 {
@@ -199,7 +199,7 @@ errors(void)
 	end(&pair);
 }
 
-/* more than the queue has room for */
+/* more requests than the queue can hold */
 static void
 full_queue(void)
 {

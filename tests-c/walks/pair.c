@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Both ends of a connection: making it, using it, ending it. */
+/* Both ends of a connection: establishing, using and closing it. */
 #define _GNU_SOURCE
 #include <sys/mman.h>
 
@@ -44,7 +44,7 @@ close_side(struct side *side)
 	side->mem = NULL;
 }
 
-/* what a program would send to the other side by other means */
+/* descriptors, which a program would send to its peer */
 static bool
 know_memory(struct side *side, const struct side *of)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Every kind of connection, from the request to a message that arrives, and to its end. */
+/* Every kind of connection: request, a message, disconnect. */
 #include "walk.h"
 
-/* what a configuration has that is not as by default */
+/* the settings of a configuration that are not the defaults */
 struct kind {
 	uint32_t cq_size, rcq_size, sq_size, rq_size;
 	bool shared_channel;
@@ -168,7 +168,7 @@ SETUP(shared_channel_with_rcq, {.shared_channel = true, .rcq_size = 6})
 SETUP(with_srq, {.srq = true, .srq_rcq = true, .rcq_size = 6})
 SETUP(with_srq_without_rcq, {.srq = true})
 SETUP(with_srq_and_rcq_of_conn, {.srq = true, .rcq_size = 6})
-/* which excludes each other */
+/* settings that exclude each other */
 SETUP(shared_channel_with_srq, {
 	.shared_channel = true,
 	.srq = true,
@@ -189,7 +189,7 @@ private_data(void)
 	set_up(&kind, &plan);
 }
 
-/* two connections whose receives come from one queue */
+/* two connections with one shared receive queue */
 static void
 srq_of_two(void)
 {
@@ -203,7 +203,7 @@ srq_of_two(void)
 			make_cfg("server", &kind, srq, &plan.server_cfg) &&
 			pair_request(&first, &plan)) {
 		if (pair_answer(&first, &plan)) {
-			/* the second one uses what the first one has */
+			/* the second connection uses the objects of the first one */
 			second = first;
 			second.up = false;
 			second.client.conn = second.server.conn = NULL;

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Programs that are walked: each does the same thing every time, prints every step with its return code
- * and what came of it, and goes on sensibly when a step fails, releasing what there is. So what they print
- * and the verbs calls that they lead to can be compared, from one library to another, and with any one of
- * these calls failing.
+ * Walk programs. Each does the same on every run, prints every step with its return code and result, and after a
+ * failed step continues as far as possible and releases its objects. So their output and their verbs calls can be
+ * compared between the two libraries, also when one of the calls fails.
  *
- * Both ends of a connection are in one thread of one process, which makes the order of all calls certain.
+ * Both ends of a connection are in one thread of one process, so the order of all calls is always the same.
  */
 #ifndef WALK_H
 #define WALK_H
@@ -40,14 +39,14 @@ extern const size_t end_scenarios_count;
 
 /* --- steps --- */
 
-/* makes the call, prints it with its code and the levels of what it logged, and gives the code */
+/* makes the call, prints it with its code and the levels of its messages, and returns the code */
 #define STEP(who, call) (begin_step(), step((who), #call, (call)))
 void begin_step(void);
 int step(const char *who, const char *call, int ret);
-/* prints what came of a step */
+/* prints the result of a step */
 void say(const char *who, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* whether the descriptor can be read before the patience of this run is over; says so if not */
+/* waits until the descriptor is readable, at most the timeout of this run; prints a line if it is not */
 bool readable(const char *who, int fd);
 
 /* an address of this machine that only this process uses, and a port that only this run uses */
@@ -63,12 +62,12 @@ struct side {
 	struct rpma_peer *peer;
 	char *mem;
 	struct rpma_mr_local *mr;
-	/* the other side's memory, as this side knows it */
+	/* the peer's memory, from its descriptor */
 	struct rpma_mr_remote *remote;
 	struct rpma_conn *conn;
 	struct rpma_cq *cq;
 	struct rpma_cq *rcq;
-	/* a completion was not found where it should have been */
+	/* an expected completion was missing */
 	bool lost;
 };
 
@@ -93,17 +92,17 @@ struct plan {
 bool open_side(struct side *side, const char *who, enum rpma_util_ibv_context_type type);
 void close_side(struct side *side);
 
-/* peers, memory and endpoint; whether all of it is there */
+/* creates peers, memory and endpoint; whether all were created */
 bool pair_prepare(struct pair *pair);
-/* a request of the client, on its way */
+/* sends a request of the client */
 bool pair_request(struct pair *pair, const struct plan *plan);
-/* takes the client's request as far as it goes, and waits until both sides know */
+/* takes and accepts the client's request, and waits until both sides have the event */
 bool pair_answer(struct pair *pair, const struct plan *plan);
 /* the next event of a connection, RPMA_CONN_UNDEFINED if there is none */
 enum rpma_conn_event next_event(struct side *side);
-/* disconnects from the client's side, if it is connected */
+/* disconnects the client, if it is connected */
 void pair_disconnect(struct pair *pair);
-/* deletes whatever there is */
+/* deletes all objects that exist */
 void pair_release(struct pair *pair);
 
 /* waits for a completion and prints it; whether there was one that succeeded */

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Runs the walk programs on softrdma, and takes what comes out apart."""
+"""Runs the walk programs on softrdma, and parses their output and traces."""
 
 import fnmatch
 import os
@@ -18,19 +18,19 @@ from differences import Differences
 
 HERE = Path(__file__).resolve().parent
 
-# Seconds after which a program hangs, and those after which the original is believed to: it does in some
-# places, and is waited for longer when that is not expected.
+# Seconds after which a program counts as hanging. The original does hang in some places: it gets the shorter limit
+# first, and the longer one if a hang is not expected.
 LIMIT = 60
 ORIGINAL_LIMIT = 5
-# What the walked run waits for what may not come, and once more when something else came of it than
-# expected: on a busy machine it may have been on its way.
+# The timeout of the walked run for what may not come, and that of a second try after an unexpected outcome: on a
+# busy machine it may only have come too late.
 PATIENCE_MS = 1000
 MORE_PATIENCE_MS = 6000
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What the device can do, as softrdma is told."""
+    """Capabilities of the device, as settings of softrdma."""
 
     name: str
     environment: tuple = ()
@@ -50,17 +50,17 @@ BESIDE_1_2 = Setting("native", (("SOFTRDMA_CAPS", "atomic-write"),))
 
 @dataclass
 class Outcome:
-    """What a program did."""
+    """The outcome of a program."""
 
-    status: Optional[int]  # None: it was stopped, it hung
-    runs: list  # of the lines of each
-    errors: list  # lines on standard error but for those that follow
+    status: Optional[int]  # None: it hung and was killed
+    runs: list  # for each run, its lines
+    errors: list  # lines on standard error, except those of the leaks and the allocations
     leaks: Counter = field(default_factory=Counter)
     allocations: int = 0
-    traces: list = field(default_factory=list)  # of the lines of each run
+    traces: list = field(default_factory=list)  # for each run, the lines of its trace
 
     def ended(self):
-        """How the program ended, empty if it did well."""
+        """How the program ended; empty on success."""
         if self.status is None:
             return "hangs"
         if self.status < 0:
@@ -68,7 +68,7 @@ class Outcome:
         return f"exit status {self.status}" if self.status else ""
 
     def run(self, number):
-        """The lines of a run, without what differs from one run to the next."""
+        """The lines of a run, without the parts that differ between runs."""
         lines = self.runs[number] if number < len(self.runs) else []
         return [without_errno(line) for line in lines if not line.startswith("descriptors:")]
 
@@ -78,30 +78,30 @@ class Outcome:
         return self.traces[0] if self.traces else []
 
     def descriptors(self, number):
-        """How many descriptors a run has left open."""
+        """The number of descriptors that a run has left open."""
         lines = self.runs[number] if number < len(self.runs) else []
         return sum(int(line.split()[1]) for line in lines if line.startswith("descriptors:"))
 
 
 def code_of(line):
-    """The code of a step, or None when the line is none; and the levels of what was logged meanwhile."""
+    """The code of a step, or None if the line is not a step; and the levels of the messages that it logged."""
     if found := re.search(r" = (\w+)((?:; \w+)*)(?: \[errno \d+\])?$", line):
         return found[1], found[2].split("; ")[1:]
     return None, []
 
 
 def without_errno(line):
-    """errno after a failed call is one of the listed differences, and looked at elsewhere."""
+    """The line without errno, which is one of the listed differences and checked elsewhere."""
     return re.sub(r" \[errno \d+\]$", "", line)
 
 
 @dataclass
 class Library:
-    """One of the two libraries, with what it takes to run programs on it."""
+    """One of the two libraries, and how to run programs with it."""
 
     directory: Path
     build: Path
-    # of the original
+    # the release, if it is the original
     release: str = ""
 
     def environment(self, extra):
@@ -118,9 +118,9 @@ class Library:
         }
 
     def walk(self, program, scenario, *, wrap=(), limit=LIMIT, **extra):
-        """Runs a scenario with more variables in its environment."""
+        """Runs a scenario with additional environment variables."""
         if scenario == "no-answer":
-            # How long a client waits for a server that says nothing: not the minutes that are usual.
+            # A client must not wait 102 seconds for a server that does not answer.
             extra["SOFTRDMA_CM_TIMEOUT_MS"] = "500"
         with tempfile.TemporaryDirectory() as work:
             extra["SOFTRDMA_TRACE"] = f"{work}/trace"
@@ -134,7 +134,7 @@ class Library:
                     process.wait()
                     status = None
                 if status == -signal.SIGINT:
-                    # the whole of it is interrupted: this is no outcome, and not tried again
+                    # run-walks itself is interrupted: not an outcome, and not tried again
                     raise KeyboardInterrupt
                 outcome = parse(status, lines_of(out), lines_of(err))
             if os.path.exists(f"{work}/trace"):
@@ -148,7 +148,7 @@ def lines_of(file):
 
 
 def runs_of(lines):
-    """The lines of each run, which a line begins that says so."""
+    """The lines of each run. A run begins with a line that says so."""
     runs = []
     for line in lines:
         if re.fullmatch(r"run \d", line):
@@ -174,19 +174,19 @@ def parse(status, out, err):
 
 # --- Where a call can fail ------------------------------------------------------------------------------
 
-# Nothing waits for an event that cannot be acknowledged but rdma_destroy_id, which does so for ever, with
-# any library. The manual page knows of no reason why it should fail.
+# rdma_destroy_id waits for ever after an event that could not be acknowledged, with any library. By the manual page
+# this call has no reason to fail.
 NEVER = {"rdma_ack_cm_event"}
 
-# A failure of these leaves an object behind whatever a library does.
+# When one of these fails, an object is left behind whatever a library does.
 RELEASES = {
     "ibv_dealloc_pd", "ibv_dereg_mr", "ibv_destroy_comp_channel", "ibv_destroy_cq", "ibv_destroy_srq",
     "rdma_destroy_id",
 }
 
-# softrdma fails a call with the error that is usual for it when none is named.
+# Without an error name, softrdma makes a call fail with its default error.
 USUAL = ""
-# What the manual pages name, and what a library might take for something of its own.
+# Errors that the manual pages name, and those that a library may handle specially.
 ANY_ERRNO = ["ENOMEM", "EINVAL", "EAGAIN", "EPERM"]
 MORE_ERRNOS = {
     "ibv_advise_mr": ["EOPNOTSUPP", "EFAULT", "ENOENT", "ENOSYS", "EINVAL", "EPERM", "ENOMEM"],
@@ -205,7 +205,7 @@ MORE_ERRNOS = {
 
 
 def calls_that_can_fail(softrdma):
-    """The names that `softrdma calls` lists as such, with the usual error of each."""
+    """The calls that can fail by the list of `softrdma calls`, with the default error of each."""
     listed = subprocess.run([softrdma, "calls"], check=True, capture_output=True, text=True).stdout
     lines = [line.split() for line in listed.splitlines() if "cannot fail" not in line]
     return {name: usual for name, usual, *_ in lines if name not in NEVER}
@@ -213,7 +213,7 @@ def calls_that_can_fail(softrdma):
 
 @dataclass(frozen=True)
 class Point:
-    """The nth call of its name in one run, and how many there are in it."""
+    """The nth call of a function in a run, and the number of its calls in the run."""
 
     call: str
     nth: int
@@ -223,12 +223,12 @@ class Point:
         return f"{self.call}:{self.nth}"
 
     def fault(self, errno):
-        """For the second run of a program, the one that is walked."""
+        """The value of SOFTRDMA_FAIL for the second run of a program, which is the walked one."""
         return f"{self.call}:{self.all + self.nth}" + (f":{errno}" if errno else "")
 
 
 def points_of(trace, calls):
-    """The places where a run can fail: for each line of its trace a point, or None."""
+    """For each line of a trace, the point where the call can be made to fail, or None."""
     names = [line.split("(", 1)[0] for line in trace]
     all_of = Counter(names)
     seen = Counter()
@@ -244,20 +244,20 @@ def times(number, counter):
 
 
 def first_change(clean, lines):
-    """Where a run goes another way than a clean one, or None."""
+    """The first line in which a run differs from a clean one, or None."""
     for at, line in enumerate(lines):
         if at >= len(clean) or line != clean[at]:
             return at
     return None if len(lines) == len(clean) else len(lines)
 
 
-# --- All of it ------------------------------------------------------------------------------------------
+# --- All walks ------------------------------------------------------------------------------------------
 
 
 class Walks:
-    """What a mode works with."""
+    """The libraries, settings and results that the modes share."""
 
-    # Places where softrdma counts calls that its trace leaves out, since they found nothing.
+    # Calls that softrdma counts and does not trace, since they found nothing.
     SKIPPED = {
         ("completions", "ibv_poll_cq"),
         ("nothing-there", "ibv_get_cq_event"),
@@ -297,7 +297,7 @@ class Walks:
     def is_skipped(self, scenario, call):
         return (scenario, call) in self.SKIPPED
 
-    # The original has no older functions: there it is the same program with the modern ones.
+    # The original has no older functions: with it, the same program uses the newer ones.
     ON_ORIGINAL = {"walk-older": "walk-modern"}
 
     def walk(self, library, program, scenario, setting, **more):
@@ -306,7 +306,7 @@ class Walks:
         return library.walk(self.programs / program, scenario, **dict(setting.environment), **more)
 
     def once(self, library, program, scenario, setting):
-        """A single run, to see what it does. Without an endpoint there is little that it can do."""
+        """A single run. It is a problem if it cannot listen, as little of the scenario runs then."""
         outcome = self.walk(library, program, scenario, setting, WALK_RUNS="1")
         deaf = [line for line in outcome.run(0) if "rpma_ep_listen(" in line and code_of(line)[0] != "0"]
         if deaf and scenario != "port-in-use":
@@ -323,7 +323,7 @@ class Walks:
             print(f"{place}: {what}", *(f"    {line}" for line in lines), sep="\n", flush=True)
 
     def finish(self, done, kinds):
-        """The last line, and the exit status."""
+        """Prints the last line; returns the exit status."""
         stale = self.differences.stale(kinds, self.options.all) if self.options.only == ["*"] else []
         for entry in stale:
             self.problem(entry, "matches nothing")
