@@ -4,9 +4,8 @@
  * acknowledged before ibv_destroy_cq(), no more than 128 for each waiting thread are outstanding, and
  * acknowledging never stops.
  *
- * The functions of libibverbs that stand here come before those of the library. Events are made up: each
- * ibv_get_cq_event() has one, and the queue is never armed. So a wait costs little, and whatever happens
- * between two threads is up to the test.
+ * This program replaces some functions of libibverbs. Events are simulated: each ibv_get_cq_event() returns one, and
+ * the queue is never armed. So a wait is cheap, and the test controls what happens between two threads.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -39,7 +38,7 @@ static unsigned queue_count;
 static bool recording;			/* queues that are made now are the client's */
 static atomic_uint turn;
 
-/* while it is set, ibv_ack_cq_events() waits, but on the thread that set it */
+/* while it is set, ibv_ack_cq_events() waits, except on the thread that set it */
 static atomic_bool holding;
 static _Thread_local bool is_never_held;
 static sem_t held;
@@ -142,7 +141,7 @@ arm_nothing(struct ibv_cq *cq, int solicited_only)
 	return 0;
 }
 
-/* --- a client whose events are made up --- */
+/* --- a client with simulated events --- */
 
 struct client {
 	struct pair pair;
@@ -238,7 +237,7 @@ expect_bounded(unsigned threads)
 		assert_in_range(queues[i].most, 1, (uintmax_t)threads * BATCH);
 }
 
-/* and at last */
+/* at the end */
 static void
 delete_and_expect_none_left(struct client *client)
 {
@@ -401,7 +400,7 @@ on_step(int sig, siginfo_t *info, void *context)
 	__asm__ volatile("sub $128, %%rsp\n\tpushfq\n\t" instruction "\n\tpopfq\n\tlea 128(%%rsp), %%rsp" \
 			::: "memory", "cc")
 
-/* false: there are fewer instructions */
+/* false: the call has fewer instructions */
 static bool
 wait_overtaken_at(const struct client *client, unsigned at)
 {

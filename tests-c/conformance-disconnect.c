@@ -110,7 +110,7 @@ destroyed_by_server(void)
 	destroyed_by(false);
 }
 
-/* only the queue pair goes; the connection manager is not asked */
+/* only the queue pair is destroyed, without the connection manager */
 static void
 queue_pair_destroyed(void)
 {
@@ -129,7 +129,7 @@ queue_pair_destroyed(void)
 
 enum going { DESTROYED, DISCONNECTED_THEN_DESTROYED, QP_DESTROYED, QP_IN_ERROR };
 
-/* messages wait for a receive at the other end, which will not come */
+/* messages wait for a receive that the peer never posts */
 static void
 going_with_sends_waiting(enum going going)
 {
@@ -196,7 +196,7 @@ queue_pair_in_error_with_sends_waiting(void)
 	going_with_sends_waiting(QP_IN_ERROR);
 }
 
-/* and what is posted to a queue pair that is not there any more, while its id is */
+/* and requests posted to a peer whose queue pair is destroyed and whose id still exists */
 static void
 queue_pair_destroyed_then_write(void)
 {
@@ -217,7 +217,7 @@ queue_pair_destroyed_then_write(void)
 	say_event("server", pair.server.channel, NULL);
 }
 
-/* the peer has gone, and this end goes on as if nothing were */
+/* the peer has gone, and this end continues to post */
 static void
 after_disconnected(void)
 {
@@ -256,7 +256,7 @@ after_own_disconnect(void)
 	say_state("state", client->qp);
 }
 
-/* every request completes once, whatever it may be with */
+/* every request completes exactly once, with any status */
 static void
 disconnect_under_load(void)
 {
@@ -271,7 +271,7 @@ disconnect_under_load(void)
 		NEED(post_op(&pair.client, IBV_WR_RDMA_WRITE, i, 0, MIB, remote_of(&pair.server, 0)));
 	NEED(rdma_disconnect(pair.client.id));
 	while (take_wc(&pair.client, pair.client.cq, &wc, total < 8 ? wait_ms : quiet_ms)) {
-		/* in the order of posting, and none good after one that was not */
+		/* in the order of posting, and no success after a failure */
 		if (wc.wr_id != total || (wc.status == IBV_WC_SUCCESS && flushed + others))
 			say("order", "completion %u is of request %u", total, (unsigned)wc.wr_id);
 		total++;
@@ -329,7 +329,7 @@ say_exchange(struct end *end, uint64_t last_send)
 	say("sends completed", "%u", completed);
 }
 
-/* what either end may do before it has its ESTABLISHED; a send that was refused is not to be done later */
+/* what either end may do before its ESTABLISHED event; a refused send must not be sent later */
 static void
 before_established(void)
 {

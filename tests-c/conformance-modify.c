@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The states of a queue pair that a program moves along itself (ibv_modify_qp). */
+/* The states of a queue pair that the program modifies itself (ibv_modify_qp). */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,8 +21,8 @@ static const struct attribute attributes[] = {
 };
 
 /*
- * A server whose queue pair is its own, with the request of a client: then the connection manager knows
- * what the queue pair has to be told.
+ * A server that creates its queue pair itself and has the request of a client: then the connection manager knows the
+ * attributes that the queue pair needs.
  */
 struct moved {
 	struct listener listener;
@@ -41,7 +41,7 @@ state_of(struct ibv_qp *qp)
 	return attr.qp_state;
 }
 
-/* says what came of it, and the state if that is another one then */
+/* prints the result, and the state if it has changed */
 static int
 modify(const char *step, struct ibv_qp *qp, struct ibv_qp_attr attr, int mask)
 {
@@ -91,7 +91,7 @@ with_request(struct moved *moved)
 	moved->qp = new_qp(&moved->server);
 }
 
-/* what the connection manager wants the queue pair to be told for a state */
+/* the attributes that the connection manager gives for a state */
 static struct ibv_qp_attr
 wanted(struct moved *moved, enum ibv_qp_state state, int *mask)
 {
@@ -127,7 +127,7 @@ say_mask(const char *step, int mask)
 	say(step, "%s", text[0] ? text : "none");
 }
 
-/* one attribute less than is wanted, and one more, with each of them */
+/* each of the attributes left out in turn, and each other one added */
 static void
 less_and_more(struct ibv_qp *qp, struct ibv_qp_attr attr, int mask)
 {
@@ -136,7 +136,7 @@ less_and_more(struct ibv_qp *qp, struct ibv_qp_attr attr, int mask)
 	for (size_t i = 0; i < COUNT_OF(attributes); i++) {
 		int bit = attributes[i].bit;
 
-		/* what would be good changes the state, and is another step's */
+		/* a complete set would change the state, and belongs to another step */
 		if (mask & bit || !(bit & (IBV_QP_CUR_STATE | IBV_QP_ACCESS_FLAGS | IBV_QP_PKEY_INDEX |
 				IBV_QP_MIN_RNR_TIMER | IBV_QP_ALT_PATH | IBV_QP_PATH_MIG_STATE))) {
 			snprintf(step, sizeof(step), "%s %s", mask & bit ? "without" : "with", attributes[i].name);
@@ -148,7 +148,7 @@ less_and_more(struct ibv_qp *qp, struct ibv_qp_attr attr, int mask)
 	modify("nothing at all", qp, attr, 0);
 }
 
-/* the values that are wrong, or look so */
+/* invalid values, and values that look invalid */
 static void
 wrong_states(struct ibv_qp *qp, const enum ibv_qp_state *states, size_t count)
 {
@@ -226,7 +226,7 @@ modify_init(void)
 	modify("a port without a state", moved.qp, (struct ibv_qp_attr){.port_num = 1}, IBV_QP_PORT);
 	modify("an MTU without a state", moved.qp, attr, IBV_QP_PATH_MTU);
 
-	/* more reads than the device has room for: nobody minds */
+	/* more reads than the device supports: this is accepted */
 	other = attr;
 	other.max_dest_rd_atomic = 200;
 	modify("to RTR with access, and 200 reads to answer", moved.qp, other,
@@ -326,7 +326,7 @@ modify_err(void)
 	modify("to ERR", moved.qp, attr, IBV_QP_STATE);
 }
 
-/* what it was told, it tells */
+/* ibv_query_qp returns the attributes that were set */
 static void
 modify_and_query(void)
 {

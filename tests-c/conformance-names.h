@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The names of what the libraries give as numbers, so that no library under test has a say in them. */
+/* Names of the numbers that the libraries return, so that they do not depend on the library under test. */
 #ifndef CONFORMANCE_NAMES_H
 #define CONFORMANCE_NAMES_H
 

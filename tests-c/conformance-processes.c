@@ -10,7 +10,7 @@
 
 #include "conformance.h"
 
-/* what the server's process tells the client's */
+/* what the server process sends to the client process */
 struct hello {
 	uint16_t port;
 	uint64_t addr;
@@ -81,7 +81,7 @@ exchange_server(int fd)
 	say_filled("data", end->memory, 64, 2);
 	tell(fd, &byte, 1);
 
-	/* and the other way, into the client's memory */
+	/* and in the other direction, into the client's memory */
 	hear(fd, &client, sizeof(client));
 	fill(end->memory, 4096, 3);
 	NEED(post_op(end, IBV_WR_RDMA_WRITE_WITH_IMM, 2, 0, 4096, (struct remote){client.addr, client.rkey}));
@@ -160,7 +160,7 @@ write_then_tell(void)
 	join_process(&process);
 }
 
-/* --- peers that go ----------------------------------------------------------------------------- */
+/* --- peers that end ---------------------------------------------------------------------------- */
 
 static void
 idle_server(int fd)
@@ -180,7 +180,7 @@ killed(int signal_number)
 	int status;
 
 	post_recvs(&client, 1, 2);
-	/* SIGTERM does what exit() does here: the process ends, nothing is taken down in order */
+	/* SIGTERM is like exit() here: the process ends without an orderly shutdown */
 	kill(process.pid, signal_number);
 	waitpid(process.pid, &status, 0);
 	say_event("event", client.channel, NULL);
@@ -225,7 +225,7 @@ peer_exits(void)
 	say_wcs("receives", &client, client.cq, 2);
 }
 
-/* what the client has in the air when the server dies */
+/* the client's outstanding requests when the server dies */
 static void
 peer_killed_under_load(void)
 {
@@ -234,7 +234,7 @@ peer_killed_under_load(void)
 	int status;
 
 	reach(&client, process.fd);
-	/* no receive there: they wait */
+	/* the server has no receive: they wait */
 	for (unsigned i = 0; i < 5; i++)
 		NEED(post_send(&client, i, 0, 8));
 	say_no_wc("completion", &client, client.cq);
@@ -340,7 +340,7 @@ server_killed_before_accept(void)
 	say_no_event("more", client.channel);
 }
 
-/* a process that does not run takes part all the same, as a device would in its place */
+/* a stopped process still answers one-sided operations, as its device does that */
 static void
 peer_stopped(void)
 {
@@ -381,7 +381,7 @@ fork_child_ends(void)
 	NEED(waitpid(pid, &status, 0) != pid);
 	say("child", "ended with %d", WEXITSTATUS(status));
 	say_no_event("client", pair.client.channel);
-	/* memory of the parent that was written after the fork would be another page than the device's */
+	/* memory that the parent writes after the fork would be a copy, and not the page that the device uses */
 	NEED(post_op(&pair.client, IBV_WR_RDMA_WRITE, 1, 0, 8, remote_of(&pair.server, 0)));
 	say_wc("write", &pair.client, pair.client.cq);
 	NEED(post_recv(&pair.server, 2, 0, 8));
@@ -412,8 +412,8 @@ fork_child_exits(void)
 }
 
 /*
- * What a child may still do that was made after its parent has used the device. For verbs that is undefined:
- * it gets no further than address and route here, which needs nothing that the parent has made.
+ * What a child may do that was forked after its parent has used the device. For verbs that is undefined: here it only
+ * resolves address and route, which needs no object of the parent.
  */
 static void
 fork_child_goes_on(void)

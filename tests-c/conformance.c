@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * conformance [--list] [--address ADDRESS] [ADDRESS] [CASE...]: what the RDMA device with this address
- * does (default: the environment variable RXE_ADDR).
+ * conformance [--list] [--address ADDRESS] [ADDRESS] [CASE...]: prints the behaviour of the RDMA device with this
+ * address (default: the environment variable RXE_ADDR).
  *
- * It uses libibverbs and librdmacm only, never librpma. Each case runs in a process of its own, with
- * a time limit. Optional cases run only when named. From the environment: CONFORMANCE_WAIT_MS (how
- * long to wait for what should come), CONFORMANCE_QUIET_MS (how long for what should not), and
- * CONFORMANCE_LIMIT (seconds for each case).
+ * It uses libibverbs and librdmacm only, never librpma. Each case runs in a separate process, with a time
+ * limit. Optional cases run only when named. From the environment: CONFORMANCE_WAIT_MS (how long to wait for
+ * expected events), CONFORMANCE_QUIET_MS (how long to check that no event comes), and CONFORMANCE_LIMIT
+ * (seconds for each case).
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -59,7 +59,7 @@ run_case(const struct test_case *test, unsigned limit)
 		ret = poll(&ended, 1, (int)(test->limit > limit ? test->limit : limit) * 1000);
 	} while (ret < 0 && errno == EINTR);
 	close(ended.fd);
-	/* and what it started, should that still run */
+	/* and the processes that it started, if they still run */
 	kill(-pid, SIGKILL);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;

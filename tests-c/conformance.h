@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What an RDMA device does, said line by line: "case: step = result".
+ * Prints the behaviour of an RDMA device, line by line: "case: step = result".
  *
- * Every case runs in a process of its own and prints what it saw. Nothing that differs between two
+ * Every case runs in a separate process and prints its results. Nothing that differs between two
  * runs is printed (addresses, keys, numbers of queue pairs, times), so that the outputs of two
  * devices can be compared: see run-conformance.
  */
@@ -20,9 +20,9 @@
 struct test_case {
 	const char *name;
 	void (*run)(void);
-	/* seconds, when the usual limit is too short */
+	/* seconds, if the default limit is too short */
 	unsigned limit;
-	/* why it runs only when it is asked for by name; NULL: it always runs */
+	/* why it runs only when it is named; NULL: it always runs */
 	const char *optional;
 };
 
@@ -47,7 +47,7 @@ extern const struct test_case endpoint_cases[];
 #define MIB ((size_t)1024 * 1024)
 #define ALL_ACCESS (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_WRITE)
 
-/* how long to wait for what should come, and for what should not */
+/* how long to wait for expected events, and how long to check that none comes */
 extern int wait_ms;
 extern int quiet_ms;
 /* the address of the device */
@@ -55,9 +55,9 @@ extern const char *address;
 /* the case that runs */
 extern const char *case_name;
 
-/* --- saying --- */
+/* --- output --- */
 void say(const char *step, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* the steps said from here on begin with this (NULL: nothing) */
+/* the prefix of all further steps (NULL: none) */
 void within(const char *format, ...) __attribute__((format(printf, 1, 2)));
 const char *errno_name(int error);
 const char *cm_event_name(enum rdma_cm_event_type type);
@@ -70,7 +70,7 @@ const char *async_event_name(enum ibv_event_type type);
 int say_result(const char *step, int result);
 /* NULL with errno, or not; returns it */
 void *say_pointer(const char *step, void *result);
-/* what a case cannot go on without has failed: says so and ends the process */
+/* a necessary call has failed: prints that and ends the process */
 void broken(const char *what) __attribute__((noreturn));
 #define NEED(call) \
 	do { \
@@ -106,9 +106,9 @@ struct cm_event {
 
 /* takes the next event within `ms` and acknowledges it */
 bool take_event(struct rdma_event_channel *channel, struct cm_event *event, int ms);
-/* the same, and says what came */
+/* the same, and prints the event */
 bool say_event(const char *step, struct rdma_event_channel *channel, struct cm_event *event);
-/* says that none came, as it should be, or which */
+/* checks that no event comes, and prints that, or the event */
 void say_no_event(const char *step, struct rdma_event_channel *channel);
 /* takes an event that must be this one */
 void need_event(struct rdma_event_channel *channel, enum rdma_cm_event_type type, struct cm_event *event);
@@ -119,7 +119,7 @@ struct sockaddr *any_address(uint16_t port, struct sockaddr_storage *storage);
 /* how the addresses of these two compare, without their ports */
 const char *same_address(const struct sockaddr *a, const struct sockaddr *b);
 
-/* bytes 1, 2, 3, ... for private data, and what of them has arrived when so many were given */
+/* private data of the bytes 1, 2, 3, ..., and a check of how many of them have arrived */
 const uint8_t *private_bytes(void);
 void say_private(const char *step, const struct cm_event *event, unsigned given);
 
@@ -213,8 +213,8 @@ bool take_wc(struct end *end, struct ibv_cq *cq, struct ibv_wc *wc, int ms);
 bool say_wc(const char *step, struct end *end, struct ibv_cq *cq);
 void say_no_wc(const char *step, struct end *end, struct ibv_cq *cq);
 /*
- * That many completions, and any more that come unasked: their statuses and wr_ids. First those of
- * the send queue, then those of the receive queue: between the two there is no order.
+ * Prints the statuses and wr_ids of that many completions, and of any unexpected further ones. First those of the
+ * send queue, then those of the receive queue: the order between the two is undefined.
  */
 void say_wcs(const char *step, struct end *end, struct ibv_cq *cq, unsigned count);
 /* a completion that must be a success */

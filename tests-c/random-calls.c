@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * random-calls SEED COUNT: calls with random arguments, good and bad, some with a call of verbs that
- * fails. Prints of each what it returned, the levels of what it logged, what it asked of the device, and
- * what it left in the out-parameters and in errno. With the same seed either library prints the same: see
- * run-random.
+ * random-calls SEED COUNT: makes calls with random valid and invalid arguments, some with a failing call of verbs.
+ * For each it prints the result, the levels of the logged messages, the calls of verbs, the out-parameters and
+ * errno. With the same seed both libraries print the same: see run-random.
  *
- * Arguments of the listed differences are not among them.
+ * Arguments that lead to one of the listed differences are left out.
  */
 #include "failing.h"
 
@@ -46,7 +45,7 @@ make_world(void)
 {
 	struct rpma_conn_cfg *cfg = full_cfg(once_in(2));
 
-	/* big enough for all calls: nothing of them completes a second time */
+	/* large enough for all calls, so that no completion is lost */
 	SUCCEED(rpma_conn_cfg_set_sq_size(cfg, 4000));
 	SUCCEED(rpma_conn_cfg_set_rq_size(cfg, 4000));
 	SUCCEED(rpma_conn_cfg_set_cq_size(cfg, 8000));
@@ -62,7 +61,7 @@ make_world(void)
 		world.regions[i] = open_region(world.pair.server.peer, MR_SIZE, usages[i]);
 }
 
-/* --- calls: each returns its code, and writes the rest of what it has to say to `more` --- */
+/* --- calls: each returns its code, and writes its other results to `more` --- */
 
 struct arguments {
 	struct rpma_conn *conn;
@@ -256,7 +255,7 @@ do_cq_wait(const struct arguments *a, char *more)
 	return rpma_cq_wait(once_in(9) ? NULL : world.pair.client.cq);
 }
 
-/* which queue this is, without saying where it lies */
+/* which queue this is, as addresses differ between runs */
 static const char *
 queue_name(const struct rpma_cq *cq)
 {
@@ -351,7 +350,7 @@ do_descriptors(const struct arguments *a, char *more)
 
 /* --- what is printed --- */
 
-/* where an address lies, without saying where that is */
+/* the region of an address and the offset in it, as addresses differ between runs */
 static void
 print_place(uint64_t addr)
 {
@@ -373,7 +372,7 @@ print_requests(void)
 	if (verbs_calls("ibv_post_send")) {
 		printf(" send %llu, opcode %d, flags %x, imm %x,", (unsigned long long)send->wr_id,
 				send->opcode, send->send_flags, imm ? send->imm_data : 0);
-		/* a message has no place there: nobody reads that member */
+		/* a message has no remote address: the member is not read */
 		if (send->opcode != IBV_WR_SEND && send->opcode != IBV_WR_SEND_WITH_IMM)
 			print_place(send->wr.rdma.remote_addr);
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The server half of a process: a thread that takes requests, and one for each connection. A connection's
- * memory has a first half with a pattern, for clients to read, and a second one that they write to.
+ * The server part of a process: a thread that takes requests, and one for each connection. Clients read a pattern
+ * from the first half of a connection's memory, and write to the second half.
  */
 #include <arpa/inet.h>
 #include <poll.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The client half of a process: threads that connect, move data, verify it, and disconnect. */
+/* The client part of a process: threads that connect, transfer data, verify it, and disconnect. */
 #include <arpa/inet.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -253,7 +253,7 @@ move_data(struct visit *visit)
 	return true;
 }
 
-/* tells the server that the end is meant, and ends it in one of four ways */
+/* tells the server that the connection ends on purpose, and ends it in one of four ways */
 static bool
 say_farewell(struct visit *visit)
 {
@@ -355,7 +355,7 @@ connect_to_server(struct visit *visit)
 		die("no connection: %s", ret ? rpma_err_2str(ret) :
 				rpma_utils_conn_event_2str(session->ended_by));
 	count(COUNT_REFUSED, 1);
-	/* the server is started anew now, and nothing tells when it listens */
+	/* the server is being restarted, and there is no event when it listens */
 	usleep(2000);
 
 	return false;

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Which functions the tests before this one have called from all threads of a team: every function that the
- * manual allows on several threads, be it on one object or on an object for each. check-tables compares the
- * lists with the manual pages.
+ * Checks that the earlier tests have called every function from all threads of a team that the manual pages call
+ * thread-safe, on one object or on one object for each thread. check-tables compares the lists with the pages.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Connections that many threads make, each its own; and receives that many threads post in one place. */
+/* Many threads that establish a connection each, and many threads that post receives to one queue. */
 #include <arpa/inet.h>
 
 #include "threads.h"
@@ -44,7 +44,7 @@ completes(struct rpma_cq *cq, const void *context, struct ibv_wc *wc)
 
 /* --- connections, each made, used and deleted by one thread --- */
 
-/* each with peers, an endpoint and regions of its own: some calls want one thread for each of those */
+/* each thread has its own peers, endpoint and regions: some calls require one thread at a time for these */
 struct lanes {
 	struct pair pair[TEAM];
 	unsigned seed[TEAM];	/* for rand_r() */
@@ -68,7 +68,7 @@ listen_again(struct pair *pair, unsigned *seed)
 	return true;
 }
 
-/* requests that come to nothing: one that is never sent, and one that the server turns down */
+/* requests without a connection: one that is never sent, and one that the server rejects */
 static bool
 refuse_lane(struct pair *pair)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Threads that post on one connection, while others collect the completions, and others still use
- * whatever else there is.
+ * Some threads post on one connection, others collect the completions, and others use the other objects at the
+ * same time.
  */
 #include <arpa/inet.h>
 
@@ -13,7 +13,7 @@
  */
 #define HALF ((size_t)32768)
 #define SLOT (2 * HALF)
-/* on softrdma the processes of one host go another way with it than with less */
+/* above 16 KiB, from where on softrdma copies directly between processes of one host */
 #define LONG_WRITE ((size_t)20000)
 #define LONGEST_MESSAGE ((size_t)200)
 
@@ -169,7 +169,7 @@ posts(void *arg, unsigned thread, unsigned round)
 
 /* --- collecting --- */
 
-/* a receive of the server: what came, and for whom that is good news */
+/* a receive of the server: what arrived, and which thread waits for it */
 static bool
 received(struct crowd *crowd, const struct ibv_wc *wc)
 {
@@ -236,7 +236,7 @@ drain(struct crowd *crowd, bool server, struct rpma_cq *cq)
 /* how long a collector looks at a descriptor before it looks whether it is still needed */
 #define LOOK_MS 20
 
-/* every collector looks once, even if there is nothing left for it */
+/* every collector polls once, even if nothing is left */
 static bool
 is_worth_a_look(int fd, unsigned round)
 {

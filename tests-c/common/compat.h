@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the library's header may lack: releases 0.12 and later of the original dropped
+ * Declarations that the library's header may lack: releases 0.12 and later of the original dropped
  * struct rpma_completion and five functions. The tests call those five through pointers
  * (see library.h), so one binary runs with either library.
  */

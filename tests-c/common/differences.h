@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Where this library is deliberately better than the original C library.
+ * The deliberate differences from the original C library.
  *
- * The suite runs with both. A test of such a difference names its row with BETTER(row), before
- * all else. With the original the test is run in a process of its own, where it has to
- * fail, crash or hang from there on: it is an error when it passes. Any other difference between the
- * two libraries is a failure. check-tables compares this list with the tests and with what is
- * written for users.
+ * The suite runs with both libraries. A test of such a difference begins with BETTER(row), which names its
+ * row. With the original the test runs in a separate process, where it has to fail, crash or hang after that
+ * line: it is an error if it passes. Any other difference between the two libraries is a failure.
+ * check-tables compares this list with the tests and with doc/compatibility.md.
  */
 #ifndef TESTS_DIFFERENCES_H
 #define TESTS_DIFFERENCES_H
@@ -49,16 +48,15 @@ struct difference_row {
 	const char *original;
 	const char *here;
 	const char *tests;
-	/* the release that is so, if not both */
+	/* the release of the original that differs, if not both */
 	enum { OF_BOTH, OF_1_2, OF_1_3 } of;
 };
 
 extern const struct difference_row differences[DIFF_COUNT];
 
 /*
- * The first thing in a test of a difference. With the original library it ends the test here, which has
- * to fail there, unless it is skipped there or that release does as this library does. In any case the test
- * has to be in the row.
+ * The first statement in a test of a difference. With the original library the rest of the test runs in another
+ * process and has to fail, unless it is skipped or that release does not differ. The row must list the test.
  */
 #define BETTER(row) do { \
 	if (better((row), __func__)) \
@@ -66,7 +64,7 @@ extern const struct difference_row differences[DIFF_COUNT];
 } while (0)
 bool better(enum difference row, const char *test);
 
-/* whether each test of the running topic and group that a row names was one of that row; says so if not */
+/* checks that each test that a row lists, of the running topic and group, has named that row; prints a line if not */
 bool differences_were_tested(const char *topic, const struct CMUnitTest *tests, size_t count);
 /* for check-tables: a line for each row, with its tests */
 void print_differences(void);

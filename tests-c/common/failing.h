@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Calls of libibverbs and librdmacm that fail, one after the other, in what the library does with them. */
+/* Makes each call of libibverbs and librdmacm in a function of the library fail, one after the other. */
 #ifndef TESTS_FAILING_H
 #define TESTS_FAILING_H
 
 #include "device.h"
 #include "verbs.h"
 
-/* cmocka setup and teardown: *state is a struct pair, connected or not, and its calls are seen */
+/* cmocka setup and teardown: *state is a struct pair, connected or not, and its calls are recorded */
 int prepare_seen(void **state);
 int connect_seen(void **state);
 /* the same, and the CQs of each side share a channel */
 int connect_shared_seen(void **state);
 int release_seen(void **state);
 
-/* a call that fails, and what comes of it */
+/* a call that fails, and the expected result */
 struct failing {
 	const char *call;
 	unsigned more;		/* calls of the same name before that one */
@@ -21,15 +21,15 @@ struct failing {
 	int code;
 };
 
-/* everything that was made while the calls were seen is gone again; ids that came in aside */
+/* checks that everything created while calls were recorded is destroyed, except for ids of incoming requests */
 void assert_undone(void);
 /*
- * What is in `logged` is an ERROR. This library has one alone, with the name of the failed call and the
- * text of its errno.
+ * Checks that `logged` has an ERROR. This library logs exactly one, with the name of the failed call and the text of
+ * its errno.
  */
 void assert_failure_logged(const char *call, int err);
 
-/* what calls fail in; `call` checks its out-parameters */
+/* the function of the library under test; `call` checks its out-parameters */
 struct subject {
 	void (*before)(struct pair *pair);
 	int (*call)(struct pair *pair);
@@ -37,7 +37,7 @@ struct subject {
 };
 
 void run_failing(const struct failing *failing, const struct subject *subject, struct pair *pair);
-/* each of these failures, and then none: it still works */
+/* each of these failures in turn, and then none: the function still works */
 void run_all(const struct failing *failing, size_t count, const struct subject *subject,
 		struct pair *pair);
 #define EACH_FAILS(failing, what, pair) \

@@ -55,7 +55,7 @@ library_path(void)
 	return info.dli_fname;
 }
 
-/* dlsym() hands out an object pointer where a function pointer is wanted */
+/* dlsym() returns an object pointer, and a function pointer is needed */
 #define LOOK_UP(member) \
 	(*(void **)(&functions.member) = dlsym(RTLD_DEFAULT, "rpma_" #member))
 
@@ -71,7 +71,7 @@ older_functions(void)
 	LOOK_UP(cq_get_completion);
 	LOOK_UP(write_atomic);
 
-	/* each of them, so that a skipped test says something of the original as well */
+	/* look up all five, so that a skipped test has checked the original */
 	assert_int_equal(functions.conn_completion_get == NULL, original);
 	assert_int_equal(functions.conn_completion_wait == NULL, original);
 	assert_int_equal(functions.conn_get_completion_fd == NULL, original);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Which library the loader found, and the five functions that only some releases have. */
+/* The library that the loader found, and the five functions that only some releases have. */
 #ifndef TESTS_LIBRARY_H
 #define TESTS_LIBRARY_H
 
@@ -9,7 +9,7 @@
 bool library_is_original(void);
 
 /*
- * Whether that original is 1.3.0, which abi/fetch-original wrote down beside it. That one, of Debian 13, was
+ * Whether that original is 1.3.0: abi/fetch-original wrote the release to a file beside it. 1.3.0, of Debian 13, was
  * built with native flush and native atomic write; 1.2.0, of Debian 12, was not.
  */
 bool original_is_1_3(void);
@@ -30,8 +30,7 @@ struct older_functions {
 };
 
 /*
- * The five functions. The original has none of them: that is checked, and the running test is skipped
- * there.
+ * The five functions. With the original this checks that it has none of them, and skips the running test.
  */
 const struct older_functions *older_functions(void);
 

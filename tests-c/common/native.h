@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Native atomic write and native flush, which the library uses whatever headers it was built with. The headers
- * here may be older, so the tests have declarations of their own; providers are compiled for these numbers.
+ * Native atomic write and native flush. The library supports them whatever headers it was built with, and the
+ * installed headers may be too old. So the tests have their own declarations; the numbers are those of the ABI.
  */
 #ifndef TESTS_NATIVE_H
 #define TESTS_NATIVE_H
@@ -31,7 +31,7 @@ enum {
 	FLUSH_SELECTIVITY_RANGE = 0,
 };
 
-/* the members of struct ibv_qp_ex behind wr_abort */
+/* the members of struct ibv_qp_ex after wr_abort */
 struct native_functions {
 	void (*wr_atomic_write)(struct ibv_qp_ex *qp, uint32_t rkey, uint64_t remote_addr,
 			const void *bytes);
@@ -39,7 +39,7 @@ struct native_functions {
 			uint8_t placement, uint8_t selectivity);
 };
 
-/* one that the queue pair was not made with may not even be there */
+/* a queue pair that was not created for the operation may not even have the member */
 static inline struct native_functions *
 native_functions(struct ibv_qp_ex *qp)
 {

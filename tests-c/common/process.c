@@ -55,7 +55,7 @@ start(const char *const first[], const char *const args[], bool with_stderr)
 	int ends[2];
 	int argc = 0;
 
-	/* by its name: under valgrind the link itself leads to another program */
+	/* by its path, as /proc/self/exe is another program under valgrind */
 	assert_true(readlink("/proc/self/exe", self, sizeof(self) - 1) > 0);
 	for (int i = 0; first[i]; i++)
 		argv[argc++] = (char *)(uintptr_t)first[i];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Waiting for descriptors, and this program as another process. */
+/* Waiting for descriptors, and running this program as another process. */
 #ifndef TESTS_PROCESS_H
 #define TESTS_PROCESS_H
 
@@ -21,9 +21,9 @@ struct helper {
 
 /* runs the topic's helper function with these arguments, up to NULL */
 struct helper start_helper(const char *const args[]);
-/* runs this program with these arguments; its errors are in what it prints */
+/* runs this program with these arguments; its standard error goes to its output */
 struct helper start_itself(const char *const args[]);
-/* one line of what it prints, without the newline */
+/* one line of its output, without the newline */
 void helper_line(struct helper *helper, char *line, size_t size);
 /* its exit status; kills it first when asked to */
 int stop_helper(struct helper *helper, bool kill_it);

@@ -15,7 +15,7 @@ struct member {
 	pthread_t id;
 	pthread_barrier_t *start;
 	char complaint[512];
-	/* what note_calls() was told, each text once: a hash table by its address */
+	/* the texts that were passed to note_calls(), each once: a hash table by address */
 	const char *texts[MOST_TEXTS];
 };
 
@@ -77,7 +77,7 @@ note_calls(const char *text)
 {
 	size_t at = ((uintptr_t)text >> 3) % MOST_TEXTS;
 
-	/* when there is no room any more, the function counts as not called */
+	/* when the table is full, the function counts as not called */
 	for (size_t i = 0; i < MOST_TEXTS; i++, at = (at + 1) % MOST_TEXTS) {
 		if (myself->texts[at] == text)
 			return;

@@ -2,8 +2,8 @@
 /*
  * The same work on many threads at once.
  *
- * Cmocka ends a test with longjmp(), which only the thread of the test may do. So work on a team says
- * what is wrong with MUST() and WORKS(), and the test fails when all have come back.
+ * Cmocka ends a test with longjmp(), which only the thread of the test may call. So the threads of a team report
+ * failures with MUST() and WORKS(), and the test fails after all of them have ended.
  */
 #ifndef TESTS_TEAM_H
 #define TESTS_TEAM_H
@@ -14,21 +14,21 @@
 
 #define TEAM 16
 
-/* one round of one thread of a job; false: something is wrong, and the thread ends */
+/* one round of one thread of a job; false: it failed, and the thread ends */
 typedef bool work(void *arg, unsigned thread, unsigned round);
 
 struct job {
 	work *work;
 	void *arg;
 	unsigned threads;
-	/* goes on, round after round, until those that are not `meanwhile` have done theirs */
+	/* repeats its rounds until all jobs that are not `meanwhile` have ended */
 	bool meanwhile;
 };
 
 /* how many rounds: RPMA_TEST_ROUNDS, 50 by default */
 unsigned rounds(void);
 
-/* does all jobs at once, and fails the test with what the first thread complained of */
+/* runs all jobs at once; the test fails with the first failure that a thread reported */
 void run_team(const struct job *jobs, size_t count);
 /* one job, on TEAM threads */
 void on_a_team(work *work, void *arg);
@@ -39,7 +39,7 @@ void on_a_team(work *work, void *arg);
  */
 #define CALLS(call) (note_calls(#call), (call))
 void note_calls(const char *text);
-/* how many threads have called the function in one run_team(): in that which had most of them */
+/* the largest number of threads that have called the function in one run_team() */
 unsigned most_callers(const char *function);
 
 /* waits as long as any wait of a test may take */

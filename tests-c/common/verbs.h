@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the library asks of libibverbs and librdmacm: a test sees each call, and spoils some.
+ * Records the calls that the library makes to libibverbs and librdmacm, and makes some of them fail.
  *
  * The program defines these functions itself, in front of the real ones, so this works with either
- * library and on every device. Calls that librdmacm makes for its own purposes pass unseen.
+ * library and on every device. Calls that librdmacm makes internally are not recorded.
  *
- * What programs reach through inline functions (ibv_post_send() and the like) goes through the
- * device's context: watch_context() puts itself in front of that, and of the functions of the extended
- * queue pairs that are made from then on. One that is to fail must be ibv_wr_complete.
+ * Inline functions (ibv_post_send() and the like) call through the device's context: watch_context()
+ * replaces the functions there, and those of the extended queue pairs that are created afterwards. Of the
+ * latter only ibv_wr_complete can be made to fail.
  */
 #ifndef TESTS_VERBS_H
 #define TESTS_VERBS_H
@@ -16,60 +16,59 @@
 
 #include "common.h"
 
-/* nothing is seen from before, nothing is spoilt any more, no action is left to run */
+/* forgets all recorded calls, injected failures and actions */
 void verbs_reset(void);
-/* of the context that this address belongs to; once is enough */
+/* for the context of the device with the test's address; needed once */
 void watch_context(void);
 
 /*
- * The next call of this name does nothing, and fails with this errno. It is set, or returned, as the
- * call has it: what returns its errno leaves the variable alone. For ibv_poll_cq it is what the call
- * returns.
+ * The next call of this name does nothing, and fails with this errno. Depending on the function it is set or
+ * returned; a function that returns its error does not set errno. For ibv_poll_cq it is the return value.
  */
 void verbs_fail(const char *call, int err);
-/* the call after so many more of this name */
+/* the same for a later call of this name, after `more` other ones */
 void verbs_fail_later(const char *call, unsigned more, int err);
-/* the next call does its work, and says then that it failed: what was released, is released */
+/* the next call does its work and then returns a failure: a released object is released */
 void verbs_claim_failure(const char *call, int err);
 /* the next rdma_get_cm_event() gives an event of this type instead of the real one */
 void verbs_change_event(enum rdma_cm_event_type type);
-/* the next ibv_get_cq_event() is one of a CQ that nobody knows */
+/* the next ibv_get_cq_event() returns the event of an unknown CQ */
 void verbs_strange_cq(void);
-/* the next poll finds this one completion */
+/* the next poll returns this completion */
 void verbs_give_wc(const struct ibv_wc *wc);
-/* from here on, until verbs_reset(), the device says that it can do this on demand */
+/* until verbs_reset(), the device reports these capabilities of on-demand paging */
 void verbs_odp(uint64_t general, uint32_t rc);
 /* the same for device_cap_flags_ex */
 void verbs_caps(uint64_t flags_ex);
 /*
- * From here on, until verbs_reset(), no queue pair is made for these operations: EOPNOTSUPP, as from a provider
- * that is older than the device.
+ * Until verbs_reset(), creating a queue pair for these operations fails with EOPNOTSUPP, as with a provider that is
+ * older than the device.
  */
 void verbs_refuse_ops(uint64_t ops);
-/* the same, but it is made, without their functions; for native operations only */
+/* the same, but the queue pair is created, without these functions; for native operations only */
 void verbs_hide_ops(uint64_t ops);
-/* whether a queue pair can be made for these operations; unseen */
+/* whether a queue pair can be created for these operations; this is not recorded */
 bool verbs_make_qp_for(struct ibv_context *context, uint64_t ops);
 /*
- * The next call of this name runs `action` before it does its work, or fails: as if another thread did that
- * while the call blocks. It may call the library, whose calls are seen as well.
+ * The next call of this name runs `action` before it does its work or fails, as if another thread did so while the
+ * call blocks. The action may call the library; the calls that this makes are recorded as well.
  */
 void verbs_during(const char *call, void (*action)(void *arg), void *arg);
-/* all that was to be spoilt, was, and all actions ran */
+/* checks that all injected failures have happened and all actions have run */
 #define EXPECT_SPOILT() assert_true(verbs_all_spoilt())
 bool verbs_all_spoilt(void);
 
 /*
- * The names of the calls, in their order, each followed by a space; some with an argument. One that was
- * made to fail has a "!" in front.
+ * The names of the recorded calls in order, each followed by a space; some with an argument. A call that was made
+ * to fail has a "!" before its name.
  */
 extern char verbs_log[4096];
-/* how often a call of this name was made, without those that were made to fail */
+/* the number of calls of this name, without those that were made to fail */
 unsigned verbs_calls(const char *call);
-/* leaves out registrations that were tried again at once, for on-demand paging */
+/* removes failed registrations that the library repeated at once for on-demand paging */
 void verbs_forget_retries(void);
 
-/* the arguments of the last call that had such ones, and three sums */
+/* the arguments of the last call that has them, and three sums */
 struct verbs_seen {
 	struct rdma_addrinfo hints;
 	struct rdma_conn_param param;
