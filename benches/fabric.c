@@ -23,7 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../tests-c/conformance.h"
+#include "../tests-c/fabric/conformance/conformance.h"
 
 #define ROUNDS 7
 #define ROUND_NS 1e8

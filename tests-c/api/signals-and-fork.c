@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What comes between: a signal while a call waits, a fork, a call with wrong arguments. It may end the
+ * call, and takes nothing away.
+ */
+#include <signal.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "failing.h"
+
+#define ALWAYS RPMA_F_COMPLETION_ALWAYS
+
+/* --- signals --- */
+
+static volatile sig_atomic_t signals;
+
+static void
+count_signal(int number)
+{
+	(void)number;
+	signals++;
+}
+
+/* again and again: the first one may come before the call waits */
+static void
+start_signals(void)
+{
+	const struct sigaction action = {.sa_handler = count_signal};
+	const struct itimerval interval = {{0, 20000}, {0, 20000}};
+
+	signals = 0;
+	assert_return_code(sigaction(SIGALRM, &action, NULL), errno);
+	assert_return_code(setitimer(ITIMER_REAL, &interval, NULL), errno);
+}
+
+static void
+stop_signals(void)
+{
+	const struct itimerval never = {{0, 0}, {0, 0}};
+
+	assert_return_code(setitimer(ITIMER_REAL, &never, NULL), errno);
+	assert_true(signals > 0);
+}
+
+static void
+signal_while_waiting_for_a_completion(void **state)
+{
+	struct pair *pair = *state;
+	int ret;
+
+	start_signals();
+	ret = rpma_cq_wait(pair->client.cq);
+	stop_signals();
+	EXPECT(ret, RPMA_E_NO_COMPLETION);
+	write_and_check(pair, 64, 1);
+}
+
+static void
+signal_while_waiting_on_a_shared_channel(void **state)
+{
+	struct pair *pair = *state;
+	struct rpma_cq *cq = UNTOUCHED_PTR;
+	bool is_rcq = true;
+	int ret;
+
+	start_signals();
+	ret = rpma_conn_wait(pair->client.conn, 0, &cq, &is_rcq);
+	stop_signals();
+	EXPECT(ret, RPMA_E_NO_COMPLETION);
+	assert_ptr_equal(cq, UNTOUCHED_PTR);
+	assert_true(is_rcq);
+
+	/* no bit of the flags means anything */
+	SUCCEED(rpma_write(pair->client.conn, pair->server.region.remote, 0,
+			pair->client.region.mr, 0, 8, ALWAYS, pair));
+	SUCCEED(rpma_conn_wait(pair->client.conn, -1, &cq, &is_rcq));
+	assert_ptr_equal(cq, pair->client.cq);
+	assert_false(is_rcq);
+}
+
+static void
+signal_while_waiting_for_an_event(void **state)
+{
+	struct pair *pair = *state;
+	enum rpma_conn_event event = UNTOUCHED_INT;
+	struct rpma_conn_req *req = UNTOUCHED_PTR;
+	int ret;
+
+	start_signals();
+	log_capture(RPMA_LOG_LEVEL_WARNING);
+	ret = rpma_conn_next_event(pair->client.conn, &event);
+	stop_signals();
+	EXPECT(ret, RPMA_E_PROVIDER);
+	assert_failure_logged("rdma_get_cm_event", EINTR);
+	assert_int_equal(event, UNTOUCHED_INT);
+
+	start_signals();
+	log_capture(RPMA_LOG_LEVEL_WARNING);
+	ret = rpma_ep_next_conn_req(pair->ep, NULL, &req);
+	stop_signals();
+	EXPECT(ret, RPMA_E_PROVIDER);
+	assert_failure_logged("rdma_get_cm_event", EINTR);
+	assert_ptr_equal(req, UNTOUCHED_PTR);
+	log_release();
+
+	SUCCEED(rpma_conn_disconnect(pair->server.conn));
+	EXPECT_EVENT(pair->client.conn, RPMA_CONN_CLOSED);
+}
+
+/* --- fork --- */
+
+static void
+fork_and_exit(void **state)
+{
+	struct pair *pair = *state;
+	int status = 0;
+	pid_t child;
+
+	fflush(NULL);
+	child = fork();
+	assert_return_code(child, errno);
+	if (child == 0) {
+		/* what needs no device works there */
+		unsigned char desc[DESCRIPTOR_SIZE] = {0};
+		struct rpma_mr_remote *remote = NULL;
+		struct rpma_conn_cfg *cfg = NULL;
+		const bool fine = rpma_conn_cfg_new(&cfg) == 0 && rpma_conn_cfg_delete(&cfg) == 0 &&
+				rpma_log_set_threshold(RPMA_LOG_THRESHOLD, RPMA_LOG_DISABLED) == 0 &&
+				rpma_mr_remote_from_descriptor(desc, 20, &remote) == RPMA_E_INVAL;
+
+		_exit(fine ? 0 : 1);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+
+	/* its end is not that of the connection */
+	write_and_check(pair, MR_SIZE, 2);
+	pair_disconnect(pair);
+}
+
+/* --- wrong arguments: what is there to take stays there --- */
+
+static void
+refused_calls_take_no_event(void **state)
+{
+	struct pair *pair = *state;
+	struct rpma_conn *conn;
+	struct rpma_conn_req *req;
+	int fd = -1;
+
+	SUCCEED(rpma_conn_get_event_fd(pair->client.conn, &fd));
+	SUCCEED(rpma_conn_disconnect(pair->server.conn));
+	wait_readable(fd);
+	INVALID(rpma_conn_next_event(pair->client.conn, NULL));
+	EXPECT_EVENT(pair->client.conn, RPMA_CONN_CLOSED);
+
+	SUCCEED(rpma_ep_get_fd(pair->ep, &fd));
+	conn = connect_request(new_request(pair->client.peer, pair->port, NULL));
+	wait_readable(fd);
+	INVALID(rpma_ep_next_conn_req(pair->ep, NULL, NULL));
+	req = take_request(pair->ep, NULL);
+	SUCCEED(rpma_conn_req_delete(&req));
+	EXPECT_EVENT(conn, RPMA_CONN_REJECTED);
+	SUCCEED(rpma_conn_delete(&conn));
+}
+
+static void
+refused_calls_take_no_completion(void **state)
+{
+	struct pair *pair = *state;
+	struct rpma_cq *cq = NULL;
+	struct ibv_wc wc[2];
+	bool is_rcq = true;
+	int got = UNTOUCHED_INT;
+	int fd = -1;
+
+	SUCCEED(rpma_conn_get_compl_fd(pair->client.conn, &fd));
+	SUCCEED(rpma_write(pair->client.conn, pair->server.region.remote, 0,
+			pair->client.region.mr, 0, 8, ALWAYS, pair));
+	wait_readable(fd);
+	INVALID(rpma_conn_wait(pair->client.conn, 0, NULL, &is_rcq));
+	EXPECT(rpma_cq_wait(pair->client.cq), RPMA_E_SHARED_CHANNEL);
+	INVALID(rpma_cq_get_wc(pair->client.cq, 0, wc, &got));
+	INVALID(rpma_cq_get_wc(pair->client.cq, 1, NULL, &got));
+	INVALID(rpma_cq_get_wc(pair->client.cq, 2, wc, NULL));
+	SUCCEED(rpma_conn_wait(pair->client.conn, 0, &cq, &is_rcq));
+	SUCCEED(rpma_cq_get_wc(cq, 2, wc, &got));
+	assert_int_equal(got, 1);
+	assert_true(wc[0].wr_id == (uintptr_t)pair);
+}
+
+/* every failure of these rejects an incoming request, and drops an outgoing one */
+static void
+refused_connects_take_the_request(void **state)
+{
+	struct pair *pair = *state;
+	char byte = 1;
+	struct rpma_conn_private_data bad[] = {{NULL, 1}, {&byte, 0}, {NULL, 0}};
+
+	for (size_t i = 0; i <= COUNT_OF(bad); i++) {
+		/* the last time: no place for the connection */
+		const struct rpma_conn_private_data *pdata = i < COUNT_OF(bad) ? &bad[i] : NULL;
+		struct rpma_conn *out = UNTOUCHED_PTR;
+		struct rpma_conn **place = pdata ? &out : NULL;
+		struct rpma_conn_req *req = new_request(pair->client.peer, pair->port, NULL);
+		struct rpma_conn *conn;
+
+		verbs_reset();
+		INVALID(rpma_conn_req_connect(&req, pdata, place));
+		assert_null(req);
+		assert_int_equal(verbs_calls("rdma_destroy_id"), 1);
+		assert_int_equal(verbs_calls("rdma_destroy_qp"), 1);
+		assert_int_equal(verbs_calls("rdma_connect"), 0);
+
+		conn = connect_request(new_request(pair->client.peer, pair->port, NULL));
+		req = take_request(pair->ep, NULL);
+		verbs_reset();
+		INVALID(rpma_conn_req_connect(&req, pdata, place));
+		assert_null(req);
+		assert_int_equal(verbs_calls("rdma_reject"), 1);
+		assert_int_equal(verbs_calls("rdma_destroy_qp"), 1);
+		assert_int_equal(verbs_calls("rdma_accept"), 0);
+		assert_ptr_equal(out, UNTOUCHED_PTR);
+		EXPECT_EVENT(conn, RPMA_CONN_REJECTED);
+		SUCCEED(rpma_conn_delete(&conn));
+	}
+}
+
+#define WITH_EP(test) cmocka_unit_test_setup_teardown(test, prepare_seen, release_seen)
+#define WITH_PAIR(test) cmocka_unit_test_setup_teardown(test, connect_seen, release_seen)
+#define SHARED(test) cmocka_unit_test_setup_teardown(test, connect_shared_seen, release_seen)
+
+static const struct CMUnitTest rdma[] = {
+	WITH_PAIR(signal_while_waiting_for_a_completion),
+	SHARED(signal_while_waiting_on_a_shared_channel),
+	WITH_PAIR(signal_while_waiting_for_an_event),
+	WITH_PAIR(fork_and_exit),
+	WITH_PAIR(refused_calls_take_no_event),
+	SHARED(refused_calls_take_no_completion),
+	WITH_EP(refused_connects_take_the_request),
+};
+
+int
+main(int argc, char *argv[])
+{
+	static const struct topic topic = {
+		.name = "signals-and-fork", .rdma = rdma, .rdma_count = COUNT_OF(rdma),
+	};
+
+	return topic_main(&topic, argc, argv);
+}
