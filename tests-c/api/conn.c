@@ -311,18 +311,6 @@ connect_to_helper(struct pair *pair, struct helper *helper, const char *how)
 	assert_string_equal(line, answers ? "established" : "requested");
 }
 
-static int
-prepare(void **state)
-{
-	struct pair *pair = calloc(1, sizeof(*pair));
-
-	assert_non_null(pair);
-	*state = pair;
-	pair_prepare(pair);
-
-	return 0;
-}
-
 static void
 server_killed(void **state)
 {
@@ -391,7 +379,7 @@ static const struct CMUnitTest nodev[] = {
 };
 
 #define WITH_PAIR(test) cmocka_unit_test_setup_teardown(test, open_pair, close_pair)
-#define WITH_EP(test) cmocka_unit_test_setup_teardown(test, prepare, close_pair)
+#define WITH_EP(test) cmocka_unit_test_setup_teardown(test, prepare_pair, close_pair)
 
 static const struct CMUnitTest rdma[] = {
 	WITH_PAIR(arguments_of_a_real_connection),

@@ -1,69 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Strings, device look-up, and what a device can do. */
+/* The device of an address: rpma_utils_get_ibv_context(), and whether it pages on demand. */
 #include "device.h"
 
 /* --- without a device --- */
-
-static void
-err_2str(void **unused)
-{
-	static const struct {
-		int code;
-		const char *text;
-	} strings[] = {
-		{0, "Success"},
-		{RPMA_E_UNKNOWN, "Unknown error"},
-		{RPMA_E_NOSUPP, "Not supported"},
-		{RPMA_E_PROVIDER, "Provider error occurred"},
-		{RPMA_E_NOMEM, "Out of memory"},
-		{RPMA_E_INVAL, "Invalid argument"},
-		{RPMA_E_NO_COMPLETION, "No next completion available"},
-		{RPMA_E_NO_EVENT, "No next event available"},
-		{RPMA_E_AGAIN, "Temporary error, try again"},
-		{RPMA_E_SHARED_CHANNEL, "Completion channel is shared"},
-		{RPMA_E_NOT_SHARED_CHNL, "Completion channel is not shared"},
-		{RPMA_E_NOT_SHARED_CHNL - 1, "Unknown error"},
-		{RPMA_E_UNKNOWN + 1, "Unknown error"},
-		{-1, "Unknown error"},
-		{1, "Unknown error"},
-		{INT32_MIN, "Unknown error"},
-		{INT32_MAX, "Unknown error"},
-	};
-
-	(void)unused;
-	for (size_t i = 0; i < COUNT_OF(strings); i++) {
-		assert_string_equal(rpma_err_2str(strings[i].code), strings[i].text);
-		/* static: the same place each time */
-		assert_ptr_equal(rpma_err_2str(strings[i].code), rpma_err_2str(strings[i].code));
-	}
-}
-
-static void
-conn_event_2str(void **unused)
-{
-	static const struct {
-		int event;
-		const char *text;
-	} strings[] = {
-		{RPMA_CONN_UNDEFINED, "Undefined connection event"},
-		{RPMA_CONN_ESTABLISHED, "Connection established"},
-		{RPMA_CONN_CLOSED, "Connection closed"},
-		{RPMA_CONN_LOST, "Connection lost"},
-		{RPMA_CONN_REJECTED, "Connection rejected"},
-		{RPMA_CONN_UNREACHABLE, "Connection unreachable"},
-		{RPMA_CONN_UNREACHABLE + 1, "Unsupported connection event"},
-		{RPMA_CONN_UNDEFINED - 1, "Unsupported connection event"},
-		{INT32_MIN, "Unsupported connection event"},
-		{INT32_MAX, "Unsupported connection event"},
-	};
-
-	(void)unused;
-	for (size_t i = 0; i < COUNT_OF(strings); i++) {
-		const enum rpma_conn_event event = (enum rpma_conn_event)strings[i].event;
-
-		assert_string_equal(rpma_utils_conn_event_2str(event), strings[i].text);
-	}
-}
 
 static void
 get_ibv_context_refuses(void **unused)
@@ -170,8 +109,6 @@ odp_capability(void **unused)
 }
 
 static const struct CMUnitTest nodev[] = {
-	cmocka_unit_test(err_2str),
-	cmocka_unit_test(conn_event_2str),
 	cmocka_unit_test(get_ibv_context_refuses),
 	cmocka_unit_test(get_ibv_context_without_any_device),
 	cmocka_unit_test(odp_capable_refuses),

@@ -339,14 +339,22 @@ pair_release(struct pair *pair)
 }
 
 int
-open_pair(void **state)
+prepare_pair(void **state)
 {
 	struct pair *pair = calloc(1, sizeof(*pair));
 
 	assert_non_null(pair);
 	*state = pair;
 	pair_prepare(pair);
-	pair_connect(pair, NULL, NULL);
+
+	return 0;
+}
+
+int
+open_pair(void **state)
+{
+	prepare_pair(state);
+	pair_connect(*state, NULL, NULL);
 
 	return 0;
 }

@@ -100,8 +100,9 @@ struct pair {
 	char port[PORT_LEN];
 };
 
-/* cmocka setup and teardown: *state is a struct pair of default configuration */
+/* cmocka setup and teardown: *state is a struct pair of default configuration, or one that is not connected */
 int open_pair(void **state);
+int prepare_pair(void **state);
 int close_pair(void **state);
 
 /* peers, endpoint and regions, no connection */

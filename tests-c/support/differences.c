@@ -10,7 +10,7 @@ const struct difference_row differences[DIFF_COUNT] = {
 		"no event",
 		"a non-blocking descriptor with nothing to fetch gives PROVIDER and an ERROR log",
 		"NO_EVENT, no log",
-		"conn: next_event_when_there_is_none; conn_req: next_request_when_there_is_none",
+		"conn: next_event_when_there_is_none; ep: next_request_when_there_is_none",
 	},
 	[DIFF_LENGTH_4G] = {
 		"length above 4 GiB - 1",

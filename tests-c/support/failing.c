@@ -4,12 +4,8 @@
 int
 prepare_seen(void **state)
 {
-	struct pair *pair = calloc(1, sizeof(*pair));
-
-	assert_non_null(pair);
-	*state = pair;
 	watch_context();
-	pair_prepare(pair);
+	prepare_pair(state);
 	verbs_reset();
 
 	return 0;
