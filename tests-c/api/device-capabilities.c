@@ -3,16 +3,6 @@
 #include "failing.h"
 #include "native.h"
 
-static struct ibv_context *
-device_context(void)
-{
-	struct ibv_context *context = NULL;
-
-	SUCCEED(rpma_utils_get_ibv_context(device_addr(), RPMA_UTIL_IBV_CONTEXT_LOCAL, &context));
-
-	return context;
-}
-
 #define READ IBV_ODP_SUPPORT_READ
 #define WRITE IBV_ODP_SUPPORT_WRITE
 

@@ -224,10 +224,9 @@ static int returned[COUNT_OF(failing)];
 static void
 measure_each(void)
 {
-	struct ibv_context *context = NULL;
+	struct ibv_context *context = device_context();
 	__typeof__(context->ops.post_send) post;
 
-	SUCCEED(rpma_utils_get_ibv_context(device_addr(), RPMA_UTIL_IBV_CONTEXT_LOCAL, &context));
 	post = context->ops.post_send;
 	context->ops.post_send = full_queue;
 	no_lookup = true;

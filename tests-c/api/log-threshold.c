@@ -162,11 +162,10 @@ deregister_memory(struct pair *pair)
 static int
 new_peer(struct pair *pair)
 {
-	struct ibv_context *context = NULL;
+	struct ibv_context *context = device_context();
 	struct rpma_peer *peer = NULL;
 
 	(void)pair;
-	SUCCEED(rpma_utils_get_ibv_context(device_addr(), RPMA_UTIL_IBV_CONTEXT_LOCAL, &context));
 
 	return rpma_peer_new(context, &peer);
 }

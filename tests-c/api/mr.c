@@ -285,10 +285,9 @@ static void
 advise(void **state)
 {
 	struct region region = open_region(*state, MR_SIZE, ALL_USAGES);
-	struct ibv_context *ctx = NULL;
+	struct ibv_context *ctx = device_context();
 	int odp = 0;
 
-	SUCCEED(rpma_utils_get_ibv_context(device_addr(), RPMA_UTIL_IBV_CONTEXT_LOCAL, &ctx));
 	SUCCEED(rpma_utils_ibv_context_is_odp_capable(ctx, &odp));
 	log_capture(RPMA_LOG_LEVEL_ERROR);
 	if (odp) {

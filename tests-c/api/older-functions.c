@@ -393,6 +393,23 @@ static const struct CMUnitTest nodev[] = {
 	cmocka_unit_test(older_functions_refuse),
 };
 
+/* native or not: a write */
+static void
+atomic_write_for_older_programs(void **state)
+{
+	const struct older_functions *f = older_functions();
+	struct pair *pair = *state;
+	struct rpma_completion cmpl = {.op = RPMA_OP_FLUSH};
+	int context = 0;
+
+	SUCCEED(rpma_atomic_write(pair->client.conn, pair->server.region.remote, 0, "12345678", ALWAYS,
+			&context));
+	SUCCEED(rpma_cq_wait(pair->client.cq));
+	SUCCEED(f->cq_get_completion(pair->client.cq, &cmpl));
+	assert_int_equal(cmpl.op, RPMA_OP_WRITE);
+	assert_ptr_equal(cmpl.op_context, &context);
+}
+
 #define WITH_PAIR(test) cmocka_unit_test_setup_teardown(test, open_pair, close_pair)
 
 #define WITH_SEEN(test) cmocka_unit_test_setup_teardown(test, connect_seen, release_seen)
@@ -407,6 +424,7 @@ static const struct CMUnitTest rdma[] = {
 	WITH_PAIR(descriptor_and_wait),
 	WITH_PAIR(wait_on_a_shared_channel),
 	WITH_PAIR(write_atomic),
+	WITH_PAIR(atomic_write_for_older_programs),
 };
 
 int

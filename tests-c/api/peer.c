@@ -18,16 +18,6 @@ peer_refuses_null(void **unused)
 	assert_null(none);
 }
 
-static struct ibv_context *
-device_context(void)
-{
-	struct ibv_context *ctx = NULL;
-
-	SUCCEED(rpma_utils_get_ibv_context(device_addr(), RPMA_UTIL_IBV_CONTEXT_LOCAL, &ctx));
-
-	return ctx;
-}
-
 static void
 many_peers_on_one_context(void **unused)
 {

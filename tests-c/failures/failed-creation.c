@@ -52,16 +52,6 @@ get_ibv_context(void **state)
 	EACH_FAILS(remote, get_remote_context, *state);
 }
 
-static struct ibv_context *
-device_context(void)
-{
-	struct ibv_context *context = NULL;
-
-	SUCCEED(rpma_utils_get_ibv_context(device_addr(), RPMA_UTIL_IBV_CONTEXT_LOCAL, &context));
-
-	return context;
-}
-
 static int
 ask_for_odp(struct pair *unused)
 {

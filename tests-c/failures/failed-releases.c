@@ -3,11 +3,6 @@
  * Objects whose parts cannot be released: everything else is released all the same, the pointer is
  * NULL afterwards, and the first failure is the one that counts.
  */
-#define _GNU_SOURCE
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include "failing.h"
 
 /* an object of a kind, made anew each time, and how it is deleted */
@@ -370,83 +365,6 @@ id_of_a_rejected_request(void **state)
 	EACH_FAILS_OF(&incoming, *state, "rdma_destroy_id");
 }
 
-/* --- the page that emulated flushes read into --- */
-
-/* for this thread: that of softrdma maps and unmaps memory of its own */
-static _Thread_local bool spoil_munmap;
-static _Thread_local void *shared_pages[64];
-static _Thread_local unsigned shared_page_count;
-
-/* in front of the C library's, for all of the process */
-void *
-mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset)
-{
-	void *ret = (void *)syscall(SYS_mmap, addr, length, prot, flags, fd, offset);
-
-	if (ret != MAP_FAILED && length == (size_t)sysconf(_SC_PAGESIZE) && (flags & MAP_SHARED) &&
-	    (flags & MAP_ANONYMOUS))
-		shared_pages[shared_page_count++ % COUNT_OF(shared_pages)] = ret;
-
-	return ret;
-}
-
-static bool
-is_shared_page(const void *addr)
-{
-	for (size_t i = 0; i < COUNT_OF(shared_pages); i++) {
-		if (addr && shared_pages[i] == addr)
-			return true;
-	}
-
-	return false;
-}
-
-/* the same; a page that a device's provider mapped is not looked at */
-int
-munmap(void *addr, size_t length)
-{
-	const long ret = syscall(SYS_munmap, addr, length);
-
-	if (spoil_munmap && is_shared_page(addr)) {
-		spoil_munmap = false;
-		errno = EINVAL;
-		return -1;
-	}
-
-	return (int)ret;
-}
-
-/* it is the same for all connections of the process, and stays */
-static void
-page_for_flushes_stays_mapped(void **state)
-{
-	struct pair *pair = *state;
-	const struct kind own = {.make = make_conn, .delete = delete_conn};
-	bool unmapped;
-	char *clean;
-
-	BETTER(DIFF_FLUSH_PAGE);
-	if (flushes_natively(pair)) {
-		print_message("skipped: the device flushes natively, without a page\n");
-		skip();
-	}
-	clean = strdup(delete_with(&own, pair, NULL, 0, 0));
-	assert_non_null(clean);
-	void *conn = make_conn(pair);
-
-	verbs_reset();
-	log_capture(RPMA_LOG_LEVEL_WARNING);
-	spoil_munmap = true;
-	SUCCEED(delete_conn(&conn));
-	unmapped = !spoil_munmap;
-	spoil_munmap = false;
-	assert_false(unmapped);
-	assert_null(conn);
-	assert_int_equal(logged.count, 0);
-	assert_string_equal(verbs_log, clean);
-	free(clean);
-}
-
 #define WITH_EP(test) cmocka_unit_test_setup_teardown(test, prepare_seen, release_seen)
 
 static const struct CMUnitTest rdma[] = {
@@ -462,7 +380,6 @@ static const struct CMUnitTest rdma[] = {
 	WITH_EP(channel_of_a_queue_that_stays),
 	WITH_EP(shared_channel_of_a_request),
 	WITH_EP(id_of_a_rejected_request),
-	WITH_EP(page_for_flushes_stays_mapped),
 };
 
 int

@@ -15,16 +15,23 @@ device_addr(void)
 	return addr && *addr ? addr : NULL;
 }
 
+struct ibv_context *
+device_context(void)
+{
+	struct ibv_context *context = NULL;
+
+	SUCCEED(rpma_utils_get_ibv_context(device_addr(), RPMA_UTIL_IBV_CONTEXT_LOCAL, &context));
+
+	return context;
+}
+
 /* all of these bits of the extended device capabilities, which the kernel's interface fixes */
 static bool
 device_has(uint64_t bits)
 {
 	struct ibv_device_attr_ex attr = {0};
-	struct ibv_context *context = NULL;
 
-	SUCCEED(rpma_utils_get_ibv_context(device_addr(), RPMA_UTIL_IBV_CONTEXT_LOCAL, &context));
-
-	return ibv_query_device_ex(context, NULL, &attr) == 0 && (attr.device_cap_flags_ex & bits) == bits;
+	return ibv_query_device_ex(device_context(), NULL, &attr) == 0 && (attr.device_cap_flags_ex & bits) == bits;
 }
 
 bool

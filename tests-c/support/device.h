@@ -22,6 +22,8 @@
 
 /* the address of the RDMA device under test, or NULL */
 const char *device_addr(void);
+/* what librpma finds at that address */
+struct ibv_context *device_context(void);
 
 /* what the device, that is the kernel, says that it can do */
 bool device_claims_atomic_write(void);

@@ -28,7 +28,7 @@ const struct difference_row differences[DIFF_COUNT] = {
 		"conn_req: endpoint_after_an_accept_that_failed_half_way; "
 		"failed-requests: id_of_a_request_that_cannot_be_taken; "
 		"failed-requests: id_of_a_request_that_cannot_be_accepted; "
-		"failed-use: request_whose_event_cannot_be_acknowledged; "
+		"failed-events: request_whose_event_cannot_be_acknowledged; "
 		"failed-releases: id_of_a_rejected_request; stress: rejections_leave_nothing; "
 		"stress: failed_accepts_leave_nothing",
 	},
@@ -54,14 +54,14 @@ const struct difference_row differences[DIFF_COUNT] = {
 		"unknown CM event",
 		"reads an unset variable for its log",
 		"logs the name of the CM event",
-		"failed-use: other_events_are_named",
+		"failed-events: other_events_are_named",
 	},
 	[DIFF_ERRNO] = {
 		"errno after RPMA_E_PROVIDER",
 		"whatever was left there",
 		"that of the call that failed",
-		"failed-use: errno_of_a_call_that_returns_it; "
-		"failed-use: errno_after_more_has_failed; failed-releases: the_first_failure_is_told",
+		"failed-operations: errno_of_a_call_that_returns_it; "
+		"failed-operations: errno_after_more_has_failed; failed-releases: the_first_failure_is_told",
 	},
 	[DIFF_BATCHED_ACKS] = {
 		"acknowledging completion events",
@@ -102,7 +102,8 @@ const struct difference_row differences[DIFF_COUNT] = {
 		"page that emulated flushes read into",
 		"one for each connection; deleting one gives INVAL when its page cannot be unmapped",
 		"one for the process, which stays",
-		"no-memory: page_for_flushes_is_mapped_once; failed-releases: page_for_flushes_stays_mapped",
+		"page-for-flushes: page_for_flushes_is_mapped_once; "
+		"page-for-flushes: page_for_flushes_stays_mapped",
 	},
 	[DIFF_LOGGED] = {
 		"invalid argument, memory that cannot be had, the wrong channel (a wait, or its descriptor)",

@@ -10,11 +10,7 @@
 static bool
 makes_queue_pairs_for(uint64_t ops)
 {
-	struct ibv_context *context = NULL;
-
-	SUCCEED(rpma_utils_get_ibv_context(device_addr(), RPMA_UTIL_IBV_CONTEXT_LOCAL, &context));
-
-	return verbs_make_qp_for(context, ops);
+	return verbs_make_qp_for(device_context(), ops);
 }
 
 bool

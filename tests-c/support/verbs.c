@@ -615,10 +615,9 @@ watched_query_device_ex(struct ibv_context *context, const struct ibv_query_devi
 void
 watch_context(void)
 {
-	struct ibv_context *context = NULL;
+	struct ibv_context *context = device_context();
 	struct verbs_context *extended;
 
-	SUCCEED(rpma_utils_get_ibv_context(device_addr(), RPMA_UTIL_IBV_CONTEXT_LOCAL, &context));
 	if (context->ops.poll_cq == watched_poll_cq)
 		return;
 

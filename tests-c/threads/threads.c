@@ -443,7 +443,7 @@ objects_of_one_device(void **unused)
 	};
 
 	(void)unused;
-	SUCCEED(rpma_utils_get_ibv_context(device_addr(), RPMA_UTIL_IBV_CONTEXT_LOCAL, &on.ctx));
+	on.ctx = device_context();
 	SUCCEED(rpma_peer_new(on.ctx, &on.peer));
 	on.region = open_region(on.peer, MR_SIZE, ALL_USAGES);
 	SUCCEED(rpma_mr_get_descriptor(on.region.mr, on.desc));
@@ -485,10 +485,9 @@ static void
 queue_of_a_configuration_of_all_threads(void **unused)
 {
 	struct settled settled = {0};
-	struct ibv_context *ctx = NULL;
+	struct ibv_context *ctx = device_context();
 
 	(void)unused;
-	SUCCEED(rpma_utils_get_ibv_context(device_addr(), RPMA_UTIL_IBV_CONTEXT_LOCAL, &ctx));
 	SUCCEED(rpma_peer_new(ctx, &settled.peer));
 	SUCCEED(rpma_conn_cfg_new(&settled.cfg));
 	on_a_team(uses_the_queue_of_a_configuration, &settled);
