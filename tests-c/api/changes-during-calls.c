@@ -555,8 +555,7 @@ post_write(void *arg)
 {
 	struct pair *pair = arg;
 
-	SUCCEED(rpma_write(pair->client.conn, pair->server.region.remote, 0, pair->client.region.mr, 0, 8,
-			ALWAYS, pair));
+	write_signalled(pair, pair);
 }
 
 static void

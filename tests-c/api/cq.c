@@ -43,13 +43,6 @@ queues_refuse_null(void **unused)
 /* --- with a device --- */
 
 static void
-write_signalled(struct pair *pair, const void *op_context)
-{
-	SUCCEED(rpma_write(pair->client.conn, pair->server.region.remote, 0,
-			pair->client.region.mr, 0, 8, ALWAYS, op_context));
-}
-
-static void
 arguments_of_a_real_queue(void **state)
 {
 	struct pair *pair = *state;

@@ -127,30 +127,25 @@ static const struct {
 	{cause_warning, RPMA_LOG_LEVEL_WARNING, "\\*WARN\\*  ", LOG_WARNING, "rpma_conn_next_event"},
 };
 
-/* lets one level pass, causes its message, and returns what came to stderr */
-static const char *
+/* lets one level pass, causes its message, and returns what came to stderr, to be freed */
+static char *
 message_of(size_t i, struct pair *pair)
 {
-	static char text[4096];
-	FILE *file = tmpfile();
-	const int saved = dup(2);
-
-	assert_non_null(file);
-	assert_return_code(saved, errno);
 	SUCCEED(rpma_log_set_threshold(RPMA_LOG_THRESHOLD, levels[i].level));
-	fflush(stderr);
-	dup2(fileno(file), 2);
+	stderr_capture();
 	levels[i].cause(pair);
-	fflush(stderr);
-	dup2(saved, 2);
-	close(saved);
 	log_release();
 
-	rewind(file);
-	text[fread(text, 1, sizeof(text) - 1, file)] = '\0';
-	fclose(file);
+	return stderr_release();
+}
 
-	return text;
+static void
+assert_no_message(size_t i, struct pair *pair)
+{
+	char *text = message_of(i, pair);
+
+	assert_string_equal(text, "");
+	free(text);
 }
 
 static void
@@ -169,7 +164,7 @@ stderr_and_syslog(void **state)
 {
 	for (size_t i = 0; i < COUNT_OF(levels); i++) {
 		char expression[512];
-		const char *text;
+		char *text;
 
 		memset(&seen.text, 0, sizeof(seen.text));
 		SUCCEED(rpma_log_set_threshold(RPMA_LOG_THRESHOLD_AUX, levels[i].level));
@@ -179,6 +174,7 @@ stderr_and_syslog(void **state)
 				"[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{6} \\[%d\\] %s[^/: ]+: +[0-9]+: "
 				"%s: [^\n]+\n$", (int)gettid(), levels[i].tag, levels[i].function);
 		assert_matches(text, expression);
+		free(text);
 
 		assert_int_equal(seen.priority, levels[i].priority);
 		snprintf(expression, sizeof(expression), "^%s[^/: ]+: +[0-9]+: %s: [^\n]+\n$",
@@ -194,7 +190,7 @@ syslog_alone(void **state)
 		memset(&seen.text, 0, sizeof(seen.text));
 		SUCCEED(rpma_log_set_threshold(RPMA_LOG_THRESHOLD_AUX,
 				(enum rpma_log_level)(levels[i].level - 1)));
-		assert_string_equal(message_of(i, *state), "");
+		assert_no_message(i, *state);
 		assert_int_equal(seen.priority, levels[i].priority);
 		assert_string_not_equal(seen.text, "");
 	}
@@ -207,7 +203,7 @@ neither_with_a_function_of_ones_own(void **state)
 		log_capture(levels[i].level);
 		SUCCEED(rpma_log_set_threshold(RPMA_LOG_THRESHOLD_AUX, RPMA_LOG_LEVEL_DEBUG));
 		seen.count = 0;
-		assert_string_equal(message_of(i, *state), "");
+		assert_no_message(i, *state);
 		assert_int_equal(seen.count, 0);
 		assert_true(logged.count >= 1);
 		assert_int_equal(logged.level, levels[i].level);

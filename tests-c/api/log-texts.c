@@ -78,23 +78,6 @@ strftime(char *text, size_t size, const char *format, const struct tm *local)
 
 /* --- what is logged --- */
 
-static char message[4096];
-
-static void
-keep_message(enum rpma_log_level level, const char *file_name, const int line_no,
-		const char *function_name, const char *message_format, ...)
-{
-	va_list args;
-
-	(void)level;
-	(void)file_name;
-	(void)line_no;
-	(void)function_name;
-	va_start(args, message_format);
-	vsnprintf(message, sizeof(message), message_format, args);
-	va_end(args);
-}
-
 static void
 cause_error(void)
 {
@@ -118,8 +101,7 @@ look_up(const char *name)
 {
 	struct ibv_context *ctx = NULL;
 
-	message[0] = '\0';
-	SUCCEED(rpma_log_set_function(keep_message));
+	log_capture(RPMA_LOG_LEVEL_WARNING);
 	EXPECT(rpma_utils_get_ibv_context(name, RPMA_UTIL_IBV_CONTEXT_LOCAL, &ctx), RPMA_E_PROVIDER);
 	log_release();
 }
@@ -383,10 +365,10 @@ reasons_in_the_language_of_the_locale(void **unused)
 	snprintf(want, sizeof(want), "%s", strerror(ENETUNREACH));
 	assert_string_equal(want, texts[1][1]);
 
-	SUCCEED(rpma_log_set_function(keep_message));
+	log_capture(RPMA_LOG_LEVEL_WARNING);
 	cause_failure();
-	if (!ends_with(message, want))
-		fail_msg("no reason in %s", message);
+	if (!ends_with(logged.text, want))
+		fail_msg("no reason in %s", logged.text);
 	log_release();
 
 	SUCCEED(rpma_log_set_threshold(RPMA_LOG_THRESHOLD_AUX, RPMA_LOG_LEVEL_ERROR));
@@ -396,8 +378,8 @@ reasons_in_the_language_of_the_locale(void **unused)
 	free(text);
 
 	look_up("no.such.host.invalid");
-	assert_not_found(message);
-	assert_non_null(strstr(message, LONG LONG));
+	assert_not_found(logged.text);
+	assert_non_null(strstr(logged.text, LONG LONG));
 }
 
 /* --- addresses --- */
@@ -421,13 +403,13 @@ long_names_and_why_they_are_not_found(void **unused)
 	(void)unused;
 	for (size_t i = 0; i < COUNT_OF(lengths); i++) {
 		look_up(long_name(lengths[i]));
-		assert_non_null(strstr(message, long_name(lengths[i])));
-		assert_not_found(message);
+		assert_non_null(strstr(logged.text, long_name(lengths[i])));
+		assert_not_found(logged.text);
 	}
 
 	/* more than a line holds: why is told nevertheless */
 	look_up(long_name(2000));
-	assert_not_found(message);
+	assert_not_found(logged.text);
 }
 
 static void
@@ -437,8 +419,8 @@ names_in_another_encoding(void **unused)
 
 	(void)unused;
 	look_up(name);
-	assert_non_null(strstr(message, name));
-	assert_not_found(message);
+	assert_non_null(strstr(logged.text, name));
+	assert_not_found(logged.text);
 }
 
 /* --- the rest --- */
@@ -486,8 +468,7 @@ listen_on(struct rpma_peer *peer, const char *addr, const char *port)
 {
 	struct rpma_ep *ep = NULL;
 
-	message[0] = '\0';
-	SUCCEED(rpma_log_set_function(keep_message));
+	log_capture(RPMA_LOG_LEVEL_WARNING);
 	EXPECT(rpma_ep_listen(peer, addr, port, &ep), RPMA_E_PROVIDER);
 	log_release();
 }
@@ -500,26 +481,26 @@ names_of_services(void **unused)
 
 	(void)unused;
 	listen_on(peer, long_name(240), "7204");
-	assert_non_null(strstr(message, long_name(240)));
-	assert_non_null(strstr(message, "7204"));
-	assert_not_found(message);
+	assert_non_null(strstr(logged.text, long_name(240)));
+	assert_non_null(strstr(logged.text, "7204"));
+	assert_not_found(logged.text);
 
 	listen_on(peer, device_addr(), "no-such-s\xe9rvice");
-	assert_non_null(strstr(message, device_addr()));
-	assert_non_null(strstr(message, "no-such-s\xe9rvice"));
-	assert_true(ends_with(message, gai_strerror(EAI_SERVICE)));
+	assert_non_null(strstr(logged.text, device_addr()));
+	assert_non_null(strstr(logged.text, "no-such-s\xe9rvice"));
+	assert_true(ends_with(logged.text, gai_strerror(EAI_SERVICE)));
 
 	/* more than a line holds */
 	listen_on(peer, device_addr(), long_name(2000));
-	assert_non_null(strstr(message, device_addr()));
-	assert_true(ends_with(message, gai_strerror(EAI_SERVICE)));
+	assert_non_null(strstr(logged.text, device_addr()));
+	assert_true(ends_with(logged.text, gai_strerror(EAI_SERVICE)));
 
-	SUCCEED(rpma_log_set_function(keep_message));
+	log_capture(RPMA_LOG_LEVEL_WARNING);
 	EXPECT(rpma_conn_req_new(peer, long_name(240), "7204", NULL, &req), RPMA_E_PROVIDER);
 	log_release();
-	assert_non_null(strstr(message, long_name(240)));
-	assert_non_null(strstr(message, "7204"));
-	assert_not_found(message);
+	assert_non_null(strstr(logged.text, long_name(240)));
+	assert_non_null(strstr(logged.text, "7204"));
+	assert_not_found(logged.text);
 	SUCCEED(rpma_peer_delete(&peer));
 }
 

@@ -333,8 +333,7 @@ descriptor_and_wait(void **state)
 	assert_int_equal(of_conn, of_cq);
 	set_nonblocking(of_conn);
 	EXPECT(f->conn_completion_wait(pair->client.conn), RPMA_E_NO_COMPLETION);
-	SUCCEED(rpma_write(pair->client.conn, pair->server.region.remote, 0,
-			pair->client.region.mr, 0, 8, ALWAYS, pair));
+	write_signalled(pair, pair);
 	wait_readable(of_conn);
 	SUCCEED(f->conn_completion_wait(pair->client.conn));
 	expect_completion(&pair->client, RPMA_OP_WRITE, pair);

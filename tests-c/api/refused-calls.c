@@ -42,8 +42,7 @@ refused_calls_take_no_completion(void **state)
 	int fd = -1;
 
 	SUCCEED(rpma_conn_get_compl_fd(pair->client.conn, &fd));
-	SUCCEED(rpma_write(pair->client.conn, pair->server.region.remote, 0,
-			pair->client.region.mr, 0, 8, ALWAYS, pair));
+	write_signalled(pair, pair);
 	wait_readable(fd);
 	INVALID(rpma_conn_wait(pair->client.conn, 0, NULL, &is_rcq));
 	EXPECT(rpma_cq_wait(pair->client.cq), RPMA_E_SHARED_CHANNEL);

@@ -72,8 +72,7 @@ signal_while_waiting_on_a_shared_channel(void **state)
 	assert_true(is_rcq);
 
 	/* no bit of the flags means anything */
-	SUCCEED(rpma_write(pair->client.conn, pair->server.region.remote, 0,
-			pair->client.region.mr, 0, 8, ALWAYS, pair));
+	write_signalled(pair, pair);
 	SUCCEED(rpma_conn_wait(pair->client.conn, -1, &cq, &is_rcq));
 	assert_ptr_equal(cq, pair->client.cq);
 	assert_false(is_rcq);

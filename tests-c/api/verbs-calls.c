@@ -517,8 +517,7 @@ waiting(void **state)
 {
 	struct pair *pair = *state;
 
-	SUCCEED(rpma_write(pair->client.conn, pair->server.region.remote, 0,
-			pair->client.region.mr, 0, 8, ALWAYS, pair));
+	write_signalled(pair, pair);
 	verbs_reset();
 	SUCCEED(rpma_cq_wait(pair->client.cq));
 	assert_non_null(strstr(verbs_log, "ibv_get_cq_event "));
@@ -534,8 +533,7 @@ events_are_acknowledged_in_batches(void **state)
 
 	BETTER(DIFF_BATCHED_ACKS);
 	for (unsigned i = 0; i < rounds; i++) {
-		SUCCEED(rpma_write(pair->client.conn, pair->server.region.remote, 0,
-				pair->client.region.mr, 0, 8, ALWAYS, pair));
+		write_signalled(pair, pair);
 		SUCCEED(rpma_cq_wait(pair->client.cq));
 		EXPECT_WC(pair->client.cq, pair, IBV_WC_SUCCESS);
 		verbs_log[0] = '\0';

@@ -165,7 +165,7 @@ many_close(struct many *many)
 static void
 report_use(const char *when)
 {
-	report("%s %u %ld", when, descriptors(), resident_kib());
+	report("%s %u %ld", when, descriptors(), resident());
 }
 
 /* --- the server -------------------------------------------------------------------------------- */

@@ -164,13 +164,6 @@ errno_after_more_has_failed(void **state)
 /* --- completions --- */
 
 static void
-write_signalled(struct pair *pair)
-{
-	SUCCEED(rpma_write(pair->client.conn, pair->server.region.remote, 0,
-			pair->client.region.mr, 0, 8, ALWAYS, pair));
-}
-
-static void
 polls_that_fail(void **state)
 {
 	struct pair *pair = *state;
@@ -213,7 +206,7 @@ cq_wait(void **state)
 	}
 
 	/* armed in vain: the event is taken and acknowledged all the same */
-	write_signalled(pair);
+	write_signalled(pair, pair);
 	verbs_reset();
 	verbs_fail("ibv_req_notify_cq", EIO);
 	log_capture(RPMA_LOG_LEVEL_WARNING);
@@ -241,7 +234,7 @@ conn_wait(void **state)
 	assert_true(is_rcq);
 
 	/* an event of nobody's */
-	write_signalled(pair);
+	write_signalled(pair, pair);
 	verbs_reset();
 	verbs_strange_cq();
 	log_capture(RPMA_LOG_LEVEL_WARNING);
@@ -262,7 +255,7 @@ conn_wait_that_cannot_arm(void **state)
 	struct rpma_cq *cq = UNTOUCHED_PTR;
 	bool is_rcq = true;
 
-	write_signalled(pair);
+	write_signalled(pair, pair);
 	verbs_reset();
 	verbs_fail("ibv_req_notify_cq", EIO);
 	log_capture(RPMA_LOG_LEVEL_WARNING);
@@ -298,7 +291,7 @@ older_functions_fail_alike(void **state)
 
 	verbs_fail("ibv_get_cq_event", EAGAIN);
 	EXPECT(f->conn_completion_wait(pair->client.conn), RPMA_E_NO_COMPLETION);
-	write_signalled(pair);
+	write_signalled(pair, pair);
 	verbs_fail("ibv_req_notify_cq", EIO);
 	log_capture(RPMA_LOG_LEVEL_WARNING);
 	EXPECT(f->conn_completion_wait(pair->client.conn), RPMA_E_PROVIDER);

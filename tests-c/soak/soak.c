@@ -86,7 +86,7 @@ holdings(void)
 	if (!first)
 		first = descriptors();
 
-	return (struct holdings){descriptors(), resident_kib(),
+	return (struct holdings){descriptors(), resident(),
 			(long)mallinfo2().uordblks};
 }
 

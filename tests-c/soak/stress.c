@@ -5,11 +5,11 @@
  * RPMA_TEST_CONNECTIONS says how many connections (1000 by default).
  */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <malloc.h>
 #include <poll.h>
 
 #include "device.h"
+#include "holdings.h"
 #include "verbs.h"
 
 #define ALWAYS RPMA_F_COMPLETION_ALWAYS
@@ -23,36 +23,6 @@ connections(void)
 }
 
 /* --- what this process and the kernel hold --- */
-
-static int
-open_descriptors(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	int count = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		count++;
-	closedir(dir);
-
-	return count;
-}
-
-static long
-resident_kib(void)
-{
-	FILE *file = fopen("/proc/self/status", "r");
-	char line[256];
-	long kib = -1;
-
-	assert_non_null(file);
-	while (kib < 0 && fgets(line, sizeof(line), file))
-		sscanf(line, "VmRSS: %ld", &kib);
-	fclose(file);
-	assert_true(kib > 0);
-
-	return kib;
-}
 
 static long
 allocated(void)
@@ -107,7 +77,11 @@ struct holdings {
 static struct holdings
 holdings(void)
 {
-	return (struct holdings){open_descriptors(), kernel_objects()};
+	const struct holdings now = {open_descriptors(), kernel_objects()};
+
+	assert_return_code(now.descriptors, errno);
+
+	return now;
 }
 
 static void
@@ -149,7 +123,11 @@ struct memory {
 static struct memory
 memory(void)
 {
-	return (struct memory){resident_kib(), allocated()};
+	const struct memory now = {resident_kib(), allocated()};
+
+	assert_true(now.resident_kib > 0);
+
+	return now;
 }
 
 /* a sanitizer keeps what is freed for a while, and looks for leaks itself */

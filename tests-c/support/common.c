@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include <unistd.h>
-
 #include "common.h"
 #include "device.h"
-
-struct logged logged;
 
 /* what the program runs just now */
 static const char *topic_name;
@@ -132,60 +128,4 @@ untouchable(void)
 	static _Alignas(4096) char zeroes[4096];
 
 	return zeroes;
-}
-
-static void
-log_to_memory(enum rpma_log_level level, const char *file_name, const int line_no,
-		const char *function_name, const char *message_format, ...)
-{
-	va_list args;
-
-	logged.count++;
-	logged.level = level;
-	logged.line = line_no;
-	snprintf(logged.file, sizeof(logged.file), "%s", file_name ? file_name : "");
-	snprintf(logged.function, sizeof(logged.function), "%s",
-			function_name ? function_name : "");
-	va_start(args, message_format);
-	vsnprintf(logged.text, sizeof(logged.text), message_format, args);
-	va_end(args);
-}
-
-void
-log_capture(enum rpma_log_level threshold)
-{
-	memset(&logged, 0, sizeof(logged));
-	SUCCEED(rpma_log_set_function(log_to_memory));
-	SUCCEED(rpma_log_set_threshold(RPMA_LOG_THRESHOLD, threshold));
-}
-
-void
-log_release(void)
-{
-	SUCCEED(rpma_log_set_function(RPMA_LOG_USE_DEFAULT_FUNCTION));
-	SUCCEED(rpma_log_set_threshold(RPMA_LOG_THRESHOLD, RPMA_LOG_LEVEL_WARNING));
-	SUCCEED(rpma_log_set_threshold(RPMA_LOG_THRESHOLD_AUX, RPMA_LOG_DISABLED));
-}
-
-char *
-stderr_of(void (*cause)(void))
-{
-	FILE *file = tmpfile();
-	const int saved = dup(2);
-	char *text = calloc(1, 4096);
-
-	assert_non_null(file);
-	assert_non_null(text);
-	assert_return_code(saved, errno);
-	fflush(stderr);
-	dup2(fileno(file), 2);
-	cause();
-	fflush(stderr);
-	dup2(saved, 2);
-	close(saved);
-	rewind(file);
-	assert_true(fread(text, 1, 4095, file) < 4095);
-	fclose(file);
-
-	return text;
 }

@@ -18,6 +18,7 @@
 #include "compat.h"
 #include "differences.h"
 #include "library.h"
+#include "log-capture.h"
 
 /*
  * One program for each topic. It is called with "nodev" (tests that need no RDMA device) or
@@ -68,24 +69,5 @@ void *untouchable(void);
 /* the value that out-parameters have before a call that must not set them */
 #define UNTOUCHED_PTR ((void *)(uintptr_t)0x5a5a5a5a5a5a5a5aULL)
 #define UNTOUCHED_INT 0x5a5a5a5a
-
-/* --- what the library logs --- */
-struct logged {
-	int count;
-	enum rpma_log_level level;	/* of the last message, like all that follows */
-	char file[256];
-	int line;
-	char function[128];
-	char text[1024];
-};
-
-extern struct logged logged;
-
-/* from here on messages up to `threshold` go to `logged` instead of the default function */
-void log_capture(enum rpma_log_level threshold);
-/* the default function and thresholds again */
-void log_release(void);
-/* what comes to stderr while `cause` runs, to be freed */
-char *stderr_of(void (*cause)(void));
 
 #endif

@@ -383,6 +383,13 @@ fill(char *mem, size_t len, unsigned seed)
 }
 
 void
+write_signalled(struct pair *pair, const void *op_context)
+{
+	SUCCEED(rpma_write(pair->client.conn, pair->server.region.remote, 0, pair->client.region.mr, 0, 8,
+			RPMA_F_COMPLETION_ALWAYS, op_context));
+}
+
+void
 write_and_check(struct pair *pair, size_t len, unsigned seed)
 {
 	int context;

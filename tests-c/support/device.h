@@ -116,6 +116,8 @@ void pair_disconnect(struct pair *pair);
 /* deletes whatever there is */
 void pair_release(struct pair *pair);
 
+/* posts a write from client to server that has a completion */
+void write_signalled(struct pair *pair, const void *op_context);
 /* a write of `len` bytes from client to server, completed and compared */
 void write_and_check(struct pair *pair, size_t len, unsigned seed);
 /* a region's first bytes, a different pattern for each seed */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -15,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "holdings.h"
 #include "two-processes.h"
 
 static const char *role = "parent";
@@ -203,29 +203,18 @@ listen_to_parent(char *line, size_t size)
 unsigned
 descriptors(void)
 {
-	DIR *directory = opendir("/proc/self/fd");
-	unsigned count = 0;
+	const int count = open_descriptors();
 
-	CHECK(directory);
-	while (readdir(directory))
-		count++;
-	closedir(directory);
+	CHECK(count >= 0);
 
-	/* without ".", ".." and the directory itself */
-	return count - 3;
+	return (unsigned)count;
 }
 
 long
-resident_kib(void)
+resident(void)
 {
-	FILE *file = fopen("/proc/self/status", "r");
-	char line[256];
-	long kib = -1;
+	const long kib = resident_kib();
 
-	CHECK(file);
-	while (kib < 0 && fgets(line, sizeof(line), file))
-		sscanf(line, "VmRSS: %ld", &kib);
-	fclose(file);
 	CHECK(kib > 0);
 
 	return kib;

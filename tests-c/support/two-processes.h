@@ -50,8 +50,9 @@ void report(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* the next line of the parent; false at the end of file */
 bool listen_to_parent(char *line, size_t size);
 
+/* how many this process has open, and how much memory it has, in KiB */
 unsigned descriptors(void);
-long resident_kib(void);
+long resident(void);
 void raise_descriptor_limit(void);
 /* ends the process as a skipped test if this machine does not have the address */
 void skip_without(const char *address);

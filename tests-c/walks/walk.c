@@ -8,7 +8,6 @@
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -17,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "holdings.h"
 #include "walk.h"
 
 #define WALKED_RUN 1
@@ -219,21 +219,6 @@ own_port(void)
 
 /* --- runs --- */
 
-static int
-count_descriptors(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	int count = 0;
-
-	if (dir == NULL)
-		return -1;
-	while (readdir(dir))
-		count++;
-	closedir(dir);
-
-	return count;
-}
-
 /*
  * Sockets of a connection that is over are closed by a thread of softrdma, soon; nothing tells when. How
  * many there are before the walked run is known when their number has not changed for a while.
@@ -242,12 +227,12 @@ static int
 steady_descriptors(void)
 {
 	const struct timespec pause = {.tv_nsec = 2000000};
-	int count = count_descriptors();
+	int count = open_descriptors();
 
 	for (int same = 0; same < 20; same++) {
 		nanosleep(&pause, NULL);
 
-		const int now = count_descriptors();
+		const int now = open_descriptors();
 
 		if (now != count)
 			same = 0;
@@ -264,7 +249,7 @@ settled_descriptors(int before)
 	const struct timespec pause = {.tv_nsec = 2000000};
 	int count;
 
-	for (int ms = 0; (count = count_descriptors()) > before && ms < 2 * patience_ms(); ms += 2)
+	for (int ms = 0; (count = open_descriptors()) > before && ms < 2 * patience_ms(); ms += 2)
 		nanosleep(&pause, NULL);
 
 	return count;
