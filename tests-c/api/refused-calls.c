@@ -5,8 +5,6 @@
  */
 #include "failing.h"
 
-#define ALWAYS RPMA_F_COMPLETION_ALWAYS
-
 static void
 refused_calls_take_no_event(void **state)
 {

@@ -9,8 +9,6 @@
 
 #include "failing.h"
 
-#define ALWAYS RPMA_F_COMPLETION_ALWAYS
-
 /* --- signals --- */
 
 static volatile sig_atomic_t signals;
