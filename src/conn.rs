@@ -16,10 +16,8 @@ use crate::queues::Queues;
 use crate::report::Releases;
 use crate::verbs::{self, CmEvent, CmId, CompChannel, ConnParam, EventChannel, EventKind, Qp};
 
-// Field order is drop order. `repr(C)` keeps the completion queues, which are handles of C too, away from the
-// address of the connection: programs compare handles, in the data of an epoll event for example.
+// Field order is drop order.
 /// A connection
-#[repr(C)]
 pub struct Conn {
     flush: FlushMethod,
     queues: Queues,
@@ -31,6 +29,8 @@ pub struct Conn {
     direct_write_to_pmem: AtomicBool,
 }
 
+// The completion queues are handles of C too, so none of them may have the address of its connection: programs compare
+// handles, in the data of an epoll event for example. The flush method comes first, for its alignment.
 const _: () = assert!(offset_of!(Conn, queues) > 0);
 
 /// The events of `enum rpma_conn_event`.

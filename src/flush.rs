@@ -15,7 +15,8 @@ use crate::verbs::{Qp, Sge};
 /// The number of bytes that the emulated flush reads. Any read makes the device complete the writes before it.
 const READ_AFTER_WRITE_SIZE: u32 = 8;
 
-/// The method of a connection, with what it needs.
+/// The method of a connection, with what it needs. Its alignment makes it the first field of the connection.
+#[repr(align(16))]
 pub(crate) enum FlushMethod {
     /// The queue pair has a flush operation.
     Native,

@@ -13,16 +13,20 @@ use crate::report::Releases;
 use crate::srq_cfg::SrqCfg;
 use crate::verbs::{IbvSrq, Posted, Sge};
 
+/// A shared receive queue
+pub struct Srq {
+    queues: SrqQueues,
+}
+
 // `repr(C)` keeps the receive CQ, which is a handle of C too, away from the address of the SRQ: programs compare
 // handles.
-/// A shared receive queue
 #[repr(C)]
-pub struct Srq {
+struct SrqQueues {
     srq: IbvSrq,
     rcq: Option<Cq>,
 }
 
-const _: () = assert!(offset_of!(Srq, rcq) > 0);
+const _: () = assert!(offset_of!(SrqQueues, rcq) > 0);
 
 impl Srq {
     pub(crate) fn new(device: PeerDevice, cfg: &SrqCfg) -> Result<Self> {
@@ -36,21 +40,23 @@ impl Srq {
             (_, None) => return Err(Error::invalid("the peer has no device context")),
             (size, Some(context)) => Some(Cq::create(context, size, None)?),
         };
-        Ok(Self { srq, rcq })
+        Ok(Self {
+            queues: SrqQueues { srq, rcq },
+        })
     }
 
     /// The verbs queue, which a queue pair needs.
     pub(crate) fn verbs_srq(&self) -> &IbvSrq {
-        &self.srq
+        &self.queues.srq
     }
 
     pub(crate) fn rcq(&self) -> Option<&Cq> {
-        self.rcq.as_ref()
+        self.queues.rcq.as_ref()
     }
 
     #[inline(always)]
     pub(crate) fn post_recv(&self, into: Option<&Sge>, wr_id: u64) -> Posted {
-        self.srq.post_recv(into, wr_id)
+        self.queues.srq.post_recv(into, wr_id)
     }
 
     /// Posts a receive after checking all arguments.
@@ -66,10 +72,10 @@ impl Srq {
     }
 
     pub(crate) fn delete(self: Box<Self>, releases: &mut Releases) {
-        let srq = *self;
-        if let Some(rcq) = srq.rcq {
+        let SrqQueues { srq, rcq } = self.queues;
+        if let Some(rcq) = rcq {
             rcq.delete(releases);
         }
-        releases.add(srq.srq.destroy());
+        releases.add(srq.destroy());
     }
 }
