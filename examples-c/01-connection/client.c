@@ -25,10 +25,10 @@ int main(int argc, char *argv[])
 	char expected[GREETING_SIZE];
 	int status = EXIT_FAILURE;
 
-	if (start("client", argc, argv, 2, "ADDR PORT") != 0)
+	if (start("client", argc, argv, 2, 2, "ADDR PORT") != 0)
 		return EXIT_FAILURE;
 
-	/* the peer stands for the RDMA device through which the server's address can be reached */
+	/* a peer represents an RDMA device: here the one through which the server can be reached */
 	if (FAILED(rpma_utils_get_ibv_context(argv[1], RPMA_UTIL_IBV_CONTEXT_REMOTE, &ibv_ctx)))
 		goto out;
 	if (ibv_ctx == NULL) { /* so it is for the loopback's address, for example */
@@ -41,6 +41,8 @@ int main(int argc, char *argv[])
 	if (FAILED(rpma_conn_req_new(peer, argv[1], argv[2], NULL, &req)))
 		goto out;
 
+	say("connecting to %s:%s", argv[1], argv[2]);
+
 	/* only begins to connect, and consumes the request, also when it fails */
 	mine.ptr = greeting;
 	mine.len = sizeof(greeting);
@@ -49,7 +51,7 @@ int main(int argc, char *argv[])
 	/* the outcome is an event: established, rejected (nobody listens) or unreachable */
 	if (expect_event(conn, RPMA_CONN_ESTABLISHED) != 0)
 		goto out;
-	say("connected to %s:%s, and said: %s", argv[1], argv[2], greeting);
+	say("connected; my greeting was: %s", greeting);
 
 	/* the server's private data came together with that event */
 	if (FAILED(rpma_conn_get_private_data(conn, &theirs)))
@@ -61,7 +63,7 @@ int main(int argc, char *argv[])
 	}
 	say("the server answers as expected: %s", answer);
 
-	/* the server is the one that closes; the end that is told so disconnects as well */
+	/* the server disconnects first; after that event this end disconnects as well */
 	if (expect_event(conn, RPMA_CONN_CLOSED) != 0 || FAILED(rpma_conn_disconnect(conn)))
 		goto out;
 	say("the connection is closed");

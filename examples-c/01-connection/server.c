@@ -23,12 +23,13 @@ int main(int argc, char *argv[])
 	struct rpma_conn_private_data mine = { NULL, 0 };
 	char greeting[GREETING_SIZE];
 	char answer[GREETING_SIZE];
+	int fd = -1;
 	int status = EXIT_FAILURE;
 
-	if (start("server", argc, argv, 2, "ADDR PORT") != 0)
+	if (start("server", argc, argv, 2, 2, "ADDR PORT") != 0)
 		return EXIT_FAILURE;
 
-	/* the peer stands for the RDMA device that has this address: everything else is created on it */
+	/* a peer represents an RDMA device, here the one with this address; all else is created on it */
 	if (FAILED(rpma_utils_get_ibv_context(argv[1], RPMA_UTIL_IBV_CONTEXT_LOCAL, &ibv_ctx)))
 		goto out;
 	if (ibv_ctx == NULL) { /* so it is for the loopback's address, for example */
@@ -42,7 +43,10 @@ int main(int argc, char *argv[])
 		goto out;
 	say("listening on %s:%s", argv[1], argv[2]);
 
-	/* waits for a client; what it sent along can be read before the request is accepted */
+	/* rpma_ep_next_conn_req() would wait by itself; with the file descriptor Ctrl-C ends the wait */
+	if (FAILED(rpma_ep_get_fd(ep, &fd)) || wait_readable(fd) != 0)
+		goto out;
+	/* the client's private data can be read before the request is accepted */
 	if (FAILED(rpma_ep_next_conn_req(ep, NULL, &req)) ||
 	    FAILED(rpma_conn_req_get_private_data(req, &theirs)))
 		goto out;
@@ -63,8 +67,8 @@ int main(int argc, char *argv[])
 	say("the connection is established; my answer was: %s", answer);
 
 	/*
-	 * this end closes: if the client did at once, and the last message of connecting were lost on
-	 * the way, the first event here would be RPMA_CONN_CLOSED
+	 * This end disconnects first. If the client did so at once, and the last message of the handshake
+	 * were lost, the first event here would be RPMA_CONN_CLOSED.
 	 */
 	if (FAILED(rpma_conn_disconnect(conn)) || expect_event(conn, RPMA_CONN_CLOSED) != 0)
 		goto out;

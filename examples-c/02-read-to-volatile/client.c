@@ -16,12 +16,11 @@ int main(int argc, char *argv[])
 	struct rpma_conn *conn = NULL;
 	struct rpma_cq *cq = NULL;
 	struct ibv_wc wc;
-	size_t remote_size = 0;
 	void *memory = NULL;
 	const char *text;
 	int status = EXIT_FAILURE;
 
-	if (start("client", argc, argv, 2, "ADDR PORT") != 0)
+	if (start("client", argc, argv, 2, 2, "ADDR PORT") != 0)
 		return EXIT_FAILURE;
 
 	memory = alloc_pages(RECORD_SIZE);
@@ -40,12 +39,8 @@ int main(int argc, char *argv[])
 	/* what the server offers is in the private data of the connection */
 	if (take_offer(conn, &remote, NULL) != 0)
 		goto out;
-	if (FAILED(rpma_mr_remote_get_size(remote, &remote_size)))
+	if (check_remote_size(remote, RECORD_SIZE) != 0)
 		goto out;
-	if (remote_size != RECORD_SIZE) {
-		complain("the server offers %zu bytes instead of %zu", remote_size, RECORD_SIZE);
-		goto out;
-	}
 
 	/* the call only starts the operation; the data is there when the completion is */
 	if (FAILED(rpma_conn_get_cq(conn, &cq)))

@@ -18,7 +18,7 @@ int main(int argc, char *argv[])
 	void *memory = NULL;
 	int status = EXIT_FAILURE;
 
-	if (start("server", argc, argv, 2, "ADDR PORT") != 0)
+	if (start("server", argc, argv, 2, 2, "ADDR PORT") != 0)
 		return EXIT_FAILURE;
 
 	memory = alloc_pages(RECORD_SIZE);
@@ -29,7 +29,7 @@ int main(int argc, char *argv[])
 	if (open_peer(argv[1], RPMA_UTIL_IBV_CONTEXT_LOCAL, &peer) != 0)
 		goto out;
 
-	/* memory has to be registered, for what it is to be used: others may read this, and no more */
+	/* memory has to be registered for its usage: the other end may read it, and nothing else */
 	if (FAILED(rpma_mr_reg(peer, memory, RECORD_SIZE, RPMA_MR_USAGE_READ_SRC, &mr)))
 		goto out;
 	/* with this description the client can address the memory */

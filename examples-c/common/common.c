@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-#define _DEFAULT_SOURCE /* htole64(), posix_memalign() and friends, also with -std=c99 */
+#define _DEFAULT_SOURCE /* htole64(), posix_memalign() and the like, with -std=c99 */
 
 #include <endian.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "common.h"
@@ -18,6 +18,7 @@
 /* ---- start and messages ---- */
 
 static const char *my_role = "example";
+static int signal_fd = -1;
 
 static int set_log_level(void)
 {
@@ -51,16 +52,62 @@ static int set_log_level(void)
 	return -1;
 }
 
-int start(const char *role, int argc, char *const argv[], int max_args, const char *usage)
+/*
+ * SIGINT and SIGTERM become readable from a file descriptor. A signal handler that sets a flag would
+ * not do: a signal between the look at the flag and the next blocking call would be missed.
+ */
+static int divert_signals(void)
 {
+	sigset_t signals;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGTERM);
+	if (sigprocmask(SIG_BLOCK, &signals, NULL) != 0) {
+		complain("sigprocmask: %s", strerror(errno));
+		return -1;
+	}
+	signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (signal_fd < 0) {
+		complain("signalfd: %s", strerror(errno));
+		return -1;
+	}
+	return 0;
+}
+
+int start(const char *role, int argc, char *const argv[], int min_args, int max_args,
+		const char *usage)
+{
+	const char *program = argc > 0 ? argv[0] : role;
+
 	my_role = role;
 	setvbuf(stderr, NULL, _IOLBF, BUFSIZ); /* whole lines, also where both ends write to one place */
 
-	if (argc < 3 || argc > max_args + 1) {
-		fprintf(stderr, "usage: %s %s\n", argc > 0 ? argv[0] : role, usage);
+	if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+		printf("usage: %s %s\n", program, usage);
+		exit(EXIT_SUCCESS);
+	}
+	if (argc < min_args + 1 || argc > max_args + 1) {
+		fprintf(stderr, "usage: %s %s\n", program, usage);
 		return -1;
 	}
-	return set_log_level();
+	if (set_log_level() != 0)
+		return -1;
+	return divert_signals();
+}
+
+int parse_number(const char *word, const char *what, unsigned long min, unsigned long max,
+		unsigned long *number)
+{
+	char *end = NULL;
+
+	errno = 0;
+	*number = strtoul(word, &end, 10);
+	if (errno != 0 || end == word || *end != '\0' || *number < min || *number > max) {
+		complain("'%s' is not a number of %s from %lu to %lu", word, what, min, max);
+		return -1;
+	}
+	return 0;
 }
 
 void say(const char *format, ...)
@@ -96,6 +143,55 @@ bool report_failure(int ret, const char *call)
 	return true;
 }
 
+/* ---- waiting ---- */
+
+int stop_fd(void)
+{
+	return signal_fd;
+}
+
+void report_stop(void)
+{
+	struct signalfd_siginfo info;
+
+	if (read(signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
+		complain("stopped by a signal: %s", strsignal((int)info.ssi_signo));
+}
+
+int poll_or_stop(struct pollfd *fds, nfds_t count)
+{
+	struct pollfd all[POLL_MAX + 1];
+
+	if (count > POLL_MAX) {
+		complain("poll_or_stop: too many file descriptors");
+		return -1;
+	}
+	memcpy(all, fds, count * sizeof(*fds));
+	all[count].fd = signal_fd;
+	all[count].events = POLLIN;
+	all[count].revents = 0;
+
+	while (poll(all, count + 1, -1) < 0) {
+		if (errno != EINTR) {
+			complain("poll: %s", strerror(errno));
+			return -1;
+		}
+	}
+	if (all[count].revents != 0) {
+		report_stop();
+		return -1;
+	}
+	memcpy(fds, all, count * sizeof(*fds));
+	return 0;
+}
+
+int wait_readable(int fd)
+{
+	struct pollfd pollfd = { .fd = fd, .events = POLLIN };
+
+	return poll_or_stop(&pollfd, 1);
+}
+
 /* ---- memory ---- */
 
 void *alloc_pages(size_t size)
@@ -111,50 +207,7 @@ void *alloc_pages(size_t size)
 	return ptr;
 }
 
-void *map_file(const char *path, size_t size)
-{
-	void *ptr = NULL;
-	int err;
-	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0666);
-
-	if (fd < 0) {
-		complain("open %s: %s", path, strerror(errno));
-		return NULL;
-	}
-
-	/* take the space now: a store to a page without space would end in SIGBUS */
-	err = posix_fallocate(fd, 0, (off_t)size);
-	if (err != 0) {
-		complain("%s: no space for %zu bytes: %s", path, size, strerror(err));
-		goto out;
-	}
-
-	ptr = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (ptr == MAP_FAILED) {
-		complain("mmap %s: %s", path, strerror(errno));
-		ptr = NULL;
-	}
-out:
-	close(fd); /* the mapping stays */
-	return ptr;
-}
-
-int unmap_file(void *ptr, size_t size)
-{
-	int ret = 0;
-
-	if (msync(ptr, size, MS_SYNC) != 0) {
-		complain("msync: %s", strerror(errno));
-		ret = -1;
-	}
-	if (munmap(ptr, size) != 0) {
-		complain("munmap: %s", strerror(errno));
-		ret = -1;
-	}
-	return ret;
-}
-
-/* ---- telling the other end about a memory region ---- */
+/* ---- describing a memory region to the other end ---- */
 
 int make_offer(const struct rpma_mr_local *mr, const struct rpma_peer_cfg *pcfg, struct offer *offer)
 {
@@ -180,21 +233,18 @@ int make_offer(const struct rpma_mr_local *mr, const struct rpma_peer_cfg *pcfg,
 	return 0;
 }
 
-int take_offer(const struct rpma_conn *conn, struct rpma_mr_remote **mr, struct rpma_peer_cfg **pcfg)
+int parse_offer(const struct rpma_conn_private_data *pdata, struct rpma_mr_remote **mr,
+		struct rpma_peer_cfg **pcfg)
 {
-	struct rpma_conn_private_data pdata = { NULL, 0 };
 	struct offer offer;
 
-	if (FAILED(rpma_conn_get_private_data(conn, &pdata)))
-		return -1;
-
-	/* this came over the network: believe no length in it before it is checked */
+	/* this came over the network: check every length before it is used */
 	memset(&offer, 0, sizeof(offer));
-	if (pdata.ptr != NULL)
-		memcpy(&offer, pdata.ptr, pdata.len < sizeof(offer) ? pdata.len : sizeof(offer));
+	if (pdata->ptr != NULL)
+		memcpy(&offer, pdata->ptr, pdata->len < sizeof(offer) ? pdata->len : sizeof(offer));
 	if (offer.mr_desc_size == 0 || (pcfg != NULL && offer.pcfg_desc_size == 0) ||
 	    (size_t)offer.mr_desc_size + offer.pcfg_desc_size > sizeof(offer.descriptors)) {
-		complain("the server's private data does not describe a memory region");
+		complain("the private data of the other end does not describe a memory region");
 		return -1;
 	}
 
@@ -208,6 +258,28 @@ int take_offer(const struct rpma_conn *conn, struct rpma_mr_remote **mr, struct 
 	return 0;
 }
 
+int take_offer(const struct rpma_conn *conn, struct rpma_mr_remote **mr, struct rpma_peer_cfg **pcfg)
+{
+	struct rpma_conn_private_data pdata = { NULL, 0 };
+
+	if (FAILED(rpma_conn_get_private_data(conn, &pdata)))
+		return -1;
+	return parse_offer(&pdata, mr, pcfg);
+}
+
+int check_remote_size(const struct rpma_mr_remote *mr, size_t expected)
+{
+	size_t size = 0;
+
+	if (FAILED(rpma_mr_remote_get_size(mr, &size)))
+		return -1;
+	if (size != expected) {
+		complain("the other end offers %zu bytes instead of %zu", size, expected);
+		return -1;
+	}
+	return 0;
+}
+
 /* ---- the steps of a connection ---- */
 
 int open_peer(const char *addr, enum rpma_util_ibv_context_type type, struct rpma_peer **peer)
@@ -216,38 +288,61 @@ int open_peer(const char *addr, enum rpma_util_ibv_context_type type, struct rpm
 
 	/* an address that no RDMA device has, such as the loopback's, may be no failure and give NULL */
 	if (FAILED(rpma_utils_get_ibv_context(addr, type, &ibv_ctx)) || ibv_ctx == NULL) {
-		complain("no RDMA device %s %s", type == RPMA_UTIL_IBV_CONTEXT_LOCAL ?
-				"has the address" : "leads to the address", addr);
+		complain("no RDMA device %s %s (without a device, use softrdma: see the README)",
+				type == RPMA_UTIL_IBV_CONTEXT_LOCAL ? "has the address" :
+				"leads to the address", addr);
 		return -1;
 	}
 	return FAILED(rpma_peer_new(ibv_ctx, peer)) ? -1 : 0;
 }
 
+int start_listening(struct rpma_peer *peer, const char *addr, const char *port, struct rpma_ep **ep)
+{
+	if (FAILED(rpma_ep_listen(peer, addr, port, ep)))
+		return -1;
+	say("listening on %s:%s", addr, port);
+	return 0;
+}
+
+int next_request(struct rpma_ep *ep, const struct rpma_conn_cfg *cfg, struct rpma_conn_req **req)
+{
+	int fd = -1;
+
+	/* rpma_ep_next_conn_req() alone would wait as well, but not for Ctrl-C */
+	if (FAILED(rpma_ep_get_fd(ep, &fd)) || wait_readable(fd) != 0)
+		return -1;
+	return FAILED(rpma_ep_next_conn_req(ep, cfg, req)) ? -1 : 0;
+}
+
+int establish(struct rpma_conn_req **req, void *private_data, size_t size, struct rpma_conn **conn)
+{
+	struct rpma_conn_private_data pdata = { private_data, (uint8_t)size };
+
+	/* consumes the request, also when it fails */
+	if (FAILED(rpma_conn_req_connect(req, size > 0 ? &pdata : NULL, conn)))
+		return -1;
+	if (expect_event(*conn, RPMA_CONN_ESTABLISHED) != 0) {
+		(void) rpma_conn_delete(conn);
+		return -1;
+	}
+	return 0;
+}
+
 int accept_client(struct rpma_peer *peer, const char *addr, const char *port, struct offer *offer,
 		struct rpma_conn **conn)
 {
-	struct rpma_conn_private_data pdata = { offer, sizeof(*offer) };
 	struct rpma_ep *ep = NULL;
 	struct rpma_conn_req *req = NULL;
 	int ret = -1;
 
-	if (FAILED(rpma_ep_listen(peer, addr, port, &ep)))
+	if (start_listening(peer, addr, port, &ep) != 0)
 		return -1;
-	say("listening on %s:%s", addr, port);
-
-	if (FAILED(rpma_ep_next_conn_req(ep, NULL, &req)))
-		goto out;
-	/* consumes the request, also when it fails */
-	if (FAILED(rpma_conn_req_connect(&req, &pdata, conn)))
-		goto out;
-	if (expect_event(*conn, RPMA_CONN_ESTABLISHED) != 0) {
-		(void) rpma_conn_delete(conn);
-		goto out;
+	if (next_request(ep, NULL, &req) == 0 && establish(&req, offer, sizeof(*offer), conn) == 0) {
+		say("a client has connected");
+		ret = 0;
 	}
-	say("a client has connected");
-	ret = 0;
-out:
-	/* one client is all there is to serve; its connection does not need the endpoint any more */
+
+	/* there is one client to serve, and its connection does not need the endpoint any more */
 	if (FAILED(rpma_ep_shutdown(&ep))) {
 		(void) rpma_conn_delete(conn);
 		ret = -1;
@@ -260,29 +355,29 @@ int connect_to_server(struct rpma_peer *peer, const char *addr, const char *port
 {
 	struct rpma_conn_req *req = NULL;
 
+	say("connecting to %s:%s", addr, port);
 	if (FAILED(rpma_conn_req_new(peer, addr, port, NULL, &req)))
 		return -1;
-	/* consumes the request, also when it fails */
-	if (FAILED(rpma_conn_req_connect(&req, NULL, conn)))
+	if (establish(&req, NULL, 0, conn) != 0)
 		return -1;
-	if (expect_event(*conn, RPMA_CONN_ESTABLISHED) != 0) {
-		(void) rpma_conn_delete(conn);
-		return -1;
-	}
-	say("connected to %s:%s", addr, port);
+	say("connected");
 	return 0;
 }
 
 int expect_event(struct rpma_conn *conn, enum rpma_conn_event wanted)
 {
 	enum rpma_conn_event event = RPMA_CONN_UNDEFINED;
+	int fd = -1;
 
+	/* rpma_conn_next_event() alone would wait as well, but not for Ctrl-C */
+	if (FAILED(rpma_conn_get_event_fd(conn, &fd)) || wait_readable(fd) != 0)
+		return -1;
 	if (FAILED(rpma_conn_next_event(conn, &event)))
 		return -1;
 	if (event != wanted) {
 		complain("expected '%s', got '%s'%s", rpma_utils_conn_event_2str(wanted),
 				rpma_utils_conn_event_2str(event), event == RPMA_CONN_REJECTED ?
-				": nobody listens there, or the server does not want us" : "");
+				": nobody listens there, or the server rejects us" : "");
 		return -1;
 	}
 	return 0;
@@ -304,7 +399,16 @@ int wait_for_close(struct rpma_conn *conn)
 
 /* ---- completions ---- */
 
-int wait_for_completion(struct rpma_conn *conn, struct rpma_cq *cq, const char *op_context,
+int check_completion(const struct ibv_wc *wc)
+{
+	/* in a failed completion only wr_id, status, qp_num and vendor_err are valid */
+	if (wc->status == IBV_WC_SUCCESS)
+		return 0;
+	complain("'%s' failed: %s", (const char *)(uintptr_t)wc->wr_id, ibv_wc_status_str(wc->status));
+	return -1;
+}
+
+int wait_for_any_completion(struct rpma_conn *conn, struct rpma_cq *cq, const char *waiting_for,
 		struct ibv_wc *wc)
 {
 	struct pollfd fds[2] = { { .fd = -1, .events = POLLIN }, { .fd = -1, .events = POLLIN } };
@@ -316,20 +420,16 @@ int wait_for_completion(struct rpma_conn *conn, struct rpma_cq *cq, const char *
 
 	while ((ret = rpma_cq_get_wc(cq, 1, wc, NULL)) == RPMA_E_NO_COMPLETION) {
 		if (closed) {
-			complain("the connection has ended before '%s' completed", op_context);
+			complain("the connection has ended before '%s' completed", waiting_for);
 			return -1;
 		}
 
 		/*
-		 * rpma_cq_wait() alone would do, if the other end could be trusted to live. Besides the
-		 * completion queue this watches the connection: its next event can only be its end.
+		 * rpma_cq_wait() alone would be enough if the other end never went away. This also watches
+		 * the connection, whose next event can only be its end.
 		 */
-		if (poll(fds, 2, -1) < 0) {
-			if (errno == EINTR)
-				continue;
-			complain("poll: %s", strerror(errno));
+		if (poll_or_stop(fds, 2) != 0)
 			return -1;
-		}
 		if (fds[0].revents == 0) {
 			closed = true; /* look once more for a completion that came just before */
 			continue;
@@ -340,15 +440,15 @@ int wait_for_completion(struct rpma_conn *conn, struct rpma_cq *cq, const char *
 		if (ret != RPMA_E_NO_COMPLETION && report_failure(ret, "rpma_cq_wait"))
 			return -1;
 	}
-	if (report_failure(ret, "rpma_cq_get_wc"))
+	return report_failure(ret, "rpma_cq_get_wc") ? -1 : check_completion(wc);
+}
+
+int wait_for_completion(struct rpma_conn *conn, struct rpma_cq *cq, const char *op_context,
+		struct ibv_wc *wc)
+{
+	if (wait_for_any_completion(conn, cq, op_context, wc) != 0)
 		return -1;
 
-	/* in a failed completion no more than wr_id, status, qp_num and vendor_err can be used */
-	if (wc->status != IBV_WC_SUCCESS) {
-		complain("'%s' failed: %s", (const char *)(uintptr_t)wc->wr_id,
-				ibv_wc_status_str(wc->status));
-		return -1;
-	}
 	if (wc->wr_id != (uintptr_t)op_context) {
 		complain("'%s' completed where '%s' was expected", (const char *)(uintptr_t)wc->wr_id,
 				op_context);

@@ -1,22 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * Appends entries to a log in the server's memory. An entry is written and flushed first; then the
- * counter of the log is moved behind it, in one atomic write. Whoever looks at the log, at any time,
- * sees complete entries only.
+ * Appends entries to a log in the server's memory. It first writes and flushes an entry, and then moves
+ * the counter of the log behind it with one atomic write. So everybody who reads the log, at any time, sees
+ * complete entries only. (To keep this order through a power failure as well, both flushes would have to be
+ * RPMA_FLUSH_TYPE_PERSISTENT: see 05-flush-to-persistent.)
  */
 
 #define _DEFAULT_SOURCE /* htole64(), le64toh() */
 
-#include <endian.h>
-#include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "../common/common.h"
 #include "log.h"
 
-static const char READ_COUNTER[] = "read of the counter";
 static const char READ_LOG[] = "read of the log";
 static const char WRITE_ENTRY[] = "write of an entry";
 static const char FLUSH_ENTRY[] = "flush of an entry";
@@ -48,7 +44,7 @@ static int append(struct rpma_conn *conn, struct rpma_cq *cq, struct rpma_mr_rem
 	if (wait_for_completion(conn, cq, FLUSH_ENTRY, &wc) != 0)
 		return -1;
 
-	/* now that it is there for certain, the counter: all 8 bytes of it at once, or none */
+	/* the entry is in place; now the counter, all 8 bytes at once or none */
 	used += size;
 	copy->used = htole64(used);
 	memcpy(counter, &copy->used, sizeof(counter));
@@ -61,7 +57,7 @@ static int append(struct rpma_conn *conn, struct rpma_cq *cq, struct rpma_mr_rem
 	if (wait_for_completion(conn, cq, FLUSH_COUNTER, &wc) != 0)
 		return -1;
 
-	say("appended '%s': the log now has %" PRIu64 " bytes", line, used);
+	say("appended '%s'; the log uses %" PRIu64 " bytes", line, used);
 	return 0;
 }
 
@@ -73,11 +69,11 @@ int main(int argc, char *argv[])
 	struct rpma_conn *conn = NULL;
 	struct rpma_cq *cq = NULL;
 	struct ibv_wc wc;
-	size_t remote_size = 0;
+	long count;
 	struct log *logs = NULL; /* a copy of the server's log, and room to read it back */
 	int status = EXIT_FAILURE;
 
-	if (start("client", argc, argv, 2, "ADDR PORT") != 0)
+	if (start("client", argc, argv, 2, 2, "ADDR PORT") != 0)
 		return EXIT_FAILURE;
 
 	logs = alloc_pages(2 * sizeof(*logs));
@@ -96,20 +92,18 @@ int main(int argc, char *argv[])
 		goto out;
 	if (take_offer(conn, &remote, NULL) != 0)
 		goto out;
-	if (FAILED(rpma_mr_remote_get_size(remote, &remote_size)))
+	if (check_remote_size(remote, sizeof(*logs)) != 0)
 		goto out;
-	if (remote_size != sizeof(*logs)) {
-		complain("the server offers %zu bytes instead of %zu", remote_size, sizeof(*logs));
-		goto out;
-	}
 
-	/* where does the log end? */
-	if (FAILED(rpma_read(conn, mr, offsetof(struct log, used), remote, offsetof(struct log, used),
-			sizeof(logs->used), RPMA_F_COMPLETION_ALWAYS, READ_COUNTER)))
+	/* the log that is there; others may have written to it before */
+	if (FAILED(rpma_read(conn, mr, 0, remote, 0, sizeof(*logs), RPMA_F_COMPLETION_ALWAYS, READ_LOG)))
 		goto out;
-	if (wait_for_completion(conn, cq, READ_COUNTER, &wc) != 0)
+	if (wait_for_completion(conn, cq, READ_LOG, &wc) != 0)
 		goto out;
-	say("the server's log has %" PRIu64 " bytes", le64toh(logs->used));
+	count = log_walk(logs, NULL, NULL);
+	if (count < 0)
+		goto out;
+	say("the server's log has %ld entries", count);
 
 	for (size_t i = 0; i < LOG_LINES; i++) {
 		if (append(conn, cq, remote, mr, logs, log_lines[i]) != 0)

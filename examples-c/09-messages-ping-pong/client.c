@@ -4,28 +4,10 @@
 
 #define _DEFAULT_SOURCE /* htole32() */
 
-#include <endian.h>
-#include <errno.h>
 #include <stdlib.h>
 
-#include "ping_pong.h"
-
-#define DEFAULT_ROUNDS "10"
-
-static int parse_rounds(const char *word, uint32_t *rounds)
-{
-	char *end = NULL;
-	unsigned long number;
-
-	errno = 0;
-	number = strtoul(word, &end, 10);
-	if (errno != 0 || end == word || *end != '\0' || number == 0 || number > MAX_ROUNDS) {
-		complain("'%s' is not a number of rounds from 1 to %" PRIu32, word, MAX_ROUNDS);
-		return -1;
-	}
-	*rounds = (uint32_t)number;
-	return 0;
-}
+#include "../common/ping_pong.h"
+#include "queues.h"
 
 static int play(struct rpma_conn *conn, struct rpma_mr_local *mr, struct buffers *buffers, uint32_t rounds)
 {
@@ -42,7 +24,7 @@ static int play(struct rpma_conn *conn, struct rpma_mr_local *mr, struct buffers
 		if (FAILED(rpma_send(conn, mr, offsetof(struct buffers, send), MESSAGE_SIZE,
 				RPMA_F_COMPLETION_ALWAYS, SEND)))
 			return -1;
-		/* until then the message must not be changed */
+		/* the message must not be changed until then */
 		if (wait_for_completion(conn, cq, SEND, &wc) != 0)
 			return -1;
 
@@ -65,13 +47,12 @@ int main(int argc, char *argv[])
 	struct rpma_conn_cfg *cfg = NULL;
 	struct rpma_conn_req *req = NULL;
 	struct rpma_conn *conn = NULL;
-	struct rpma_conn_private_data pdata = { NULL, 0 };
 	struct buffers *buffers = NULL;
 	uint32_t rounds = 0;
 	uint32_t rounds_le;
 	int status = EXIT_FAILURE;
 
-	if (start("client", argc, argv, 3, "ADDR PORT [ROUNDS]") != 0)
+	if (start("client", argc, argv, 2, 3, "ADDR PORT [ROUNDS]") != 0)
 		return EXIT_FAILURE;
 	if (parse_rounds(argc > 3 ? argv[3] : DEFAULT_ROUNDS, &rounds) != 0)
 		return EXIT_FAILURE;
@@ -91,22 +72,18 @@ int main(int argc, char *argv[])
 	if (FAILED(rpma_conn_req_new(peer, argv[1], argv[2], cfg, &req)) ||
 	    FAILED(rpma_conn_req_recv(req, mr, offsetof(struct buffers, recv), MESSAGE_SIZE, RECV)))
 		goto out;
-	/* consumes the request, also when it fails */
+	/* from RPMA_CONN_ESTABLISHED on this end may send */
+	say("connecting to %s:%s to play %" PRIu32 " rounds", argv[1], argv[2], rounds);
 	rounds_le = htole32(rounds);
-	pdata.ptr = &rounds_le;
-	pdata.len = sizeof(rounds_le);
-	if (FAILED(rpma_conn_req_connect(&req, &pdata, &conn)))
+	if (establish(&req, &rounds_le, sizeof(rounds_le), &conn) != 0)
 		goto out;
-	/* sending is possible from this event on */
-	if (expect_event(conn, RPMA_CONN_ESTABLISHED) != 0)
-		goto out;
-	say("connected to %s:%s to play %" PRIu32 " rounds", argv[1], argv[2], rounds);
+	say("connected");
 
 	if (play(conn, mr, buffers, rounds) != 0)
 		goto out;
 	say("sent %" PRIu32 " pings, received and verified the pong to each", rounds);
 
-	/* the server sends the last message, so it is the one that closes */
+	/* the server sends the last message, so it disconnects first */
 	if (wait_for_close(conn) != 0)
 		goto out;
 	status = EXIT_SUCCESS;

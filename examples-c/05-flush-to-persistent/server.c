@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * Offers memory to write to, and verifies what is in it after the client has gone.
+ * Offers a file that is persistent memory, and tells the client in its peer configuration whether a flush
+ * from afar makes data persistent there.
  *
- * The memory is a mapped FILE if there is one (what it held before is lost), else volatile. With the
- * word direct-write the server declares that data that a network card writes to FILE is persistent
- * without further ado: FILE is on persistent memory (PMem), and the machine is set up so that its
- * network card writes past the CPU caches ("direct write to PMem"). Nothing can check that: for an
- * ordinary file it is not true.
+ * With the word direct-write it does. Say so only if FILE is on persistent memory (PMem) and this machine's
+ * network card writes past the CPU caches ("direct write to PMem"), or these are part of what survives a
+ * power failure (eADR). Nothing can check all of that, and for an ordinary file it is never true. Without
+ * the word, this program makes the data persistent when the client has gone.
  */
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "../common/common.h"
+#include "../common/pfile.h"
 
 int main(int argc, char *argv[])
 {
@@ -22,24 +23,26 @@ int main(int argc, char *argv[])
 	struct rpma_mr_local *mr = NULL;
 	struct rpma_conn *conn = NULL;
 	struct offer offer;
-	void *memory = NULL;
-	const char *path = argc > 3 ? argv[3] : NULL;
+	struct pfile file = { 0 };
 	bool direct_write = argc > 4;
 	int usage = RPMA_MR_USAGE_WRITE_DST | RPMA_MR_USAGE_READ_SRC | RPMA_MR_USAGE_FLUSH_TYPE_VISIBILITY;
 	const char *text;
 	int status = EXIT_FAILURE;
 
-	if (start("server", argc, argv, 4, "ADDR PORT [FILE [direct-write]]") != 0)
+	if (start("server", argc, argv, 3, 4, "ADDR PORT FILE [direct-write]") != 0)
 		return EXIT_FAILURE;
 	if (direct_write && strcmp(argv[4], "direct-write") != 0) {
 		complain("'%s' is not 'direct-write'", argv[4]);
 		return EXIT_FAILURE;
 	}
 
-	memory = path != NULL ? map_file(path, RECORD_SIZE) : alloc_pages(RECORD_SIZE);
-	if (memory == NULL)
+	if (pfile_map(&file, argv[3], RECORD_SIZE) != 0)
 		goto out;
-	say("the memory is %s%s", path != NULL ? "the file " : "volatile", path != NULL ? path : "");
+	say("mapped %s, %s persistent memory, with %s", file.path, file.on_pmem ? "which is" :
+			"used as", pfile_method);
+	if (direct_write && !file.on_pmem)
+		say("nothing shows that %s is PMem: what is flushed may not survive a power failure",
+				file.path);
 
 	if (open_peer(argv[1], RPMA_UTIL_IBV_CONTEXT_LOCAL, &peer) != 0)
 		goto out;
@@ -47,7 +50,7 @@ int main(int argc, char *argv[])
 	/* the client may write, flush and (to verify it) read */
 	if (direct_write)
 		usage |= RPMA_MR_USAGE_FLUSH_TYPE_PERSISTENT;
-	if (FAILED(rpma_mr_reg(peer, memory, RECORD_SIZE, usage, &mr)))
+	if (FAILED(rpma_mr_reg(peer, file.ptr, RECORD_SIZE, usage, &mr)))
 		goto out;
 
 	/* the client needs the peer configuration to know whether it can flush to persistence */
@@ -59,20 +62,25 @@ int main(int argc, char *argv[])
 
 	if (accept_client(peer, argv[1], argv[2], &offer, &conn) != 0)
 		goto out;
-	say("%zu bytes are there for it to write to; %s", RECORD_SIZE, direct_write ?
-			"what it flushes is persistent" : "what it flushes is visible here");
+	say("%zu bytes are there for it to write to; what it flushes is %s", RECORD_SIZE, direct_write ?
+			"persistent" : "visible here, and not yet persistent");
 
-	/* writes do not show here; the client disconnects when its last flush has completed */
+	/* a remote write causes no event here; the client disconnects when its last flush has completed */
 	if (wait_for_close(conn) != 0)
 		goto out;
 	say("the client has closed the connection");
 
-	text = record_verify(memory);
+	text = record_verify(file.ptr);
 	if (text == NULL) {
-		complain("what is in the memory is not what a client writes");
+		complain("%s does not contain what a client writes", file.path);
 		goto out;
 	}
 	say("verified the %zu bytes that have arrived; they say: %s", RECORD_SIZE, text);
+	if (!direct_write) {
+		if (pfile_persist(&file, 0, RECORD_SIZE) != 0)
+			goto out;
+		say("made them persistent");
+	}
 	status = EXIT_SUCCESS;
 
 out:
@@ -85,11 +93,7 @@ out:
 		status = EXIT_FAILURE;
 	if (FAILED(rpma_peer_delete(&peer)))
 		status = EXIT_FAILURE;
-	if (path == NULL)
-		free(memory);
-	else if (memory != NULL && unmap_file(memory, RECORD_SIZE) != 0)
+	if (pfile_unmap(&file) != 0)
 		status = EXIT_FAILURE;
-	if (path != NULL && status == EXIT_SUCCESS)
-		say("the file %s keeps them", path);
 	return status;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * Writes to the server's memory, flushes that (to persistence, where the server has it), reads it back
- * and verifies it. The server's program takes no part in it, until the connection is closed.
+ * Writes to the server's memory and flushes it (to persistence, if the server declares that this is
+ * possible), reads it back and verifies it. The server's program does nothing until the connection is
+ * closed.
  */
 
 #include <stdlib.h>
@@ -24,14 +25,13 @@ int main(int argc, char *argv[])
 	struct rpma_conn *conn = NULL;
 	struct rpma_cq *cq = NULL;
 	struct ibv_wc wc;
-	size_t remote_size = 0;
 	bool direct_write = false;
 	enum rpma_flush_type flush_type;
 	char *memory = NULL; /* a record to write, then a record read back */
 	const char *text = argc > 3 ? argv[3] : "written from afar";
 	int status = EXIT_FAILURE;
 
-	if (start("client", argc, argv, 3, "ADDR PORT [TEXT]") != 0)
+	if (start("client", argc, argv, 2, 3, "ADDR PORT [TEXT]") != 0)
 		return EXIT_FAILURE;
 
 	memory = alloc_pages(2 * RECORD_SIZE);
@@ -53,24 +53,20 @@ int main(int argc, char *argv[])
 	/* from the server: where its memory is, and whether a flush can make data persistent there */
 	if (take_offer(conn, &remote, &pcfg) != 0)
 		goto out;
-	if (FAILED(rpma_mr_remote_get_size(remote, &remote_size)))
+	if (check_remote_size(remote, RECORD_SIZE) != 0)
 		goto out;
-	if (remote_size != RECORD_SIZE) {
-		complain("the server offers %zu bytes instead of %zu", remote_size, RECORD_SIZE);
-		goto out;
-	}
 	if (FAILED(rpma_peer_cfg_get_direct_write_to_pmem(pcfg, &direct_write)))
 		goto out;
 	/* without this call a flush to persistence is refused (RPMA_E_NOSUPP) */
 	if (FAILED(rpma_conn_apply_remote_peer_cfg(conn, pcfg)))
 		goto out;
 	flush_type = direct_write ? RPMA_FLUSH_TYPE_PERSISTENT : RPMA_FLUSH_TYPE_VISIBILITY;
-	say("the server offers %zu bytes %s direct write to persistent memory", remote_size,
+	say("the server offers %zu bytes %s direct write to persistent memory", RECORD_SIZE,
 			direct_write ? "with" : "without");
 
 	/*
-	 * Operations on a connection are carried out in their order, and a flush covers the writes before
-	 * it: one completion, that of the flush, is enough. When the write fails, its completion comes.
+	 * Operations on a connection are carried out in order, and a flush covers the writes before it: one
+	 * completion, that of the flush, is enough. A write that fails has a completion in any case.
 	 */
 	if (FAILED(rpma_write(conn, remote, 0, src, 0, RECORD_SIZE, RPMA_F_COMPLETION_ON_ERROR, WRITE)))
 		goto out;
@@ -78,8 +74,8 @@ int main(int argc, char *argv[])
 		goto out;
 	if (wait_for_completion(conn, cq, FLUSH, &wc) != 0)
 		goto out;
-	say("wrote %zu bytes and flushed them: they are now %s; they say: %s", RECORD_SIZE,
-			direct_write ? "persistent at the server" : "visible at the server", text);
+	say("wrote %zu bytes and flushed them: they are %s at the server; they say: %s", RECORD_SIZE,
+			direct_write ? "persistent" : "visible", text);
 
 	if (FAILED(rpma_read(conn, dst, 0, remote, 0, RECORD_SIZE, RPMA_F_COMPLETION_ALWAYS, READ)))
 		goto out;

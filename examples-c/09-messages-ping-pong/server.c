@@ -4,10 +4,10 @@
 
 #define _DEFAULT_SOURCE /* le32toh() */
 
-#include <endian.h>
 #include <stdlib.h>
 
-#include "ping_pong.h"
+#include "../common/ping_pong.h"
+#include "queues.h"
 
 static int play(struct rpma_conn *conn, struct rpma_mr_local *mr, struct buffers *buffers, uint32_t rounds)
 {
@@ -32,7 +32,7 @@ static int play(struct rpma_conn *conn, struct rpma_mr_local *mr, struct buffers
 		if (FAILED(rpma_send(conn, mr, offsetof(struct buffers, send), MESSAGE_SIZE,
 				RPMA_F_COMPLETION_ALWAYS, SEND)))
 			return -1;
-		/* until then the message must not be changed; from then on the client has it */
+		/* the message must not be changed until then; and then the client has it */
 		if (wait_for_completion(conn, cq, SEND, &wc) != 0)
 			return -1;
 	}
@@ -47,12 +47,11 @@ int main(int argc, char *argv[])
 	struct rpma_ep *ep = NULL;
 	struct rpma_conn_req *req = NULL;
 	struct rpma_conn *conn = NULL;
-	struct rpma_conn_private_data pdata = { NULL, 0 };
 	struct buffers *buffers = NULL;
 	uint32_t rounds = 0;
 	int status = EXIT_FAILURE;
 
-	if (start("server", argc, argv, 2, "ADDR PORT") != 0)
+	if (start("server", argc, argv, 2, 2, "ADDR PORT") != 0)
 		return EXIT_FAILURE;
 
 	buffers = alloc_pages(sizeof(*buffers));
@@ -66,28 +65,15 @@ int main(int argc, char *argv[])
 	if (ping_pong_cfg(&cfg) != 0)
 		goto out;
 
-	if (FAILED(rpma_ep_listen(peer, argv[1], argv[2], &ep)))
+	if (start_listening(peer, argv[1], argv[2], &ep) != 0 || next_request(ep, cfg, &req) != 0)
 		goto out;
-	say("listening on %s:%s", argv[1], argv[2]);
-	if (FAILED(rpma_ep_next_conn_req(ep, cfg, &req)) ||
-	    FAILED(rpma_conn_req_get_private_data(req, &pdata)))
-		goto out;
-
-	if (pdata.ptr != NULL && pdata.len >= sizeof(rounds))
-		memcpy(&rounds, pdata.ptr, sizeof(rounds));
-	rounds = le32toh(rounds);
-	if (rounds == 0 || rounds > MAX_ROUNDS) {
-		complain("the client's private data has no usable number of rounds");
+	if (requested_rounds(req, &rounds) != 0)
 		goto out; /* deleting the request rejects it */
-	}
 
 	/* the receive for the first ping, before the client can send it */
 	if (FAILED(rpma_conn_req_recv(req, mr, offsetof(struct buffers, recv), MESSAGE_SIZE, RECV)))
 		goto out;
-	/* consumes the request, also when it fails */
-	if (FAILED(rpma_conn_req_connect(&req, NULL, &conn)))
-		goto out;
-	if (expect_event(conn, RPMA_CONN_ESTABLISHED) != 0)
+	if (establish(&req, NULL, 0, &conn) != 0)
 		goto out;
 	say("a client wants to play %" PRIu32 " rounds", rounds);
 
@@ -96,8 +82,8 @@ int main(int argc, char *argv[])
 	say("received and verified %" PRIu32 " pings, answered them all", rounds);
 
 	/*
-	 * The end that sends the last message is the one that closes. If the client did, on receipt of the
-	 * last pong, the send here might fail for want of the acknowledgement.
+	 * The end that sends the last message disconnects first. If the client did so when it has received
+	 * the last pong, the send here might fail because its acknowledgement is missing.
 	 */
 	if (close_connection(conn) != 0)
 		goto out;
