@@ -457,6 +457,44 @@ int wait_for_completion(struct rpma_conn *conn, struct rpma_cq *cq, const char *
 	return 0;
 }
 
+int wait_on_shared_channel(struct rpma_conn *conn, const char *waiting_for, struct ibv_wc *wc,
+		bool *is_rcq)
+{
+	struct pollfd fds[2] = { { .fd = -1, .events = POLLIN }, { .fd = -1, .events = POLLIN } };
+	struct rpma_cq *cqs[2] = { NULL, NULL }; /* the CQ and the receive CQ */
+	struct rpma_cq *woken = NULL;
+	bool closed = false;
+	int ret;
+
+	if (FAILED(rpma_conn_get_compl_fd(conn, &fds[0].fd)) ||
+	    FAILED(rpma_conn_get_event_fd(conn, &fds[1].fd)) ||
+	    FAILED(rpma_conn_get_cq(conn, &cqs[0])) || FAILED(rpma_conn_get_rcq(conn, &cqs[1])))
+		return -1;
+
+	for (;;) {
+		for (int i = 1; i >= 0; i--) {
+			ret = rpma_cq_get_wc(cqs[i], 1, wc, NULL);
+			if (ret == RPMA_E_NO_COMPLETION)
+				continue;
+			*is_rcq = i == 1;
+			return report_failure(ret, "rpma_cq_get_wc") ? -1 : check_completion(wc);
+		}
+		if (closed) {
+			complain("the connection has ended before '%s' completed", waiting_for);
+			return -1;
+		}
+		if (poll_or_stop(fds, 2) != 0)
+			return -1;
+		if (fds[0].revents == 0) {
+			closed = true; /* look once more for a completion that came just before */
+			continue;
+		}
+		ret = rpma_conn_wait(conn, 0, &woken, NULL);
+		if (ret != RPMA_E_NO_COMPLETION && report_failure(ret, "rpma_conn_wait"))
+			return -1;
+	}
+}
+
 /* ---- data that can be recognised ---- */
 
 struct record {

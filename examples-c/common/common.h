@@ -152,6 +152,13 @@ int wait_for_completion(struct rpma_conn *conn, struct rpma_cq *cq, const char *
 int wait_for_any_completion(struct rpma_conn *conn, struct rpma_cq *cq, const char *waiting_for,
 		struct ibv_wc *wc);
 
+/*
+ * The same for a connection whose CQ and receive CQ share a channel: the next completion of either.
+ * is_rcq tells which; 17-receive-cq-shared-channel shows how it works.
+ */
+int wait_on_shared_channel(struct rpma_conn *conn, const char *waiting_for, struct ibv_wc *wc,
+		bool *is_rcq);
+
 /* fails, with a message, unless the completion is successful: for operations whose wr_id is a name */
 int check_completion(const struct ibv_wc *wc);
 
