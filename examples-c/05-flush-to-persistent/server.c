@@ -38,6 +38,8 @@ int main(int argc, char *argv[])
 
 	if (pfile_map(&file, argv[3], RECORD_SIZE) != 0)
 		goto out;
+	/* so that an earlier client's record is not taken for that of this one */
+	memset(file.ptr, 0, RECORD_SIZE);
 	say("mapped %s, %s persistent memory, with %s", file.path, file.on_pmem ? "which is" :
 			"used as", pfile_method);
 	if (direct_write && !file.on_pmem)
