@@ -30,10 +30,11 @@ int main(int argc, char *argv[])
 		return EXIT_FAILURE;
 
 	/* a peer represents an RDMA device, here the one with this address; all else is created on it */
-	if (FAILED(rpma_utils_get_ibv_context(argv[1], RPMA_UTIL_IBV_CONTEXT_LOCAL, &ibv_ctx)))
-		goto out;
-	if (ibv_ctx == NULL) { /* so it is for the loopback's address, for example */
-		complain("no RDMA device has the address %s", argv[1]);
+	/* for the loopback's address, for example, it may be no failure and give NULL */
+	if (FAILED(rpma_utils_get_ibv_context(argv[1], RPMA_UTIL_IBV_CONTEXT_LOCAL, &ibv_ctx)) ||
+	    ibv_ctx == NULL) {
+		complain("no RDMA device has the address %s (without a device, use softrdma: see the README)",
+				argv[1]);
 		goto out;
 	}
 	if (FAILED(rpma_peer_new(ibv_ctx, &peer)))
