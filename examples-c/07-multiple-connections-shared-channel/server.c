@@ -19,7 +19,8 @@ struct client {
 	unsigned long number; /* 0: this place is free */
 	struct rpma_conn *conn;
 	struct rpma_mr_remote *remote;
-	bool served;
+	bool established;
+	bool served; /* the thanks have arrived */
 	struct watch events;
 	struct watch completions;
 	char *record;  /* a part of the server's memory */
@@ -70,6 +71,17 @@ static int client_end(struct client *client)
 	return 0;
 }
 
+/*
+ * This end, which has sent the last message, disconnects first; but not before it has taken
+ * RPMA_CONN_ESTABLISHED, which messages can outrun: until then the client would not be told.
+ */
+static int disconnect_if_done(struct client *client)
+{
+	if (!client->served || !client->established)
+		return 0;
+	return FAILED(rpma_conn_disconnect(client->conn)) ? -1 : 0;
+}
+
 static int on_completion(struct client *client, const struct ibv_wc *wc)
 {
 	struct server *server = client->server;
@@ -94,9 +106,8 @@ static int on_completion(struct client *client, const struct ibv_wc *wc)
 		return FAILED(rpma_send(client->conn, server->mr, message_offset(client), MESSAGE_SIZE,
 				RPMA_F_COMPLETION_ALWAYS, SEND)) ? -1 : 0;
 	}
-	/* the thanks have arrived: this end, which has sent the last message, disconnects first */
 	client->served = true;
-	return FAILED(rpma_conn_disconnect(client->conn)) ? -1 : 0;
+	return disconnect_if_done(client);
 }
 
 /* takes what is in a queue */
@@ -149,7 +160,8 @@ static int event_ready(void *arg)
 		return client_end(client);
 	if (event == RPMA_CONN_ESTABLISHED) {
 		say("client %lu has connected", client->number);
-		return 0;
+		client->established = true;
+		return disconnect_if_done(client) != 0 ? client_end(client) : 0;
 	}
 	if (!client->served)
 		complain("client %lu: %s", client->number, rpma_utils_conn_event_2str(event));

@@ -36,7 +36,8 @@ struct client {
 	uint32_t round; /* the last one that was answered */
 	bool sending;
 	bool pending; /* a ping has come, and its pong waits until the one before it has completed */
-	bool served;
+	bool established;
+	bool served; /* the last pong has arrived */
 	struct watch events;
 	struct watch sends;
 };
@@ -144,6 +145,17 @@ static int receives_ready(void *arg)
 	return ret != RPMA_E_NO_COMPLETION && report_failure(ret, "rpma_cq_get_wc") ? -1 : 0;
 }
 
+/*
+ * This end, which has sent the last message, disconnects first; but not before it has taken
+ * RPMA_CONN_ESTABLISHED, which messages can outrun: until then the client would not be told.
+ */
+static int disconnect_if_done(struct client *client)
+{
+	if (!client->served || !client->established)
+		return 0;
+	return FAILED(rpma_conn_disconnect(client->conn)) ? -1 : 0;
+}
+
 static int sends_ready(void *arg)
 {
 	struct client *client = arg;
@@ -161,10 +173,9 @@ static int sends_ready(void *arg)
 		client->sending = false;
 		if (client->pending && send_pong(client) != 0)
 			return client_end(client);
-		/* the last pong has arrived: this end, which has sent it, disconnects first */
 		if (!client->sending && client->round == client->rounds) {
 			client->served = true;
-			return FAILED(rpma_conn_disconnect(client->conn)) ? client_end(client) : 0;
+			return disconnect_if_done(client) != 0 ? client_end(client) : 0;
 		}
 	}
 	return ret != RPMA_E_NO_COMPLETION && report_failure(ret, "rpma_cq_get_wc") ? client_end(client) : 0;
@@ -182,7 +193,8 @@ static int event_ready(void *arg)
 		return client_end(client);
 	if (event == RPMA_CONN_ESTABLISHED) {
 		say("client %lu wants to play %" PRIu32 " rounds", client->number, client->rounds);
-		return 0;
+		client->established = true;
+		return disconnect_if_done(client) != 0 ? client_end(client) : 0;
 	}
 	if (!client->served)
 		complain("client %lu: %s", client->number, rpma_utils_conn_event_2str(event));
