@@ -197,6 +197,10 @@ pub unsafe extern "C" fn rpma_conn_get_rcq(conn: *const Conn, rcq_ptr: *mut *mut
 /// completes its own operations, and the remote side does not have to wait for its
 /// RPMA_CONN_CLOSED.
 ///
+/// Take RPMA_CONN_ESTABLISHED first. A message of the remote side can arrive before that event;
+/// if this side then disconnects without taking it, the kernel's connection manager does not tell
+/// the remote side, which waits forever.
+///
 /// Not thread-safe: one thread at a time for a connection.
 ///
 /// Calls: rdma_disconnect
