@@ -71,7 +71,7 @@ fn goes_to_stderr(level: Level) -> bool {
 }
 
 /// The maximum length of the text of a message, with its newline.
-const MESSAGE_MAX: usize = 783;
+const MESSAGE_MAX: usize = 815;
 /// The maximum length of the prefix: time, thread, level, file, line and function.
 const PREFIX_MAX: usize = 208;
 

@@ -77,6 +77,7 @@ fn describe(error: &Error, line: &mut Line) {
 
 /// Adds why a call failed. The calls of librdmacm fail with `ENODEV` on a machine without an RDMA device: the
 /// line then says what takes the place of one.
+#[inline(always)] // a frame of its own takes stack
 pub(crate) fn push_reason(call: &str, errno: c_int, line: &mut Line) {
     if errno == 0 {
         return;
