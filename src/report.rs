@@ -89,7 +89,7 @@ pub(crate) fn push_reason(call: &str, errno: c_int, line: &mut Line) {
     }
 }
 
-const NO_DEVICE: &[u8] = b" (without an RDMA device, use softrdma, rxe or siw: see librpma(7))";
+const NO_DEVICE: &[u8] = b" (use softrdma, rxe or siw: see librpma(7))";
 
 fn describe_arguments(arguments: Arguments, line: &mut Line) {
     match arguments {
