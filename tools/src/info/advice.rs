@@ -69,7 +69,7 @@ fn devices(report: &Report, problems: &mut Vec<Problem>) {
                     "$ softrdma run -- PROGRAM",
                     "To make one in the kernel for a network interface, here eth0, as root: rxe (RoCE)",
                     "$ sudo modprobe rdma_rxe && sudo rdma link add rxe0 type rxe netdev eth0",
-                    "or siw (iWARP)",
+                    "or siw (iWARP), where the kernel has it (Debian's has not)",
                     "$ sudo modprobe siw && sudo rdma link add siw0 type siw netdev eth0",
                 ],
             )),
