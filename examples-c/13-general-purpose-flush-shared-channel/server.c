@@ -100,6 +100,8 @@ int main(int argc, char *argv[])
 
 	if (pfile_map(&file, argv[3], RECORD_SIZE) != 0)
 		goto out;
+	/* so that an earlier client's record is not taken for that of this one */
+	memset(file.ptr, 0, RECORD_SIZE);
 	say("mapped %s with %s", file.path, pfile_method);
 	messages = alloc_pages(sizeof(*messages));
 	if (messages == NULL)
