@@ -159,5 +159,7 @@ fn a_directory_with_other_files_is_left_alone() {
         return;
     };
     assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("has other files"), "{said}");
     assert!(out.join("precious").exists());
 }

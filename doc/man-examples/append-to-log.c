@@ -5,7 +5,8 @@
  *
  * Appends an entry to a log in remote persistent memory, whose first 8 bytes are the number of bytes used. After
  * a crash the log has either all of the entry or nothing of it: the number changes only after the entry is
- * persistent.
+ * persistent. The caller has checked that the log has room for the entry; an emulated flush reads 8 bytes from
+ * where the entry begins, so a shorter entry needs 8 bytes of room.
  */
 
 #include <endian.h>

@@ -4,7 +4,8 @@
  * Pages: rpma_flush, rpma_write
  *
  * Writes data to remote persistent memory and waits until it is persistent. The peer configuration of the
- * remote side must have been applied to the connection (rpma_conn_apply_remote_peer_cfg).
+ * remote side must have been applied to the connection (rpma_conn_apply_remote_peer_cfg). The region goes on for
+ * at least 8 bytes from dst_offset, which an emulated flush reads.
  */
 
 #include <librpma.h>

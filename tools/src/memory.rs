@@ -2,9 +2,10 @@
 
 //! Memory to register: anonymous, or of a file.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::ptr::{self, NonNull};
 
@@ -36,9 +37,25 @@ impl Mapping {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
-            .create(true)
+            // A device is not made: what is missing in /dev would become a file in volatile memory.
+            .create(!path.starts_with("/dev") || path.starts_with("/dev/shm"))
             .truncate(false)
             .open(path)?;
+        Self::of_open_file(&file, len)
+    }
+
+    /// The first `len` bytes of a new file without a name, which nobody else can open or have made before.
+    pub fn unnamed_file(directory: &Path, len: usize) -> io::Result<Self> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_TMPFILE)
+            .mode(0o600)
+            .open(directory)?;
+        Self::of_open_file(&file, len)
+    }
+
+    fn of_open_file(file: &File, len: usize) -> io::Result<Self> {
         let metadata = file.metadata()?;
         if metadata.is_file() && metadata.len() < len as u64 {
             file.set_len(len as u64)?;

@@ -163,7 +163,7 @@ fn memory(report: &Report, problems: &mut Vec<Problem>) {
             false,
             format!("memory of an ordinary file (in {directory}) cannot be registered: {why}"),
             &[
-                "Kernels since 6.4 refuse to lock pages of files for writing, since the file system could not see \
+                "Kernels since 6.5 refuse to lock pages of files for writing, since the file system could not see \
                  what the device writes. Use persistent memory (fsdax with on-demand paging, or devdax), memory \
                  files (/dev/shm, hugetlbfs), or private memory that the program saves itself.",
             ],

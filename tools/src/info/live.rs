@@ -4,7 +4,6 @@
 
 use std::env;
 use std::ffi::{CStr, CString};
-use std::fs;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::ffi::OsStrExt;
@@ -146,11 +145,8 @@ fn of_file(peer: &Arc<Peer>, directory: &Path) -> Option<Outcome> {
     if is_in_memory(directory)? {
         return None;
     }
-    let path = directory.join(format!("rpma-info.{}", std::process::id()));
-    let mapped = Mapping::file(&path, TRIAL);
-    let outcome = mapped.ok().map(|mapping| register(peer, mapping));
-    let _ = fs::remove_file(path);
-    outcome
+    let mapped = Mapping::unnamed_file(directory, TRIAL);
+    mapped.ok().map(|mapping| register(peer, mapping))
 }
 
 fn directories() -> Vec<PathBuf> {

@@ -38,8 +38,9 @@ impl Default for Ddio {
 const INTEL: u16 = 0x8086;
 
 /// The root ports in which the register below has the meaning below: Xeon Scalable of the first and second
-/// generation (Skylake, Cascade Lake) and of the third (Ice Lake).
-const ROOT_PORTS: [(u16, u16); 2] = [(0x2030, 0x2033), (0x347a, 0x347d)];
+/// generation (Skylake, Cascade Lake). Later ones have DDIO as a setting of the whole machine, which no register
+/// of a root port shows.
+const ROOT_PORTS: [(u16, u16); 1] = [(0x2030, 0x2033)];
 
 /// The registers PERFCTRLSTS_0 and _1, of 32 bits each, and what they say of writes: ordinary ones go to the
 /// cache; those marked "no snoop" do; hints of the device for the cache (TPH) are ignored.

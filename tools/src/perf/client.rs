@@ -82,17 +82,13 @@ pub fn run(options: &Options) -> Result<()> {
 
     let mut rows = Vec::new();
     let progress = Progress::new(options);
-    if !options.json {
-        print(&report::header());
-    }
+    let mut printed = options.json || print(&report::header());
     let mut outcome = Ok(());
     for case in cases {
         match measure(&mut workers, case, options, context, &progress) {
             Ok(row) => {
                 progress.clear();
-                if !options.json {
-                    print(&row.text());
-                }
+                printed = printed && (options.json || print(&row.text()));
                 rows.push(row);
             }
             Err(error) => {
@@ -109,11 +105,14 @@ pub fn run(options: &Options) -> Result<()> {
     }
     if options.json {
         let text = format!("{:#}\n", to_json(options, &rows, outcome.as_ref().err()));
-        print(&text);
+        printed = print(&text);
     }
     if let (Some(path), false) = (&options.svg, rows.is_empty()) {
         let written = fs::write(path, chart::svg(&title(options), &rows));
         written.map_err(|error| Error::Other(format!("{}: {error}", path.display())))?;
+    }
+    if outcome.is_ok() && !printed {
+        return Err(Error::Other("the results could not be printed".into()));
     }
     outcome
 }

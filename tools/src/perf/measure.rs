@@ -255,7 +255,7 @@ impl Worker {
             return Err(error);
         }
         // The event may come a little after the completions that tell of it.
-        let told = signals::wait_readable([self.event_fd], 1000).is_ok_and(|[told]| told);
+        let told = signals::wait_readable([self.event_fd], 10_000).is_ok_and(|[told]| told);
         match told.then(|| self.conn.next_event()) {
             Some(Ok(Some(Event::Closed | Event::Lost))) => {
                 Err(Error::Other(format!("the server is gone ({error})")))

@@ -141,12 +141,23 @@ pub fn run(options: &Options) -> Result<()> {
         served = true;
         ended.open.fetch_add(1, Ordering::Relaxed);
         let (ended, wait) = (Arc::clone(&ended), options.wait);
-        threads.push(thread::spawn(move || {
+        let end = Arc::clone(&ended);
+        let serving = thread::Builder::new().spawn(move || {
             if let Err(error) = connection.serve(wait) {
                 complain(format_args!("rpma-perf: a connection: {error}"));
             }
             ended.tell();
-        }));
+        });
+        match serving {
+            Ok(thread) => threads.push(thread),
+            // The connection was closed with the closure that was to serve it.
+            Err(error) => {
+                complain(format_args!(
+                    "rpma-perf: no thread for a connection: {error}"
+                ));
+                end.tell();
+            }
+        }
     }
     for thread in threads {
         let _ = thread.join();
@@ -295,7 +306,7 @@ impl Connection {
             for _ in 0..rounds {
                 let Err(error) = self.answer() else { continue };
                 // Once the client has gone away this is so, and the event of it is on its way.
-                let told = signals::wait_readable([event_fd], 1000).is_ok_and(|[told]| told);
+                let told = signals::wait_readable([event_fd], 10_000).is_ok_and(|[told]| told);
                 if told {
                     break;
                 }
