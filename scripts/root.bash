@@ -21,7 +21,7 @@ root_needs() {
     for tool in debootstrap unshare chroot apt-get dpkg; do
         command -v "$tool" >/dev/null || root_skip "there is no $tool"
     done
-    unshare --mount --pid --net --fork true 2>/dev/null || root_skip "this machine lets nobody make namespaces"
+    unshare --mount --pid --net --fork true 2>/dev/null || root_skip "namespaces cannot be created on this machine"
 }
 
 # Whatever is mounted below the root is mounted in a namespace that ends with the command, and so do its processes.
