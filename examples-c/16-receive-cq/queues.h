@@ -12,9 +12,6 @@
 
 #define SHARED_CHANNEL false
 
-/* of the server or the client: handles a completed receive */
-static int received(struct state *state, const struct ibv_wc *wc);
-
 /* handles all completions that are in the two queues */
 static int drain(struct state *state, struct rpma_cq *cq, struct rpma_cq *rcq, bool *any)
 {
@@ -31,7 +28,7 @@ static int drain(struct state *state, struct rpma_cq *cq, struct rpma_cq *rcq, b
 		return -1;
 	while ((ret = rpma_cq_get_wc(rcq, 1, &wc, NULL)) == 0) {
 		*any = true;
-		if (check_status(&wc, "a receive") != 0 || received(state, &wc) != 0)
+		if (check_status(&wc, "a receive") != 0 || state->handle_message(state, &wc) != 0)
 			return -1;
 	}
 	return ret != RPMA_E_NO_COMPLETION && report_failure(ret, "rpma_cq_get_wc") ? -1 : 0;

@@ -12,9 +12,6 @@
 
 #define SHARED_CHANNEL true
 
-/* of the server or the client: handles a completed receive */
-static int received(struct state *state, const struct ibv_wc *wc);
-
 /* handles all completions that are in one queue */
 static int drain(struct state *state, struct rpma_cq *cq, bool is_rcq, bool *any)
 {
@@ -27,7 +24,7 @@ static int drain(struct state *state, struct rpma_cq *cq, bool is_rcq, bool *any
 			return -1;
 		if (!is_rcq)
 			send_completed(state, &wc);
-		else if (received(state, &wc) != 0)
+		else if (state->handle_message(state, &wc) != 0)
 			return -1;
 	}
 	return ret != RPMA_E_NO_COMPLETION && report_failure(ret, "rpma_cq_get_wc") ? -1 : 0;

@@ -9,15 +9,11 @@
 #ifndef SQUARES_H
 #define SQUARES_H
 
-#include <endian.h>
-#include <inttypes.h>
 #include <stdint.h>
 
 #include "common.h"
 
 #define WINDOW 8
-#define DEFAULT_REQUESTS "1000"
-#define MAX_REQUESTS 1000000
 
 /* little-endian; request N and its answer are in slot N % WINDOW of the sender */
 struct message {
@@ -30,54 +26,7 @@ struct buffers {
 	struct message recv[WINDOW];
 };
 
-/* the op_context of an operation is the address of its message */
-static inline int post_receive(struct rpma_conn *conn, struct rpma_mr_local *mr, struct buffers *buffers,
-		size_t slot)
-{
-	return FAILED(rpma_recv(conn, mr, offsetof(struct buffers, recv) + slot * sizeof(struct message),
-			sizeof(struct message), &buffers->recv[slot])) ? -1 : 0;
-}
-
-/* before the connection exists, so that the other end cannot be faster */
-static inline int post_first_receives(struct rpma_conn_req *req, struct rpma_mr_local *mr,
-		struct buffers *buffers)
-{
-	for (size_t slot = 0; slot < WINDOW; slot++) {
-		if (FAILED(rpma_conn_req_recv(req, mr,
-				offsetof(struct buffers, recv) + slot * sizeof(struct message),
-				sizeof(struct message), &buffers->recv[slot])))
-			return -1;
-	}
-	return 0;
-}
-
-static inline int send_slot(struct rpma_conn *conn, struct rpma_mr_local *mr, struct buffers *buffers,
-		size_t slot)
-{
-	return FAILED(rpma_send(conn, mr, offsetof(struct buffers, send) + slot * sizeof(struct message),
-			sizeof(struct message), RPMA_F_COMPLETION_ALWAYS, &buffers->send[slot])) ? -1 : 0;
-}
-
-/* the queues: every operation that can be under way has its place */
-static inline int squares_cfg(bool shared_channel, struct rpma_conn_cfg **cfg)
-{
-	if (FAILED(rpma_conn_cfg_new(cfg)))
-		return -1;
-	if (FAILED(rpma_conn_cfg_set_sq_size(*cfg, WINDOW)) ||
-	    FAILED(rpma_conn_cfg_set_cq_size(*cfg, WINDOW)) ||
-	    FAILED(rpma_conn_cfg_set_rq_size(*cfg, WINDOW)) ||
-	    FAILED(rpma_conn_cfg_set_rcq_size(*cfg, WINDOW)) || /* 0, the default: no receive CQ */
-	    FAILED(rpma_conn_cfg_set_compl_channel(*cfg, shared_channel))) {
-		(void) rpma_conn_cfg_delete(cfg);
-		return -1;
-	}
-	return 0;
-}
-
-/*
- * What is under way. pump() of the topic's queues.h waits, and calls one of these two for each completion;
- * received() is the server's or the client's own.
- */
+/* what is under way */
 struct state {
 	struct rpma_conn *conn;
 	struct rpma_mr_local *mr;
@@ -88,22 +37,22 @@ struct state {
 	uint64_t sent;
 	uint64_t received;
 	bool finished;
+	int (*handle_message)(struct state *state, const struct ibv_wc *wc);
 };
 
+/*
+ * The server and the client, which do the same whether the queues share a channel or not. pump() waits for
+ * completions if there are none, checks their status, and calls send_completed() or state->handle_message() for each.
+ */
+int squares_server(int argc, char *argv[], bool shared_channel, int (*pump)(struct state *state));
+int squares_client(int argc, char *argv[], bool shared_channel, int (*pump)(struct state *state));
+
+/* the op_context of an operation is the address of its message */
 static inline void send_completed(struct state *state, const struct ibv_wc *wc)
 {
 	size_t slot = (size_t)((struct message *)(uintptr_t)wc->wr_id - state->buffers->send);
 
 	state->sending[slot] = false;
-}
-
-static inline bool is_sending(const struct state *state)
-{
-	for (size_t slot = 0; slot < WINDOW; slot++) {
-		if (state->sending[slot])
-			return true;
-	}
-	return false;
 }
 
 /* the status of an operation whose wr_id is no name */
@@ -113,21 +62,6 @@ static inline int check_status(const struct ibv_wc *wc, const char *name)
 		return 0;
 	complain("%s failed: %s", name, ibv_wc_status_str(wc->status));
 	return -1;
-}
-
-/* the message that a completed receive has brought; checked for its size */
-static inline int received_message(struct state *state, const struct ibv_wc *wc, struct message *message,
-		size_t *slot)
-{
-	struct message *from = (struct message *)(uintptr_t)wc->wr_id;
-
-	if (wc->byte_len != sizeof(*message)) {
-		complain("a message has %" PRIu32 " bytes", wc->byte_len);
-		return -1;
-	}
-	*message = *from;
-	*slot = (size_t)(from - state->buffers->recv);
-	return 0;
 }
 
 #endif /* SQUARES_H */
