@@ -55,7 +55,7 @@ int main(int argc, char *argv[])
 		goto out;
 	say("wrote %zu bytes; they are visible to the server, and say: %s", RECORD_SIZE, text);
 
-	/* tells the server that everything is in its memory */
+	/* the server takes the end of the connection as the sign that everything is in its memory */
 	if (close_connection(conn) != 0)
 		goto out;
 	status = EXIT_SUCCESS;

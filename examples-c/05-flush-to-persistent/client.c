@@ -88,7 +88,7 @@ int main(int argc, char *argv[])
 	}
 	say("read them back and verified them");
 
-	/* tells the server that everything is in its memory */
+	/* the server takes the end of the connection as the sign that everything is in its memory */
 	if (close_connection(conn) != 0)
 		goto out;
 	status = EXIT_SUCCESS;

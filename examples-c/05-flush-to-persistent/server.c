@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * Offers a file that is persistent memory, and tells the client in its peer configuration whether a flush
- * from afar makes data persistent there.
+ * Offers a file that is persistent memory, and sends the client its peer configuration, which says whether a
+ * remote flush makes data persistent there.
  *
  * With the word direct-write it does. Say so only if FILE is on persistent memory (PMem) and this machine's
  * network card writes past the CPU caches ("direct write to PMem"), or these are part of what survives a

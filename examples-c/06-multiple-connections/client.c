@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /*
- * One of many clients: offers a record for reading in the private data of its request, tells the server by
- * message when the record is complete, and waits for its thanks.
+ * One of many clients: offers a record for reading in the private data of its request, sends the
+ * server a message when the record is complete, and waits for the answer.
  */
 
 #include <stdlib.h>

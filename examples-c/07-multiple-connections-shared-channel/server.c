@@ -125,7 +125,7 @@ static int drain(struct client *client, struct rpma_cq *cq)
 	return ret != RPMA_E_NO_COMPLETION && report_failure(ret, "rpma_cq_get_wc") ? -1 : 0;
 }
 
-/* takes the event of the shared channel, which tells the queue, and then what is in this queue */
+/* takes the event of the shared channel, and then the completions of the queue that it is from */
 static int completions_ready(void *arg)
 {
 	struct client *client = arg;

@@ -138,7 +138,7 @@ static int receives_ready(void *arg)
 		/* a receive that a connection had taken may be flushed when the connection ends */
 		if (client != NULL && wc.status == IBV_WC_SUCCESS && ping_received(client, buffer, &wc) != 0)
 			(void) client_end(client);
-		/* whoever it was for, the buffer can be used again */
+		/* the buffer can be used again, whichever client the message was for */
 		if (post_receive(server, buffer) != 0)
 			return -1;
 	}
