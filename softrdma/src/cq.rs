@@ -127,6 +127,7 @@ impl Cq {
         }
         let room = limits::queue_room(size);
         let mut completions = VecDeque::new();
+        // It grows with what is in it: programs ask for more than they ever use.
         completions
             .try_reserve(room.min(64))
             .map_err(|_| libc::ENOMEM)?;
@@ -213,7 +214,8 @@ impl Cq {
             if inner.overrun {
                 return;
             }
-            if inner.completions.len() >= inner.room {
+            // Without memory for one more, the completion is lost in the same way as in a full queue.
+            if inner.completions.len() >= inner.room || inner.completions.try_reserve(1).is_err() {
                 inner.overrun = true;
                 drop(inner);
                 self.overrun();
@@ -381,8 +383,12 @@ mod tests {
     fn sizes_have_limits() -> Result<()> {
         let context = Context::new()?;
         assert!(Cq::new(&context, 0, None).is_err());
-        assert!(Cq::new(&context, 32768, None).is_err());
-        assert_eq!(Cq::new(&context, 32767, None)?.room(), 32767);
+        assert!(Cq::new(&context, limits::MAX_CQE + 1, None).is_err());
+        assert_eq!(Cq::new(&context, 262_144, None)?.room(), 524_287);
+        let largest = Cq::new(&context, limits::MAX_CQE, None)?;
+        assert_eq!(largest.room(), limits::MAX_CQE as usize);
+        assert!(largest.inner.lock().completions.capacity() < 1024);
+        assert!(largest.resize(limits::MAX_CQE + 1).is_err());
         Ok(())
     }
 }

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! The limits of the device, those of the kernel's rxe where programs can see them.
+//! The limits of the device: those of the kernel's rxe, but never less than what network cards have, since
+//! programs are written for these. No queue takes memory for entries that are not in it.
 
 pub(crate) const MAX_QP: i32 = 0xfffff;
 pub(crate) const MAX_QP_WR: u32 = 0x100000;
 pub(crate) const MAX_SGE: u32 = 32;
-pub(crate) const MAX_INLINE: u32 = 512;
-pub(crate) const MAX_CQ: i32 = 0xfffff;
-pub(crate) const MAX_CQE: u32 = (1 << 15) - 1;
-pub(crate) const MAX_MR: i32 = 0xfffff;
+pub(crate) const MAX_INLINE: u32 = 1024;
+pub(crate) const MAX_CQ: i32 = 0xff_ffff;
+pub(crate) const MAX_CQE: u32 = (1 << 22) - 1;
+pub(crate) const MAX_MR: i32 = 0xff_ffff;
 pub(crate) const MAX_PD: i32 = 0x7ffffffc;
-pub(crate) const MAX_SRQ: i32 = 0xfffff;
+pub(crate) const MAX_SRQ: i32 = 0xff_ffff;
 pub(crate) const MAX_SRQ_WR: u32 = 0x100000;
-pub(crate) const MAX_SRQ_SGE: u32 = 27;
+pub(crate) const MAX_SRQ_SGE: u32 = 32;
 /// RDMA reads that wait for their data, in one direction of a connection.
 pub(crate) const MAX_READS: u8 = 128;
 /// What a program says that wants as many as there may be.
@@ -44,6 +45,7 @@ mod tests {
             (10, 15),
             (16, 31),
             (32767, 32767),
+            (4194303, 4194303),
         ] {
             assert_eq!(queue_room(n), room);
         }
