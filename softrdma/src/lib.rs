@@ -18,6 +18,7 @@ mod cq;
 mod io;
 mod limits;
 mod mr;
+mod numbers;
 mod os;
 mod pd;
 mod qp;

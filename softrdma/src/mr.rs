@@ -9,6 +9,7 @@ use parking_lot::{RwLock, RwLockReadGuard};
 
 use crate::Result;
 use crate::instrument;
+use crate::numbers::Shuffle;
 use crate::os::maps::{self, Backing};
 use crate::os::memory::Span;
 use crate::pd::Pd;
@@ -90,7 +91,8 @@ impl Terms {
 
 #[derive(Debug)]
 pub(crate) struct Mr {
-    pub(crate) key: u32,
+    /// What the program's own requests name it by. It is even, and never 0.
+    pub(crate) lkey: u32,
     pub(crate) pd: Arc<Pd>,
     /// The running number in the trace, which names regions by their keys as well.
     pub(crate) trace_number: AtomicU64,
@@ -116,69 +118,101 @@ impl From<Checked> for Registration {
     }
 }
 
-/// The regions of the process by their keys. A key is the number of a slot and eight bits that change
-/// from one region in that slot to the next, so that keys of regions that are gone are recognised.
+/// The regions of the process by their keys.
+///
+/// The lowest bit of a key says whose requests name the region by it: 0 those of this process, 1 those of a
+/// peer. The other bits are random. Of them, as many as it takes are the number of the region's slot, so that
+/// finding a region takes no search: a key that would share its slot with another one is not used.
 struct Table {
+    /// A power of two, at least twice as many as there are regions.
     slots: Vec<Option<Arc<Mr>>>,
-    free: Vec<usize>,
-    /// The eight bits for the next region.
-    tags: Vec<u8>,
+    regions: usize,
+    keys: Shuffle,
 }
 
 static TABLE: RwLock<Table> = RwLock::new(Table {
     slots: Vec::new(),
-    free: Vec::new(),
-    tags: Vec::new(),
+    regions: 0,
+    keys: Shuffle::new(31),
 });
 
-/// More slots than this have no keys of 24 bits. Slot 0 is not used: 0 is no key.
-const MAX_SLOTS: usize = 1 << 24;
+/// The bit of a key that peers name a region by.
+const REMOTE: u32 = 1;
 
-fn slot_of(key: u32) -> usize {
-    (key >> 8) as usize
+impl Table {
+    fn slot_of(&self, key: u32) -> usize {
+        (key >> 1) as usize & self.slots.len().wrapping_sub(1)
+    }
+
+    fn make_room(&mut self) -> Result<()> {
+        const FEWEST: usize = 64;
+        const MOST: usize = 1 << 24;
+        if self.regions >= MOST {
+            return Err(libc::ENOMEM);
+        }
+        if 2 * (self.regions + 1) <= self.slots.len() {
+            return Ok(());
+        }
+        let count = FEWEST.max(2 * self.slots.len());
+        let mut slots = Vec::new();
+        slots.try_reserve_exact(count).map_err(|_| libc::ENOMEM)?;
+        slots.resize_with(count, || None);
+        // What differed in fewer bits differs in more.
+        for mr in std::mem::replace(&mut self.slots, slots)
+            .into_iter()
+            .flatten()
+        {
+            let slot = self.slot_of(mr.lkey);
+            self.slots[slot] = Some(mr);
+        }
+        Ok(())
+    }
+
+    /// A key whose slot is free. Every other one is, at least.
+    fn next_key(&mut self) -> Result<u32> {
+        loop {
+            let key = self.keys.next()? << 1;
+            if key != 0 && self.slots[self.slot_of(key)].is_none() {
+                return Ok(key);
+            }
+        }
+    }
 }
 
 impl Mr {
     pub(crate) fn register(pd: &Arc<Pd>, terms: Checked) -> Result<Arc<Self>> {
         let mut table = TABLE.write();
-        let slot = match table.free.pop() {
-            Some(slot) => slot,
-            None => {
-                if table.slots.is_empty() {
-                    table.slots.push(None);
-                    table.tags.push(0);
-                }
-                let slot = table.slots.len();
-                if slot >= MAX_SLOTS {
-                    return Err(libc::ENOMEM);
-                }
-                table.slots.push(None);
-                // Not all the same: a program that mixes up keys of two regions should see it.
-                table.tags.push((slot as u8).wrapping_mul(97));
-                slot
-            }
-        };
-        table.tags[slot] = table.tags[slot].wrapping_add(1);
-        let key = (slot as u32) << 8 | u32::from(table.tags[slot]);
+        table.make_room()?;
+        let lkey = table.next_key()?;
         let mr = Arc::new(Self {
-            key,
+            lkey,
             pd: Arc::clone(pd),
             trace_number: AtomicU64::new(0),
             registration: RwLock::new(Some(terms.into())),
         });
+        let slot = table.slot_of(lkey);
         table.slots[slot] = Some(Arc::clone(&mr));
+        table.regions += 1;
         pd.users.add();
         Ok(mr)
+    }
+
+    /// What a peer's requests name it by.
+    pub(crate) fn rkey(&self) -> u32 {
+        self.lkey | REMOTE
     }
 
     /// Deregisters. When it returns, nobody reads or writes the memory any more.
     pub(crate) fn deregister(&self) {
         {
             let mut table = TABLE.write();
-            let slot = slot_of(self.key);
-            if let Some(entry) = table.slots.get_mut(slot) {
-                *entry = None;
-                table.free.push(slot);
+            let slot = table.slot_of(self.lkey);
+            let entry = table.slots.get_mut(slot);
+            if entry
+                .and_then(|entry| entry.take_if(|mr| mr.lkey == self.lkey))
+                .is_some()
+            {
+                table.regions -= 1;
             }
         }
         // With it goes its seal: a process that copies from it takes nothing for valid any more.
@@ -198,10 +232,16 @@ impl Mr {
         registration.as_ref().map(|registration| registration.terms)
     }
 
-    pub(crate) fn find(key: u32) -> Option<Arc<Self>> {
+    /// The region that this process names by this key.
+    pub(crate) fn find(lkey: u32) -> Option<Arc<Self>> {
         let table = TABLE.read();
-        let mr = table.slots.get(slot_of(key))?.as_ref()?;
-        (mr.key == key).then(|| Arc::clone(mr))
+        let mr = table.slots.get(table.slot_of(lkey))?.as_ref()?;
+        (mr.lkey == lkey).then(|| Arc::clone(mr))
+    }
+
+    /// The region that a peer names by this key.
+    fn find_for_peer(rkey: u32) -> Option<Arc<Self>> {
+        (rkey & REMOTE != 0).then(|| Self::find(rkey & !REMOTE))?
     }
 }
 
@@ -235,9 +275,10 @@ pub(crate) struct Held<'a> {
     seal: SealRef,
 }
 
-/// Whether the region of this key permits an access by a queue pair of `pd`, to whatever part of it.
-pub(crate) fn permits(key: u32, pd: &Pd, needs: u32) -> bool {
-    Mr::find(key).is_some_and(|mr| {
+/// Whether the region that a peer names by this key permits it an access by a queue pair of `pd`, to whatever
+/// part of it.
+pub(crate) fn permits(rkey: u32, pd: &Pd, needs: u32) -> bool {
+    Mr::find_for_peer(rkey).is_some_and(|mr| {
         let registration = mr.registration.read();
         mr.pd.number == pd.number
             && registration
@@ -254,9 +295,21 @@ impl Range {
         (offset.checked_add(u64::from(self.length))? <= terms.length).then_some(offset)
     }
 
-    /// Checks an access by a queue pair of `pd`.
+    /// Checks an access by a queue pair of `pd` to what this process names.
     pub(crate) fn grant(self, pd: &Pd, needs: u32) -> Result<Grant, Violation> {
-        let mr = Mr::find(self.key).ok_or(Violation)?;
+        self.grant_of(self.key, pd, needs)
+    }
+
+    /// Checks an access by a queue pair of `pd` to what its peer names.
+    pub(crate) fn grant_to_peer(self, pd: &Pd, needs: u32) -> Result<Grant, Violation> {
+        if self.key & REMOTE == 0 {
+            return Err(Violation);
+        }
+        self.grant_of(self.key & !REMOTE, pd, needs)
+    }
+
+    fn grant_of(self, lkey: u32, pd: &Pd, needs: u32) -> Result<Grant, Violation> {
+        let mr = Mr::find(lkey).ok_or(Violation)?;
         if mr.pd.number != pd.number {
             return Err(Violation);
         }

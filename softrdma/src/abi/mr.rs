@@ -112,9 +112,9 @@ unsafe fn register(
         pd,
         addr,
         length,
-        handle: engine.key >> 8,
-        lkey: engine.key,
-        rkey: engine.key,
+        handle: engine.lkey >> 1,
+        lkey: engine.lkey,
+        rkey: engine.rkey(),
     };
     let raw = hand_out(MrHandle { abi, engine }, |_| None);
     Ok(raw.cast())

@@ -148,7 +148,7 @@ pub(super) unsafe fn new(
             signal_all: attr.sq_sig_all != 0,
         },
         state,
-    );
+    )?;
     attr.cap.max_send_sge = caps.max_send_sge;
     attr.cap.max_inline_data = caps.max_inline;
 

@@ -465,7 +465,7 @@ mod tests {
                 ..Setup::default()
             },
             State::ReadyToSend,
-        );
+        )?;
         // SAFETY: function pointers, of which none is one.
         let mut abi: Functions = unsafe { zeroed() };
         fill(&mut abi, ops::ALWAYS | ops::ATOMIC_WRITE | ops::FLUSH);

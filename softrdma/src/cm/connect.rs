@@ -261,7 +261,10 @@ impl Id {
     /// The program's queue pair, or one that only keeps the connection.
     fn qp_for_the_connection(&self, number: u32) -> Result<Arc<Qp>> {
         let qp = self.qp_or_own(number)?;
-        Ok(qp.unwrap_or_else(|| Qp::new(Setup::default(), State::Init)))
+        match qp {
+            Some(qp) => Ok(qp),
+            None => Qp::new(Setup::default(), State::Init),
+        }
     }
 
     // --- A server --------------------------------------------------------------------------------

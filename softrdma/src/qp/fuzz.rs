@@ -23,8 +23,7 @@ use super::{Caps, Qp, Setup, State};
 /// How much memory the peer may touch.
 const MEMORY: usize = 4096;
 
-/// What all runs share. The region is never deregistered, so that its key is the same each time, and
-/// input that names it goes on doing so.
+/// What all runs share.
 struct Bed {
     context: Arc<Context>,
     pd: Arc<Pd>,
@@ -47,6 +46,8 @@ mod setup {
     pub(super) const FULL: u8 = 16;
 }
 
+/// What input names the region by, whose key is another one in each process.
+const KEY: u32 = 0x162;
 /// No process has it.
 const NOBODY: i32 = i32::MAX;
 /// More responses than a peer can have waiting, whatever it sends.
@@ -82,8 +83,8 @@ fn bed() -> Result<&'static Bed> {
     }))
 }
 
-/// The input cannot know where the peer's memory is. Its descriptors are made to name that, and mostly the
-/// right seal.
+/// The input cannot know the key of the region, nor where the peer's memory is. Its descriptors are made to
+/// name that, and mostly the right seal.
 fn lend(input: &[u8], bed: &Bed) -> Vec<u8> {
     let mut lent = input.to_vec();
     let mut at = 0;
@@ -91,6 +92,10 @@ fn lend(input: &[u8], bed: &Bed) -> Vec<u8> {
         .get_mut(at..)
         .and_then(|rest| rest.split_first_chunk_mut::<HEADER>())
     {
+        let key = &mut header[24..28];
+        if *key == KEY.to_le_bytes() {
+            key.copy_from_slice(&bed.mr.rkey().to_le_bytes());
+        }
         let Ok(frame) = Frame::decode(header) else {
             break;
         };
@@ -154,11 +159,15 @@ impl Qp {
         let qp = Self::new(
             small_setup(Arc::clone(&bed.pd), &cq, srq.clone()),
             State::ReadyToSend,
-        );
+        )?;
         let part = |offset| Range {
             addr: offset,
             length: 64,
-            key: bed.mr.key,
+            key: bed.mr.lkey,
+        };
+        let of_peer = |offset| Range {
+            key: bed.mr.rkey(),
+            ..part(offset)
         };
         for i in 0..4 {
             let receive = Receive {
@@ -195,8 +204,8 @@ impl Qp {
             let mut posting = qp.posting();
             for (wr_id, operation) in [
                 Operation::Send,
-                Operation::Read { from: part(0) },
-                Operation::Write { to: part(64) },
+                Operation::Read { from: of_peer(0) },
+                Operation::Write { to: of_peer(64) },
             ]
             .into_iter()
             .enumerate()
@@ -268,7 +277,7 @@ mod tests {
                 key: if self.below(8) == 0 {
                     1
                 } else {
-                    bed().map_or(0, |bed| bed.mr.key)
+                    bed().map_or(0, |bed| bed.mr.rkey())
                 },
             }
         }
@@ -396,7 +405,7 @@ mod tests {
                 ..Setup::default()
             },
             State::ReadyToSend,
-        );
+        )?;
         {
             let mut q = qp.inner.lock();
             q.attributes.rnr_retry = 7;
@@ -408,7 +417,7 @@ mod tests {
             };
             q.link = Some(Link::new(stream, None));
         }
-        for (wr_id, key) in [(0, bed.mr.key), (1, 1)] {
+        for (wr_id, key) in [(0, bed.mr.lkey), (1, 1)] {
             qp.posting().add(Request {
                 wr_id,
                 operation: Operation::Send,

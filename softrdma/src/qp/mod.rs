@@ -8,6 +8,7 @@
 pub(crate) mod attributes;
 mod complete;
 mod fuzz;
+mod guard;
 pub(crate) mod link;
 mod path;
 mod post;
@@ -21,7 +22,7 @@ mod transmit;
 pub(crate) mod work;
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -33,6 +34,7 @@ use crate::context::AsyncEvent;
 use crate::cq::Cq;
 use crate::limits;
 use crate::mr::Seal;
+use crate::numbers::QpNumber;
 use crate::pd::Pd;
 use crate::srq::Srq;
 use crate::wire::Params;
@@ -108,6 +110,7 @@ enum Peer {
 
 pub(crate) struct Qp {
     pub(crate) number: u32,
+    _taken: QpNumber,
     /// The address of what the program has of it.
     pub(crate) handle: AtomicUsize,
     pub(crate) setup: Setup,
@@ -176,11 +179,11 @@ impl std::fmt::Debug for Qp {
 }
 
 impl Qp {
-    pub(crate) fn new(setup: Setup, state: State) -> Arc<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(17);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed) & 0xff_ffff;
+    pub(crate) fn new(setup: Setup, state: State) -> Result<Arc<Self>> {
+        let number = QpNumber::take()?;
         let qp = Arc::new_cyclic(|me| Self {
-            number,
+            number: number.get(),
+            _taken: number,
             handle: AtomicUsize::new(0),
             setup,
             unacknowledged: Unacknowledged::default(),
@@ -233,7 +236,7 @@ impl Qp {
         for cq in [send_cq, recv_cq].into_iter().flatten() {
             cq.attach(&qp);
         }
-        qp
+        Ok(qp)
     }
 
     pub(crate) fn state(&self) -> State {

@@ -195,16 +195,12 @@ impl Qp {
             return Copied::NoSource;
         }
         let Pull { from, done, .. } = under_way;
-        let Some((range, needs)) = Self::target(q, &under_way.sink, *done) else {
+        let Some(target) = Self::target(q, &under_way.sink, *done) else {
             return Copied::NoPlace;
         };
         let left = u64::from(under_way.length) - done;
-        let length = u64::from(range.length).min(left).min(most as u64) as usize;
-        let range = Range {
-            length: length as u32,
-            ..range
-        };
-        let Some(grant) = self.remote_grant(range, needs) else {
+        let length = u64::from(target.length()).min(left).min(most as u64) as usize;
+        let Some(grant) = self.grant_target(q, target.first(length as u32)) else {
             return Copied::NoPlace;
         };
         let Ok(held) = grant.hold() else {

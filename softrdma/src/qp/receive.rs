@@ -6,11 +6,12 @@
 //! when there is one, so that the responses behind it are never held up.
 
 use crate::cq::{Opcode, Status};
-use crate::mr::{Range, access};
+use crate::mr::Range;
 use crate::os::memory::Span;
 use crate::os::socket;
 use crate::wire::{Carriage, DESCRIPTOR, Frame, HEADER, Malformed, Reason};
 
+use super::guard::{Target, Wish};
 use super::link::Link;
 use super::pulling::{Pull, Puller};
 use super::respond::Response;
@@ -341,23 +342,18 @@ impl Qp {
     // --- Payloads --------------------------------------------------------------------------------
 
     /// What of the program's memory the payload's next bytes belong to.
-    pub(super) fn target(q: &Inner, sink: &Sink, done: u64) -> Option<(Range, u32)> {
+    pub(super) fn target(q: &Inner, sink: &Sink, done: u64) -> Option<Target> {
         match sink {
-            Sink::Receive { receive, .. } => {
-                Some((receive.into.rest_at(done)?, access::LOCAL_WRITE))
-            }
-            Sink::Write { to, .. } => Some((
-                Range {
-                    addr: to.addr.checked_add(done)?,
-                    length: to.length.checked_sub(u32::try_from(done).ok()?)?,
-                    key: to.key,
-                },
-                access::REMOTE_WRITE,
-            )),
+            Sink::Receive { receive, .. } => Some(Target::Own(receive.into.rest_at(done)?)),
+            Sink::Write { to, .. } => Some(Target::Peers(Range {
+                addr: to.addr.checked_add(done)?,
+                length: to.length.checked_sub(u32::try_from(done).ok()?)?,
+                key: to.key,
+            })),
             Sink::ReadData { seq } => {
                 let index = usize::try_from(seq.checked_sub(q.first)?).ok()?;
                 let request = q.sq.get(index)?;
-                Some((request.data.scatter().rest_at(done)?, access::LOCAL_WRITE))
+                Some(Target::Own(request.data.scatter().rest_at(done)?))
             }
             _ => None,
         }
@@ -378,26 +374,20 @@ impl Qp {
             } else {
                 Self::target(q, &payload.sink, payload.done)
             };
-            let Some(link) = &mut q.link else {
-                return Ok(Step::Needs);
+            let available = match &q.link {
+                Some(link) => link.rx.buffered(),
+                None => return Ok(Step::Needs),
             };
-            let available = link.rx.buffered();
             let available = &available[..available.len().min(left as usize)];
-            if available.is_empty() {
-                link.rx.payload = Some(payload);
-                return Ok(Step::Needs);
-            }
             let n = match target {
+                _ if available.is_empty() => 0,
                 None => {
                     payload.failed |= !matches!(payload.sink, Sink::Nowhere);
                     available.len()
                 }
-                Some((range, needs)) => {
-                    let part = Range {
-                        length: range.length.min(available.len() as u32),
-                        ..range
-                    };
-                    let wrote = self.remote_grant(part, needs).and_then(|grant| {
+                Some(target) => {
+                    let part = target.first(available.len() as u32);
+                    let wrote = self.grant_target(q, part).and_then(|grant| {
                         let held = grant.hold().ok()?;
                         held.write(available).ok()
                     });
@@ -405,6 +395,14 @@ impl Qp {
                     wrote.unwrap_or(available.len())
                 }
             };
+            let nothing_came = available.is_empty();
+            let Some(link) = &mut q.link else {
+                return Ok(Step::Needs);
+            };
+            if nothing_came {
+                link.rx.payload = Some(payload);
+                return Ok(Step::Needs);
+            }
             link.rx.consume(n);
             payload.done += n as u64;
         }
@@ -423,13 +421,11 @@ impl Qp {
                     link.rx.payload = Some(payload);
                     return Ok(Step::Needs);
                 };
-                let stored = self
-                    .remote_grant(to, access::REMOTE_WRITE)
-                    .is_some_and(|grant| {
-                        grant
-                            .hold()
-                            .is_ok_and(|held| held.store_atomically(bytes).is_ok())
-                    });
+                let stored = self.grant_to_peer(q, to, Wish::Write).is_some_and(|grant| {
+                    grant
+                        .hold()
+                        .is_ok_and(|held| held.store_atomically(bytes).is_ok())
+                });
                 if stored {
                     self.served(q, seq);
                 } else {
@@ -512,6 +508,10 @@ impl Qp {
                 .zip(Some(payload.length - payload.done)),
             _ => None,
         };
+        let grant = target.and_then(|(target, left)| {
+            let part = target.first(u32::try_from(left).unwrap_or(u32::MAX));
+            self.grant_target(q, part)
+        });
         let Some(link) = &mut q.link else {
             return Ok(More::Nothing);
         };
@@ -525,13 +525,6 @@ impl Qp {
             rx.end -= rx.start;
             rx.start = 0;
         }
-        let grant = target.and_then(|((range, needs), left)| {
-            let range = Range {
-                length: range.length.min(u32::try_from(left).unwrap_or(u32::MAX)),
-                ..range
-            };
-            self.remote_grant(range, needs)
-        });
         let held = grant.as_ref().and_then(|grant| grant.hold().ok());
         if target.is_some() && held.is_none() {
             if let Some(payload) = &mut rx.payload {

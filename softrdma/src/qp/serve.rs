@@ -7,6 +7,7 @@ use crate::mr::{self, Range, access};
 use crate::wire::{Frame, Malformed, Reason};
 
 use super::complete::Cause;
+use super::guard::Wish;
 use super::receive::{Sink, WithImm};
 use super::respond::{self, Response};
 use super::work::Receive;
@@ -116,7 +117,7 @@ impl Qp {
                         solicited,
                     });
                 }
-                if to.length > 0 && self.remote_grant(to, access::REMOTE_WRITE).is_none() {
+                if to.length > 0 && self.grant_to_peer(q, to, Wish::Write).is_none() {
                     if let Some(with) = with_imm {
                         self.complete_receive(with.receive.wr_id, Status::RemoteAccess);
                     }
@@ -133,7 +134,7 @@ impl Qp {
                 if !self.allows(q, seq, access::REMOTE_READ) {
                     return Ok(Sink::Nowhere);
                 }
-                if from.length > 0 && self.remote_grant(from, access::REMOTE_READ).is_none() {
+                if from.length > 0 && self.grant_to_peer(q, from, Wish::Read).is_none() {
                     self.refuse(q, seq, Reason::RemoteAccess);
                     return Ok(Sink::Nowhere);
                 }
@@ -151,7 +152,7 @@ impl Qp {
                 if !self.allows(q, seq, access::REMOTE_WRITE) {
                     return Ok(Sink::Nowhere);
                 }
-                if to.addr % 8 != 0 || self.remote_grant(to, access::REMOTE_WRITE).is_none() {
+                if to.addr % 8 != 0 || self.grant_to_peer(q, to, Wish::Write).is_none() {
                     self.refuse(q, seq, Reason::RemoteAccess);
                     return Ok(Sink::Nowhere);
                 }
@@ -194,7 +195,10 @@ impl Qp {
             let pd = self.setup.pd.as_ref();
             pd.is_some_and(|pd| mr::permits(at.key, pd, needs))
         } else {
-            self.remote_grant(at, needs).is_some()
+            self.setup
+                .pd
+                .as_ref()
+                .is_some_and(|pd| at.grant_to_peer(pd, needs).is_ok())
         };
         if permitted {
             self.served(q, seq);
@@ -223,7 +227,7 @@ impl Qp {
             if left == 0 {
                 break;
             }
-            if range.length > 0 && self.remote_grant(*range, access::LOCAL_WRITE).is_none() {
+            if range.length > 0 && self.grant_own(*range, access::LOCAL_WRITE).is_none() {
                 return false;
             }
             left = left.saturating_sub(range.length);

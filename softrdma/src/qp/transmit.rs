@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use crate::cq::Status;
 use crate::limits;
-use crate::mr::{Grant, Range, SealRef, Violation, access};
+use crate::mr::{Range, SealRef, Violation};
 use crate::os::memory::Span;
 use crate::os::socket;
 use crate::pd::Pd;
 use crate::wire::{Carriage, Descriptor, Frame, Reason};
 
 use super::complete::Cause;
+use super::guard::Wish;
 use super::link::{Body, BodySource, Tx};
 use super::pulling;
 use super::respond::Response;
@@ -289,7 +290,7 @@ impl Qp {
             q.responses
                 .push_front(Response::Nak(seq, Reason::RemoteAccess));
         };
-        let Some(grant) = self.remote_grant(from, access::REMOTE_READ) else {
+        let Some(grant) = self.grant_to_peer(q, from, Wish::Read) else {
             refuse(q);
             return;
         };
@@ -324,10 +325,6 @@ impl Qp {
             Self::stage(q, inband, &[]);
             Self::set_body(q, BodySource::Region(seq, grant), length);
         }
-    }
-
-    pub(super) fn remote_grant(&self, range: Range, needs: u32) -> Option<Grant> {
-        range.grant(self.setup.pd.as_ref()?, needs).ok()
     }
 
     // --- Requests --------------------------------------------------------------------------------

@@ -172,7 +172,7 @@ fn memory_that_is_gone_is_told_of_without_anybody_polling() -> Result<()> {
         let from = Range {
             addr: 0,
             length,
-            key: mr.key,
+            key: mr.lkey,
         };
         client.cq.arm(false);
         client.post(1, Operation::Read { from }, client.place(length), PLAIN)?;

@@ -53,6 +53,18 @@ fn own_pid() -> i32 {
     std::process::id() as i32
 }
 
+/// The operation on the peer's memory, whose ranges have the keys that only their owner uses.
+fn as_the_peer_names_it(mut operation: Operation) -> Operation {
+    match &mut operation {
+        Operation::Write { to: range }
+        | Operation::AtomicWrite { to: range }
+        | Operation::Read { from: range }
+        | Operation::Flush { at: range, .. } => range.key |= 1,
+        Operation::Send => {}
+    }
+    operation
+}
+
 /// No process has it.
 const NOBODY: i32 = i32::MAX;
 
@@ -92,7 +104,7 @@ impl Side {
             access: access::LOCAL_WRITE | access::REMOTE_WRITE | access::REMOTE_READ,
         };
         let mr = Mr::register(&pd, terms.check()?)?;
-        let qp = Qp::new(small_setup(pd, &cq, srq.clone()), State::ReadyToSend);
+        let qp = Qp::new(small_setup(pd, &cq, srq.clone()), State::ReadyToSend)?;
         qp.inner.lock().attributes = Attributes {
             rnr_retry: 7,
             reads: crate::limits::MAX_READS,
@@ -118,7 +130,7 @@ impl Side {
         Range {
             addr: 0,
             length,
-            key: self.mr.key,
+            key: self.mr.lkey,
         }
     }
 
@@ -139,7 +151,7 @@ impl Side {
     fn post(&self, wr_id: u64, operation: Operation, data: Range, more: More) -> Result<()> {
         self.qp.posting().add(Request {
             wr_id,
-            operation,
+            operation: as_the_peer_names_it(operation),
             data: Data::Memory(Scatter::One(data)),
             imm: more.imm,
             signaled: true,

@@ -67,7 +67,7 @@ fn on_a_truncated_file(
     let in_file = Range {
         addr: 0,
         length,
-        key: mr.key,
+        key: mr.lkey,
     };
     file.resize(0)?;
     let (here, there) = if is_initiators {
