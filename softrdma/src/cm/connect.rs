@@ -69,8 +69,9 @@ impl Id {
         };
         inner.phase = Phase::Connecting;
         match outcome {
-            Ok(()) => {
-                let asked = Handshake::ask(socket, Weak::clone(&self.me), &hello);
+            Ok(()) | Err(libc::ECONNREFUSED) => {
+                let me = Weak::clone(&self.me);
+                let asked = Handshake::ask(socket, me, remote, outcome.is_err(), &hello);
                 if asked.is_err() {
                     // Nobody was asked, so the program may try again.
                     inner.phase = Phase::RouteResolved;
@@ -80,7 +81,7 @@ impl Id {
                     id.unreachable(inner);
                 });
             }
-            // A refusal can come at once; the program hears of it as of any other.
+            // The program hears of it as of a failure that comes later.
             Err(errno) => self.connect_failed_locked(&mut inner, errno),
         }
         Ok(())

@@ -2,12 +2,15 @@
 
 //! A connection before it is one: the exchange of hellos.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
 use super::event::reason;
 use super::id::Id;
+use super::refusal::Refusals;
 use super::silent;
 use crate::Result;
 use crate::io::{self, Source, Timer, Token};
@@ -36,7 +39,9 @@ enum Stage {
     /// A client whose socket is not connected yet.
     Connecting {
         id: Weak<Id>,
+        to: SocketAddr,
         hello: Box<[u8; HELLO]>,
+        refusals: Refusals,
     },
     /// A client that waits for the answer.
     Asked {
@@ -62,10 +67,8 @@ enum Heard {
 }
 
 impl Handshake {
-    fn begin(socket: Socket, stage: Stage, interest: Interest) -> Result<Arc<Self>> {
-        let io = io::start()?;
-        let fd = socket.raw();
-        let handshake = Arc::new(Self {
+    fn new(io: &io::Io, socket: Socket, stage: Stage) -> Arc<Self> {
+        Arc::new(Self {
             token: io.token(),
             inner: Mutex::new(Inner {
                 socket: Some(socket),
@@ -74,25 +77,44 @@ impl Handshake {
                 have: 0,
                 timer: None,
             }),
-        });
-        let source = Arc::clone(&handshake);
-        io.watch(fd, handshake.token, interest, source)?;
-        Ok(handshake)
+        })
     }
 
-    /// A client: sends its hello when the socket is connected.
-    pub(crate) fn ask(socket: Socket, id: Weak<Id>, hello: &Hello) -> Result<Arc<Self>> {
-        let hello = Box::new(hello.encode());
-        Self::begin(socket, Stage::Connecting { id, hello }, WRITABLE)
+    /// A client: sends its hello when the socket is connected. The first attempt to connect has been
+    /// made, and may have been refused.
+    pub(crate) fn ask(
+        socket: Socket,
+        id: Weak<Id>,
+        to: SocketAddr,
+        refused: bool,
+        hello: &Hello,
+    ) -> Result<Arc<Self>> {
+        let io = io::start()?;
+        let fd = socket.raw();
+        let stage = Stage::Connecting {
+            id,
+            to,
+            hello: Box::new(hello.encode()),
+            refusals: Refusals::none(),
+        };
+        let handshake = Self::new(io, socket, stage);
+        if !(refused && handshake.attempt_later()) {
+            let source = Arc::clone(&handshake);
+            io.watch(fd, handshake.token, WRITABLE, source)?;
+        }
+        Ok(handshake)
     }
 
     /// A server: waits for a hello.
     pub(super) fn serve(socket: Socket, listen: Weak<Id>) {
-        let Ok(handshake) = Self::begin(socket, Stage::Serving { listen }, READABLE) else {
+        let Ok(io) = io::start() else { return };
+        let fd = socket.raw();
+        let handshake = Self::new(io, socket, Stage::Serving { listen });
+        let source = Arc::clone(&handshake);
+        if io.watch(fd, handshake.token, READABLE, source).is_err() {
             return;
-        };
+        }
         silent::enter(&handshake);
-        let Some(io) = io::get() else { return };
         let late = Arc::downgrade(&handshake);
         // This is the thread that looks at the socket next, and that the timer runs on.
         handshake.inner.lock().timer = Some(io.after(silent::AT_MOST, move || {
@@ -134,12 +156,15 @@ impl Handshake {
 
     /// The socket belongs to the caller now.
     pub(crate) fn take_socket(&self) -> Option<Socket> {
-        let socket = {
+        let (socket, timer) = {
             let mut inner = self.inner.lock();
             inner.stage = Stage::Over;
-            inner.socket.take()?
+            (inner.socket.take()?, inner.timer.take())
         };
         if let Some(io) = io::get() {
+            if let Some(timer) = timer {
+                io.cancel(timer);
+            }
             io.forget(socket.raw(), self.token);
         }
         Some(socket)
@@ -200,12 +225,71 @@ impl Handshake {
         }
     }
 
+    /// Connects once more, unless this handshake is over.
+    fn attempt(self: &Arc<Self>) -> Result<()> {
+        let inner = self.inner.lock();
+        let (Stage::Connecting { to, .. }, Some(socket)) = (&inner.stage, &inner.socket) else {
+            return Ok(());
+        };
+        let io = io::start()?;
+        socket.connect_again(to)?;
+        // Not before: a socket that is not connecting has hung up.
+        let source = Arc::clone(self);
+        io.watch(socket.raw(), self.token, WRITABLE, source)
+    }
+
+    /// Nobody listens. Whether there will be another attempt.
+    fn attempt_later(self: &Arc<Self>) -> bool {
+        let mut inner = self.inner.lock();
+        let Inner {
+            stage: Stage::Connecting { refusals, .. },
+            socket: Some(socket),
+            timer,
+            ..
+        } = &mut *inner
+        else {
+            return true;
+        };
+        let (Some(io), Some(pause)) = (io::get(), refusals.pause(Instant::now())) else {
+            return false;
+        };
+        io.forget(socket.raw(), self.token);
+        let me = Arc::downgrade(self);
+        *timer = Some(io.after(pause, move || {
+            if let Some(handshake) = me.upgrade() {
+                handshake.attempt_again();
+            }
+        }));
+        true
+    }
+
+    fn attempt_again(self: &Arc<Self>) {
+        let id = match &self.inner.lock().stage {
+            Stage::Connecting { id, .. } => Weak::clone(id),
+            _ => return,
+        };
+        match self.attempt() {
+            Err(libc::ECONNREFUSED) if self.attempt_later() => {}
+            Err(errno) => {
+                if let Some(id) = id.upgrade() {
+                    id.connect_failed(errno);
+                }
+            }
+            Ok(()) => {
+                if let Some(id) = id.upgrade() {
+                    id.asked();
+                }
+            }
+        }
+    }
+
     fn connected(self: &Arc<Self>, id: &Weak<Id>, hello: &[u8; HELLO]) {
         let outcome = {
             let mut inner = self.inner.lock();
             let Some(socket) = &inner.socket else { return };
             let outcome = socket
                 .pending_error()
+                .and_then(|()| socket.refuse_itself())
                 .and_then(|()| socket.send(&[Span::from_slice(hello)]));
             if outcome.is_ok() {
                 inner.stage = Stage::Asked {
@@ -215,6 +299,9 @@ impl Handshake {
             }
             outcome
         };
+        if outcome == Err(libc::ECONNREFUSED) && self.attempt_later() {
+            return;
+        }
         if let Some(id) = id.upgrade() {
             match outcome {
                 Ok(_) => id.asked(),
@@ -299,7 +386,7 @@ impl Source for Handshake {
         // Everything is done without the lock.
         let inner = self.inner.lock();
         let now = match &inner.stage {
-            Stage::Connecting { id, hello } => Now::Connected(Weak::clone(id), hello.clone()),
+            Stage::Connecting { id, hello, .. } => Now::Connected(Weak::clone(id), hello.clone()),
             Stage::Asked { id } => Now::Answered(Weak::clone(id)),
             Stage::Serving { listen } => Now::Requested(Weak::clone(listen)),
             Stage::Requested { id } if seen & HANG_UP != 0 => Now::ClientGone(Weak::clone(id)),

@@ -10,4 +10,5 @@ pub(crate) mod id;
 pub(crate) mod listen;
 pub(crate) mod own_qp;
 pub(crate) mod proof;
+mod refusal;
 mod silent;

@@ -224,12 +224,38 @@ impl Socket {
         }
     }
 
+    /// As `connect`, after a connect that has failed.
+    pub(crate) fn connect_again(&self, to: &SocketAddr) -> Result<()> {
+        match self.connect(to) {
+            // What the first call reports is the end of the attempt before.
+            Err(libc::ECONNABORTED) => self.connect(to),
+            outcome => outcome,
+        }
+    }
+
     /// The error that is pending: what became of a connect.
     pub(crate) fn pending_error(&self) -> Result<()> {
         match self.get(libc::SO_ERROR)? {
             0 => Ok(()),
             errno => Err(errno),
         }
+    }
+
+    /// A client whose own port happens to be the one that it asks for is connected with itself: nobody else
+    /// listens there. It is not connected afterwards.
+    pub(crate) fn refuse_itself(&self) -> Result<()> {
+        match (self.local_addr(), self.peer_addr()) {
+            (Ok(local), Ok(peer)) if local == peer => {}
+            _ => return Ok(()),
+        }
+        let nothing = libc::sockaddr {
+            sa_family: libc::AF_UNSPEC as libc::sa_family_t,
+            sa_data: [0; 14],
+        };
+        let length = mem::size_of::<libc::sockaddr>() as libc::socklen_t;
+        // SAFETY: an address and its length.
+        check(unsafe { libc::connect(self.raw(), &raw const nothing, length) })?;
+        Err(libc::ECONNREFUSED)
     }
 
     pub(crate) fn local_addr(&self) -> Result<SocketAddr> {
