@@ -8,30 +8,45 @@ use std::os::fd::RawFd;
 use parking_lot::{Condvar, Mutex};
 
 use crate::Result;
-use crate::os::event_fd::EventFd;
+use crate::os::readiness::{Raised, Readiness};
+use crate::os::semaphore::Semaphore;
 
 /// Events for the program: of completions, of the connection manager, or of the device.
 #[derive(Debug)]
 pub(crate) struct Channel<E> {
-    tokens: EventFd,
-    events: Mutex<VecDeque<E>>,
+    /// One for each event.
+    tokens: Semaphore,
+    /// Readable while there are events.
+    readiness: Readiness,
+    events: Mutex<Events<E>>,
+}
+
+#[derive(Debug)]
+struct Events<E> {
+    queue: VecDeque<E>,
+    raised: Raised,
 }
 
 impl<E> Channel<E> {
     pub(crate) fn new() -> Result<Self> {
         Ok(Self {
-            tokens: EventFd::semaphore()?,
-            events: Mutex::new(VecDeque::new()),
+            tokens: Semaphore::new(),
+            readiness: Readiness::new()?,
+            events: Mutex::new(Events {
+                queue: VecDeque::new(),
+                raised: Raised::default(),
+            }),
         })
     }
 
     pub(crate) fn fd(&self) -> RawFd {
-        self.tokens.raw()
+        self.readiness.fd()
     }
 
     pub(crate) fn push(&self, event: E) {
         let mut events = self.events.lock();
-        events.push_back(event);
+        events.queue.push_back(event);
+        self.readiness.raise(&mut events.raised);
         // Still under the lock: who withdraws the event finds its token.
         self.tokens.post();
     }
@@ -40,34 +55,47 @@ impl<E> Channel<E> {
     /// `taken` sees the event before another thread can find that it is not there any more.
     pub(crate) fn take(&self, taken: impl Fn(&E)) -> Result<E> {
         loop {
-            self.tokens.take()?;
+            if !self.tokens.try_take() {
+                if self.readiness.is_non_blocking()? {
+                    return Err(libc::EAGAIN);
+                }
+                self.tokens.take()?;
+            }
             let mut events = self.events.lock();
             // The event of this token may have been withdrawn in between.
-            if let Some(event) = events.pop_front() {
+            if let Some(event) = events.queue.pop_front() {
+                self.lower_if_empty(&mut events);
                 taken(&event);
                 return Ok(event);
             }
         }
     }
 
+    fn lower_if_empty(&self, events: &mut Events<E>) {
+        if events.queue.is_empty() {
+            self.readiness.clear(&mut events.raised);
+        }
+    }
+
     /// Takes out the events that `which` says yes to.
     pub(crate) fn withdraw(&self, mut which: impl FnMut(&E) -> bool) -> Vec<E> {
         let mut events = self.events.lock();
-        let all = std::mem::take(&mut *events);
+        let all = std::mem::take(&mut events.queue);
         let mut out = Vec::new();
         for event in all {
             if which(&event) {
                 self.tokens.try_take();
                 out.push(event);
             } else {
-                events.push_back(event);
+                events.queue.push_back(event);
             }
         }
+        self.lower_if_empty(&mut events);
         out
     }
 
     pub(crate) fn count(&self, which: impl FnMut(&&E) -> bool) -> usize {
-        self.events.lock().iter().filter(which).count()
+        self.events.lock().queue.iter().filter(which).count()
     }
 }
 

@@ -207,7 +207,7 @@ impl Io {
             self.epoll.wait(&mut ready, self.timeout());
             for event in &ready {
                 if event.token == WAKE {
-                    self.wake.try_take();
+                    self.wake.clear();
                     continue;
                 }
                 let source = self.sources.lock().get(&Token(event.token)).cloned();

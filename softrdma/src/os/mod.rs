@@ -14,7 +14,9 @@ pub(crate) mod memory;
 pub(crate) mod peer;
 pub(crate) mod pull;
 pub(crate) mod random;
+pub(crate) mod readiness;
 mod rings;
+pub(crate) mod semaphore;
 pub(crate) mod socket;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Descriptors that a program polls: readable while there is something, and never writable, as those of a
+//! device.
+//!
+//! That is the read end of a pipe. (Event descriptors of the kernel, `eventfd(2)`, are writable nearly always.)
+//! Nothing but its state counts: whether it is readable, and that each event is a new one for edge-triggered
+//! epoll.
+
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use super::{check, owned};
+use crate::Result;
+
+/// The smallest pipe: what one page holds, whatever the size of pages is. All users together have a limit
+/// (`fs.pipe-user-pages-soft`), of which each pipe takes what it may hold.
+const ROOM: usize = 4096;
+
+#[derive(Debug)]
+pub(crate) struct Readiness {
+    read: OwnedFd,
+    write: OwnedFd,
+}
+
+/// How many bytes the pipe holds. Kept by the caller, whose lock orders the calls.
+#[derive(Debug, Default)]
+pub(crate) struct Raised(usize);
+
+impl Readiness {
+    /// Not readable.
+    pub(crate) fn new() -> Result<Self> {
+        let mut fds = [-1; 2];
+        // SAFETY: room for two descriptors.
+        check(unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) })?;
+        let [read, write] = fds;
+        let (read, write) = (owned(read)?, owned(write)?);
+        // It works with a larger one too.
+        // SAFETY: no pointers.
+        unsafe { libc::fcntl(write.as_raw_fd(), libc::F_SETPIPE_SZ, ROOM as libc::c_int) };
+        Ok(Self { read, write })
+    }
+
+    /// What the program polls, and may make non-blocking.
+    pub(crate) fn fd(&self) -> RawFd {
+        self.read.as_raw_fd()
+    }
+
+    /// Whether the program has made the descriptor non-blocking.
+    pub(crate) fn is_non_blocking(&self) -> Result<bool> {
+        // SAFETY: no pointers.
+        let flags = check(unsafe { libc::fcntl(self.fd(), libc::F_GETFL) })?;
+        Ok(flags & libc::O_NONBLOCK != 0)
+    }
+
+    /// There is something, or more.
+    pub(crate) fn raise(&self, raised: &mut Raised) {
+        if raised.0 >= ROOM {
+            // A byte that does not fit in would be no event for edge-triggered epoll.
+            self.clear(raised);
+        }
+        let byte = 0u8;
+        // SAFETY: a byte that lives through the call. It does not wait: there is room.
+        let written = unsafe {
+            libc::syscall(
+                libc::SYS_write,
+                self.write.as_raw_fd(),
+                &raw const byte,
+                1usize,
+            )
+        };
+        if written == 1 {
+            raised.0 += 1;
+        }
+    }
+
+    /// There is nothing any more.
+    pub(crate) fn clear(&self, raised: &mut Raised) {
+        let mut bytes = [0u8; 64];
+        while raised.0 > 0 {
+            // SAFETY: a buffer of this length. It does not wait: as many bytes are there.
+            let n = unsafe {
+                let most = raised.0.min(bytes.len());
+                libc::syscall(libc::SYS_read, self.fd(), bytes.as_mut_ptr(), most)
+            };
+            match usize::try_from(n) {
+                Ok(n) if n > 0 => raised.0 = raised.0.saturating_sub(n),
+                _ => raised.0 = 0,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn seen(readiness: &Readiness) -> i16 {
+        let mut fd = libc::pollfd {
+            fd: readiness.fd(),
+            events: libc::POLLIN | libc::POLLOUT | libc::POLLPRI | libc::POLLRDHUP,
+            revents: 0,
+        };
+        // SAFETY: one entry that lives through the call.
+        unsafe { libc::poll(&raw mut fd, 1, 0) };
+        fd.revents
+    }
+
+    #[test]
+    fn it_is_readable_while_there_is_something_and_never_writable() {
+        let readiness = Readiness::new().unwrap();
+        let mut raised = Raised::default();
+        assert_eq!(seen(&readiness), 0);
+        readiness.raise(&mut raised);
+        readiness.raise(&mut raised);
+        assert_eq!(seen(&readiness), libc::POLLIN);
+        readiness.clear(&mut raised);
+        assert_eq!(seen(&readiness), 0);
+        readiness.clear(&mut raised);
+        assert_eq!(seen(&readiness), 0);
+    }
+
+    #[test]
+    fn more_than_the_pipe_holds_does_not_wait() {
+        let readiness = Readiness::new().unwrap();
+        let mut raised = Raised::default();
+        for _ in 0..200_000 {
+            readiness.raise(&mut raised);
+        }
+        assert_eq!(seen(&readiness), libc::POLLIN);
+        readiness.clear(&mut raised);
+        assert_eq!(seen(&readiness), 0);
+        readiness.raise(&mut raised);
+        assert_eq!(seen(&readiness), libc::POLLIN);
+    }
+}
