@@ -4,21 +4,18 @@
 
 use std::sync::{Arc, Weak};
 
+use super::door;
 use super::event::{Event, Kind, reason};
 use super::handshake::Handshake;
 use super::id::{Id, Inner, Phase};
-use super::proof::{self, Place};
 use crate::limits::{
     ANY_READS, MAX_READS, REJECT_PRIVATE_DATA, REPLY_PRIVATE_DATA, REQUEST_PRIVATE_DATA,
 };
-use crate::os::local::Local;
-use crate::os::pull::Permit;
-use crate::os::random;
 use crate::os::socket::Socket;
 use crate::qp::attributes::Attributes;
 use crate::qp::link::{Side, Start};
 use crate::qp::{Qp, Setup, State};
-use crate::wire::{Frame, Greeting, Hello, Params, Proof};
+use crate::wire::{Frame, Greeting, Hello, Params};
 use crate::{Errno, Result};
 
 /// What the program says of a connection.
@@ -52,19 +49,13 @@ impl Id {
             offer.params.qp_num = qp.number;
         }
         offer.params = with_reads(offer.params, MAX_READS, MAX_READS);
-        inner.challenge = random::bytes()?;
         inner.offered = offer.params;
         let outcome = socket.connect(&remote);
         inner.local = socket.local_addr().ok().or(inner.local);
-        let may_be_here = inner
-            .local
-            .is_some_and(|local| proof::may_be_here(local, remote));
         let hello = Hello {
             greeting: Greeting::Request,
             params: offer.params,
-            challenge: inner.challenge,
-            proof: may_be_here.then(proof::announcement),
-            local: None,
+            invitation: None,
             private_data: offer.private_data,
         };
         inner.phase = Phase::Connecting;
@@ -207,38 +198,19 @@ impl Id {
             // The program has disconnected meanwhile.
             return Err(libc::EPERM);
         }
-        let (handshake, hello, start, own) = {
+        let (handshake, hello, own) = {
             let mut inner = self.inner.lock();
             let handshake = inner.handshake.take().ok_or(libc::EINVAL)?;
             let hello = inner.hello.take().ok_or(libc::EINVAL)?;
             inner.connection = Some(Arc::clone(&qp));
             inner.phase = Phase::Connected;
-            let here =
-                handshake.with_socket(|socket| (socket.local_addr().ok(), socket.peer_addr().ok()));
-            let (local, peer) = here.unwrap_or((None, None));
-            let mut pull_from = None;
-            let mut own_proof = None;
-            let mut way = None;
-            if proof::may_share_memory(local, peer) {
-                pull_from = hello
-                    .proof
-                    .and_then(|proof| proof::check(&inner.challenge, proof));
-                way = pull_from
-                    .zip(hello.local)
-                    .and_then(|(pid, fd)| Local::of_process(pid, fd).ok());
-                inner.permit = hello.proof.and_then(|proof| Permit::new(proof.pid));
-                inner.place = Place::of(hello.challenge);
-                own_proof = Some(inner.place.proof());
-            }
-            (handshake, hello, (pull_from, own_proof, way), inner.offered)
+            (handshake, hello, inner.offered)
         };
         let socket = handshake.take_socket().ok_or(libc::ECONNRESET)?;
-        let (pull_from, own_proof, local) = start;
-        let first = Frame::Use {
-            proof: own_proof,
-            can_pull: pull_from.is_some(),
-            changes_over: local.is_some(),
-        };
+        let (client, server) = (socket.local_addr().ok(), socket.peer_addr().ok());
+        let local = hello
+            .invitation
+            .and_then(|invitation| door::knock(invitation, client, server).ok());
         let peer = Params {
             retry_count: own.retry_count,
             ..hello.params
@@ -252,8 +224,7 @@ impl Id {
                 peer.initiator_depth,
             ),
             peer,
-            first: first.encode().to_vec(),
-            pull_from,
+            first: Frame::Use.encode().to_vec(),
             local,
             side: Side::Client,
         })
@@ -343,7 +314,7 @@ impl Id {
             return Err(libc::EINVAL);
         }
         let qp = self.qp_for_the_connection(offer.params.qp_num)?;
-        let (handshake, hello, answer, pair) = {
+        let (handshake, hello, answer) = {
             let mut inner = self.inner.lock();
             if inner.phase != Phase::Requested {
                 return Err(libc::EINVAL);
@@ -352,15 +323,6 @@ impl Id {
             let hello = inner.hello.take().ok_or(libc::EINVAL)?;
             inner.connection = Some(Arc::clone(&qp));
             inner.phase = Phase::Accepted;
-            inner.challenge = random::bytes()?;
-            let mut proof = None;
-            let mut pair = None;
-            if proof::may_share_memory(inner.local, inner.remote) {
-                inner.permit = hello.proof.and_then(|proof| Permit::new(proof.pid));
-                inner.place = Place::of(hello.challenge);
-                proof = Some(inner.place.proof());
-                pair = Local::new().ok();
-            }
             offer.params.qp_num = qp.number;
             let wanted = hello.params;
             offer.params = with_reads(
@@ -371,15 +333,12 @@ impl Id {
             let answer = Hello {
                 greeting: Greeting::Reply,
                 params: offer.params,
-                challenge: inner.challenge,
-                proof,
-                local: pair.as_ref().map(|(_, for_client)| for_client.raw()),
+                invitation: door::invite(&qp, inner.remote, inner.local),
                 private_data: offer.private_data,
             };
-            (handshake, hello, answer, pair)
+            (handshake, hello, answer)
         };
         let own = answer.params;
-        let (local, for_client) = pair.unzip();
         let Some(socket) = handshake.take_socket() else {
             self.inner.lock().phase = Phase::Over;
             return Err(libc::EINVAL);
@@ -394,9 +353,8 @@ impl Id {
             ),
             peer: hello.params,
             first: answer.encode().to_vec(),
-            pull_from: None,
-            local,
-            side: Side::Server(for_client),
+            local: None,
+            side: Side::Server,
         })
         .inspect_err(|_| {
             let mut inner = self.inner.lock();
@@ -421,16 +379,6 @@ impl Id {
             handshake.reject(reason::CONSUMER, private_data);
         }
         Ok(())
-    }
-
-    /// The process that the peer's proof shows it to be.
-    pub(crate) fn check_proof(&self, proof: Proof) -> Option<i32> {
-        let inner = self.inner.lock();
-        if proof::may_share_memory(inner.local, inner.remote) {
-            proof::check(&inner.challenge, proof)
-        } else {
-            None
-        }
     }
 }
 

@@ -182,9 +182,7 @@ impl Handshake {
         let hello = Hello {
             greeting: Greeting::Reject(why),
             params: Params::default(),
-            challenge: [0; 16],
-            proof: None,
-            local: None,
+            invitation: None,
             private_data: private_data.to_vec(),
         };
         // A client that does not hear it sees the end of the connection.

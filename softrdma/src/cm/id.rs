@@ -13,15 +13,13 @@ use parking_lot::{Mutex, MutexGuard};
 use super::event::{Event, EventChannel, Kind, reason};
 use super::handshake::Handshake;
 use super::listen::Listener;
-use super::proof::Place;
 use crate::Result;
 use crate::channel::Unacknowledged;
 use crate::instrument;
 use crate::io::{self, Timer};
-use crate::os::pull::Permit;
 use crate::os::socket::{self, Socket};
 use crate::qp::Qp;
-use crate::wire::{Challenge, Hello, Params};
+use crate::wire::{Hello, Params};
 
 #[derive(Debug)]
 pub(crate) struct Id {
@@ -80,13 +78,9 @@ pub(super) struct Inner {
     pub(super) timer: Option<Timer>,
     /// How many timers there have been: a number for each.
     timers: u64,
-    /// What the peer has to prove, what it has sent, and this side's proof.
-    pub(super) challenge: Challenge,
+    /// What the peer has sent, and what this side offers.
     pub(super) hello: Option<Hello>,
     pub(super) offered: Params,
-    pub(super) place: Place,
-    /// The peer may read it, and what this side offers afterwards.
-    pub(super) permit: Option<Permit>,
 }
 
 /// How far the end of a connection has come.
@@ -130,11 +124,8 @@ impl Id {
                 end: End::default(),
                 timer: None,
                 timers: 0,
-                challenge: [0; 16],
                 hello: None,
                 offered: Params::default(),
-                place: Place::default(),
-                permit: None,
             }),
         })
     }
@@ -369,7 +360,6 @@ impl Id {
 
     fn wait_out(&self, inner: &mut Inner) {
         inner.end.complete = true;
-        inner.permit = None;
         self.start_timer(inner, TIME_WAIT, |id, inner| {
             id.post(inner, Kind::TimewaitExit, 0);
         });
@@ -454,7 +444,6 @@ impl Id {
             let mut inner = self.inner.lock();
             Self::stop_timer(&mut inner);
             inner.destroyed = true;
-            inner.permit = None;
             inner.socket = None;
             inner.qp = None;
             let phase = std::mem::replace(&mut inner.phase, Phase::Over);

@@ -4,11 +4,11 @@
 //! connection: whoever connects sends a hello with the request, and gets one back with the answer.
 
 pub(crate) mod connect;
+pub(crate) mod door;
 pub(crate) mod event;
 pub(crate) mod handshake;
 pub(crate) mod id;
 pub(crate) mod listen;
 pub(crate) mod own_qp;
-pub(crate) mod proof;
 mod refusal;
 mod silent;

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! The way between two processes of one host: bytes go through shared memory. A pair of local sockets wakes
-//! whoever sleeps, and tells of the end.
+//! The way between two processes of one host and one user: bytes go through shared memory. A local socket between
+//! them wakes whoever sleeps, and tells of the end.
 
+use std::os::fd::OwnedFd;
+
+use super::door::Neighbour;
 use super::memory::Span;
 use super::rings::Rings;
 use super::socket::Socket;
@@ -11,32 +14,49 @@ use crate::Result;
 pub(crate) struct Local {
     bell: Socket,
     rings: Rings,
+    /// The process that made the other end of the bell.
+    pid: Option<i32>,
     /// The peer sends no more than what is there.
     ended: bool,
 }
 
 impl Local {
-    /// The server's end, and the socket that a client makes its own of.
-    pub(crate) fn new() -> Result<(Self, Socket)> {
-        let (bell, for_client) = Socket::pair()?;
+    /// The end of the side that makes the memory. The other side gets it along with this message.
+    pub(crate) fn offer(to: Neighbour, message: &[u8]) -> Result<Self> {
         let (rings, memory) = Rings::new()?;
-        bell.send_descriptor(&memory)?;
-        Ok((Self::end(bell, rings), for_client))
+        match to.socket.send_with_descriptor(message, &memory)? {
+            sent if sent == message.len() => Ok(Self::end(to, rings)),
+            _ => Err(libc::EMSGSIZE),
+        }
     }
 
-    /// The client's end, by the number of that socket in the server.
-    pub(crate) fn of_process(pid: i32, fd: i32) -> Result<Self> {
-        let bell = Socket::of_process(pid, fd)?;
-        let rings = Rings::other_end(&bell.receive_descriptor()?)?;
-        Ok(Self::end(bell, rings))
+    /// The end of the side that was sent the memory.
+    pub(crate) fn of_offer(from: Neighbour, memory: &OwnedFd) -> Result<Self> {
+        Ok(Self::end(from, Rings::other_end(memory)?))
     }
 
-    fn end(bell: Socket, rings: Rings) -> Self {
+    fn end(neighbour: Neighbour, rings: Rings) -> Self {
         Self {
-            bell,
+            bell: neighbour.socket,
+            pid: neighbour.pid,
             rings,
             ended: false,
         }
+    }
+
+    /// The process at the other end, unless it is of another process name space.
+    pub(crate) fn pid(&self) -> Option<i32> {
+        self.pid
+    }
+
+    /// Both ends, in this process.
+    #[cfg(test)]
+    pub(crate) fn pair() -> Result<(Self, Self)> {
+        let (one, other) = Socket::pair()?;
+        let (one, other) = (Neighbour::of(one)?, Neighbour::of(other)?);
+        let one = Self::offer(one, &[0])?;
+        let (_, memory) = other.socket.receive_with_descriptor(&mut [0])?;
+        Ok((one, Self::of_offer(other, &memory)?))
     }
 
     /// Readable when this side is woken.
@@ -113,10 +133,7 @@ mod tests {
     use crate::os::testing::is_readable_within;
 
     fn ends() -> (Local, Local) {
-        let (server, for_client) = Local::new().unwrap();
-        let own = i32::try_from(std::process::id()).unwrap();
-        let client = Local::of_process(own, for_client.raw()).unwrap();
-        (server, client)
+        Local::pair().unwrap()
     }
 
     fn receive(end: &mut Local) -> Result<Vec<u8>> {
@@ -197,18 +214,22 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_without_memory_is_no_way() {
-        let (bell, other) = Socket::pair().unwrap();
-        let own = i32::try_from(std::process::id()).unwrap();
+    fn only_memory_of_the_right_kind_is_taken() {
+        let (one, other) = Socket::pair().unwrap();
         assert_eq!(
-            Local::of_process(own, other.raw()).err(),
+            other.receive_with_descriptor(&mut [0]).err(),
             Some(libc::EAGAIN)
         );
         // A byte without a descriptor.
-        bell.send(&[Span::from_slice(&[0])]).unwrap();
+        one.send(&[Span::from_slice(&[0])]).unwrap();
         assert_eq!(
-            Local::of_process(own, other.raw()).err(),
+            other.receive_with_descriptor(&mut [0]).err(),
             Some(libc::EBADMSG)
         );
+        let file = std::fs::File::open("/dev/zero").unwrap().into();
+        one.send_with_descriptor(&[0], &file).unwrap();
+        let (_, zeros) = other.receive_with_descriptor(&mut [0]).unwrap();
+        let neighbour = Neighbour::of(other).unwrap();
+        assert_eq!(Local::of_offer(neighbour, &zeros).err(), Some(libc::EINVAL));
     }
 }

@@ -6,12 +6,12 @@
 
 pub(crate) mod addr;
 pub(crate) mod child;
+pub(crate) mod door;
 pub(crate) mod epoll;
 pub(crate) mod event_fd;
 pub(crate) mod local;
 pub(crate) mod maps;
 pub(crate) mod memory;
-pub(crate) mod peer;
 pub(crate) mod pull;
 pub(crate) mod random;
 pub(crate) mod readiness;

@@ -2,10 +2,6 @@
 
 //! Reading another process's memory, in one copy.
 
-use std::collections::BTreeMap;
-
-use parking_lot::Mutex;
-
 use super::check_size;
 use super::memory::Span;
 use crate::Result;
@@ -42,53 +38,15 @@ pub(crate) fn pull<const N: usize>(
     })
 }
 
-/// A process may read this one's memory, as long as this exists. Without it only ancestors may where the
-/// security module Yama says so; without Yama it changes nothing.
-#[derive(Debug)]
-pub(crate) struct Permit(i32);
-
-/// How often each process is permitted.
-static READERS: Mutex<BTreeMap<i32, usize>> = Mutex::new(BTreeMap::new());
-
-impl Permit {
-    /// None is needed for this process itself.
-    pub(crate) fn new(pid: i32) -> Option<Self> {
-        if pid <= 0 || u32::try_from(pid) == Ok(std::process::id()) {
-            return None;
-        }
-        let mut readers = READERS.lock();
-        *readers.entry(pid).or_default() += 1;
-        set_tracer(tracer_for(&readers));
-        Some(Self(pid))
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        let mut readers = READERS.lock();
-        if let Some(count) = readers.get_mut(&self.0) {
-            *count -= 1;
-            if *count == 0 {
-                readers.remove(&self.0);
-                set_tracer(tracer_for(&readers));
-            }
-        }
-    }
-}
-
-/// Yama remembers one process, with its descendants, or all.
-fn tracer_for(readers: &BTreeMap<i32, usize>) -> libc::c_ulong {
-    let mut pids = readers.keys();
-    match (pids.next(), pids.next()) {
-        (None, _) => 0,
-        (Some(only), None) => (*only as u32).into(),
-        _ => libc::PR_SET_PTRACER_ANY,
-    }
-}
-
-fn set_tracer(tracer: libc::c_ulong) {
-    // SAFETY: no pointers.
-    unsafe { libc::prctl(libc::PR_SET_PTRACER, tracer, 0, 0, 0) };
+/// Whether the kernel lets this process read the memory of that one: it says so before it looks whether there
+/// is something at the address, and at this one there is not.
+pub(crate) fn may_pull(pid: i32) -> bool {
+    let nowhere = Foreign { addr: 0, length: 1 };
+    let mut byte = [0];
+    matches!(
+        pull(pid, [nowhere], [Span::from_mut(&mut byte)]),
+        Ok(_) | Err(libc::EFAULT)
+    )
 }
 
 #[cfg(test)]
@@ -96,25 +54,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn yama_is_told_of_one_reader_by_name_and_of_several_as_all() {
-        let readers = |pids: &[i32]| pids.iter().map(|&pid| (pid, 1)).collect();
-        assert_eq!(tracer_for(&readers(&[])), 0);
-        assert_eq!(tracer_for(&readers(&[7])), 7);
-        assert_eq!(tracer_for(&readers(&[7, 8])), libc::PR_SET_PTRACER_ANY);
-    }
-
-    #[test]
-    fn a_permit_ends() {
-        let has = |pid| READERS.lock().get(&pid).copied();
-        const PID: i32 = i32::MAX;
-        let first = Permit::new(PID);
-        let second = Permit::new(PID);
-        assert_eq!(has(PID), Some(2));
-        drop(first);
-        assert_eq!(has(PID), Some(1));
-        drop(second);
-        assert_eq!(has(PID), None);
-        assert!(Permit::new(0).is_none());
-        assert!(Permit::new(std::process::id() as i32).is_none());
+    fn a_process_may_read_itself_and_no_process_that_is_not_there() {
+        assert!(may_pull(std::process::id() as i32));
+        assert!(!may_pull(i32::MAX));
+        assert!(!may_pull(-1));
     }
 }

@@ -5,7 +5,6 @@
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::addr::{RawAddr, leads_nowhere};
 use super::memory::Span;
@@ -26,7 +25,7 @@ fn family(addr: &SocketAddr) -> i32 {
 }
 
 impl Socket {
-    fn new(fd: OwnedFd) -> Self {
+    pub(super) fn new(fd: OwnedFd) -> Self {
         child::opened(fd.as_raw_fd());
         Self(fd)
     }
@@ -43,6 +42,7 @@ impl Socket {
     }
 
     /// Two that are connected with each other, within the host.
+    #[cfg(test)]
     pub(crate) fn pair() -> Result<(Self, Self)> {
         let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
         let mut fds = [-1; 2];
@@ -51,36 +51,11 @@ impl Socket {
         Ok((owned(fds[0]).map(Self::new)?, owned(fds[1]).map(Self::new)?))
     }
 
-    /// The local stream socket that another process has under this number.
-    pub(crate) fn of_process(pid: i32, fd: RawFd) -> Result<Self> {
-        /// A kernel before 5.6, or valgrind, which complains each time.
-        static UNKNOWN: AtomicBool = AtomicBool::new(false);
-        if UNKNOWN.load(Ordering::Relaxed) {
-            return Err(libc::ENOSYS);
-        }
-        // SAFETY: no pointers.
-        let process = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-        let process = owned(i32::try_from(process).unwrap_or(-1)).inspect_err(|&errno| {
-            UNKNOWN.store(errno == libc::ENOSYS, Ordering::Relaxed);
-        })?;
-        // SAFETY: no pointers.
-        let got = unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), fd, 0) };
-        let socket = owned(i32::try_from(got).unwrap_or(-1)).map(Self::new)?;
-        if socket.get(libc::SO_DOMAIN)? == libc::AF_UNIX
-            && socket.get(libc::SO_TYPE)? == libc::SOCK_STREAM
-        {
-            Ok(socket)
-        } else {
-            Err(libc::ENOTSOCK)
-        }
-    }
-
-    /// Sends a descriptor, through a local socket.
-    pub(crate) fn send_descriptor(&self, fd: &OwnedFd) -> Result<()> {
-        let byte = [0];
+    /// Sends bytes and a descriptor with them, through a local socket.
+    pub(crate) fn send_with_descriptor(&self, bytes: &[u8], fd: &OwnedFd) -> Result<usize> {
         let mut ranges = [Span::NONE; MAX_SPANS];
         let mut room = ControlRoom::default();
-        let mut message = message(&[Span::from_slice(&byte)], &mut ranges);
+        let mut message = message(&[Span::from_slice(bytes)], &mut ranges);
         room.attach(&mut message);
         // SAFETY: the message has room for one descriptor behind its header, both written here.
         unsafe {
@@ -92,16 +67,15 @@ impl Socket {
                 .cast::<RawFd>()
                 .write_unaligned(fd.as_raw_fd());
             let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
-            check_size(libc::sendmsg(self.raw(), &raw const message, flags)).map(|_| ())
+            check_size(libc::sendmsg(self.raw(), &raw const message, flags))
         }
     }
 
-    /// The descriptor that was sent first.
-    pub(crate) fn receive_descriptor(&self) -> Result<OwnedFd> {
-        let mut byte = [0];
+    /// How many bytes have come, and the descriptor that was sent with them. `EBADMSG` without one.
+    pub(crate) fn receive_with_descriptor(&self, bytes: &mut [u8]) -> Result<(usize, OwnedFd)> {
         let mut ranges = [Span::NONE; MAX_SPANS];
         let mut room = ControlRoom::default();
-        let mut message = message(&[Span::from_mut(&mut byte)], &mut ranges);
+        let mut message = message(&[Span::from_mut(bytes)], &mut ranges);
         room.attach(&mut message);
         // No more than one: the kernel would use what is there only to keep the next header aligned.
         // SAFETY: computes a size.
@@ -110,7 +84,7 @@ impl Socket {
         // SAFETY: a message of ranges that stay valid through the call; the kernel has filled in what is
         // looked at afterwards.
         unsafe {
-            check_size(libc::recvmsg(self.raw(), &raw mut message, flags))?;
+            let n = check_size(libc::recvmsg(self.raw(), &raw mut message, flags))?;
             let header = libc::CMSG_FIRSTHDR(&raw const message);
             if header.is_null()
                 || (*header).cmsg_level != libc::SOL_SOCKET
@@ -119,7 +93,8 @@ impl Socket {
             {
                 return Err(libc::EBADMSG);
             }
-            owned(libc::CMSG_DATA(header).cast::<RawFd>().read_unaligned())
+            let fd = owned(libc::CMSG_DATA(header).cast::<RawFd>().read_unaligned())?;
+            Ok((n, fd))
         }
     }
 

@@ -15,7 +15,7 @@ use crate::srq::Srq;
 use crate::wire::{DESCRIPTOR, Descriptor, Frame, HEADER};
 
 use super::link::Link;
-use super::path::Stream;
+use super::path::{Paths, Stream};
 use super::pulling::{Puller, Source};
 use super::work::{Data, Operation, Progress, Receive, Request, Scatter};
 use super::{Caps, Qp, Setup, State};
@@ -189,7 +189,7 @@ impl Qp {
                 input: lend(input, bed).into(),
                 has_room: !is(setup::FULL),
             };
-            let mut link = Link::new(stream, None);
+            let mut link = Link::new(Paths::within_the_host(stream));
             link.awaits_use = true;
             link.awaits_can_pull = true;
             link.source = Source::of(if is(setup::COPIES) {
@@ -349,11 +349,7 @@ mod tests {
                     Frame::Disconnected,
                     Frame::CanPull,
                     Frame::ChangesOver,
-                    Frame::Use {
-                        proof: None,
-                        can_pull: self.flip(),
-                        changes_over: self.flip(),
-                    },
+                    Frame::Use,
                 ][self.below(5) as usize],
             }
         }
@@ -415,7 +411,7 @@ mod tests {
                 input: [].into(),
                 has_room: true,
             };
-            q.link = Some(Link::new(stream, None));
+            q.link = Some(Link::new(Paths::within_the_host(stream)));
         }
         for (wr_id, key) in [(0, bed.mr.lkey), (1, 1)] {
             qp.posting().add(Request {

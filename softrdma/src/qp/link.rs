@@ -11,8 +11,9 @@ use crate::io;
 use crate::mr::Grant;
 use crate::os::epoll::Interest;
 use crate::os::local::Local;
+use crate::os::pull::may_pull;
 use crate::os::socket::Socket;
-use crate::wire::{Frame, Params};
+use crate::wire::Params;
 
 use super::attributes::Attributes;
 use super::path::{Paths, Stream};
@@ -25,13 +26,13 @@ pub(super) struct Link {
     pub(super) paths: Paths,
     pub(super) rx: Rx,
     pub(super) tx: Tx,
-    /// The client's local socket, until the client has taken it.
-    pub(super) for_client: Option<Socket>,
     pub(super) source: Source,
     pub(super) peer: Puller,
     /// The client has still to say how it uses the connection.
     pub(super) awaits_use: bool,
-    /// The server has been told where this side's proof is, and may say that it has read it.
+    /// This side has said, or is about to say, that it goes on with the way within the host.
+    pub(super) has_changed_over: bool,
+    /// The peer may say that it can copy from this process.
     pub(super) awaits_can_pull: bool,
 }
 
@@ -82,15 +83,15 @@ impl Tx {
 }
 
 impl Link {
-    pub(super) fn new(stream: Stream, local: Option<Local>) -> Self {
+    pub(super) fn new(paths: Paths) -> Self {
         Self {
-            paths: Paths::new(stream, local),
+            paths,
             rx: Rx::new(),
             tx: Tx::default(),
-            for_client: None,
             source: Source::default(),
             peer: Puller::default(),
             awaits_use: false,
+            has_changed_over: false,
             awaits_can_pull: false,
         }
     }
@@ -121,19 +122,15 @@ pub(crate) struct Start {
     pub(crate) attributes: Attributes,
     /// What has to be sent first.
     pub(crate) first: Vec<u8>,
-    /// The process whose memory can be read, if the peer is on this host.
-    pub(crate) pull_from: Option<i32>,
-    /// This side's end of the way within the host.
+    /// A client's end of the way within the host, which it has offered to the server.
     pub(crate) local: Option<Local>,
     pub(crate) side: Side,
 }
 
-/// How the way within the host comes to be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
-    /// The first frame says that the client has its end: that is the last one on TCP.
     Client,
-    /// The client may take this socket, which is its end.
-    Server(Option<Socket>),
+    Server,
 }
 
 impl Qp {
@@ -144,23 +141,10 @@ impl Qp {
         if q.link.is_some() {
             return Err(libc::EISCONN);
         }
-        let mut link = Link::new(Stream::Socket(start.socket), start.local);
+        let mut link = Link::new(Paths::new(Stream::Socket(start.socket), start.local));
         link.tx.staged.reserve(super::transmit::ROOM);
         link.tx.staged.extend_from_slice(&start.first);
-        link.source = Source::of(start.pull_from);
-        match start.side {
-            Side::Client => {
-                link.tx.leaves_tcp = link.paths.has_local();
-                link.awaits_can_pull = matches!(
-                    start.first.first_chunk().map(Frame::decode),
-                    Some(Ok(Frame::Use { proof: Some(_), .. }))
-                );
-            }
-            Side::Server(for_client) => {
-                link.for_client = for_client;
-                link.awaits_use = true;
-            }
-        }
+        link.awaits_use = start.side == Side::Server;
         link.paths.start_watching(io, Arc::clone(self) as _)?;
         q.cm = start.cm;
         q.peer_params = start.peer;
@@ -173,6 +157,34 @@ impl Qp {
         q.link = Some(link);
         self.send_now(&mut q);
         Ok(())
+    }
+
+    /// The client of this connection, a process of this host and user, shares memory with this one.
+    pub(crate) fn meet(&self, local: Local) {
+        let mut q = self.inner.lock();
+        let Some(link) = &mut q.link else { return };
+        if !link.tx.broken && link.paths.enter(local) {
+            self.change_over(&mut q);
+            self.send_now(&mut q);
+        }
+    }
+
+    /// Goes on with the way within the host. The peer may copy from this process, but it is not believed to be
+    /// able to: that is for each side to find out.
+    pub(super) fn change_over(&self, q: &mut Inner) {
+        let Some(link) = &mut q.link else { return };
+        link.has_changed_over = true;
+        link.awaits_can_pull = true;
+        link.source = Source::of(
+            link.paths
+                .local_stream()
+                .and_then(|local| local.pid())
+                .filter(|&pid| may_pull(pid)),
+        );
+        q.responses.push_back(Response::ChangesOver);
+        if link.source.process().is_some() {
+            q.responses.push_back(Response::CanPull);
+        }
     }
 
     /// Watches for what is of interest now.
@@ -265,16 +277,7 @@ impl Qp {
         if self.is_pulling(&q) && self.pull_some(&mut q).is_err() {
             self.lost(&mut q);
         }
-        let something = self.receive(&mut q);
-        let link = q.link.as_mut();
-        if link.is_some_and(|link| link.paths.is_abandoned()) {
-            // What has come on TCP counts, and may say that the peer has come over after all.
-            if something {
-                self.come_back();
-            } else {
-                self.lost(&mut q);
-            }
-        }
+        self.receive(&mut q);
         self.send_now(&mut q);
         // While something is copied it is back soon anyway.
         if self.is_pulling(&q) {

@@ -2,9 +2,9 @@
 
 //! The ways that bytes take between both ends of a connection.
 //!
-//! A connection begins on TCP. When both ends are on one host, the server makes a pair of local sockets with
-//! memory to share, and the client takes one of the sockets out of the server. Each direction changes over
-//! between two frames: after its last one on TCP a side says so, and goes on with the other way.
+//! A connection begins on TCP. When both ends are processes of one user on one host, they come to share memory
+//! (`cm::door`), and each direction changes over between two frames: after its last one on TCP a side says so, and
+//! goes on with the other way. The server is the first to do so.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -133,6 +133,18 @@ impl Paths {
         }
     }
 
+    /// Both directions have come to this way, whatever it is.
+    pub(super) fn within_the_host(stream: Stream) -> Self {
+        Self {
+            tcp: None,
+            local: Some(Path::new(stream)),
+            receives_locally: true,
+            sends_locally: true,
+            sleeps: false,
+            token: None,
+        }
+    }
+
     /// Sends what goes of a buffer of this library, and of the program's memory behind it.
     pub(super) fn send(&mut self, own: Span<'_>, program: Span<'_>) -> Result<usize> {
         let path = if self.sends_locally {
@@ -168,11 +180,24 @@ impl Paths {
         self.local.is_some()
     }
 
-    /// There will be no local way.
-    pub(super) fn give_up_local(&mut self) {
-        if !self.receives_locally && !self.sends_locally {
-            self.local = None;
+    /// The other side has offered a way within the host. Whether it is to be used.
+    pub(super) fn enter(&mut self, mut local: Local) -> bool {
+        local.hear();
+        let is_first = self.local.is_none() && !local.has_ended();
+        if is_first {
+            self.local = Some(Path::new(Stream::Local(local)));
         }
+        is_first
+    }
+
+    /// Whether what comes in is of the process that the kernel says the peer is.
+    pub(super) fn receives_locally(&self) -> bool {
+        self.receives_locally
+    }
+
+    /// Whether nobody but that process gets what is sent.
+    pub(super) fn sends_locally(&self) -> bool {
+        self.sends_locally
     }
 
     pub(super) fn receive_locally(&mut self) {
@@ -242,11 +267,6 @@ impl Paths {
         if let Some(local) = self.local_stream() {
             local.hear();
         }
-    }
-
-    /// The peer has closed the way to which it has not come yet.
-    pub(super) fn is_abandoned(&mut self) -> bool {
-        !self.receives_locally && self.local_stream().is_some_and(|local| local.has_ended())
     }
 
     /// What there was has been read. Whether there is input again, of which nothing will tell.

@@ -16,7 +16,7 @@ use crate::instrument;
 use crate::mr::{Range, SealRef};
 use crate::os::memory::Span;
 use crate::os::pull::{Foreign, pull};
-use crate::wire::{Carriage, DESCRIPTOR, Descriptor, Malformed, Proof, Reason};
+use crate::wire::{Carriage, DESCRIPTOR, Descriptor, Malformed, Reason};
 
 use super::receive::Sink;
 use super::respond::{self, Response};
@@ -115,7 +115,9 @@ impl Qp {
         if carriage == Carriage::Inband {
             return Ok(sink);
         }
-        let may_come = match q.link.as_ref().map(|link| link.source) {
+        // On TCP it could be anybody who names memory of the peer.
+        let link = q.link.as_ref().filter(|link| link.paths.receives_locally());
+        let may_come = match link.map(|link| link.source) {
             None | Some(Source::Never) => false,
             Some(Source::Process(_)) => true,
             Some(Source::GivenUp { told }) => !told || matches!(sink, Sink::ReadData { .. }),
@@ -317,19 +319,5 @@ impl Qp {
             q.responses.push_back(gone);
         }
         Ok(())
-    }
-
-    // --- Who the peer is -------------------------------------------------------------------------
-
-    /// The client has shown where in its memory the server's challenge is.
-    pub(super) fn client_proves_itself(&self, q: &mut Inner, proof: Option<Proof>, can_pull: bool) {
-        let id = q.cm.upgrade();
-        let Some(link) = &mut q.link else { return };
-        link.peer = Puller::that(can_pull);
-        let pid = id.zip(proof).and_then(|(id, proof)| id.check_proof(proof));
-        link.source = Source::of(pid);
-        if pid.is_some() {
-            q.responses.push_back(Response::CanPull);
-        }
     }
 }

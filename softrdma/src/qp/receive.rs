@@ -14,7 +14,6 @@ use crate::wire::{Carriage, DESCRIPTOR, Frame, HEADER, Malformed, Reason};
 use super::guard::{Target, Wish};
 use super::link::Link;
 use super::pulling::{Pull, Puller};
-use super::respond::Response;
 use super::work::{Progress, Receive};
 use super::{Inner, Peer, Qp};
 
@@ -249,38 +248,25 @@ impl Qp {
             Frame::Ready { seq } => self.ready_again(q, seq)?,
             Frame::InBand { seq } => self.go_on_in_band(q, seq)?,
             Frame::ReadInBand { seq, from } => self.read_in_band(q, seq, from)?,
-            Frame::Use {
-                proof,
-                can_pull,
-                changes_over,
-            } => {
+            Frame::Use => {
                 if let Some(link) = &mut q.link {
                     if !std::mem::take(&mut link.awaits_use) {
                         return Err(Malformed);
                     }
                 }
-                self.client_proves_itself(q, proof, can_pull);
-                self.client_changes_over(q, changes_over)?;
                 if let Some(id) = q.cm.upgrade() {
                     id.client_uses_connection();
                 }
             }
+            Frame::ChangesOver => self.peer_changes_over(q)?,
             Frame::CanPull => {
                 if let Some(link) = &mut q.link {
-                    if !std::mem::take(&mut link.awaits_can_pull) {
+                    let may_say_so = link.paths.receives_locally();
+                    if !may_say_so || !std::mem::take(&mut link.awaits_can_pull) {
                         return Err(Malformed);
                     }
                     link.peer = Puller::that(true);
                 }
-            }
-            Frame::ChangesOver => {
-                let Some(link) = &mut q.link else {
-                    return Ok(Sink::Nowhere);
-                };
-                if !link.paths.has_local() {
-                    return Err(Malformed);
-                }
-                link.paths.receive_locally();
             }
             Frame::Disconnect => {
                 if q.peer == Peer::Connected {
@@ -300,19 +286,21 @@ impl Qp {
         Ok(Sink::Nowhere)
     }
 
-    /// The client says whether it goes on with the local way that it was offered.
-    fn client_changes_over(&self, q: &mut Inner, changes_over: bool) -> Result<(), Malformed> {
+    /// What follows goes through the shared memory. Nothing may follow on TCP: it could be somebody else's, and
+    /// would be taken for what the process at the other end of the memory says.
+    fn peer_changes_over(&self, q: &mut Inner) -> Result<(), Malformed> {
         let Some(link) = &mut q.link else {
             return Ok(());
         };
-        let offered = link.for_client.take().is_some();
-        if !changes_over {
-            link.paths.give_up_local();
-        } else if offered {
-            link.paths.receive_locally();
-            q.responses.push_back(Response::ChangesOver);
-        } else {
+        if !link.paths.has_local()
+            || link.paths.receives_locally()
+            || !link.rx.buffered().is_empty()
+        {
             return Err(Malformed);
+        }
+        link.paths.receive_locally();
+        if !link.has_changed_over {
+            self.change_over(q);
         }
         Ok(())
     }

@@ -298,7 +298,9 @@ impl Qp {
             refuse(q);
             return;
         };
-        if can_pull && pulling::is_worth_it(length) {
+        let link = q.link.as_ref();
+        let goes_within_the_host = link.is_some_and(|link| link.paths.sends_locally());
+        if can_pull && goes_within_the_host && pulling::is_worth_it(length) {
             let descriptor = Descriptor {
                 addr: held.span(0).addr() as u64,
                 region: held.seal(),
@@ -361,8 +363,10 @@ impl Qp {
             *reads += 1;
         }
         let length = request.length();
-        let by_reference =
-            link.peer.pulls && pulling::is_worth_it(length) && request.can_go_by_reference();
+        let by_reference = link.peer.pulls
+            && link.paths.sends_locally()
+            && pulling::is_worth_it(length)
+            && request.can_go_by_reference();
         let carriage = if by_reference {
             Carriage::ByReference
         } else {

@@ -2,14 +2,12 @@
 
 //! The first that each side sends: the connection manager's messages, of 256 bytes.
 
-use super::{Malformed, Proof, bytes, u32_at, u64_at};
+use super::{Invitation, Malformed, bytes, u32_at};
 
 pub(crate) const HELLO: usize = 256;
 const MAGIC: [u8; 8] = *b"softrdma";
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 const PRIVATE_DATA_AT: usize = 56;
-
-pub(crate) type Challenge = [u8; 16];
 
 /// What a hello is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,10 +23,8 @@ pub(crate) enum Greeting {
 pub(crate) struct Hello {
     pub(crate) greeting: Greeting,
     pub(crate) params: Params,
-    pub(crate) challenge: Challenge,
-    pub(crate) proof: Option<Proof>,
-    /// The descriptor, in the server, of the client's end of a pair of local sockets.
-    pub(crate) local: Option<i32>,
+    /// A reply's: where a client of the same host may meet the server.
+    pub(crate) invitation: Option<Invitation>,
     pub(crate) private_data: Vec<u8>,
 }
 
@@ -67,13 +63,11 @@ impl Hello {
         let data = &self.private_data[..self.private_data.len().min(HELLO - PRIVATE_DATA_AT)];
         out[16] = p.srq;
         out[17] = data.len() as u8;
-        out[18] = u8::from(self.proof.is_some());
+        out[18] = u8::from(self.invitation.is_some());
         out[20..24].copy_from_slice(&p.qp_num.to_le_bytes());
-        out[24..40].copy_from_slice(&self.challenge);
-        if let Some(proof) = self.proof {
-            out[40..44].copy_from_slice(&proof.pid.to_le_bytes());
-            out[44..48].copy_from_slice(&self.local.unwrap_or(-1).to_le_bytes());
-            out[48..56].copy_from_slice(&proof.addr.to_le_bytes());
+        if let Some(Invitation { door, word }) = self.invitation {
+            out[24..40].copy_from_slice(&door);
+            out[40..56].copy_from_slice(&word);
         }
         out[PRIVATE_DATA_AT..PRIVATE_DATA_AT + data.len()].copy_from_slice(data);
         out
@@ -105,12 +99,10 @@ impl Hello {
                 srq: from[16],
                 qp_num: u32_at(from, 20),
             },
-            challenge: bytes(from, 24),
-            proof: (from[18] != 0).then(|| Proof {
-                pid: i32::from_le_bytes(bytes(from, 40)),
-                addr: u64_at(from, 48),
+            invitation: (from[18] != 0).then(|| Invitation {
+                door: bytes(from, 24),
+                word: bytes(from, 40),
             }),
-            local: Some(i32::from_le_bytes(bytes(from, 44))).filter(|&fd| from[18] != 0 && fd >= 0),
             private_data,
         })
     }
@@ -133,9 +125,10 @@ mod tests {
                 srq: 1,
                 qp_num: 0xabcdef,
             },
-            challenge: [9; 16],
-            proof: Some(Proof { pid: 5, addr: 6 }),
-            local: Some(7),
+            invitation: Some(Invitation {
+                door: [9; 16],
+                word: [10; 16],
+            }),
             private_data: (0..196).collect(),
         };
         let mut wire = hello.encode();

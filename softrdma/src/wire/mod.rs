@@ -19,13 +19,15 @@
 
 mod descriptor;
 mod hello;
+mod knock;
 #[cfg(test)]
 mod tests;
 
 use crate::mr::Range;
 
 pub(crate) use descriptor::{DESCRIPTOR, Descriptor};
-pub(crate) use hello::{Challenge, Greeting, HELLO, Hello, Params};
+pub(crate) use hello::{Greeting, HELLO, Hello, Params};
+pub(crate) use knock::{Ends, Invitation, KNOCK, Knock};
 
 pub(crate) const HEADER: usize = 48;
 
@@ -111,15 +113,10 @@ pub(crate) enum Frame {
     },
     // The connection manager's.
     /// The client uses the connection.
-    Use {
-        proof: Option<Proof>,
-        can_pull: bool,
-        /// It goes on with the local socket.
-        changes_over: bool,
-    },
-    /// The server goes on with the local socket as well.
+    Use,
+    /// The last frame on TCP: what follows goes through the shared memory.
     ChangesOver,
-    /// The server can copy from the client.
+    /// The first there, or none: the sender can copy from the peer.
     CanPull,
     Disconnect,
     Disconnected,
@@ -159,13 +156,6 @@ impl Reason {
     }
 }
 
-/// Where a process has put the challenge of its peer, to show that it is the process it says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Proof {
-    pub(crate) pid: i32,
-    pub(crate) addr: u64,
-}
-
 const SEND: u8 = 1;
 const WRITE: u8 = 2;
 const READ: u8 = 3;
@@ -189,8 +179,6 @@ const SOLICITED: u8 = 2;
 const BY_REFERENCE: u8 = 4;
 const PULLS: u8 = 8;
 const WHOLE_REGION: u8 = 16;
-const WITH_PROOF: u8 = 32;
-const CHANGING_OVER: u8 = 64;
 
 /// The fields of a header, before their meaning is known.
 #[derive(Default)]
@@ -367,18 +355,7 @@ impl Frame {
                 seq,
                 from: fields.range(),
             },
-            USE => {
-                fields.only(PULLS | WITH_PROOF | CHANGING_OVER)?;
-                let pid = i32::try_from(length).map_err(|_| Malformed)?;
-                Self::Use {
-                    proof: (fields.flags & WITH_PROOF != 0).then_some(Proof {
-                        pid,
-                        addr: fields.addr,
-                    }),
-                    can_pull: fields.flags & PULLS != 0,
-                    changes_over: fields.flags & CHANGING_OVER != 0,
-                }
-            }
+            USE => Self::Use,
             CHANGES_OVER => Self::ChangesOver,
             CAN_PULL => Self::CanPull,
             DISCONNECT => Self::Disconnect,
@@ -465,18 +442,7 @@ impl Frame {
             Self::Ready { seq } => Fields::numbered(READY, seq),
             Self::InBand { seq } => Fields::numbered(IN_BAND, seq),
             Self::ReadInBand { seq, from } => Fields::numbered(READ_IN_BAND, seq).with_range(from),
-            Self::Use {
-                proof,
-                can_pull,
-                changes_over,
-            } => Fields {
-                flags: flag(proof.is_some(), WITH_PROOF)
-                    | flag(can_pull, PULLS)
-                    | flag(changes_over, CHANGING_OVER),
-                length: proof.map_or(0, |proof| proof.pid.unsigned_abs()),
-                addr: proof.map_or(0, |proof| proof.addr),
-                ..Fields::numbered(USE, 0)
-            },
+            Self::Use => Fields::numbered(USE, 0),
             Self::ChangesOver => Fields::numbered(CHANGES_OVER, 0),
             Self::CanPull => Fields::numbered(CAN_PULL, 0),
             Self::Disconnect => Fields::numbered(DISCONNECT, 0),

@@ -53,11 +53,7 @@ fn frames_survive_the_round_trip() {
         Frame::Ready { seq: 9 },
         Frame::InBand { seq: 10 },
         Frame::ReadInBand { seq: 11, from: AT },
-        Frame::Use {
-            proof: Some(Proof { pid: 12, addr: 34 }),
-            can_pull: true,
-            changes_over: true,
-        },
+        Frame::Use,
         Frame::ChangesOver,
         Frame::CanPull,
         Frame::Disconnect,

@@ -29,8 +29,7 @@ const PARAMS: Params = Params {
 /// A client and a server, both on their way to the memory.
 fn connected() -> Result<(Side, Side)> {
     let (of_client, of_server) = Socket::pair()?;
-    let (at_server, for_client) = Local::new()?;
-    let at_client = Local::of_process(own_pid(), for_client.raw())?;
+    let (at_client, at_server) = Local::pair()?;
     let client = Side::unconnected(false, Some(Channel::new()?))?;
     let server = Side::unconnected(false, Some(Channel::new()?))?;
     let start = |socket, first, local, side| Start {
@@ -39,23 +38,17 @@ fn connected() -> Result<(Side, Side)> {
         peer: PARAMS,
         attributes: Attributes::of_connection(&PARAMS, 16, 16),
         first,
-        pull_from: None,
-        local: Some(local),
+        local,
         side,
     };
-    let first = Frame::Use {
-        proof: None,
-        can_pull: false,
-        changes_over: true,
-    };
-    let end = End::Server(Some(for_client));
     server
         .qp
-        .connect(start(of_server, Vec::new(), at_server, end))?;
-    let first = first.encode().to_vec();
+        .connect(start(of_server, Vec::new(), None, End::Server))?;
+    let first = Frame::Use.encode().to_vec();
     client
         .qp
-        .connect(start(of_client, first, at_client, End::Client))?;
+        .connect(start(of_client, first, Some(at_client), End::Client))?;
+    server.qp.meet(at_server);
     Ok((client, server))
 }
 

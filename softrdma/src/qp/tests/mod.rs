@@ -24,7 +24,7 @@ use crate::wire::{Frame, HEADER};
 use super::attributes::Attributes;
 use super::fuzz::small_setup;
 use super::link::Link;
-use super::path::Stream;
+use super::path::{Paths, Stream};
 use super::pulling::{Puller, Source};
 use super::work::{Data, Operation, Progress, Receive, Request, Scatter};
 use super::{Qp, State};
@@ -73,7 +73,7 @@ impl Side {
         let side = Self::unconnected(plan.shared, None)?;
         {
             let mut q = side.qp.inner.lock();
-            let mut link = Link::new(Stream::Socket(socket), None);
+            let mut link = Link::new(Paths::within_the_host(Stream::Socket(socket)));
             link.source = Source::Process(plan.pid);
             link.peer = Puller::that(true);
             q.link = Some(link);

@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! How the two ends of a connection on one host meet, so that they can share memory.
+//!
+//! A server has a *door*: a local socket with a random name, on which it listens. Its reply to a client of the
+//! same host has an invitation: the name of the door, and a random word that is good once and for a while. The
+//! client connects to the door, and sends the word, the memory to share, and the addresses of its TCP connection.
+//! Each end learns from the kernel which process the other one is, and goes on only with one of its own user.
+//! No third process can interfere:
+//! - One that has the TCP connection and passes on what comes, the invitation as well, has two connections with
+//!   other addresses than the server expects. The server refuses the client, and all three stay with TCP.
+//! - One that connects to the door itself is known as what it is.
+//!
+//! The name of a door can be seen by every process of the network name space. So it is open to anybody, and keeps
+//! only a few that say nothing, for a short time. Whatever fails at the door, the connection stays with TCP.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::instrument;
+use crate::io::{self, Io, Source, Timer, Token};
+use crate::os::door::{self, Name, Neighbour};
+use crate::os::epoll::{Interest, READABLE};
+use crate::os::local::Local;
+use crate::os::random;
+use crate::os::socket::{Socket, would_block};
+use crate::qp::Qp;
+use crate::wire::{Ends, Invitation, KNOCK, Knock};
+use crate::{Errno, Result};
+
+/// How long an invitation is good.
+const GOOD_FOR: Duration = Duration::from_secs(60);
+/// When there are more, the oldest one is good no longer.
+const MOST_GUESTS: usize = 4096;
+/// How long somebody at the door may say nothing. A client sends its message as soon as it is there.
+const AT_MOST: Duration = Duration::from_secs(2);
+/// When there are more that say nothing, the oldest one has to go.
+const MOST_SILENT: usize = 32;
+/// How many are let in at a time, so that the thread's other work has its turn.
+const AT_A_TIME: usize = 64;
+/// When there is no descriptor for one more, there may be soon.
+const NO_ROOM: Duration = Duration::from_millis(20);
+
+struct Door {
+    socket: Socket,
+    token: Token,
+    name: Name,
+    owner: Owner,
+    /// The oldest is the first.
+    guests: Mutex<VecDeque<Guest>>,
+    silent: Mutex<VecDeque<Weak<Visitor>>>,
+}
+
+/// Whom clients find behind a door. A process that changes its user, or a child, needs another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Owner {
+    process: u32,
+    user: u32,
+}
+
+impl Owner {
+    fn now() -> Self {
+        Self {
+            process: std::process::id(),
+            user: door::own_user(),
+        }
+    }
+}
+
+/// Whom an invitation is for.
+struct Guest {
+    word: [u8; 16],
+    until: Instant,
+    ends: Ends,
+    connection: Weak<Qp>,
+}
+
+/// Somebody of the same user who has said nothing yet.
+struct Visitor {
+    door: Weak<Door>,
+    token: Token,
+    inner: Mutex<Option<(Neighbour, Timer)>>,
+}
+
+static DOOR: Mutex<Option<Arc<Door>>> = Mutex::new(None);
+
+/// Whether the other end may be a process of this host, by its address.
+pub(super) fn may_be_here(local: SocketAddr, remote: SocketAddr) -> bool {
+    // A listener on the IPv6 wildcard sees the addresses of IPv4 as mapped ones.
+    let (local, remote) = (local.ip().to_canonical(), remote.ip().to_canonical());
+    !instrument::socket_only() && (local == remote || (local.is_loopback() && remote.is_loopback()))
+}
+
+/// What the client of a connection with these addresses is told, if it may be on this host.
+pub(super) fn invite(
+    connection: &Arc<Qp>,
+    client: Option<SocketAddr>,
+    server: Option<SocketAddr>,
+) -> Option<Invitation> {
+    let (client, server) = client.zip(server)?;
+    if !may_be_here(server, client) {
+        return None;
+    }
+    let door = Door::get().ok()?;
+    let word = random::bytes().ok()?;
+    door.expect(Guest {
+        word,
+        until: Instant::now() + GOOD_FOR,
+        ends: Ends::new(client, server),
+        connection: Arc::downgrade(connection),
+    });
+    Some(Invitation {
+        door: door.name,
+        word,
+    })
+}
+
+/// A client meets the server that has invited it: from now on the server may share the memory of what is returned.
+pub(super) fn knock(
+    invitation: Invitation,
+    client: Option<SocketAddr>,
+    server: Option<SocketAddr>,
+) -> Result<Local> {
+    let (client, server) = client.zip(server).ok_or(libc::ENOTCONN)?;
+    if !may_be_here(client, server) {
+        return Err(libc::EADDRNOTAVAIL);
+    }
+    let neighbour = Neighbour::of(door::connect(&invitation.door)?)?;
+    let knock = Knock {
+        word: invitation.word,
+        ends: Ends::new(client, server),
+    };
+    Local::offer(neighbour, &knock.encode())
+}
+
+impl Door {
+    /// The door of this process, which is made when it is needed first.
+    fn get() -> Result<Arc<Self>> {
+        let mut door = DOOR.lock();
+        let owner = Owner::now();
+        match &*door {
+            Some(door) if door.owner == owner => Ok(Arc::clone(door)),
+            _ => {
+                let made = Self::new(owner)?;
+                if let Some(before) = door.replace(Arc::clone(&made)) {
+                    before.close();
+                }
+                Ok(made)
+            }
+        }
+    }
+
+    fn new(owner: Owner) -> Result<Arc<Self>> {
+        let io = io::start()?;
+        let name = random::bytes()?;
+        let door = Arc::new(Self {
+            socket: door::listen(&name)?,
+            token: io.token(),
+            name,
+            owner,
+            guests: Mutex::default(),
+            silent: Mutex::default(),
+        });
+        let source = Arc::clone(&door);
+        io.watch(door.socket.raw(), door.token, READABLE, source)?;
+        Ok(door)
+    }
+
+    /// Nobody is let in any more.
+    fn close(&self) {
+        if let Some(io) = io::get() {
+            io.forget(self.socket.raw(), self.token);
+        }
+    }
+
+    fn expect(&self, guest: Guest) {
+        let now = Instant::now();
+        let mut guests = self.guests.lock();
+        while guests
+            .front()
+            .is_some_and(|oldest| oldest.until < now || guests.len() >= MOST_GUESTS)
+        {
+            guests.pop_front();
+        }
+        guests.push_back(guest);
+    }
+
+    /// The connection of the guest with this invitation, which is good no longer.
+    fn recognize(&self, knock: &Knock) -> Option<Arc<Qp>> {
+        let guest = {
+            let mut guests = self.guests.lock();
+            let at = guests.iter().position(|guest| guest.word == knock.word)?;
+            guests.remove(at)?
+        };
+        let is_good = guest.ends == knock.ends && Instant::now() <= guest.until;
+        guest.connection.upgrade().filter(|_| is_good)
+    }
+
+    /// Hears what somebody at the door has to say: gives him back when that is nothing yet.
+    fn hear(&self, neighbour: Neighbour) -> Option<Neighbour> {
+        let mut message = [0; KNOCK];
+        match neighbour.socket().receive_with_descriptor(&mut message) {
+            Ok((KNOCK, memory)) => {
+                let connection = Knock::decode(&message)
+                    .ok()
+                    .and_then(|knock| self.recognize(&knock));
+                if let Some(connection) = connection {
+                    if let Ok(local) = Local::of_offer(neighbour, &memory) {
+                        connection.meet(local);
+                    }
+                }
+                None
+            }
+            Err(errno) if would_block(errno) => Some(neighbour),
+            _ => None,
+        }
+    }
+
+    fn let_in(self: &Arc<Self>, io: &Io, socket: Socket) -> Result<(), Errno> {
+        // One of another user is sent away.
+        let Ok(neighbour) = Neighbour::of(socket) else {
+            return Ok(());
+        };
+        let Some(neighbour) = self.hear(neighbour) else {
+            return Ok(());
+        };
+        let visitor = Arc::new(Visitor {
+            door: Arc::downgrade(self),
+            token: io.token(),
+            inner: Mutex::new(None),
+        });
+        // Under the lock: this is the thread that the timer runs on and that looks at the socket next, but one
+        // more visitor may send this one away.
+        let mut inner = visitor.inner.lock();
+        let source = Arc::clone(&visitor);
+        io.watch(neighbour.socket().raw(), visitor.token, READABLE, source)?;
+        let late = Arc::downgrade(&visitor);
+        let timer = io.after(AT_MOST, move || {
+            if let Some(visitor) = late.upgrade() {
+                visitor.send_away();
+            }
+        });
+        *inner = Some((neighbour, timer));
+        drop(inner);
+        let oldest = {
+            let mut silent = self.silent.lock();
+            silent.retain(|visitor| visitor.strong_count() > 0);
+            silent.push_back(Arc::downgrade(&visitor));
+            (silent.len() > MOST_SILENT).then(|| silent.pop_front())
+        };
+        if let Some(oldest) = oldest.flatten().and_then(|oldest| oldest.upgrade()) {
+            oldest.send_away();
+        }
+        Ok(())
+    }
+
+    fn pause(self: &Arc<Self>, io: &Io) {
+        io.change(self.socket.raw(), self.token, 0);
+        let door = Arc::downgrade(self);
+        io.after(NO_ROOM, move || {
+            if let (Some(io), Some(door)) = (io::get(), door.upgrade()) {
+                io.change(door.socket.raw(), door.token, READABLE);
+            }
+        });
+    }
+}
+
+impl Source for Door {
+    fn ready(self: Arc<Self>, _seen: Interest) {
+        let Some(io) = io::get() else { return };
+        for _ in 0..AT_A_TIME {
+            match door::accept(&self.socket) {
+                Ok(socket) => {
+                    if self.let_in(io, socket).is_err() {
+                        return self.pause(io);
+                    }
+                }
+                Err(errno) if would_block(errno) => return,
+                Err(libc::ECONNABORTED) => {}
+                Err(_) => return self.pause(io),
+            }
+        }
+    }
+}
+
+impl Visitor {
+    fn take(&self) -> Option<Neighbour> {
+        let (neighbour, timer) = self.inner.lock().take()?;
+        if let Some(io) = io::get() {
+            io.cancel(timer);
+            io.forget(neighbour.socket().raw(), self.token);
+        }
+        Some(neighbour)
+    }
+
+    fn send_away(&self) {
+        drop(self.take());
+    }
+}
+
+impl Source for Visitor {
+    fn ready(self: Arc<Self>, _seen: Interest) {
+        // A message comes in one piece: whoever sends something else has to go.
+        if let Some((neighbour, door)) = self.take().zip(self.door.upgrade()) {
+            door.hear(neighbour);
+        }
+    }
+}
