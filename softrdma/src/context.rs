@@ -22,6 +22,8 @@ pub(crate) struct Context {
 pub(crate) enum AsyncEvent {
     CqError(Weak<Cq>),
     QpFatal(Weak<Qp>),
+    QpRequestError(Weak<Qp>),
+    QpAccessError(Weak<Qp>),
     LastWqeReached(Weak<Qp>),
     SrqLimitReached(Weak<Srq>),
 }

@@ -26,6 +26,7 @@ pub(crate) mod access {
     pub(crate) const HUGETLB: u32 = 1 << 7;
     pub(crate) const FLUSH_GLOBAL: u32 = 1 << 8;
     pub(crate) const FLUSH_PERSISTENT: u32 = 1 << 9;
+    pub(crate) const FLUSHES: u32 = FLUSH_GLOBAL | FLUSH_PERSISTENT;
     /// Bits 20 to 29 may be ignored by a device.
     pub(crate) const OPTIONAL: u32 = 0x3ff0_0000;
     pub(crate) const KNOWN: u32 = LOCAL_WRITE
@@ -77,7 +78,7 @@ impl Terms {
         }
         let caps = instrument::caps();
         let unknown = (access & access::ON_DEMAND != 0 && !caps.odp)
-            || (access & (access::FLUSH_GLOBAL | access::FLUSH_PERSISTENT) != 0 && !caps.flush);
+            || (access & access::FLUSHES != 0 && !caps.flush);
         if unknown {
             return Err(libc::EINVAL);
         }
@@ -93,7 +94,6 @@ impl Terms {
 pub(crate) struct Mr {
     /// What the program's own requests name it by. It is even, and never 0.
     pub(crate) lkey: u32,
-    pub(crate) pd: Arc<Pd>,
     /// The running number in the trace, which names regions by their keys as well.
     pub(crate) trace_number: AtomicU64,
     /// None once it is deregistered. Whoever moves bytes holds it for reading, so that deregistration
@@ -103,14 +103,17 @@ pub(crate) struct Mr {
 
 #[derive(Debug)]
 struct Registration {
+    pd: Arc<Pd>,
     terms: Terms,
     backing: Backing,
     seal: Seal,
 }
 
-impl From<Checked> for Registration {
-    fn from(checked: Checked) -> Self {
+impl Registration {
+    fn new(pd: &Arc<Pd>, checked: Checked) -> Self {
+        pd.users.add();
         Self {
+            pd: Arc::clone(pd),
             terms: checked.terms,
             backing: checked.backing,
             seal: Seal::new(),
@@ -186,14 +189,12 @@ impl Mr {
         let lkey = table.next_key()?;
         let mr = Arc::new(Self {
             lkey,
-            pd: Arc::clone(pd),
             trace_number: AtomicU64::new(0),
-            registration: RwLock::new(Some(terms.into())),
+            registration: RwLock::new(Some(Registration::new(pd, terms))),
         });
         let slot = table.slot_of(lkey);
         table.slots[slot] = Some(Arc::clone(&mr));
         table.regions += 1;
-        pd.users.add();
         Ok(mr)
     }
 
@@ -216,14 +217,18 @@ impl Mr {
             }
         }
         // With it goes its seal: a process that copies from it takes nothing for valid any more.
-        *self.registration.write() = None;
-        self.pd.users.remove();
+        if let Some(registration) = self.registration.write().take() {
+            registration.pd.users.remove();
+        }
     }
 
-    /// Changes where it is or how it may be used. What was about to be copied from it is looked up anew.
-    pub(crate) fn change(&self, terms: Checked) {
+    /// Changes where it is, how it may be used, or its domain. What was about to be copied from it is looked up
+    /// anew.
+    pub(crate) fn change(&self, terms: Checked, pd: Option<Arc<Pd>>) {
         if let Some(registration) = self.registration.write().as_mut() {
-            *registration = terms.into();
+            let before = Arc::clone(&registration.pd);
+            *registration = Registration::new(pd.as_ref().unwrap_or(&before), terms);
+            before.users.remove();
         }
     }
 
@@ -261,6 +266,8 @@ pub(crate) struct Violation;
 #[derive(Clone)]
 pub(crate) struct Grant {
     mr: Arc<Mr>,
+    /// The number of the queue pair's domain, which the region has to be in.
+    domain: u32,
     /// The address in the program of what the request names by `range.addr`.
     range: Range,
     needs: u32,
@@ -280,10 +287,9 @@ pub(crate) struct Held<'a> {
 pub(crate) fn permits(rkey: u32, pd: &Pd, needs: u32) -> bool {
     Mr::find_for_peer(rkey).is_some_and(|mr| {
         let registration = mr.registration.read();
-        mr.pd.number == pd.number
-            && registration
-                .as_ref()
-                .is_some_and(|registration| registration.terms.access & needs == needs)
+        registration.as_ref().is_some_and(|registration| {
+            registration.pd.number == pd.number && registration.terms.access & needs == needs
+        })
     })
 }
 
@@ -310,11 +316,9 @@ impl Range {
 
     fn grant_of(self, lkey: u32, pd: &Pd, needs: u32) -> Result<Grant, Violation> {
         let mr = Mr::find(lkey).ok_or(Violation)?;
-        if mr.pd.number != pd.number {
-            return Err(Violation);
-        }
         let grant = Grant {
             mr,
+            domain: pd.number,
             range: self,
             needs,
         };
@@ -328,11 +332,12 @@ impl Grant {
     pub(crate) fn hold(&self) -> Result<Held<'_>, Violation> {
         let registration = self.mr.registration.read();
         let Registration {
+            pd,
             terms,
             backing,
             seal,
         } = registration.as_ref().ok_or(Violation)?;
-        if terms.access & self.needs != self.needs {
+        if pd.number != self.domain || terms.access & self.needs != self.needs {
             return Err(Violation);
         }
         let offset = self.range.addr.checked_sub(terms.iova).ok_or(Violation)?;

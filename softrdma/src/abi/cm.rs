@@ -398,9 +398,17 @@ unsafe extern "C" fn rdma_set_option(
                 // SAFETY: the program says that it is an int.
                 Ok(unsafe { value.cast::<c_int>().read_unaligned() } != 0)
             };
+            let byte = || -> Result<u8> {
+                is_of(size_of::<u8>())?;
+                // SAFETY: the program says that it is a byte.
+                Ok(unsafe { value.cast::<u8>().read() })
+            };
             match (level, option) {
-                // They have no meaning here.
-                (ID, TOS | ACK_TIMEOUT) => is_of(size_of::<u8>()),
+                (ID, TOS) => {
+                    found.engine.set_traffic_class(byte()?);
+                    Ok(())
+                }
+                (ID, ACK_TIMEOUT) => found.engine.set_ack_timeout(byte()?),
                 (ID, REUSEADDR) => found.engine.set_reuse(switch()?),
                 (ID, AFONLY) => found.engine.set_only_v6(switch()?),
                 (IB, PATH) if !is_list_of_paths(length) => Err(libc::EINVAL),

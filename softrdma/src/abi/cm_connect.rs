@@ -9,9 +9,11 @@ use rdma_sys as sys;
 use super::cm::{IdHandle, refresh};
 use super::cm_event::complete;
 use super::qp::QpHandle;
+use super::unsupported::not_there;
 use super::{call, handle, minus_one, object, shows, trace_private_data};
 use crate::Result;
 use crate::cm::connect::Offer;
+use crate::cm::event::reason;
 use crate::instrument::Args;
 use crate::limits::{ANY_READS, MAX_READS};
 use crate::wire::Params;
@@ -128,8 +130,39 @@ unsafe extern "C" fn rdma_reject(
     private_data: *const c_void,
     length: u8,
 ) -> c_int {
+    // SAFETY: as this function.
+    unsafe { reject_for("rdma_reject", reason::CONSUMER, id, private_data, length) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rdma_reject_ece(
+    id: *mut sys::rdma_cm_id,
+    private_data: *const c_void,
+    length: u8,
+) -> c_int {
+    // SAFETY: as this function.
+    unsafe {
+        reject_for(
+            "rdma_reject_ece",
+            reason::VENDOR_OPTION,
+            id,
+            private_data,
+            length,
+        )
+    }
+}
+
+/// # Safety
+/// An identifier of the program, and so many bytes.
+unsafe fn reject_for(
+    name: &'static str,
+    why: u8,
+    id: *mut sys::rdma_cm_id,
+    private_data: *const c_void,
+    length: u8,
+) -> c_int {
     minus_one(call(
-        "rdma_reject",
+        name,
         // SAFETY: the program's.
         |args| unsafe {
             object(args, id);
@@ -146,9 +179,55 @@ unsafe extern "C" fn rdma_reject(
                     std::slice::from_raw_parts(private_data.cast::<u8>(), usize::from(length))
                 }
             };
-            found.engine.reject(data)
+            found.engine.reject_for(why, data)
         },
     ))
+}
+
+// --- Enhanced connection establishment ---------------------------------------------------------------
+
+/// `struct ibv_ece`: options of a vendor, which both sides of a connection agree on. Here there are none.
+#[repr(C)]
+#[derive(Default)]
+struct Ece {
+    vendor_id: u32,
+    options: u32,
+    comp_mask: u32,
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rdma_set_local_ece(id: *mut sys::rdma_cm_id, ece: *mut Ece) -> c_int {
+    // SAFETY: the program's.
+    let args = unsafe { shows(id) };
+    minus_one(call("rdma_set_local_ece", args, || {
+        // SAFETY: the program's.
+        let (_, ece): (&IdHandle, _) = unsafe { (handle(id)?, ece.as_ref().ok_or(libc::EINVAL)?) };
+        // SAFETY: the program's.
+        if unsafe { !(*id).qp.is_null() } || ece.comp_mask != 0 {
+            return Err(libc::EINVAL);
+        }
+        if ece.vendor_id != 0 || ece.options != 0 {
+            return Err(not_there("rdma_set_local_ece with options"));
+        }
+        Ok(())
+    }))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rdma_get_remote_ece(id: *mut sys::rdma_cm_id, ece: *mut Ece) -> c_int {
+    // SAFETY: the program's.
+    let args = unsafe { shows(id) };
+    minus_one(call("rdma_get_remote_ece", args, || {
+        // SAFETY: the program's.
+        let _: &IdHandle = unsafe { handle(id) }?;
+        // SAFETY: the program's.
+        if ece.is_null() || unsafe { !(*id).qp.is_null() } {
+            return Err(libc::EINVAL);
+        }
+        // SAFETY: the program's place.
+        unsafe { ece.write(Ece::default()) };
+        Ok(())
+    }))
 }
 
 #[unsafe(no_mangle)]

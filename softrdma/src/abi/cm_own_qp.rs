@@ -31,8 +31,7 @@ fn fill(id: &Id, attr: &mut sys::ibv_qp_attr) -> Result<c_int> {
             mask::STATE | mask::ACCESS_FLAGS | mask::PKEY_INDEX | mask::PORT
         }
         abi::IBV_QPS_RTR => {
-            attr.ah_attr.is_global = 1;
-            attr.ah_attr.port_num = PORT_NUMBER;
+            attr.ah_attr = super::qp_modify::ah_attr(&id.path().address);
             attr.path_mtu = sys::ibv_mtu::IBV_MTU_4096;
             attr.dest_qp_num = params.qp_num;
             attr.rq_psn = 0;
@@ -48,7 +47,7 @@ fn fill(id: &Id, attr: &mut sys::ibv_qp_attr) -> Result<c_int> {
         }
         _ => {
             attr.sq_psn = 0;
-            attr.timeout = 0;
+            attr.timeout = id.path().ack_timeout;
             attr.retry_cnt = params.retry_count;
             attr.rnr_retry = params.rnr_retry_count;
             attr.max_rd_atomic = params.responder_resources;

@@ -185,7 +185,10 @@ unsafe extern "C" fn ibv_get_async_event(
                             cq.async_unacknowledged.add();
                         }
                     }
-                    AsyncEvent::QpFatal(qp) | AsyncEvent::LastWqeReached(qp) => {
+                    AsyncEvent::QpFatal(qp)
+                    | AsyncEvent::QpRequestError(qp)
+                    | AsyncEvent::QpAccessError(qp)
+                    | AsyncEvent::LastWqeReached(qp) => {
                         if let Some(qp) = qp.upgrade() {
                             qp.unacknowledged.add();
                         }
@@ -205,11 +208,16 @@ unsafe extern "C" fn ibv_get_async_event(
                             kind::IBV_EVENT_CQ_ERR,
                         )
                     }
-                    AsyncEvent::QpFatal(qp) | AsyncEvent::LastWqeReached(qp) => {
+                    AsyncEvent::QpFatal(qp)
+                    | AsyncEvent::QpRequestError(qp)
+                    | AsyncEvent::QpAccessError(qp)
+                    | AsyncEvent::LastWqeReached(qp) => {
                         let Some(qp) = qp.upgrade() else { continue };
                         let qp = super::given(&qp.handle);
                         let kind = match &taken {
                             AsyncEvent::QpFatal(_) => kind::IBV_EVENT_QP_FATAL,
+                            AsyncEvent::QpRequestError(_) => kind::IBV_EVENT_QP_REQ_ERR,
+                            AsyncEvent::QpAccessError(_) => kind::IBV_EVENT_QP_ACCESS_ERR,
                             _ => kind::IBV_EVENT_QP_LAST_WQE_REACHED,
                         };
                         (sys::ibv_async_event_element_t { qp }, kind)
@@ -254,7 +262,10 @@ unsafe extern "C" fn ibv_ack_async_event(event: *mut sys::ibv_async_event) {
                     let cq: &cq::CqHandle = super::handle(event.element.cq)?;
                     cq.engine.async_unacknowledged.acknowledge(1);
                 }
-                kind::IBV_EVENT_QP_FATAL | kind::IBV_EVENT_QP_LAST_WQE_REACHED => {
+                kind::IBV_EVENT_QP_FATAL
+                | kind::IBV_EVENT_QP_REQ_ERR
+                | kind::IBV_EVENT_QP_ACCESS_ERR
+                | kind::IBV_EVENT_QP_LAST_WQE_REACHED => {
                     let qp: &qp::QpHandle = super::handle(event.element.qp)?;
                     qp.engine.unacknowledged.acknowledge(1);
                 }

@@ -15,6 +15,9 @@ use crate::limits;
 const NAME: &[u8] = b"softrdma0";
 /// In network byte order, as a locally administered EUI-64.
 const GUID: [u8; 8] = [0x02, 0x73, 0x6f, 0x66, 0x74, 0x72, 0x64, 0x6d];
+/// That of the kernel's rxe. Programs take 0 for a device that could not be asked.
+const VENDOR: u32 = 0xff_ffff;
+const VENDOR_PART: u32 = 1;
 const DEFAULT_PKEY: u16 = 0xffff;
 const IBV_LINK_LAYER_ETHERNET: u8 = 2;
 const DEVICE_FLUSH_GLOBAL: u64 = 1 << 38;
@@ -100,6 +103,8 @@ fn fill_device(attr: &mut sys::ibv_device_attr) {
     attr.sys_image_guid = u64::from_ne_bytes(GUID);
     attr.max_mr_size = u64::MAX;
     attr.page_size_cap = 0xffff_f000;
+    attr.vendor_id = VENDOR;
+    attr.vendor_part_id = VENDOR_PART;
     attr.hw_ver = 1;
     attr.max_qp = limits::MAX_QP;
     attr.max_qp_wr = limits::MAX_QP_WR as c_int;
@@ -309,8 +314,10 @@ unsafe extern "C" fn _ibv_query_gid_table(
     flags: u32,
     size: usize,
 ) -> isize {
+    // As the kernel does it: a table that does not fit is an error, not a part of it.
     if most == 0 {
-        return 0;
+        set_errno(libc::EINVAL);
+        return -(libc::EINVAL as isize);
     }
     // SAFETY: as for the function that it is.
     match unsafe { _ibv_query_gid_ex(context, 1, 0, entries, flags, size) } {

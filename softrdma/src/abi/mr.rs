@@ -10,6 +10,7 @@ use rdma_sys as sys;
 
 use super::context::{self, ContextHandle};
 use super::data;
+use super::unsupported;
 use super::{call, call_new, code, hand_out, handle, no_args, object, pointer, shows, take_back};
 use crate::Result;
 use crate::instrument::live::Kind;
@@ -88,6 +89,20 @@ fn fails_as_on_dax(flags: u32) -> bool {
     instrument::mr_eopnotsupp() && flags & access::ON_DEMAND == 0
 }
 
+/// The kernel's error for an access that the device does not have is EINVAL, which says little.
+fn say_what_needs_a_capability(flags: u32) {
+    let caps = instrument::caps();
+    if flags & access::ON_DEMAND != 0 && !caps.odp {
+        unsupported::say_disabled("IBV_ACCESS_ON_DEMAND", "odp");
+    }
+    if flags & access::FLUSHES != 0 && !caps.flush {
+        unsupported::say_disabled(
+            "IBV_ACCESS_FLUSH_GLOBAL or IBV_ACCESS_FLUSH_PERSISTENT",
+            "flush",
+        );
+    }
+}
+
 unsafe fn register(
     pd: *mut sys::ibv_pd,
     addr: *mut c_void,
@@ -106,6 +121,7 @@ unsafe fn register(
     if fails_as_on_dax(flags) {
         return Err(libc::EOPNOTSUPP);
     }
+    say_what_needs_a_capability(flags);
     let engine = Mr::register(&pd_handle.engine, terms.check()?)?;
     let abi = sys::ibv_mr {
         context: pd_handle.abi.context,
@@ -203,30 +219,43 @@ unsafe extern "C" fn ibv_dereg_mr(mr: *mut sys::ibv_mr) -> c_int {
 unsafe extern "C" fn ibv_rereg_mr(
     mr: *mut sys::ibv_mr,
     what: c_int,
-    _pd: *mut sys::ibv_pd,
+    pd: *mut sys::ibv_pd,
     addr: *mut c_void,
     length: usize,
     flags: c_int,
 ) -> c_int {
     const CHANGE_TRANSLATION: c_int = 1;
+    const CHANGE_PD: c_int = 2;
     const CHANGE_ACCESS: c_int = 4;
     const ERR_INPUT: c_int = -1;
+    const ERR_CMD: c_int = -4;
+    let mut failed = ERR_INPUT;
     let result = call(
         "ibv_rereg_mr",
         |args| {
             // SAFETY: a region of the program.
             unsafe { object(args, mr) };
             args.num("flags", what);
+            if what & CHANGE_PD != 0 {
+                // SAFETY: a domain of the program.
+                unsafe { object(args, pd) };
+            }
             args.num("length", length as i128);
             args.bits("access", u64::from(flags as u32), names::ACCESS);
         },
         || {
             // SAFETY: a region of the program.
             let region: &MrHandle = unsafe { handle(mr) }?;
-            // Its domain stays: that is fixed when it is made.
-            if what == 0 || what & !(CHANGE_TRANSLATION | CHANGE_ACCESS) != 0 {
+            if what == 0 || what & !(CHANGE_TRANSLATION | CHANGE_PD | CHANGE_ACCESS) != 0 {
                 return Err(libc::EINVAL);
             }
+            let domain = if what & CHANGE_PD == 0 {
+                None
+            } else {
+                // SAFETY: a domain of the program.
+                let domain: &PdHandle = unsafe { handle(pd) }?;
+                Some(Arc::clone(&domain.engine))
+            };
             let mut terms = region.engine.terms().ok_or(libc::EINVAL)?;
             if what & CHANGE_TRANSLATION != 0 {
                 terms.addr = addr.expose_provenance() as u64;
@@ -235,8 +264,15 @@ unsafe extern "C" fn ibv_rereg_mr(
             }
             if what & CHANGE_ACCESS != 0 {
                 terms.access = flags as u32;
+                say_what_needs_a_capability(terms.access);
             }
-            region.engine.change(terms.check()?);
+            // From here on it is the device that refuses.
+            failed = ERR_CMD;
+            region.engine.change(terms.check()?, domain);
+            if what & CHANGE_PD != 0 {
+                // SAFETY: the program's struct, which it has asked to change.
+                unsafe { (*mr).pd = pd };
+            }
             if what & CHANGE_TRANSLATION != 0 {
                 // SAFETY: the program's struct, which it has asked to change.
                 unsafe {
@@ -251,7 +287,7 @@ unsafe extern "C" fn ibv_rereg_mr(
         Ok(()) => 0,
         Err(errno) => {
             super::set_errno(errno);
-            ERR_INPUT
+            failed
         }
     }
 }

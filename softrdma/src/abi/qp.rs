@@ -56,8 +56,15 @@ impl Init {
 
     pub(super) fn from_extended(attr: &sys::ibv_qp_init_attr_ex) -> Result<Self> {
         const PD: u32 = 1;
+        const CREATE_FLAGS: u32 = 1 << 2;
+        const MAX_TSO_HEADER: u32 = 1 << 3;
         const SEND_OPS_FLAGS: u32 = 1 << 6;
-        if attr.comp_mask & !(PD | SEND_OPS_FLAGS) != 0 {
+        let has = |field| attr.comp_mask & field != 0;
+        // What is there and 0 asks for nothing.
+        if attr.comp_mask & !(PD | CREATE_FLAGS | MAX_TSO_HEADER | SEND_OPS_FLAGS) != 0
+            || has(CREATE_FLAGS) && attr.create_flags != 0
+            || has(MAX_TSO_HEADER) && attr.max_tso_header != 0
+        {
             return Err(not_there(
                 "ibv_create_qp_ex with more than a domain and operations",
             ));

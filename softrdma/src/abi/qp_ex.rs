@@ -8,7 +8,7 @@ use rdma_sys as sys;
 
 use super::data;
 use super::qp::{self, QpHandle};
-use super::unsupported::not_there;
+use super::unsupported::{self, not_there};
 use super::{call, code, handle, object, shows};
 use crate::Result;
 use crate::instrument::{self, names};
@@ -56,6 +56,12 @@ pub(super) fn check(wanted: u64) -> Result<()> {
     } else if wanted & !(ops::ALWAYS | ops::ATOMIC_WRITE | ops::FLUSH) != 0 {
         Err(not_there("work requests of this opcode"))
     } else {
+        if wanted & ops::ATOMIC_WRITE & !has != 0 {
+            unsupported::say_disabled("IBV_QP_EX_WITH_ATOMIC_WRITE", "atomic-write");
+        }
+        if wanted & ops::FLUSH & !has != 0 {
+            unsupported::say_disabled("IBV_QP_EX_WITH_FLUSH", "flush");
+        }
         Err(libc::EOPNOTSUPP)
     }
 }

@@ -13,7 +13,7 @@ use crate::cm::own_qp;
 use crate::instrument::names;
 use crate::limits::MAX_READS;
 use crate::qp::State;
-use crate::qp::attributes::{Attributes, room_for_reads};
+use crate::qp::attributes::{AddressVector, Attributes, room_for_reads};
 use crate::{Errno, Result};
 
 /// `enum ibv_qp_attr_mask`
@@ -101,6 +101,9 @@ fn check_values(from: State, attr: &sys::ibv_qp_attr, mask: c_int) -> Result<()>
 
 fn take(told: &mut Attributes, attr: &sys::ibv_qp_attr, mask: c_int) {
     let has = |bit| mask & bit != 0;
+    if has(mask::AV) {
+        told.address = address_vector(&attr.ah_attr);
+    }
     if has(mask::PORT) {
         told.port = attr.port_num;
     }
@@ -268,9 +271,48 @@ unsafe extern "C" fn ibv_query_qp(
     ))
 }
 
+fn address_vector(attr: &sys::ibv_ah_attr) -> AddressVector {
+    AddressVector {
+        // SAFETY: both members of the union are 16 bytes.
+        dgid: unsafe { attr.grh.dgid.raw },
+        flow_label: attr.grh.flow_label,
+        sgid_index: attr.grh.sgid_index,
+        hop_limit: attr.grh.hop_limit,
+        traffic_class: attr.grh.traffic_class,
+        dlid: attr.dlid,
+        sl: attr.sl,
+        src_path_bits: attr.src_path_bits,
+        static_rate: attr.static_rate,
+        is_global: attr.is_global,
+        port: attr.port_num,
+    }
+}
+
+pub(super) fn ah_attr(address: &AddressVector) -> sys::ibv_ah_attr {
+    sys::ibv_ah_attr {
+        grh: sys::ibv_global_route {
+            dgid: sys::ibv_gid { raw: address.dgid },
+            flow_label: address.flow_label,
+            sgid_index: address.sgid_index,
+            hop_limit: address.hop_limit,
+            traffic_class: address.traffic_class,
+        },
+        dlid: address.dlid,
+        sl: address.sl,
+        src_path_bits: address.src_path_bits,
+        static_rate: address.static_rate,
+        is_global: address.is_global,
+        port_num: address.port,
+    }
+}
+
 fn tell(attr: &mut sys::ibv_qp_attr, told: &Attributes) {
     attr.port_num = told.port;
-    attr.ah_attr.port_num = told.port;
+    attr.ah_attr = ah_attr(&told.address);
+    if attr.ah_attr.port_num == 0 {
+        // No path yet.
+        attr.ah_attr.port_num = told.port;
+    }
     attr.qp_access_flags = told.access;
     attr.path_mtu = told.path_mtu;
     attr.dest_qp_num = told.peer;

@@ -22,13 +22,25 @@ pub(super) fn not_there(what: &'static str) -> Errno {
 }
 
 fn say(what: &'static str) {
+    say_once(
+        what,
+        format_args!("not supported by this user-space fabric"),
+    );
+}
+
+/// For what an option of the launcher adds to the device.
+pub(super) fn say_disabled(what: &'static str, capability: &str) {
+    say_once(
+        what,
+        format_args!("not a capability of the device (softrdma run --caps {capability} adds it)"),
+    );
+}
+
+fn say_once(what: &'static str, text: std::fmt::Arguments<'_>) {
     static SAID: Mutex<Option<HashSet<&'static str>>> = Mutex::new(None);
     if SAID.lock().get_or_insert_with(HashSet::new).insert(what) {
         // Nobody is there to be told if this fails.
-        let _ = writeln!(
-            std::io::stderr(),
-            "softrdma: {what}: not supported by this user-space fabric"
-        );
+        let _ = writeln!(std::io::stderr(), "softrdma: {what}: {text}");
     }
 }
 
@@ -90,12 +102,9 @@ unsupported! {
     ibv_resolve_eth_l2_from_gid: Minus1 => c_int;
     ibv_set_ece: Code => c_int;
 
-    rdma_get_remote_ece: Minus1 => c_int;
     rdma_join_multicast: Minus1 => c_int;
     rdma_join_multicast_ex: Minus1 => c_int;
     rdma_leave_multicast: Minus1 => c_int;
-    rdma_reject_ece: Minus1 => c_int;
-    rdma_set_local_ece: Minus1 => c_int;
 
     raccept: Minus1 => c_int;
     rbind: Minus1 => c_int;

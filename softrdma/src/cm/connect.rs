@@ -219,6 +219,7 @@ impl Id {
             socket,
             cm: Weak::clone(&self.me),
             attributes: Attributes::of_connection(
+                self.path(),
                 &peer,
                 peer.responder_resources,
                 peer.initiator_depth,
@@ -347,6 +348,7 @@ impl Id {
             socket,
             cm: Weak::clone(&self.me),
             attributes: Attributes::of_connection(
+                self.path(),
                 &hello.params,
                 own.initiator_depth,
                 own.responder_resources,
@@ -364,6 +366,10 @@ impl Id {
     }
 
     pub(crate) fn reject(&self, private_data: &[u8]) -> Result<()> {
+        self.reject_for(reason::CONSUMER, private_data)
+    }
+
+    pub(crate) fn reject_for(&self, why: u8, private_data: &[u8]) -> Result<()> {
         if private_data.len() > REJECT_PRIVATE_DATA {
             return Err(libc::EINVAL);
         }
@@ -376,7 +382,7 @@ impl Id {
             inner.handshake.take()
         };
         if let Some(handshake) = handshake {
-            handshake.reject(reason::CONSUMER, private_data);
+            handshake.reject(why, private_data);
         }
         Ok(())
     }

@@ -31,6 +31,8 @@ pub(crate) mod reason {
     pub(crate) const INVALID_SERVICE: u8 = 8;
     /// The program at the other end did not want it, or is gone.
     pub(crate) const CONSUMER: u8 = 28;
+    /// It did not want the enhanced connection options.
+    pub(crate) const VENDOR_OPTION: u8 = 35;
 }
 
 #[derive(Clone, Debug)]

@@ -19,6 +19,7 @@ use crate::instrument;
 use crate::io::{self, Timer};
 use crate::os::socket::{self, Socket};
 use crate::qp::Qp;
+use crate::qp::attributes::{ACK_TIMEOUT, AddressVector, Path};
 use crate::wire::{Hello, Params};
 
 #[derive(Debug)]
@@ -61,6 +62,9 @@ pub(super) struct Inner {
     /// The program asked for this source address.
     pub(super) source_was_given: bool,
     only_v6: bool,
+    /// Options of the program.
+    traffic_class: u8,
+    ack_timeout: Option<u8>,
     /// The program has said that its client uses the connection, before that was heard of the client.
     notified: bool,
     /// Bound, and not in use yet.
@@ -81,6 +85,18 @@ pub(super) struct Inner {
     /// What the peer has sent, and what this side offers.
     pub(super) hello: Option<Hello>,
     pub(super) offered: Params,
+}
+
+impl Inner {
+    pub(super) fn path(&self) -> Path {
+        Path {
+            address: self
+                .remote
+                .map(|peer| AddressVector::to(peer.ip(), self.traffic_class))
+                .unwrap_or_default(),
+            ack_timeout: self.ack_timeout.unwrap_or(ACK_TIMEOUT),
+        }
+    }
 }
 
 /// How far the end of a connection has come.
@@ -113,6 +129,8 @@ impl Id {
                 remote: None,
                 source_was_given: false,
                 only_v6: false,
+                traffic_class: 0,
+                ack_timeout: None,
                 notified: false,
                 socket: None,
                 listener: None,
@@ -144,6 +162,24 @@ impl Id {
             _ => return Err(libc::EINVAL),
         }
         Ok(())
+    }
+
+    pub(crate) fn set_traffic_class(&self, class: u8) {
+        self.inner.lock().traffic_class = class;
+    }
+
+    /// For the queue pair of the connection to be made.
+    pub(crate) fn set_ack_timeout(&self, timeout: u8) -> Result<()> {
+        const LONGEST: u8 = 31;
+        if timeout > LONGEST {
+            return Err(libc::EINVAL);
+        }
+        self.inner.lock().ack_timeout = Some(timeout);
+        Ok(())
+    }
+
+    pub(crate) fn path(&self) -> Path {
+        self.inner.lock().path()
     }
 
     /// A port is never kept by connections that are over, so there is nothing to reuse.

@@ -146,6 +146,7 @@ pub const CALLS: &[Call] = &[
     void("rdma_freeaddrinfo"),
     fails("rdma_get_cm_event", EIO),
     fails("rdma_get_devices", ENOMEM),
+    fails("rdma_get_remote_ece", EINVAL),
     fails("rdma_get_request", EIO),
     fails("rdma_getaddrinfo", ENODEV),
     fails("rdma_init_qp_attr", EINVAL),
@@ -153,8 +154,10 @@ pub const CALLS: &[Call] = &[
     fails("rdma_migrate_id", ENOMEM),
     fails("rdma_notify", EIO),
     fails("rdma_reject", ENOTCONN),
+    fails("rdma_reject_ece", ENOTCONN),
     fails("rdma_resolve_addr", ENETUNREACH),
     fails("rdma_resolve_route", EHOSTUNREACH),
+    fails("rdma_set_local_ece", EOPNOTSUPP),
     fails("rdma_set_option", EIO),
 ];
 

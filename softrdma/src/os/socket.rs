@@ -364,10 +364,19 @@ pub(crate) fn source_for(from: Option<&SocketAddr>, to: &SocketAddr) -> Result<I
     }
     probe.connect(&somewhere)?;
     let source = probe.local_addr()?.ip();
-    if leads_nowhere(source, to.ip()) {
+    if leads_nowhere(source, to.ip()) && !is_own(to) {
         return Err(libc::ENETUNREACH);
     }
     Ok(source)
+}
+
+/// Whether an interface of this host has the address.
+fn is_own(addr: &SocketAddr) -> bool {
+    let mut any_port = *addr;
+    any_port.set_port(0);
+    // SAFETY: no pointers.
+    let fd = owned(unsafe { libc::socket(family(addr), libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) });
+    fd.is_ok_and(|fd| Socket(fd).try_bind(&any_port).is_ok())
 }
 
 /// Whether a failed send or receive only has to wait.

@@ -3,6 +3,8 @@
 //! What a queue pair is told of its connection, by the program or by the connection manager. Little of it has
 //! a meaning here; all of it can be asked for.
 
+use std::net::IpAddr;
+
 use super::{Qp, State};
 use crate::Result;
 use crate::limits::MAX_READS;
@@ -23,6 +25,52 @@ pub(crate) struct Attributes {
     pub(crate) timeout: u8,
     pub(crate) retry_count: u8,
     pub(crate) rnr_retry: u8,
+    pub(crate) address: AddressVector,
+}
+
+/// How the peer is reached: the fields of `struct ibv_ah_attr`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct AddressVector {
+    pub(crate) dgid: [u8; 16],
+    pub(crate) flow_label: u32,
+    pub(crate) sgid_index: u8,
+    pub(crate) hop_limit: u8,
+    pub(crate) traffic_class: u8,
+    pub(crate) dlid: u16,
+    pub(crate) sl: u8,
+    pub(crate) src_path_bits: u8,
+    pub(crate) static_rate: u8,
+    pub(crate) is_global: u8,
+    pub(crate) port: u8,
+}
+
+impl AddressVector {
+    /// As RoCE version 2 has it: the global identifier is the IP address.
+    pub(crate) fn to(peer: IpAddr, traffic_class: u8) -> Self {
+        let dgid = match peer {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+            IpAddr::V6(v6) => v6,
+        };
+        Self {
+            dgid: dgid.octets(),
+            hop_limit: 64,
+            traffic_class,
+            is_global: 1,
+            port: 1,
+            ..Self::default()
+        }
+    }
+}
+
+/// The acknowledge timeout of connections for which the program sets none: 4.096 µs times 2 to the power of this,
+/// as the kernel's connection manager calculates it for Ethernet.
+pub(crate) const ACK_TIMEOUT: u8 = 19;
+
+/// What an identifier knows of the path to its peer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Path {
+    pub(crate) address: AddressVector,
+    pub(crate) ack_timeout: u8,
 }
 
 /// As many reads as a device has room for when so many are wanted: a power of two.
@@ -48,7 +96,7 @@ pub(crate) fn access_for(reads: u8) -> u32 {
 impl Attributes {
     /// What the connection manager makes of what both sides have said. The numbers of reads are those that the
     /// server has said, on both sides: `reads` are this side's, `reads_answered` the peer's.
-    pub(crate) fn of_connection(peer: &Params, reads: u8, reads_answered: u8) -> Self {
+    pub(crate) fn of_connection(path: Path, peer: &Params, reads: u8, reads_answered: u8) -> Self {
         const MTU_4096: u32 = 5;
         Self {
             port: 1,
@@ -59,6 +107,8 @@ impl Attributes {
             reads_answered: room_for_reads(reads_answered),
             retry_count: peer.retry_count,
             rnr_retry: peer.rnr_retry_count,
+            timeout: path.ack_timeout,
+            address: path.address,
             ..Self::default()
         }
     }

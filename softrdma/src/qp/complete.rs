@@ -125,8 +125,12 @@ impl Qp {
         for receive in in_transit.into_iter().chain(std::mem::take(&mut q.rq)) {
             self.complete_receive(receive.wr_id, Status::Flushed);
         }
+        let violation = q.violation.take();
         if q.released {
             return;
+        }
+        if let (Some(event), Some(pd)) = (violation, &self.setup.pd) {
+            pd.context.events.push(event);
         }
         if let (Some(_), Some(pd)) = (&self.setup.srq, &self.setup.pd) {
             pd.context

@@ -152,6 +152,8 @@ struct Inner {
     responses: VecDeque<Response>,
     /// The peer was told that the queue pair is in error.
     refused: bool,
+    /// What the program is told of a request of the peer that broke a rule, once the queue pair is in error.
+    violation: Option<AsyncEvent>,
     /// This side has disconnected.
     disconnected: bool,
     /// The program has destroyed it.
@@ -203,6 +205,7 @@ impl Qp {
                 dropping: false,
                 responses: VecDeque::new(),
                 refused: false,
+                violation: None,
                 disconnected: false,
                 released: false,
                 link: None,
@@ -337,9 +340,10 @@ impl Qp {
         if let Some(pd) = pd {
             pd.users.remove();
             pd.context.events.withdraw(|event| match event {
-                AsyncEvent::QpFatal(qp) | AsyncEvent::LastWqeReached(qp) => {
-                    std::ptr::eq(qp.as_ptr(), self)
-                }
+                AsyncEvent::QpFatal(qp)
+                | AsyncEvent::QpRequestError(qp)
+                | AsyncEvent::QpAccessError(qp)
+                | AsyncEvent::LastWqeReached(qp) => std::ptr::eq(qp.as_ptr(), self),
                 _ => false,
             });
         }

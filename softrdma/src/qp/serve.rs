@@ -2,6 +2,9 @@
 
 //! Serving the peer's requests: what of the program's memory and receives each one gets.
 
+use std::sync::Weak;
+
+use crate::context::AsyncEvent;
 use crate::cq::{Completion, Opcode, Status};
 use crate::mr::{self, Range, access};
 use crate::wire::{Frame, Malformed, Reason};
@@ -176,6 +179,7 @@ impl Qp {
     fn allows(&self, q: &mut Inner, seq: u64, wanted: u32) -> bool {
         let allowed = q.attributes.access & wanted == wanted;
         if !allowed {
+            q.violation = Some(AsyncEvent::QpRequestError(Weak::clone(&self.me)));
             self.refuse(q, seq, Reason::InvalidRequest);
         }
         allowed

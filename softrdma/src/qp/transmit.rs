@@ -5,8 +5,9 @@
 //! Small payloads are copied behind their headers, so that many frames go with one call. A large one is
 //! sent from where it is, as the last of a batch.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
+use crate::context::AsyncEvent;
 use crate::cq::Status;
 use crate::limits;
 use crate::mr::{Range, SealRef, Violation};
@@ -245,6 +246,9 @@ impl Qp {
                 Self::stage(q, Frame::Nak { seq, reason }, &[]);
                 // Only now: what was being sent to the peer is complete.
                 if !q.is_down() {
+                    if reason == Reason::RemoteAccess {
+                        q.violation = Some(AsyncEvent::QpAccessError(Weak::clone(&self.me)));
+                    }
                     self.enter_error(q, Cause::Local);
                 }
                 return true;

@@ -171,7 +171,7 @@ fn a_source_that_was_registered_anew_is_read_on_its_new_terms() -> Result<()> {
             ..terms
         });
         if let Some(Ok(terms)) = terms.map(Terms::check) {
-            side.mr.change(terms);
+            side.mr.change(terms, None);
         }
     };
     let (a, b) = after_the_descriptor(change, ANY_WRITE)?;
@@ -183,7 +183,7 @@ fn a_source_that_was_registered_anew_is_read_on_its_new_terms() -> Result<()> {
             ..terms
         });
         if let Some(Ok(terms)) = terms.map(Terms::check) {
-            side.mr.change(terms);
+            side.mr.change(terms, None);
         }
     };
     let (a, _b) = after_the_descriptor(forbid, ANY_READ)?;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::os::local::Local;
 use crate::os::testing;
+use crate::qp::attributes::Path;
 use crate::qp::link::{Side as End, Start};
 use crate::qp::{Peer, Qp};
 use crate::wire::Params;
@@ -36,7 +37,7 @@ fn connected() -> Result<(Side, Side)> {
         socket,
         cm: Weak::new(),
         peer: PARAMS,
-        attributes: Attributes::of_connection(&PARAMS, 16, 16),
+        attributes: Attributes::of_connection(Path::default(), &PARAMS, 16, 16),
         first,
         local,
         side,
