@@ -65,7 +65,7 @@ pub(crate) fn start() -> Result<&'static Io> {
     io.epoll.add(io.wake.raw(), WAKE, READABLE)?;
     // Without a thread there is no I/O: the next call tries again. The thread waits for this lock, so
     // that it finds what is stored after it was made.
-    thread::spawn("softrdma", || {
+    thread::spawn(c"softrdma", || {
         drop(STARTING.lock());
         if let Some(io) = IO.get() {
             io.run();

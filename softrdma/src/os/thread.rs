@@ -1,32 +1,219 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 //! The I/O thread, and what is done when the process exits.
+//!
+//! A thread inherits from its maker what is meant for that one alone: real-time policy, a CPU of its own, a
+//! nice value, blocked signals. A program whose threads poll on CPUs of their own would keep an I/O thread with
+//! their attributes from ever running. So it is made with the attributes of the process. The memory policy stays:
+//! usually it is one of the whole process (`numactl`).
 
+use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::errno;
 use crate::Result;
 
-/// Starts a thread that takes none of the program's signals.
-pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<()> {
+const STACK: usize = 256 * 1024;
+/// The kernel's default, in nanoseconds.
+const TIMER_SLACK: libc::c_ulong = 50_000;
+/// What a thread causes itself. If one that is blocked comes, the process ends without its handler.
+const SYNCHRONOUS: [c_int; 6] = [
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGILL,
+    libc::SIGTRAP,
+    libc::SIGSYS,
+];
+
+type Body = Box<dyn FnOnce() + Send>;
+
+/// Starts a thread that has the attributes of the process, and takes none of the program's signals.
+pub(crate) fn spawn(
+    name: &'static std::ffi::CStr,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<()> {
+    let body: Body = Box::new(move || {
+        // SAFETY: a string of fewer than 16 bytes; a number.
+        unsafe {
+            libc::prctl(libc::PR_SET_NAME, name.as_ptr());
+            libc::prctl(libc::PR_SET_TIMERSLACK, TIMER_SLACK);
+        }
+        take_nice_value_of_process();
+        body();
+    });
+    let body = Box::into_raw(Box::new(body));
+    // A thread inherits the signal mask of its maker.
+    let created = with_signals_blocked(|| match create(&Attributes::of_process(), body) {
+        0 => 0,
+        // A sandbox may not let a thread have them. It may do without them.
+        _ => create(&Attributes::inherited(), body),
+    });
+    if created == 0 {
+        Ok(())
+    } else {
+        // SAFETY: there is no thread that it belongs to.
+        drop(unsafe { Box::from_raw(body) });
+        Err(created)
+    }
+}
+
+fn create(attributes: &Attributes, body: *mut Body) -> c_int {
+    let mut thread = MaybeUninit::uninit();
+    // SAFETY: room for the answer, initialised attributes, and what the function takes. If it fails, the body is
+    // still the caller's.
+    unsafe {
+        libc::pthread_create(
+            thread.as_mut_ptr(),
+            &raw const attributes.0,
+            run,
+            body.cast(),
+        )
+    }
+}
+
+extern "C" fn run(body: *mut c_void) -> *mut c_void {
+    // SAFETY: made by `spawn` for this thread.
+    let body = unsafe { Box::from_raw(body.cast::<Body>()) };
+    // SAFETY: both sets are written before they are read; a place that may be NULL.
+    unsafe {
+        let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+        libc::sigemptyset(set.as_mut_ptr());
+        for signal in SYNCHRONOUS {
+            libc::sigaddset(set.as_mut_ptr(), signal);
+        }
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, set.as_ptr(), std::ptr::null_mut());
+    }
+    // A panic is a bug. It has been reported, and must not unwind into C.
+    let _ = panic::catch_unwind(AssertUnwindSafe(body));
+    std::ptr::null_mut()
+}
+
+fn with_signals_blocked<T>(body: impl FnOnce() -> T) -> T {
     let mut all = MaybeUninit::<libc::sigset_t>::uninit();
     let mut before = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: both sets are written before they are read. A thread inherits the mask of its maker,
-    // which gets its own back below.
+    // SAFETY: both sets are written before they are read.
     unsafe {
         libc::sigfillset(all.as_mut_ptr());
         libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
     }
-    let started = std::thread::Builder::new()
-        .name(name.to_owned())
-        .stack_size(256 * 1024)
-        .spawn(body);
+    let done = body();
     // SAFETY: set by the call above.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
-    match started {
-        Ok(_detached) => Ok(()),
-        Err(error) => Err(error.raw_os_error().unwrap_or_else(errno)),
+    done
+}
+
+struct Attributes(libc::pthread_attr_t);
+
+impl Attributes {
+    /// Of a thread that nobody joins.
+    fn inherited() -> Self {
+        let mut attributes = MaybeUninit::uninit();
+        // SAFETY: initialised by the first call, which cannot fail in the GNU C library.
+        unsafe {
+            libc::pthread_attr_init(attributes.as_mut_ptr());
+            libc::pthread_attr_setdetachstate(
+                attributes.as_mut_ptr(),
+                libc::PTHREAD_CREATE_DETACHED,
+            );
+            Self(attributes.assume_init())
+        }
+    }
+
+    fn of_process() -> Self {
+        let mut new = Self::inherited();
+        let attributes = &raw mut new.0;
+        let cpus = Cpus::of_process();
+        // SAFETY: initialised attributes, plain data, and a set of this size.
+        unsafe {
+            let param: libc::sched_param = std::mem::zeroed();
+            // It includes the thread-local variables of all libraries: there may be too many.
+            libc::pthread_attr_setstacksize(attributes, STACK);
+            libc::pthread_attr_setinheritsched(attributes, libc::PTHREAD_EXPLICIT_SCHED);
+            libc::pthread_attr_setschedpolicy(attributes, libc::SCHED_OTHER);
+            libc::pthread_attr_setschedparam(attributes, &raw const param);
+            pthread_attr_setaffinity_np(attributes, size_of_val(&cpus.0), cpus.0.as_ptr());
+        }
+        new
+    }
+}
+
+impl Drop for Attributes {
+    fn drop(&mut self) {
+        // SAFETY: initialised, and not used any more.
+        unsafe { libc::pthread_attr_destroy(&raw mut self.0) };
+    }
+}
+
+unsafe extern "C" {
+    fn pthread_attr_setaffinity_np(
+        attributes: *mut libc::pthread_attr_t,
+        size: usize,
+        cpus: *const u64,
+    ) -> c_int;
+}
+
+/// A set of CPUs. The kernel takes sets of any size.
+struct Cpus([u64; CPU_WORDS]);
+
+const CPU_WORDS: usize = 128;
+
+/// Those that the process was allowed when this library was loaded: the program has not restricted itself yet,
+/// but whoever started it may have (`taskset`).
+static AT_LOAD: [AtomicU64; CPU_WORDS] = [const { AtomicU64::new(0) }; CPU_WORDS];
+
+#[used]
+#[unsafe(link_section = ".init_array")]
+static REMEMBER_CPUS: extern "C" fn() = {
+    extern "C" fn at_load() {
+        let cpus = Cpus::of(0);
+        for (kept, word) in AT_LOAD.iter().zip(cpus.0) {
+            kept.store(word, Ordering::Relaxed);
+        }
+    }
+    at_load
+};
+
+impl Cpus {
+    /// Of a thread; 0: the calling one.
+    fn of(thread: libc::pid_t) -> Self {
+        let mut cpus = Self([0; CPU_WORDS]);
+        // SAFETY: room for a set of this size.
+        unsafe {
+            let (size, at) = (size_of_val(&cpus.0), cpus.0.as_mut_ptr());
+            libc::syscall(libc::SYS_sched_getaffinity, thread, size, at);
+        }
+        cpus
+    }
+
+    /// What any thread of the process is known to be allowed. The kernel leaves out what it forbids.
+    fn of_process() -> Self {
+        let (main, own) = (Self::of(main_thread()), Self::of(0));
+        let mut all = Self([0; CPU_WORDS]);
+        let known = AT_LOAD.iter().zip(main.0).zip(own.0);
+        for (word, ((at_load, main), own)) in all.0.iter_mut().zip(known) {
+            *word = at_load.load(Ordering::Relaxed) | main | own;
+        }
+        all
+    }
+}
+
+/// It keeps its number, and what the kernel knows of it, after it has ended.
+fn main_thread() -> libc::pid_t {
+    // SAFETY: takes nothing and cannot fail.
+    unsafe { libc::getpid() }
+}
+
+/// The nice value of the main thread. The system may not permit a better one than that of the maker.
+fn take_nice_value_of_process() {
+    // SAFETY: no pointers.
+    unsafe {
+        let of_process = libc::getpriority(libc::PRIO_PROCESS, main_thread() as libc::id_t);
+        if of_process != libc::getpriority(libc::PRIO_PROCESS, 0) {
+            libc::setpriority(libc::PRIO_PROCESS, 0, of_process);
+        }
     }
 }
 
