@@ -46,9 +46,10 @@ impl<E> Channel<E> {
     pub(crate) fn push(&self, event: E) {
         let mut events = self.events.lock();
         events.queue.push_back(event);
-        self.readiness.raise(&mut events.raised);
-        // Still under the lock: who withdraws the event finds its token.
+        // Still under the lock: who withdraws the event finds its token. And before the descriptor is readable:
+        // who polls that finds it too.
         self.tokens.post();
+        self.readiness.raise(&mut events.raised);
     }
 
     /// The next event. Waits for it, or fails with `EAGAIN`, as the program set the descriptor.

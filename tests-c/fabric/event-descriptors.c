@@ -23,6 +23,7 @@
 
 /* more than the largest pipe of an unprivileged user holds by default */
 #define MANY 70000
+#define RACES 50000
 #define ALL (POLLIN | POLLOUT | POLLPRI | POLLRDHUP)
 
 /* a queue pair in the error state: each receive that is posted to it completes at once */
@@ -187,6 +188,36 @@ edge_triggered(struct source *source)
 	close(set);
 }
 
+static void *
+make_events(void *arg)
+{
+	for (int i = 0; i < RACES; i++)
+		make_event(arg);
+
+	return NULL;
+}
+
+/* who finds the descriptor readable finds an event, at any moment */
+static void
+readable_means_event(struct source *source)
+{
+	pthread_t thread;
+
+	CHECK(pthread_create(&thread, NULL, make_events, source) == 0);
+	for (int i = 0; i < RACES; i++) {
+		struct pollfd readable = {.fd = source->channel->fd, .events = POLLIN};
+		int ready;
+
+		do
+			ready = poll(&readable, 1, wait_ms());
+		while (ready < 0 && errno == EINTR);
+		CHECK(ready == 1);
+		take_event(source);
+	}
+	CHECK(pthread_join(thread, NULL) == 0);
+	CHECK(has_no_event(source));
+}
+
 /* a completion queue that overruns is an event of the device */
 static void
 context_descriptor(struct source *source)
@@ -284,6 +315,7 @@ main(int argc, char *argv[])
 	open_source(&source);
 	completion_channel(&source);
 	edge_triggered(&source);
+	readable_means_event(&source);
 	waiting(&source);
 	context_descriptor(&source);
 
