@@ -78,6 +78,11 @@ impl<E> Channel<E> {
         }
     }
 
+    /// Whether a program that takes an event now waits for it.
+    pub(crate) fn would_wait(&self) -> Result<bool> {
+        Ok(self.events.lock().queue.is_empty() && !self.readiness.is_non_blocking()?)
+    }
+
     /// Takes out the events that `which` says yes to.
     pub(crate) fn withdraw(&self, mut which: impl FnMut(&E) -> bool) -> Vec<E> {
         let mut events = self.events.lock();

@@ -76,6 +76,52 @@ pub(crate) struct CompChannel {
     pub(crate) events: Channel<Arc<Cq>>,
     pub(crate) context: Arc<Context>,
     pub(crate) users: Users,
+    /// Queues that were armed when they held completions of which no event has told.
+    untold: Mutex<Vec<Weak<Cq>>>,
+}
+
+impl CompChannel {
+    pub(crate) fn new(context: &Arc<Context>) -> Result<Self> {
+        Ok(Self {
+            events: Channel::new()?,
+            context: Arc::clone(context),
+            users: Users::default(),
+            untold: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// The next event, for a program that waits if there is none. It has often armed its queue after an event,
+    /// before it looked into the queue: what came in between is told of now, as if it had come after the arming. A
+    /// program that takes one completion for each event would wait for ever otherwise.
+    pub(crate) fn take(&self) -> Result<Arc<Cq>> {
+        {
+            let mut untold = self.untold.lock();
+            if !untold.is_empty() && self.events.would_wait()? {
+                while let Some(cq) = untold.pop() {
+                    // Still under the lock: a queue that is destroyed withdraws its event.
+                    if let Some(cq) = cq.upgrade().filter(|cq| cq.tell_of_one_more()) {
+                        self.events.push(cq);
+                        break;
+                    }
+                }
+            }
+        }
+        self.events.take(|cq: &Arc<Cq>| cq.unacknowledged.add())
+    }
+
+    fn is_untold(&self, cq: &Arc<Cq>) {
+        let mut untold = self.untold.lock();
+        if !untold.iter().any(|other| other.as_ptr() == Arc::as_ptr(cq)) {
+            untold.push(Arc::downgrade(cq));
+        }
+    }
+
+    fn forget(&self, cq: &Arc<Cq>) {
+        let mut untold = self.untold.lock();
+        untold.retain(|other| other.as_ptr() != Arc::as_ptr(cq));
+        self.events
+            .withdraw(|other: &Arc<Cq>| Arc::ptr_eq(other, cq));
+    }
 }
 
 #[derive(Debug)]
@@ -96,6 +142,8 @@ pub(crate) struct Cq {
 struct Inner {
     completions: VecDeque<Completion>,
     room: usize,
+    /// How many of them an event has told of. Each event tells of one, of the first ones here.
+    told: usize,
     armed: Armed,
     /// A completion was lost: the queue is of no use any more.
     overrun: bool,
@@ -106,6 +154,24 @@ pub(crate) enum Armed {
     No,
     Solicited,
     Any,
+}
+
+impl Armed {
+    fn wants(self, completion: &Completion) -> bool {
+        match self {
+            Self::No => false,
+            Self::Any => true,
+            Self::Solicited => completion.solicited || completion.status != Status::Success,
+        }
+    }
+}
+
+impl Inner {
+    /// There are completions for which it is armed, and of which no event has told.
+    fn has_untold(&self) -> bool {
+        let mut untold = self.completions.iter().skip(self.told);
+        untold.any(|completion| self.armed.wants(completion))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -145,6 +211,7 @@ impl Cq {
             inner: Mutex::new(Inner {
                 completions,
                 room,
+                told: 0,
                 armed: Armed::No,
                 overrun: false,
             }),
@@ -173,9 +240,7 @@ impl Cq {
     pub(crate) fn destroy(self: &Arc<Self>) -> Result<()> {
         self.users.refuse_if_any()?;
         if let Some(channel) = &self.channel {
-            channel
-                .events
-                .withdraw(|cq: &Arc<Self>| Arc::ptr_eq(cq, self));
+            channel.forget(self);
         }
         self.context.events.withdraw(
             |event| matches!(event, AsyncEvent::CqError(cq) if cq.as_ptr() == Arc::as_ptr(self)),
@@ -221,13 +286,10 @@ impl Cq {
                 self.overrun();
                 return;
             }
-            let wanted = match inner.armed {
-                Armed::No => false,
-                Armed::Any => true,
-                Armed::Solicited => completion.solicited || completion.status != Status::Success,
-            };
+            let wanted = inner.armed.wants(&completion);
             if wanted {
                 inner.armed = Armed::No;
+                inner.told += 1;
             }
             inner.completions.push_back(completion);
             wanted
@@ -269,6 +331,7 @@ impl Cq {
         for completion in inner.completions.drain(..n) {
             each(completion);
         }
+        inner.told = inner.told.saturating_sub(n);
         if n == 0 && inner.overrun && most > 0 {
             return Err(libc::EIO);
         }
@@ -276,14 +339,18 @@ impl Cq {
     }
 
     /// Arms the queue for one event.
-    pub(crate) fn arm(&self, solicited_only: bool) {
-        {
+    pub(crate) fn arm(self: &Arc<Self>, solicited_only: bool) {
+        let has_untold = {
             let mut inner = self.inner.lock();
             inner.armed = if solicited_only && inner.armed != Armed::Any {
                 Armed::Solicited
             } else {
                 Armed::Any
             };
+            inner.has_untold()
+        };
+        if let (true, Some(channel)) = (has_untold, &self.channel) {
+            channel.is_untold(self);
         }
         // The program may go to sleep now: the I/O thread takes over.
         if !Qp::any_naps() {
@@ -294,6 +361,17 @@ impl Cq {
                 qp.end_nap();
             }
         }
+    }
+
+    /// The program is about to wait. Whether it is to have an event of what was there when it armed the queue.
+    fn tell_of_one_more(&self) -> bool {
+        let mut inner = self.inner.lock();
+        let tells = inner.has_untold();
+        if tells {
+            inner.armed = Armed::No;
+            inner.told += 1;
+        }
+        tells
     }
 
     pub(crate) fn is_armed(&self) -> bool {
@@ -335,11 +413,7 @@ mod tests {
 
     fn new(size: u32) -> Result<(Arc<CompChannel>, Arc<Cq>)> {
         let context = Context::new()?;
-        let channel = Arc::new(CompChannel {
-            events: Channel::new()?,
-            context: Arc::clone(&context),
-            users: Users::default(),
-        });
+        let channel = Arc::new(CompChannel::new(&context)?);
         let cq = Cq::new(&context, size, Some(Arc::clone(&channel)))?;
         Ok((channel, cq))
     }
@@ -365,6 +439,43 @@ mod tests {
         assert_eq!(seen, [1, 2, 3, 4, 5]);
         cq.destroy()?;
         assert_eq!(events(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn who_takes_one_completion_for_each_event_does_not_wait_for_ever() -> Result<()> {
+        let (channel, cq) = new(10)?;
+        cq.arm(false);
+        for wr_id in 1..=3 {
+            cq.push(completion(wr_id, false));
+        }
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            let told = channel.take()?;
+            told.unacknowledged.acknowledge(1);
+            told.arm(false);
+            // Nobody but who waits is told of what was there.
+            assert_eq!(channel.events.count(|_| true), 0);
+            assert_eq!(cq.poll(1, |c| seen.push(c.wr_id)), Ok(1));
+        }
+        assert_eq!(seen, [1, 2, 3]);
+        cq.push(completion(4, false));
+        channel.take()?.unacknowledged.acknowledge(1);
+        // One queue that has nothing any more, and one that goes.
+        cq.push(completion(5, false));
+        cq.arm(false);
+        assert_eq!(cq.poll(10, |_| ()), Ok(2));
+        assert!(!cq.tell_of_one_more());
+        cq.push(completion(6, false));
+        channel.take()?.unacknowledged.acknowledge(1);
+        cq.push(completion(7, false));
+        channel.untold.lock().clear();
+        cq.arm(true);
+        assert!(channel.untold.lock().is_empty());
+        cq.arm(false);
+        assert_eq!(channel.untold.lock().len(), 1);
+        cq.destroy()?;
+        assert!(channel.untold.lock().is_empty());
         Ok(())
     }
 

@@ -12,10 +12,8 @@ use super::unsupported::not_there;
 use super::{call, call_new, code, given, hand_out, handle, minus_one, no_args, object, pointer};
 use super::{poll, set_errno, shows, take_back, zeroed};
 use crate::Result;
-use crate::channel::Channel;
 use crate::cq::{CompChannel, Cq};
 use crate::instrument::live::Kind;
-use crate::pd::Users;
 
 #[repr(C)]
 pub(super) struct ChannelHandle {
@@ -48,11 +46,7 @@ impl super::Object for sys::ibv_cq {
 }
 
 pub(super) fn new_channel(context: &ContextHandle) -> Result<*mut sys::ibv_comp_channel> {
-    let engine = Arc::new(CompChannel {
-        events: Channel::new()?,
-        context: Arc::clone(&context.engine),
-        users: Users::default(),
-    });
+    let engine = Arc::new(CompChannel::new(&context.engine)?);
     context.engine.users.add();
     let abi = sys::ibv_comp_channel {
         context: context.as_ptr(),
@@ -206,10 +200,7 @@ unsafe extern "C" fn ibv_get_cq_event(
         || {
             // SAFETY: a channel of the program.
             let handle: &ChannelHandle = unsafe { handle(channel) }?;
-            let engine = handle
-                .engine
-                .events
-                .take(|cq: &Arc<Cq>| cq.unacknowledged.add())?;
+            let engine = handle.engine.take()?;
             let found: *mut sys::ibv_cq = given(&engine.handle);
             // SAFETY: the queue exists until its event is acknowledged; the places are the program's.
             unsafe {

@@ -42,7 +42,9 @@ impl Qp {
     }
 
     /// Completes a receive that has failed or is flushed.
-    pub(super) fn complete_receive(&self, wr_id: u64, status: Status) {
+    pub(super) fn complete_receive(&self, q: &mut Inner, wr_id: u64, status: Status) {
+        // In the order in which they were used.
+        self.show_received(q);
         if let Some(cq) = &self.setup.recv_cq {
             cq.push(Completion::failed(wr_id, self.number, status));
         }
@@ -123,7 +125,7 @@ impl Qp {
         q.held = false;
         q.stopped = false;
         for receive in in_transit.into_iter().chain(std::mem::take(&mut q.rq)) {
-            self.complete_receive(receive.wr_id, Status::Flushed);
+            self.complete_receive(q, receive.wr_id, Status::Flushed);
         }
         let violation = q.violation.take();
         if q.released {
@@ -168,7 +170,7 @@ impl Qp {
         match &self.setup.srq {
             Some(srq) => srq.put_back(receive),
             None if q.state == State::Error => {
-                self.complete_receive(receive.wr_id, Status::Flushed);
+                self.complete_receive(q, receive.wr_id, Status::Flushed);
             }
             None => q.rq.push_front(receive),
         }

@@ -278,6 +278,7 @@ impl Qp {
             self.lost(&mut q);
         }
         self.receive(&mut q);
+        self.acknowledge_and_show(&mut q);
         self.send_now(&mut q);
         // While something is copied it is back soon anyway.
         if self.is_pulling(&q) {
@@ -306,7 +307,10 @@ impl Qp {
             && q.link.as_ref().is_some_and(|link| link.tx.is_idle())
             && q.responses.len() == 1
             && matches!(q.responses.front(), Some(Response::Ack(_)));
-        if !can_wait {
+        if can_wait {
+            self.show_received(&mut q);
+        } else {
+            self.acknowledge_and_show(&mut q);
             self.transmit(&mut q);
         }
         self.update_interest(&mut q);

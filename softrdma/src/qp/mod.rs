@@ -31,7 +31,7 @@ use crate::Result;
 use crate::channel::Unacknowledged;
 use crate::cm::id::Id;
 use crate::context::AsyncEvent;
-use crate::cq::Cq;
+use crate::cq::{Completion, Cq};
 use crate::limits;
 use crate::mr::Seal;
 use crate::numbers::QpNumber;
@@ -143,6 +143,8 @@ struct Inner {
     /// A request failed before it was sent: it waits for those before it.
     stopped: bool,
     rq: VecDeque<Receive>,
+    /// Completions of messages that the peer has not been told of.
+    unshown: Vec<Completion>,
     /// The number of the request to come next.
     expected: u64,
     /// There is no receive for it.
@@ -200,6 +202,7 @@ impl Qp {
                 held: false,
                 stopped: false,
                 rq: VecDeque::new(),
+                unshown: Vec::new(),
                 expected: 0,
                 no_receive: false,
                 dropping: false,

@@ -37,7 +37,7 @@ impl Qp {
         match q.state {
             State::Reset => return Err(libc::EINVAL),
             State::Error => {
-                self.complete_receive(receive.wr_id, Status::Flushed);
+                self.complete_receive(&mut q, receive.wr_id, Status::Flushed);
                 return Ok(());
             }
             _ => {}

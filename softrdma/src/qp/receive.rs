@@ -452,24 +452,24 @@ impl Qp {
                 solicited,
             } => {
                 if failed {
-                    self.complete_receive(receive.wr_id, Status::LocalProtection);
+                    self.complete_receive(q, receive.wr_id, Status::LocalProtection);
                     self.refuse(q, seq, Reason::RemoteOperation);
                 } else {
-                    self.received(&receive, Opcode::Receive, byte_len, imm, solicited);
+                    self.received(q, &receive, Opcode::Receive, byte_len, imm, solicited);
                     self.served(q, seq);
                 }
             }
             Sink::Write { seq, with_imm, .. } => {
                 if failed {
                     if let Some(with) = with_imm {
-                        self.complete_receive(with.receive.wr_id, Status::RemoteAccess);
+                        self.complete_receive(q, with.receive.wr_id, Status::RemoteAccess);
                     }
                     self.refuse(q, seq, Reason::RemoteAccess);
                 } else {
                     if let Some(with) = with_imm {
                         let opcode = Opcode::ReceiveRdmaWithImm;
                         let imm = Some(with.imm);
-                        self.received(&with.receive, opcode, byte_len, imm, with.solicited);
+                        self.received(q, &with.receive, opcode, byte_len, imm, with.solicited);
                     }
                     self.served(q, seq);
                 }

@@ -82,12 +82,12 @@ impl Qp {
                     return Ok(Sink::Nowhere);
                 };
                 if receive.into.length() < u64::from(length) {
-                    self.complete_receive(receive.wr_id, Status::LocalLength);
+                    self.complete_receive(q, receive.wr_id, Status::LocalLength);
                     self.refuse(q, seq, Reason::InvalidRequest);
                     return Ok(Sink::Nowhere);
                 }
                 if !self.can_receive(&receive, length) {
-                    self.complete_receive(receive.wr_id, Status::LocalProtection);
+                    self.complete_receive(q, receive.wr_id, Status::LocalProtection);
                     self.refuse(q, seq, Reason::RemoteOperation);
                     return Ok(Sink::Nowhere);
                 }
@@ -122,7 +122,7 @@ impl Qp {
                 }
                 if to.length > 0 && self.grant_to_peer(q, to, Wish::Write).is_none() {
                     if let Some(with) = with_imm {
-                        self.complete_receive(with.receive.wr_id, Status::RemoteAccess);
+                        self.complete_receive(q, with.receive.wr_id, Status::RemoteAccess);
                     }
                     self.refuse(q, seq, Reason::RemoteAccess);
                     return Ok(Sink::Nowhere);
@@ -254,23 +254,32 @@ impl Qp {
         }
     }
 
+    /// A message has come. Its completion is shown when it has been acknowledged.
     pub(super) fn received(
         &self,
+        q: &mut Inner,
         receive: &Receive,
         opcode: Opcode,
         byte_len: u32,
         imm: Option<u32>,
         solicited: bool,
     ) {
-        if let Some(cq) = &self.setup.recv_cq {
-            cq.push(Completion {
-                opcode,
-                byte_len,
-                imm,
-                received: true,
-                solicited,
-                ..Completion::failed(receive.wr_id, self.number, Status::Success)
-            });
+        q.unshown.push(Completion {
+            opcode,
+            byte_len,
+            imm,
+            received: true,
+            solicited,
+            ..Completion::failed(receive.wr_id, self.number, Status::Success)
+        });
+    }
+
+    /// Shows the program what it has received, now that the peer knows, or cannot be told yet.
+    pub(super) fn show_received(&self, q: &mut Inner) {
+        for completion in q.unshown.drain(..) {
+            if let Some(cq) = &self.setup.recv_cq {
+                cq.push(completion);
+            }
         }
     }
 }

@@ -70,6 +70,21 @@ impl Qp {
         }
     }
 
+    /// Shows the program what it has received, after the peer has been told. So a completion of the peer's does
+    /// not wait for what this program does next. What goes out for longer does not hold it up.
+    pub(super) fn acknowledge_and_show(&self, q: &mut Inner) {
+        if q.unshown.is_empty() {
+            return;
+        }
+        if q.link.as_ref().is_some_and(|link| link.tx.is_idle()) {
+            self.stage_responses_now(q);
+            if q.link.as_ref().is_some_and(|link| !link.tx.is_idle()) {
+                self.send_some(q);
+            }
+        }
+        self.show_received(q);
+    }
+
     fn send_some(&self, q: &mut Inner) -> Sent {
         let Inner {
             link, sq, first, ..
@@ -193,7 +208,9 @@ impl Qp {
                 return true;
             }
             // A stream of large responses must not keep requests from being sent, nor the reverse.
-            let requests_first = link.tx.last_was_response;
+            // An acknowledgement is before the answer of the program that it was delayed for.
+            let requests_first =
+                link.tx.last_was_response && !matches!(q.responses.front(), Some(Response::Ack(_)));
             let staged = (requests_first && self.stage_request(q))
                 || self.stage_response(q)
                 || (!requests_first && self.stage_request(q));

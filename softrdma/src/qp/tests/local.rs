@@ -31,8 +31,8 @@ const PARAMS: Params = Params {
 fn connected() -> Result<(Side, Side)> {
     let (of_client, of_server) = Socket::pair()?;
     let (at_client, at_server) = Local::pair()?;
-    let client = Side::unconnected(false, Some(Channel::new()?))?;
-    let server = Side::unconnected(false, Some(Channel::new()?))?;
+    let client = Side::unconnected(false, true)?;
+    let server = Side::unconnected(false, true)?;
     let start = |socket, first, local, side| Start {
         socket,
         cm: Weak::new(),

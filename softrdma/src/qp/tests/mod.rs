@@ -10,14 +10,13 @@ mod protection;
 use std::sync::Arc;
 
 use crate::Result;
-use crate::channel::Channel;
 use crate::context::Context;
 use crate::cq::{CompChannel, Cq, Opcode, Status};
 use crate::mr::{Mr, Range, Terms, access};
 use crate::os::memory::Span;
 use crate::os::socket::Socket;
 use crate::os::testing::Mapped;
-use crate::pd::{Pd, Users};
+use crate::pd::Pd;
 use crate::srq::Srq;
 use crate::wire::{Frame, HEADER};
 
@@ -70,7 +69,7 @@ const NOBODY: i32 = i32::MAX;
 
 impl Side {
     fn new(socket: Socket, plan: Plan) -> Result<Self> {
-        let side = Self::unconnected(plan.shared, None)?;
+        let side = Self::unconnected(plan.shared, false)?;
         {
             let mut q = side.qp.inner.lock();
             let mut link = Link::new(Paths::within_the_host(Stream::Socket(socket)));
@@ -81,16 +80,13 @@ impl Side {
         Ok(side)
     }
 
-    fn unconnected(shared: bool, events: Option<Channel<Arc<Cq>>>) -> Result<Self> {
+    fn unconnected(shared: bool, has_events: bool) -> Result<Self> {
         let context = Context::new()?;
         let pd = Pd::new(&context);
-        let channel = events.map(|events| {
-            Arc::new(CompChannel {
-                events,
-                context: Arc::clone(&context),
-                users: Users::default(),
-            })
-        });
+        let channel = match has_events {
+            true => Some(Arc::new(CompChannel::new(&context)?)),
+            false => None,
+        };
         let cq = Cq::new(&context, 64, channel)?;
         let srq = match shared {
             true => Some(Srq::new(&pd, 16, 4, 0)?),
