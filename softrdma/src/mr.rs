@@ -3,15 +3,16 @@
 //! Memory regions, and the check of every access to one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{RwLock, RwLockReadGuard};
 
 use crate::Result;
 use crate::instrument;
 use crate::numbers::Shuffle;
-use crate::os::maps::{self, Backing};
 use crate::os::memory::Span;
+use crate::os::own_memory::{self, Fate};
+use crate::os::{guard, populate};
 use crate::pd::Pd;
 
 /// What a region may be used for: the bits of `enum ibv_access_flags`.
@@ -59,7 +60,6 @@ pub(crate) struct Terms {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Checked {
     terms: Terms,
-    backing: Backing,
 }
 
 impl Terms {
@@ -82,11 +82,10 @@ impl Terms {
         if unknown {
             return Err(libc::EINVAL);
         }
-        let backing = maps::check(self.addr, length, access & access::WRITES != 0)?;
-        Ok(Checked {
-            terms: self,
-            backing,
-        })
+        guard::prepare();
+        let writable = access & access::WRITES != 0;
+        populate::check(self.addr, length, writable)?;
+        Ok(Checked { terms: self })
     }
 }
 
@@ -99,13 +98,16 @@ pub(crate) struct Mr {
     /// None once it is deregistered. Whoever moves bytes holds it for reading, so that deregistration
     /// returns when nobody does.
     registration: RwLock<Option<Registration>>,
+    /// It was said that some of the memory is gone.
+    reported: AtomicBool,
+    /// Another mapping is in the place of some of the memory: nothing of it is taken for the region any more.
+    replaced: AtomicBool,
 }
 
 #[derive(Debug)]
 struct Registration {
     pd: Arc<Pd>,
     terms: Terms,
-    backing: Backing,
     seal: Seal,
 }
 
@@ -115,7 +117,6 @@ impl Registration {
         Self {
             pd: Arc::clone(pd),
             terms: checked.terms,
-            backing: checked.backing,
             seal: Seal::new(),
         }
     }
@@ -191,6 +192,8 @@ impl Mr {
             lkey,
             trace_number: AtomicU64::new(0),
             registration: RwLock::new(Some(Registration::new(pd, terms))),
+            reported: AtomicBool::new(false),
+            replaced: AtomicBool::new(false),
         });
         let slot = table.slot_of(lkey);
         table.slots[slot] = Some(Arc::clone(&mr));
@@ -225,6 +228,8 @@ impl Mr {
     /// Changes where it is, how it may be used, or its domain. What was about to be copied from it is looked up
     /// anew.
     pub(crate) fn change(&self, terms: Checked, pd: Option<Arc<Pd>>) {
+        self.reported.store(false, Ordering::Relaxed);
+        self.replaced.store(false, Ordering::Relaxed);
         if let Some(registration) = self.registration.write().as_mut() {
             let before = Arc::clone(&registration.pd);
             *registration = Registration::new(pd.as_ref().unwrap_or(&before), terms);
@@ -278,8 +283,8 @@ pub(crate) struct Held<'a> {
     _registration: RwLockReadGuard<'a, Option<Registration>>,
     addr: usize,
     length: usize,
-    backing: Backing,
     seal: SealRef,
+    mr: &'a Mr,
 }
 
 /// Whether the region that a peer names by this key permits it an access by a queue pair of `pd`, to whatever
@@ -331,13 +336,11 @@ impl Grant {
     /// Keeps the region registered while bytes move. It may be gone by now.
     pub(crate) fn hold(&self) -> Result<Held<'_>, Violation> {
         let registration = self.mr.registration.read();
-        let Registration {
-            pd,
-            terms,
-            backing,
-            seal,
-        } = registration.as_ref().ok_or(Violation)?;
-        if pd.number != self.domain || terms.access & self.needs != self.needs {
+        let Registration { pd, terms, seal } = registration.as_ref().ok_or(Violation)?;
+        let permitted = pd.number == self.domain
+            && terms.access & self.needs == self.needs
+            && !self.mr.replaced.load(Ordering::Relaxed);
+        if !permitted {
             return Err(Violation);
         }
         let offset = self.range.addr.checked_sub(terms.iova).ok_or(Violation)?;
@@ -348,13 +351,13 @@ impl Grant {
             return Err(Violation);
         }
         let addr = (terms.addr + offset) as usize;
-        let (backing, seal) = (*backing, seal.reference());
+        let seal = seal.reference();
         Ok(Held {
             _registration: registration,
             addr,
             length: self.range.length as usize,
-            backing,
             seal,
+            mr: &self.mr,
         })
     }
 }
@@ -371,38 +374,40 @@ impl Held<'_> {
         self.seal
     }
 
-    // A file may be truncated while it is mapped and registered. Whoever then touches the memory is killed
-    // (SIGBUS), but a system call fails. So small copies are left to the kernel there, as large ones are.
-
     /// Copies from `from`, as much as both have.
     pub(crate) fn write(&self, from: &[u8]) -> Result<usize, Violation> {
-        let to = self.span(0);
-        match self.backing {
-            Backing::Anonymous => Ok(to.write(from)),
-            Backing::File => to.write_by_kernel(from).map_err(|_| Violation),
-        }
+        self.span(0).write(from).map_err(|_| self.is_gone())
     }
 
     /// Appends all of it to `to`, or nothing.
     pub(crate) fn append_to(&self, to: &mut Vec<u8>) -> Result<(), Violation> {
-        let from = self.span(0);
-        match self.backing {
-            Backing::Anonymous => from.append_to(to),
-            Backing::File => from.append_by_kernel(to).map_err(|_| Violation)?,
-        }
-        Ok(())
+        self.span(0).append_to(to).map_err(|_| self.is_gone())
     }
 
     /// Stores eight bytes at once, if this is a range of eight aligned bytes.
     pub(crate) fn store_atomically(&self, bytes: [u8; 8]) -> Result<(), Violation> {
-        let to = self.span(0);
-        // The kernel has no copy that is atomic. It can say whether the memory is there a moment before.
-        let is_there = self.backing == Backing::Anonymous || to.can_be_read();
-        if is_there && to.store_atomically(bytes) {
-            Ok(())
-        } else {
-            Err(Violation)
+        match self.span(0).store_atomically(bytes) {
+            Ok(()) => Ok(()),
+            Err(libc::EFAULT) => Err(self.is_gone()),
+            Err(_) => Err(Violation),
         }
+    }
+
+    /// Some of the memory could not be reached, which a device would have pinned. The program hears of it once.
+    pub(crate) fn is_gone(&self) -> Violation {
+        if !self.mr.reported.swap(true, Ordering::Relaxed) {
+            let key = self.mr.lkey;
+            let (addr, length) = (self.addr, self.length);
+            let what = own_memory::what_became_of(addr, length);
+            if what == Fate::Replaced {
+                self.mr.replaced.store(true, Ordering::Relaxed);
+            }
+            instrument::warn(&format!(
+                "{length} bytes at {addr:#x} cannot be accessed: this memory {what}, and is still \
+                 registered (lkey {key:#x})"
+            ));
+        }
+        Violation
     }
 }
 

@@ -19,6 +19,7 @@ mod mr;
 mod qp;
 mod qp_ex;
 mod qp_modify;
+mod signals;
 mod srq;
 mod strings;
 mod unsupported;

@@ -2,14 +2,13 @@
 
 //! Memory of the program: ranges of it for system calls, and small copies.
 //!
-//! The program reads and writes its memory at any time, so no Rust reference to it is ever made: copies
-//! go through raw pointers, as those of a device would.
+//! The program reads and writes its memory at any time, and may take it away while it is registered. So no
+//! Rust reference to it is ever made: copies go through raw pointers, as those of a device would, and are guarded.
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::check_size;
+use super::{guard, own_memory};
 use crate::Result;
 
 /// A range of memory that a system call may read or write while `'a` lasts.
@@ -126,100 +125,68 @@ impl<'a> Span<'a> {
         n
     }
 
-    /// As `copy_to`, done by the kernel: where there is no memory it fails with `EFAULT`.
-    pub(super) fn copy_to_by_kernel(&self, to: Span<'_>) -> Result<usize> {
+    // --- Memory of the program -------------------------------------------------------------------
+
+    // It may have been unmapped, protected or truncated since it was registered. What a device would still
+    // reach, having pinned the pages, is reached here too; the rest is `EFAULT`.
+
+    /// Copies from this memory of the program to a buffer of this library, as much as both have.
+    pub(super) fn load(&self, to: Span<'_>) -> Result<usize> {
         let n = self.len().min(to.len());
-        let (source, target) = (self.first(n), to.first(n));
-        // SAFETY: both are valid for the call, or it fails.
+        // SAFETY: the buffer is valid for writing and not the program's; the program's memory is guarded.
         let copied = unsafe {
-            let (source, target) = (&raw const source.range, &raw const target.range);
-            libc::process_vm_writev(libc::getpid(), source, 1, target, 1, 0)
+            let (to, from) = (to.range.iov_base.cast(), self.range.iov_base.cast_const());
+            guard::copy(to, from.cast(), n)
         };
-        match all_or_efault(copied, n) {
-            // The call is not allowed here at all.
-            Err(libc::ENOSYS | libc::EPERM) => Ok(self.copy_to(to)),
-            done => done.map(|()| n),
+        if copied.is_err() {
+            own_memory::read(self.addr(), to.first(n))?;
         }
+        Ok(n)
+    }
+
+    /// Copies to this memory of the program from a buffer of this library, as much as both have.
+    pub(super) fn store(&self, from: Span<'_>) -> Result<usize> {
+        let n = self.len().min(from.len());
+        // SAFETY: as above, the other way round.
+        let copied = unsafe {
+            let (to, from) = (self.range.iov_base.cast(), from.range.iov_base.cast_const());
+            guard::copy(to, from.cast(), n)
+        };
+        if copied.is_err() {
+            own_memory::write(self.addr(), from.first(n))?;
+        }
+        Ok(n)
     }
 
     /// Copies from `from`, as much as both have.
-    pub(crate) fn write(&self, from: &[u8]) -> usize {
-        Span::from_slice(from).copy_to(*self)
+    pub(crate) fn write(&self, from: &[u8]) -> Result<usize> {
+        self.store(Span::from_slice(from))
     }
 
-    /// Appends all of it to `to`.
-    pub(crate) fn append_to(&self, to: &mut Vec<u8>) {
+    /// Appends all of it to `to`, or nothing.
+    pub(crate) fn append_to(&self, to: &mut Vec<u8>) -> Result<()> {
         let n = self.len();
         to.reserve(n);
-        // SAFETY: there is room for n bytes more, which the copy initialises; the range is held.
+        let room = NonNull::from(&mut to.spare_capacity_mut()[..n]).cast();
+        // SAFETY: room for n bytes, which the copy initialises if it succeeds.
         unsafe {
-            std::ptr::copy_nonoverlapping(
-                self.range.iov_base.cast::<u8>(),
-                to.as_mut_ptr().add(to.len()),
-                n,
-            );
+            self.load(Span::from_raw(room, n))?;
             to.set_len(to.len() + n);
         }
+        Ok(())
     }
 
-    /// As `write`, done by the kernel: where there is no memory it fails with `EFAULT`.
-    pub(crate) fn write_by_kernel(&self, from: &[u8]) -> Result<usize> {
-        Span::from_slice(from).copy_to_by_kernel(*self)
-    }
-
-    /// As `append_to`, done by the kernel: where there is no memory it fails with `EFAULT`.
-    pub(crate) fn append_by_kernel(&self, to: &mut Vec<u8>) -> Result<()> {
-        let n = self.len();
-        let before = to.len();
-        to.resize(before + n, 0);
-        let done = self.read_by_kernel(Span::from_mut(&mut to[before..]));
-        if done.is_err() {
-            to.truncate(before);
-        }
-        match done {
-            Err(libc::ENOSYS | libc::EPERM) => {
-                self.append_to(to);
-                Ok(())
-            }
-            done => done,
-        }
-    }
-
-    /// Whether the kernel can read it, for now.
-    pub(crate) fn can_be_read(&self) -> bool {
-        let mut bytes = [0; 8];
-        let into = Span::from_mut(&mut bytes[..self.len().min(8)]);
-        !matches!(self.read_by_kernel(into), Err(libc::EFAULT))
-    }
-
-    fn read_by_kernel(&self, into: Span<'_>) -> Result<()> {
-        let n = into.len();
-        let from = self.first(n);
-        // SAFETY: both are valid for the call, or it fails; the first one is a buffer of this library.
-        let read = unsafe {
-            let (from, into) = (&raw const from.range, &raw const into.range);
-            libc::process_vm_readv(libc::getpid(), into, 1, from, 1, 0)
-        };
-        all_or_efault(read, n)
-    }
-
-    /// Stores eight bytes at once, if this is a range of eight aligned bytes.
-    pub(crate) fn store_atomically(&self, bytes: [u8; 8]) -> bool {
+    /// Stores eight bytes at once. Fails with `EINVAL` unless this is a range of eight aligned bytes.
+    pub(crate) fn store_atomically(&self, bytes: [u8; 8]) -> Result<()> {
         let at = self.range.iov_base.cast::<u64>();
         if self.len() != 8 || !at.is_aligned() {
-            return false;
+            return Err(libc::EINVAL);
         }
-        // SAFETY: eight aligned bytes of registered memory, which is held.
-        unsafe { AtomicU64::from_ptr(at) }.store(u64::from_ne_bytes(bytes), Ordering::Release);
-        true
-    }
-}
-
-/// What became of a copy of `wanted` bytes: the kernel copies as far as it gets.
-fn all_or_efault(returned: isize, wanted: usize) -> Result<()> {
-    match check_size(returned)? {
-        n if n == wanted => Ok(()),
-        _ => Err(libc::EFAULT),
+        // SAFETY: aligned memory of the program.
+        if unsafe { guard::store(at, u64::from_ne_bytes(bytes)) }.is_err() {
+            own_memory::write(self.addr(), Span::from_slice(&bytes))?;
+        }
+        Ok(())
     }
 }
 

@@ -196,7 +196,7 @@ impl Rings {
             let n = if sent < own.len() {
                 own.after(sent).copy_to(to)
             } else {
-                match program.after(sent - own.len()).copy_to_by_kernel(to) {
+                match program.after(sent - own.len()).load(to) {
                     Ok(n) => n,
                     Err(errno) if sent == 0 => return Err(errno),
                     // What was written before it goes, and the next call fails.
@@ -225,7 +225,7 @@ impl Rings {
         while left > 0 {
             let from = self.memory.span(1 - self.own, self.read).first(left);
             let n = if received < program.len() {
-                match from.copy_to_by_kernel(program.after(received)) {
+                match program.after(received).store(from) {
                     Ok(n) => n,
                     Err(errno) if received == 0 => return Err(errno),
                     Err(_) => break,

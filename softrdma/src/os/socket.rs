@@ -16,6 +16,8 @@ pub(crate) struct Socket(OwnedFd);
 
 /// How many ranges one call moves.
 pub(crate) const MAX_SPANS: usize = 8;
+/// How much goes at a time where the kernel does not copy from or to the memory of the program itself.
+const GUARDED: usize = 64 * 1024;
 
 fn family(addr: &SocketAddr) -> i32 {
     match addr {
@@ -285,6 +287,30 @@ impl Socket {
         let mut message = message(into, &mut ranges);
         // SAFETY: as above.
         check_size(unsafe { libc::recvmsg(self.raw(), &raw mut message, libc::MSG_DONTWAIT) })
+    }
+
+    /// As `send`, when the kernel cannot read the memory of the program: this library may.
+    pub(crate) fn send_guarded(&self, own: Span<'_>, program: Span<'_>) -> Result<usize> {
+        let mut bytes = Vec::with_capacity(GUARDED.min(program.len()));
+        program.first(GUARDED).append_to(&mut bytes)?;
+        self.send(&[own, Span::from_slice(&bytes)])
+    }
+
+    /// As `receive`, when the kernel cannot write to the memory of the program. What this library cannot write
+    /// either (`EFAULT`) stays in the socket.
+    pub(crate) fn receive_guarded(&self, program: Span<'_>) -> Result<usize> {
+        let mut bytes = vec![0; GUARDED.min(program.len())];
+        let flags = libc::MSG_DONTWAIT | libc::MSG_PEEK;
+        // SAFETY: a buffer of this length.
+        let n = check_size(unsafe {
+            libc::recv(self.raw(), bytes.as_mut_ptr().cast(), bytes.len(), flags)
+        })?;
+        program.write(&bytes[..n])?;
+        match n {
+            0 => Ok(0),
+            // As much is there, and nobody else takes it.
+            n => self.receive(&[Span::from_mut(&mut bytes[..n])]),
+        }
     }
 
     /// Nothing more will be sent.

@@ -225,3 +225,9 @@ pub(crate) fn at_exit(function: extern "C" fn()) {
         unsafe { libc::atexit(function) };
     });
 }
+
+/// The number of this thread, which is there as long as the thread: that of the process goes with the main one.
+pub(crate) fn own_tid() -> i32 {
+    // SAFETY: takes nothing and cannot fail.
+    unsafe { libc::gettid() }
+}

@@ -31,7 +31,10 @@ impl Stream {
     fn send(&mut self, own: Span<'_>, program: Span<'_>) -> Result<usize> {
         match self {
             Self::Socket(socket) if program.len() == 0 => socket.send(&[own]),
-            Self::Socket(socket) => socket.send(&[own, program]),
+            Self::Socket(socket) => match socket.send(&[own, program]) {
+                Err(libc::EFAULT) => socket.send_guarded(own, program),
+                sent => sent,
+            },
             Self::Local(local) => local.send(own, program),
             Self::Memory {
                 has_room: false, ..
@@ -43,14 +46,17 @@ impl Stream {
     fn receive(&mut self, program: Span<'_>, own: Span<'_>) -> Result<usize> {
         match self {
             Self::Socket(socket) if program.len() == 0 => socket.receive(&[own]),
-            Self::Socket(socket) => socket.receive(&[program, own]),
+            Self::Socket(socket) => match socket.receive(&[program, own]) {
+                Err(libc::EFAULT) => socket.receive_guarded(program),
+                received => received,
+            },
             Self::Local(local) => local.receive(program, own),
             Self::Memory { input, .. } => {
                 let mut got = 0;
                 for span in [program, own] {
                     let n = span.len().min(input.len());
                     let bytes: Vec<u8> = input.drain(..n).collect();
-                    got += span.write(&bytes);
+                    got += span.write(&bytes)?;
                 }
                 Ok(got)
             }

@@ -540,6 +540,9 @@ impl Qp {
             Err(errno) if socket::would_block(errno) => Ok(More::Nothing),
             // The program's memory is not there any more.
             Err(libc::EFAULT) => {
+                if let Some(held) = &held {
+                    held.is_gone();
+                }
                 if let Some(payload) = &mut rx.payload {
                     payload.failed = true;
                 }

@@ -95,6 +95,7 @@ impl Qp {
         } = &mut link.tx;
         let grant;
         let held;
+        let mut program = None;
         let mut spans = [Span::from_slice(&staged[*sent..]), Span::NONE];
         if let Some(Body {
             source,
@@ -108,8 +109,9 @@ impl Qp {
                 BodySource::Region(_, region) => {
                     grant = region.clone();
                     match grant.hold() {
-                        Ok(region) => {
-                            held = region;
+                        Ok(now_held) => {
+                            held = now_held;
+                            program = Some(&held);
                             held.span(*done as usize).first(left)
                         }
                         Err(_) => Span::NONE,
@@ -126,8 +128,9 @@ impl Qp {
                     if let Some(granted) = granted {
                         grant = granted;
                         match grant.hold() {
-                            Ok(region) => {
-                                held = region;
+                            Ok(now_held) => {
+                                held = now_held;
+                                program = Some(&held);
                                 held.span(0).first(left)
                             }
                             Err(_) => Span::NONE,
@@ -162,7 +165,12 @@ impl Qp {
                 Sent::Stuck
             }
             // The memory is registered, but not there any more.
-            Err(libc::EFAULT) if body.is_some() => self.source_is_gone(q),
+            Err(libc::EFAULT) if body.is_some() => {
+                if let Some(held) = program {
+                    held.is_gone();
+                }
+                self.source_is_gone(q)
+            }
             Err(_) => {
                 // The end of the input will tell why, after what is still to be read.
                 link.tx.stop();

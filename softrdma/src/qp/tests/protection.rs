@@ -48,10 +48,11 @@ fn on_a_truncated_file(
     length: u32,
     is_initiators: bool,
     operation: Operation,
+    shared: bool,
 ) -> Result<(Vec<Seen>, Vec<Seen>)> {
     let (a, b) = Side::pair(Plan {
         pid: own_pid(),
-        shared: false,
+        shared,
     })?;
     let file = Mapped::new(1 << 20)?;
     let owner = if is_initiators { &a } else { &b };
@@ -96,7 +97,7 @@ fn a_file_that_was_truncated_kills_nobody() -> Result<()> {
     // Behind its header, from its place, and by reference.
     for length in [1, 8, 4096, 5000, 64 << 10] {
         for operation in [ANY_WRITE, ANY_READ, Operation::Send] {
-            let (a, _) = on_a_truncated_file(length, true, operation)?;
+            let (a, _) = on_a_truncated_file(length, true, operation, false)?;
             assert_eq!(
                 a,
                 [sent(0, Status::LocalProtection)],
@@ -104,7 +105,7 @@ fn a_file_that_was_truncated_kills_nobody() -> Result<()> {
             );
         }
         for operation in [ANY_WRITE, ANY_READ] {
-            let (a, b) = on_a_truncated_file(length, false, operation)?;
+            let (a, b) = on_a_truncated_file(length, false, operation, false)?;
             assert_eq!(
                 a,
                 [sent(0, Status::RemoteAccess)],
@@ -112,9 +113,11 @@ fn a_file_that_was_truncated_kills_nobody() -> Result<()> {
             );
             assert_eq!(b, [sent(100, Status::Flushed)], "{operation:?} of {length}");
         }
-        let (a, b) = on_a_truncated_file(length, false, Operation::Send)?;
-        assert_eq!(a, [sent(0, Status::RemoteOperation)], "send of {length}");
-        assert_eq!(b, [sent(100, Status::LocalProtection)], "send of {length}");
+        for shared in [false, true] {
+            let (a, b) = on_a_truncated_file(length, false, Operation::Send, shared)?;
+            assert_eq!(a, [sent(0, Status::RemoteOperation)], "send of {length}");
+            assert_eq!(b, [sent(100, Status::LocalProtection)], "send of {length}");
+        }
     }
     Ok(())
 }
@@ -122,7 +125,7 @@ fn a_file_that_was_truncated_kills_nobody() -> Result<()> {
 #[test]
 fn an_atomic_write_to_a_truncated_file_kills_nobody() -> Result<()> {
     let operation = Operation::AtomicWrite { to: NOWHERE };
-    let (a, _) = on_a_truncated_file(8, false, operation)?;
+    let (a, _) = on_a_truncated_file(8, false, operation, false)?;
     assert_eq!(a, [sent(0, Status::RemoteAccess)]);
     Ok(())
 }

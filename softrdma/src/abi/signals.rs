@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! `sigaction` and its relatives, in front of the C library's: the program shares the signals of a fault with
+//! this library, and sees only what is its own (`os::signals`). All other signals go to the C library.
+
+use std::ffi::{CStr, c_int, c_void};
+use std::mem;
+
+use crate::os::signals;
+
+type Handler = libc::sighandler_t;
+const ERROR: Handler = libc::SIG_ERR;
+
+unsafe fn action(signal: c_int, new: *const libc::sigaction, old: *mut libc::sigaction) -> c_int {
+    // SAFETY: null or the program's action.
+    let new = unsafe { new.as_ref() };
+    match signals::action(signal, new) {
+        Ok(before) => {
+            if !old.is_null() {
+                // SAFETY: the program's room for one.
+                unsafe { old.write(before) };
+            }
+            0
+        }
+        Err(errno) => {
+            super::set_errno(errno);
+            -1
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sigaction(
+    signal: c_int,
+    new: *const libc::sigaction,
+    old: *mut libc::sigaction,
+) -> c_int {
+    // SAFETY: as this function.
+    unsafe { action(signal, new, old) }
+}
+
+/// The other name of it, which some libraries use.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __sigaction(
+    signal: c_int,
+    new: *const libc::sigaction,
+    old: *mut libc::sigaction,
+) -> c_int {
+    // SAFETY: as this function.
+    unsafe { action(signal, new, old) }
+}
+
+/// `signal` and what else sets a handler alone, with these flags.
+fn set(name: &CStr, signal: c_int, handler: Handler, flags: c_int) -> Handler {
+    if !signals::is_shared(signal) {
+        let next = signals::next(name);
+        if next.is_null() {
+            super::set_errno(libc::ENOSYS);
+            return ERROR;
+        }
+        type Set = unsafe extern "C" fn(c_int, Handler) -> Handler;
+        // SAFETY: the C library's function of this name and type, with what the program gives it.
+        return unsafe { mem::transmute::<*mut c_void, Set>(next)(signal, handler) };
+    }
+    // SAFETY: plain data, for which zeros are valid.
+    let mut new: libc::sigaction = unsafe { mem::zeroed() };
+    new.sa_sigaction = handler;
+    new.sa_flags = flags;
+    match signals::action(signal, Some(&new)) {
+        Ok(before) => before.sa_sigaction,
+        Err(errno) => {
+            super::set_errno(errno);
+            ERROR
+        }
+    }
+}
+
+const ONCE: c_int = libc::SA_RESETHAND | libc::SA_NODEFER;
+
+#[unsafe(no_mangle)]
+extern "C" fn signal(signal: c_int, handler: Handler) -> Handler {
+    set(c"signal", signal, handler, libc::SA_RESTART)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn bsd_signal(signal: c_int, handler: Handler) -> Handler {
+    set(c"bsd_signal", signal, handler, libc::SA_RESTART)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn ssignal(signal: c_int, handler: Handler) -> Handler {
+    set(c"ssignal", signal, handler, libc::SA_RESTART)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn sysv_signal(signal: c_int, handler: Handler) -> Handler {
+    set(c"sysv_signal", signal, handler, ONCE)
+}
+
+/// What `signal` is where strict standards are asked for.
+#[unsafe(no_mangle)]
+extern "C" fn __sysv_signal(signal: c_int, handler: Handler) -> Handler {
+    set(c"__sysv_signal", signal, handler, ONCE)
+}
+
+// --- Masks -------------------------------------------------------------------------------------------
+
+unsafe fn change_mask(
+    how: c_int,
+    set: *const libc::sigset_t,
+    old: *mut libc::sigset_t,
+) -> Result<(), c_int> {
+    // SAFETY: null or the program's set, and null or room for one.
+    unsafe { signals::program_changes_mask(how, set.as_ref(), old.as_mut()) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_sigmask(
+    how: c_int,
+    set: *const libc::sigset_t,
+    old: *mut libc::sigset_t,
+) -> c_int {
+    // SAFETY: as this function.
+    unsafe { change_mask(how, set, old) }.err().unwrap_or(0)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sigprocmask(
+    how: c_int,
+    set: *const libc::sigset_t,
+    old: *mut libc::sigset_t,
+) -> c_int {
+    // SAFETY: as this function.
+    match unsafe { change_mask(how, set, old) } {
+        Ok(()) => 0,
+        Err(errno) => {
+            super::set_errno(errno);
+            -1
+        }
+    }
+}
