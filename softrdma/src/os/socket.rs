@@ -73,7 +73,7 @@ impl Socket {
         }
     }
 
-    /// How many bytes have come, and the descriptor that was sent with them. `EBADMSG` without one.
+    /// How many bytes have come, and the descriptor that was sent with them. `EBADMSG` if it was not just one.
     pub(crate) fn receive_with_descriptor(&self, bytes: &mut [u8]) -> Result<(usize, OwnedFd)> {
         let mut ranges = [Span::NONE; MAX_SPANS];
         let mut room = ControlRoom::default();
@@ -96,6 +96,10 @@ impl Socket {
                 return Err(libc::EBADMSG);
             }
             let fd = owned(libc::CMSG_DATA(header).cast::<RawFd>().read_unaligned())?;
+            // There were more, which the kernel has closed.
+            if message.msg_flags & libc::MSG_CTRUNC != 0 {
+                return Err(libc::EBADMSG);
+            }
             Ok((n, fd))
         }
     }

@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * strangers-at-the-door [ADDRESS]: the local socket by which a server shares memory with clients of its host gets
+ * messages that are none, invitations that are not good, descriptors that nobody wants, and many connections that say
+ * nothing. The server must send all of them away, keep no descriptors for them, and go on taking clients.
+ *
+ *   softrdma run -- strangers-at-the-door
+ *
+ * ADDRESS is an IPv4 address, 127.0.0.1 unless given. What needs root is skipped and said so. From the environment:
+ * DOOR_STRANGERS (300: how many come at once), PAIR_WAIT_MS (see two-processes.h).
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "echo.h"
+#include "softrdma-wire.h"
+
+#define SIZE ((size_t)64 << 10)
+#define DEPTH 8
+/* how many that say nothing a server may keep */
+#define MOST_SILENT 40
+/* what two processes share: a page, and 32 KiB for each direction */
+#define RINGS (4096 + 2 * (32 << 10))
+#define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+#define OTHER_USER 12345
+
+/* --- the server, and clients as they should be --------------------------------------------------- */
+
+/* takes clients, and says how many descriptors it has whenever it is asked */
+static int
+serve(const char *address)
+{
+	struct rdma_event_channel *channel = open_channel();
+	struct rdma_cm_id *listener = listen_at(channel, address, 0, 8);
+	char line[16];
+
+	report("listening %u", (unsigned)ntohs(rdma_get_src_port(listener)));
+	for (;;) {
+		struct pollfd fds[] = {
+			{.fd = STDIN_FILENO, .events = POLLIN},
+			{.fd = channel->fd, .events = POLLIN},
+		};
+		struct rdma_cm_event *event;
+		enum rdma_cm_event_type type;
+		struct rdma_cm_id *id;
+
+		CHECK(poll(fds, 2, -1) > 0 || errno == EINTR);
+		if (fds[0].revents) {
+			if (!listen_to_parent(line, sizeof(line)) || strcmp(line, "quit") == 0)
+				break;
+			report("descriptors %u", descriptors());
+		}
+		if (!fds[1].revents)
+			continue;
+		event = next_event(channel, 0);
+		CHECK(event);
+		type = event->event;
+		id = event->id;
+		CHECK(rdma_ack_cm_event(event) == 0);
+		if (type == RDMA_CM_EVENT_CONNECT_REQUEST) {
+			struct link *link = malloc(sizeof(*link));
+
+			CHECK(link);
+			link_open(link, id, SIZE, DEPTH);
+			accept_link(link);
+			if (link->ended)
+				link_close(link);
+		} else if (type != RDMA_CM_EVENT_ESTABLISHED && type != RDMA_CM_EVENT_TIMEWAIT_EXIT) {
+			struct link *link = id->context;
+
+			rdma_disconnect(id);
+			link_close(link);
+			free(link);
+		}
+	}
+	CHECK(rdma_destroy_id(listener) == 0);
+	release_pd();
+	rdma_destroy_event_channel(channel);
+
+	return 0;
+}
+
+static unsigned
+descriptors_of(struct child *server)
+{
+	tell(server, "how many");
+
+	return (unsigned)expect(server, "descriptors ");
+}
+
+static void
+moment(void)
+{
+	const struct timespec ms = {.tv_nsec = 1000000};
+
+	nanosleep(&ms, NULL);
+}
+
+/* until it has so many, or fewer */
+static void
+wait_for_descriptors(struct child *server, unsigned wanted)
+{
+	uint64_t end = now_ns() + (uint64_t)wait_ms() * 1000000;
+
+	while (descriptors_of(server) > wanted) {
+		if (now_ns() > end)
+			die("the server has %u descriptors, not %u", descriptors_of(server), wanted);
+		moment();
+	}
+}
+
+/* writes and reads; whether it does so after this process has left TCP */
+static void
+exchange(struct link *link, bool leaves_tcp)
+{
+	uint64_t end = now_ns() + (uint64_t)wait_ms() * 1000000;
+
+	for (;;) {
+		bool has_left = tcp_connections() == 0;
+
+		fill(link->memory, SIZE, now_ns());
+		memset(link->memory + SIZE, 0, SIZE);
+		post(link, IBV_WR_RDMA_WRITE, 1, 0, SIZE, 0);
+		post(link, IBV_WR_RDMA_READ, 2, SIZE, SIZE, 0);
+		complete(link);
+		complete(link);
+		CHECK(memcmp(link->memory, link->memory + SIZE, SIZE) == 0);
+		if (has_left || !leaves_tcp)
+			return;
+		CHECK(now_ns() < end);
+		moment();
+	}
+}
+
+/* a client in a process of its own, which stays until it is told to go */
+static int
+work(const char *address, unsigned port)
+{
+	struct rdma_event_channel *channel = open_channel();
+	struct link link;
+	char line[16];
+
+	CHECK(connect_link(&link, channel, address, port, 2 * SIZE, DEPTH));
+	exchange(&link, true);
+	report("exchanged");
+	while (listen_to_parent(line, sizeof(line)) && strcmp(line, "quit") != 0) {
+		exchange(&link, true);
+		report("exchanged");
+	}
+	rdma_disconnect(link.id);
+	link_close(&link);
+	release_pd();
+	rdma_destroy_event_channel(channel);
+
+	return 0;
+}
+
+static void
+have_a_client(const char *address, unsigned port)
+{
+	struct child client = start("client", address, port);
+
+	expect(&client, "exchanged");
+	tell(&client, "quit");
+	finish(&client);
+}
+
+/* --- strangers --------------------------------------------------------------------------------- */
+
+/* one that has sent a request over TCP, and has been invited */
+struct invited {
+	int tcp;
+	struct sockaddr_un door;
+	socklen_t door_length;
+	uint8_t knock[WIRE_KNOCK];
+};
+
+static void
+hex(char *text, const uint8_t *bytes, size_t size)
+{
+	for (size_t i = 0; i < size; i++)
+		sprintf(text + 2 * i, "%02x", bytes[i]);
+}
+
+static struct invited
+get_invited(const char *address, unsigned port)
+{
+	struct sockaddr_storage server;
+	struct sockaddr_in client;
+	socklen_t length = sizeof(client);
+	uint8_t hello[WIRE_HELLO], addresses[32] = {0};
+	struct invited invited = {.door.sun_family = AF_UNIX};
+	char *name = invited.door.sun_path + 1;
+
+	parse_address(&server, address, port);
+	invited.tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	CHECK(invited.tcp >= 0);
+	CHECK(connect(invited.tcp, (struct sockaddr *)&server, sizeof(server)) == 0);
+	CHECK(getsockname(invited.tcp, (struct sockaddr *)&client, &length) == 0);
+	wire_request(hello);
+	CHECK(send(invited.tcp, hello, sizeof(hello), 0) == sizeof(hello));
+	CHECK(recv(invited.tcp, hello, sizeof(hello), MSG_WAITALL) == sizeof(hello));
+	CHECK(hello[WIRE_KIND_AT] == WIRE_REPLY && hello[WIRE_HAS_INVITATION_AT] == 1);
+
+	strcpy(name, WIRE_DOOR_PREFIX);
+	hex(name + strlen(name), hello + WIRE_DOOR_AT, WIRE_WORD);
+	invited.door_length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(name));
+	memset(addresses + 10, 0xff, 2);
+	memcpy(addresses + 12, &client.sin_addr, 4);
+	memset(addresses + 26, 0xff, 2);
+	memcpy(addresses + 28, &((struct sockaddr_in *)&server)->sin_addr, 4);
+	wire_knock(invited.knock, hello + WIRE_WORD_AT, addresses, ntohs(client.sin_port), (uint16_t)port);
+
+	return invited;
+}
+
+static int
+connect_to_door(const struct invited *invited)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	CHECK(fd >= 0);
+	CHECK(connect(fd, (const struct sockaddr *)&invited->door, invited->door_length) == 0);
+
+	return fd;
+}
+
+#define MOST_DESCRIPTORS 200
+
+/* with COUNT copies of a descriptor; it may have been closed by now */
+static void
+send_with(int to, const void *bytes, size_t size, int descriptor, unsigned count)
+{
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(MOST_DESCRIPTORS * sizeof(int))];
+	} control;
+	struct iovec range = {(void *)bytes, size};
+	struct msghdr message = {.msg_iov = &range, .msg_iovlen = 1};
+
+	if (count > 0) {
+		memset(&control, 0, sizeof(control));
+		message.msg_control = &control;
+		message.msg_controllen = CMSG_SPACE(count * sizeof(int));
+		control.header.cmsg_level = SOL_SOCKET;
+		control.header.cmsg_type = SCM_RIGHTS;
+		control.header.cmsg_len = CMSG_LEN(count * sizeof(int));
+		for (unsigned i = 0; i < count; i++)
+			memcpy(CMSG_DATA(&control.header) + i * sizeof(int), &descriptor, sizeof(int));
+	}
+	if (sendmsg(to, &message, 0) < 0)
+		CHECK(errno == EPIPE || errno == ECONNRESET);
+}
+
+/* the server closes it, and says nothing */
+static void
+expect_to_be_sent_away(int fd)
+{
+	struct pollfd readable = {.fd = fd, .events = POLLIN};
+	char byte;
+
+	CHECK(poll(&readable, 1, wait_ms()) == 1);
+	CHECK(recv(fd, &byte, 1, 0) == 0 || errno == ECONNRESET);
+	close(fd);
+}
+
+static int
+memory(size_t size, unsigned seals)
+{
+	int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	CHECK(fd >= 0 && ftruncate(fd, (off_t)size) == 0);
+	CHECK(fcntl(fd, F_ADD_SEALS, seals) == 0);
+
+	return fd;
+}
+
+static void
+send_garbage(const struct invited *invited)
+{
+	static const size_t sizes[] = {1, WIRE_KNOCK - 1, WIRE_KNOCK, WIRE_KNOCK + 1, 4096};
+	struct random random = {1};
+	uint8_t bytes[4096];
+	int zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+
+	printf("messages that are none\n");
+	CHECK(zero >= 0);
+	for (unsigned i = 0; i < 10; i++)
+		close(connect_to_door(invited));
+	for (unsigned i = 0; i < 2 * sizeof(sizes) / sizeof(*sizes); i++) {
+		int fd = connect_to_door(invited);
+
+		fill((char *)bytes, sizeof(bytes), next_random(&random));
+		send_with(fd, bytes, sizes[i / 2], zero, i % 2);
+		expect_to_be_sent_away(fd);
+	}
+	close(zero);
+}
+
+/* what an invitation is used with, once each, and for nothing */
+static void
+misuse_invitations(const char *address, unsigned port)
+{
+	struct misuse {
+		const char *what;
+		int fd;
+		unsigned count;
+		size_t spoilt; /* this byte of the message */
+	} misuses[] = {
+		{"no memory", -1, 0, 0},
+		{"a file that is no memory", open("/dev/zero", O_RDONLY | O_CLOEXEC), 1, 0},
+		{"memory that can shrink", memory(RINGS, F_SEAL_GROW | F_SEAL_SEAL), 1, 0},
+		{"memory that is too small", memory(4096, SEALS), 1, 0},
+		{"many descriptors", memory(RINGS, SEALS), MOST_DESCRIPTORS, 0},
+		{"another word", memory(RINGS, SEALS), 1, 8},
+		{"another client", memory(RINGS, SEALS), 1, 39},
+		{"another server", memory(RINGS, SEALS), 1, 55},
+		{"another port of the client", memory(RINGS, SEALS), 1, 56},
+		{"another port of the server", memory(RINGS, SEALS), 1, 58},
+	};
+
+	for (unsigned i = 0; i < sizeof(misuses) / sizeof(*misuses); i++) {
+		struct misuse *misuse = &misuses[i];
+		struct invited invited = get_invited(address, port);
+		struct pollfd readable = {.fd = invited.tcp, .events = POLLIN};
+		int fd = connect_to_door(&invited);
+
+		printf("an invitation with %s\n", misuse->what);
+		if (misuse->spoilt)
+			invited.knock[misuse->spoilt] ^= 1;
+		send_with(fd, invited.knock, WIRE_KNOCK, misuse->fd, misuse->count);
+		expect_to_be_sent_away(fd);
+		/* the connection stays where it is */
+		CHECK(poll(&readable, 1, 0) == 0);
+		close(invited.tcp);
+		if (misuse->fd >= 0)
+			close(misuse->fd);
+	}
+}
+
+/* once it is good, and the server says on TCP that it goes on in the memory; not once more */
+static void
+use_an_invitation_twice(const char *address, unsigned port)
+{
+	struct invited invited = get_invited(address, port);
+	uint8_t header[WIRE_HEADER], wanted[WIRE_HEADER];
+	int fd = connect_to_door(&invited), again = connect_to_door(&invited);
+	int rings = memory(RINGS, SEALS);
+
+	printf("an invitation that is used twice\n");
+	send_with(fd, invited.knock, WIRE_KNOCK, rings, 1);
+	CHECK(recv(invited.tcp, header, sizeof(header), MSG_WAITALL) == sizeof(header));
+	wire_header(wanted, &(struct wire_frame){.kind = WIRE_CHANGES_OVER});
+	CHECK(memcmp(header, wanted, sizeof(header)) == 0);
+	send_with(again, invited.knock, WIRE_KNOCK, rings, 1);
+	expect_to_be_sent_away(again);
+	/* the first one is still there */
+	CHECK(recv(fd, header, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN);
+	close(fd);
+	close(rings);
+	close(invited.tcp);
+}
+
+/* with an invitation that is good for somebody else */
+static void
+come_as_another_user(const char *address, unsigned port)
+{
+	struct invited invited = get_invited(address, port);
+	int rings = memory(RINGS, SEALS), status;
+	pid_t pid;
+
+	printf("another user\n");
+	if (geteuid() != 0) {
+		printf("  skipped: only root can be another user\n");
+	} else {
+		pid = fork();
+		CHECK(pid >= 0);
+		if (pid == 0) {
+			int fd;
+
+			CHECK(setresuid(OTHER_USER, OTHER_USER, OTHER_USER) == 0);
+			fd = connect_to_door(&invited);
+			send_with(fd, invited.knock, WIRE_KNOCK, rings, 1);
+			expect_to_be_sent_away(fd);
+			_exit(0);
+		}
+		CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+	}
+	close(rings);
+	close(invited.tcp);
+}
+
+/* many at a time that say nothing: clients come all the same, and in the end none is left */
+static void
+come_in_crowds(const char *address, unsigned port, struct child *server)
+{
+	unsigned count = (unsigned)env_number("DOOR_STRANGERS", 300);
+	struct invited invited = get_invited(address, port);
+	int *crowd = calloc(count, sizeof(*crowd));
+	unsigned before, during;
+
+	printf("%u that say nothing\n", count);
+	CHECK(crowd);
+	before = descriptors_of(server);
+	for (unsigned i = 0; i < count; i++)
+		crowd[i] = connect_to_door(&invited);
+	have_a_client(address, port);
+	during = descriptors_of(server);
+	if (during > before + MOST_SILENT)
+		die("the server has %u descriptors, and had %u", during, before);
+	for (unsigned i = 0; i < count; i++)
+		expect_to_be_sent_away(crowd[i]);
+	free(crowd);
+	close(invited.tcp);
+}
+
+int
+main(int argc, char *argv[])
+{
+	const char *address = argc > 1 ? argv[1] : "127.0.0.1";
+	struct child server, client;
+	struct invited invited;
+	unsigned port, before;
+
+	if (argc == 4) {
+		return strcmp(argv[1], "server") == 0 ? serve(argv[2]) :
+				work(argv[2], (unsigned)atoi(argv[3]));
+	}
+	skip_without(address);
+	raise_descriptor_limit();
+	server = start("server", address, 0);
+	port = (unsigned)expect(&server, "listening ");
+	client = start("client", address, port);
+	expect(&client, "exchanged");
+	/* what it takes to have had one more */
+	have_a_client(address, port);
+	before = descriptors_of(&server);
+
+	invited = get_invited(address, port);
+	send_garbage(&invited);
+	close(invited.tcp);
+	misuse_invitations(address, port);
+	use_an_invitation_twice(address, port);
+	come_as_another_user(address, port);
+	come_in_crowds(address, port, &server);
+
+	wait_for_descriptors(&server, before);
+	have_a_client(address, port);
+	tell(&client, "again");
+	expect(&client, "exchanged");
+	tell(&client, "quit");
+	finish(&client);
+	tell(&server, "quit");
+	finish(&server);
+
+	return 0;
+}
