@@ -7,7 +7,9 @@ use std::net::IpAddr;
 
 use super::{Qp, State};
 use crate::Result;
+use crate::instrument;
 use crate::limits::MAX_READS;
+use crate::mr::access;
 use crate::wire::Params;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,14 +85,15 @@ pub(crate) fn room_for_reads(wanted: u8) -> u8 {
 
 /// What the connection manager allows a peer that has asked for so many reads.
 pub(crate) fn access_for(reads: u8) -> u32 {
-    const REMOTE_WRITE: u32 = 1 << 1;
-    const REMOTE_READ: u32 = 1 << 2;
-    const REMOTE_ATOMIC: u32 = 1 << 3;
-    if reads == 0 {
-        REMOTE_WRITE
-    } else {
-        REMOTE_WRITE | REMOTE_READ | REMOTE_ATOMIC
-    }
+    let with_reads = access::REMOTE_READ | access::REMOTE_ATOMIC;
+    let with_flushes = access::FLUSH_GLOBAL | access::FLUSH_PERSISTENT;
+    access::REMOTE_WRITE
+        | if reads == 0 { 0 } else { with_reads }
+        | if reads == 0 || !instrument::caps().flush {
+            0
+        } else {
+            with_flushes
+        }
 }
 
 impl Attributes {

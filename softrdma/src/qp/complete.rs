@@ -12,7 +12,7 @@ use crate::wire::{Malformed, Reason};
 
 use super::link::BodySource;
 use super::receive::Sink;
-use super::work::{Progress, Receive, Request};
+use super::work::{Operation, Progress, Receive, Request};
 use super::{Inner, Qp, State};
 
 /// Whose doing an error is.
@@ -178,6 +178,14 @@ impl Qp {
 
     // --- What the responder says -----------------------------------------------------------------
 
+    /// The request whose bytes are being sent.
+    fn body_under_way(q: &Inner) -> Option<u64> {
+        match q.link.as_ref()?.tx.body.as_ref()?.source {
+            BodySource::Request(seq) => Some(seq),
+            _ => None,
+        }
+    }
+
     /// The request of this number, if it was sent and is not complete.
     pub(super) fn sent(q: &mut Inner, seq: u64) -> Result<&mut Request, Malformed> {
         if seq >= q.next {
@@ -196,6 +204,10 @@ impl Qp {
             return Ok(());
         }
         Self::sent(q, seq)?;
+        if Self::body_under_way(q).is_some_and(|under_way| under_way <= seq) {
+            // It cannot have all of it.
+            return Err(Malformed);
+        }
         let count = usize::try_from(seq - q.first + 1).map_err(|_| Malformed)?;
         let mut reads_done = 0;
         for request in q.sq.iter_mut().take(count) {
@@ -240,6 +252,11 @@ impl Qp {
         if q.is_down() {
             return Ok(());
         }
+        let request = Self::sent(q, seq)?;
+        let needs_receive = request.operation == Operation::Send || request.imm.is_some();
+        if !needs_receive || request.progress != Progress::Sent || q.held {
+            return Err(Malformed);
+        }
         Self::rewind(q, seq)?;
         q.held = true;
         self.lose_patience(q, seq);
@@ -265,6 +282,7 @@ impl Qp {
 
     /// The peer has said how often a message is offered that finds no receive.
     fn lose_patience(&self, q: &mut Inner, seq: u64) {
+        Self::be_patient(q);
         /// For ever.
         const NO_END: u8 = 7;
         /// The delay that connections of the connection manager have.
@@ -279,13 +297,20 @@ impl Qp {
         }
         let me = Weak::clone(&self.me);
         if let Some(io) = io::get() {
-            io.after(BETWEEN * u32::from(tries), move || {
+            q.patience = Some(io.after(BETWEEN * u32::from(tries), move || {
                 if let Some(qp) = me.upgrade() {
                     let mut q = qp.inner.lock();
                     qp.not_received(&mut q, seq);
                     qp.send_now(&mut q);
                 }
-            });
+            }));
+        }
+    }
+
+    /// No message waits for a receive any more, or another one does.
+    fn be_patient(q: &mut Inner) {
+        if let (Some(timer), Some(io)) = (q.patience.take(), io::get()) {
+            io.cancel(timer);
         }
     }
 
@@ -309,6 +334,7 @@ impl Qp {
             return Err(Malformed);
         }
         q.held = false;
+        Self::be_patient(q);
         Ok(())
     }
 }

@@ -44,6 +44,8 @@ mod setup {
     pub(super) const PEER_COPIES: u8 = 8;
     /// Nothing is taken of what is sent.
     pub(super) const FULL: u8 = 16;
+    /// The peer is a client that has not said yet how it uses the connection.
+    pub(super) const AWAITS_USE: u8 = 32;
 }
 
 /// What input names the region by, whose key is another one in each process.
@@ -190,7 +192,7 @@ impl Qp {
                 has_room: !is(setup::FULL),
             };
             let mut link = Link::new(Paths::within_the_host(stream));
-            link.awaits_use = true;
+            link.awaits_use = is(setup::AWAITS_USE);
             link.awaits_can_pull = true;
             link.source = Source::of(if is(setup::COPIES) {
                 Some(std::process::id() as i32)
@@ -362,7 +364,11 @@ mod tests {
             .and_then(|n| n.parse().ok());
         let mut noise = Noise(rounds.unwrap_or(7));
         for _ in 0..rounds.unwrap_or(3000) {
-            let mut input = vec![noise.below(32) as u8];
+            let how = noise.below(64) as u8;
+            let mut input = vec![how];
+            if how & setup::AWAITS_USE != 0 && noise.below(8) > 0 {
+                input.extend_from_slice(&Frame::Use.encode());
+            }
             for seq in 0..noise.below(12) {
                 let frame = noise.frame(seq);
                 input.extend_from_slice(&frame.encode());

@@ -2,12 +2,14 @@
 
 //! A queue pair's end of a connection: what is on its way in and out, and who looks after it.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use crate::Result;
 use crate::cm::id::Id;
 use crate::io;
+use crate::limits::MAX_READS;
 use crate::mr::Grant;
 use crate::os::epoll::Interest;
 use crate::os::local::Local;
@@ -16,6 +18,7 @@ use crate::os::socket::Socket;
 use crate::wire::Params;
 
 use super::attributes::Attributes;
+use super::guard::ServedRead;
 use super::path::{Paths, Stream};
 use super::pulling::{Puller, Source};
 use super::receive::Rx;
@@ -28,6 +31,8 @@ pub(super) struct Link {
     pub(super) tx: Tx,
     pub(super) source: Source,
     pub(super) peer: Puller,
+    /// The last reads whose data the peer was to copy. The peer has no more than this number under way.
+    served_reads: VecDeque<ServedRead>,
     /// The client has still to say how it uses the connection.
     pub(super) awaits_use: bool,
     /// This side has said, or is about to say, that it goes on with the way within the host.
@@ -90,10 +95,27 @@ impl Link {
             tx: Tx::default(),
             source: Source::default(),
             peer: Puller::default(),
+            served_reads: VecDeque::new(),
             awaits_use: false,
             has_changed_over: false,
             awaits_can_pull: false,
         }
+    }
+
+    /// The data of this read was sent by reference.
+    pub(super) fn may_come_in_band(&mut self, read: ServedRead) {
+        if self.served_reads.len() >= usize::from(MAX_READS) {
+            self.served_reads.pop_front();
+        }
+        self.served_reads.push_back(read);
+    }
+
+    /// Whether the data of this read may be sent once more.
+    pub(super) fn take_served_read(&mut self, read: ServedRead) -> bool {
+        let position = self.served_reads.iter().position(|served| *served == read);
+        position
+            .and_then(|at| self.served_reads.remove(at))
+            .is_some()
     }
 
     /// Ends sending in the middle of a frame, which the peer sees as the end of the connection.

@@ -32,6 +32,7 @@ use crate::channel::Unacknowledged;
 use crate::cm::id::Id;
 use crate::context::AsyncEvent;
 use crate::cq::{Completion, Cq};
+use crate::io::Timer;
 use crate::limits;
 use crate::mr::Seal;
 use crate::numbers::QpNumber;
@@ -140,6 +141,8 @@ struct Inner {
     reads: usize,
     /// The responder has no receive for request `next`, and will say when.
     held: bool,
+    /// How long this side waits for that, if not for ever.
+    patience: Option<Timer>,
     /// A request failed before it was sent: it waits for those before it.
     stopped: bool,
     rq: VecDeque<Receive>,
@@ -200,6 +203,7 @@ impl Qp {
                 next: 0,
                 reads: 0,
                 held: false,
+                patience: None,
                 stopped: false,
                 rq: VecDeque::new(),
                 unshown: Vec::new(),

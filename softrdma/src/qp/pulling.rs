@@ -18,6 +18,7 @@ use crate::os::memory::Span;
 use crate::os::pull::{Foreign, pull};
 use crate::wire::{Carriage, DESCRIPTOR, Descriptor, Malformed, Reason};
 
+use super::guard::ServedRead;
 use super::receive::Sink;
 use super::respond::{self, Response};
 use super::work::{Operation, Progress};
@@ -67,8 +68,6 @@ pub(super) struct Puller {
     pub(super) pulls: bool,
     /// It may say once that it cannot copy what requests name.
     may_decline: bool,
-    /// It has copied, so it may ask for data again.
-    has_pulled: bool,
 }
 
 impl Puller {
@@ -76,7 +75,6 @@ impl Puller {
         Self {
             pulls,
             may_decline: pulls,
-            has_pulled: pulls,
         }
     }
 }
@@ -285,7 +283,14 @@ impl Qp {
         if q.is_down() {
             return Ok(());
         }
-        if q.held || !Self::sent(q, seq)?.can_go_by_reference() {
+        if q.held {
+            return Err(Malformed);
+        }
+        let request = Self::sent(q, seq)?;
+        let may_be_declined = request.progress == Progress::Sent
+            && !request.is_read()
+            && request.can_go_by_reference();
+        if !may_be_declined {
             return Err(Malformed);
         }
         Self::rewind(q, seq)
@@ -301,7 +306,7 @@ impl Qp {
         let Some(link) = &mut q.link else {
             return Ok(());
         };
-        let may_ask = link.peer.has_pulled && seq < q.expected;
+        let may_ask = link.take_served_read(ServedRead { seq, from });
         if !may_ask || respond::too_many_reads(&q.responses) {
             return Err(Malformed);
         }

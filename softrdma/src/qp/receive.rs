@@ -227,6 +227,9 @@ impl Qp {
 
     /// What is to be done with the payload of a frame.
     fn begin(&self, q: &mut Inner, frame: Frame) -> Result<Sink, Malformed> {
+        if !q.may_come(&frame) {
+            return Err(Malformed);
+        }
         match frame {
             Frame::Send { seq, .. }
             | Frame::Write { seq, .. }
@@ -269,14 +272,15 @@ impl Qp {
                 }
             }
             Frame::Disconnect => {
-                if q.peer == Peer::Connected {
-                    q.peer = Peer::Left;
-                    if let Some(id) = q.cm.upgrade() {
-                        id.peer_disconnected();
-                    }
+                q.peer = Peer::Left;
+                if let Some(id) = q.cm.upgrade() {
+                    id.peer_disconnected();
                 }
             }
             Frame::Disconnected => {
+                if !q.disconnected {
+                    return Err(Malformed);
+                }
                 q.peer = Peer::Left;
                 if let Some(id) = q.cm.upgrade() {
                     id.peer_answered_disconnect();
@@ -409,15 +413,16 @@ impl Qp {
                     link.rx.payload = Some(payload);
                     return Ok(Step::Needs);
                 };
-                let stored = self.grant_to_peer(q, to, Wish::Write).is_some_and(|grant| {
-                    grant
-                        .hold()
-                        .is_ok_and(|held| held.store_atomically(bytes).is_ok())
+                let granted = self.grant_to_peer(q, to, Wish::AtomicWrite);
+                let stored = granted.and_then(|grant| {
+                    let grant = grant.ok_or(Reason::RemoteAccess)?;
+                    let held = grant.hold().map_err(|_| Reason::RemoteAccess)?;
+                    let stored = held.store_atomically(bytes);
+                    stored.map_err(|_| Reason::RemoteAccess)
                 });
-                if stored {
-                    self.served(q, seq);
-                } else {
-                    self.refuse(q, seq, Reason::RemoteAccess);
+                match stored {
+                    Ok(()) => self.served(q, seq),
+                    Err(reason) => self.refuse(q, seq, reason),
                 }
             }
             Sink::Descriptor { sink, length } => {

@@ -6,7 +6,7 @@ use std::sync::Weak;
 
 use crate::context::AsyncEvent;
 use crate::cq::{Completion, Opcode, Status};
-use crate::mr::{self, Range, access};
+use crate::mr::{Range, access};
 use crate::wire::{Frame, Malformed, Reason};
 
 use super::complete::Cause;
@@ -106,7 +106,9 @@ impl Qp {
                 solicited,
                 carriage,
             } => {
-                if !self.allows(q, seq, access::REMOTE_WRITE) {
+                // A peer that may not write does not get a receive either.
+                let unrelated = Range { length: 0, ..to };
+                if !self.permits(q, seq, unrelated, Wish::Write) {
                     return Ok(Sink::Nowhere);
                 }
                 let mut with_imm = None;
@@ -120,11 +122,10 @@ impl Qp {
                         solicited,
                     });
                 }
-                if to.length > 0 && self.grant_to_peer(q, to, Wish::Write).is_none() {
+                if !self.permits(q, seq, to, Wish::Write) {
                     if let Some(with) = with_imm {
                         self.complete_receive(q, with.receive.wr_id, Status::RemoteAccess);
                     }
-                    self.refuse(q, seq, Reason::RemoteAccess);
                     return Ok(Sink::Nowhere);
                 }
                 self.carried(q, Sink::Write { seq, to, with_imm }, to.length, carriage)
@@ -134,11 +135,10 @@ impl Qp {
                 from,
                 can_pull,
             } => {
-                if !self.allows(q, seq, access::REMOTE_READ) {
-                    return Ok(Sink::Nowhere);
+                if q.has_too_many_reads() {
+                    return Err(Malformed);
                 }
-                if from.length > 0 && self.grant_to_peer(q, from, Wish::Read).is_none() {
-                    self.refuse(q, seq, Reason::RemoteAccess);
+                if !self.permits(q, seq, from, Wish::Read) {
                     return Ok(Sink::Nowhere);
                 }
                 let can_pull = can_pull && q.link.as_ref().is_some_and(|link| link.peer.pulls);
@@ -152,11 +152,7 @@ impl Qp {
                 Ok(Sink::Nowhere)
             }
             Frame::AtomicWrite { seq, to } => {
-                if !self.allows(q, seq, access::REMOTE_WRITE) {
-                    return Ok(Sink::Nowhere);
-                }
-                if to.addr % 8 != 0 || self.grant_to_peer(q, to, Wish::Write).is_none() {
-                    self.refuse(q, seq, Reason::RemoteAccess);
+                if !self.permits(q, seq, to, Wish::AtomicWrite) {
                     return Ok(Sink::Nowhere);
                 }
                 Ok(Sink::AtomicWrite { seq, to })
@@ -167,48 +163,30 @@ impl Qp {
                 placement,
                 whole_region,
             } => {
-                self.flush(q, seq, at, placement, whole_region);
+                let wish = Wish::Flush {
+                    placement,
+                    whole_region,
+                };
+                // Writes are in the memory before they are acknowledged, so there is nothing to do.
+                if self.permits(q, seq, at, wish) {
+                    self.served(q, seq);
+                }
                 Ok(Sink::Nowhere)
             }
             _ => Ok(Sink::Nowhere),
         }
     }
 
-    /// Whether the queue pair was told to allow this. If not, the request is refused, whatever the memory
-    /// region says.
-    fn allows(&self, q: &mut Inner, seq: u64, wanted: u32) -> bool {
-        let allowed = q.attributes.access & wanted == wanted;
-        if !allowed {
-            q.violation = Some(AsyncEvent::QpRequestError(Weak::clone(&self.me)));
-            self.refuse(q, seq, Reason::InvalidRequest);
+    /// Whether the peer gets what it asks for. If not, its request is refused.
+    fn permits(&self, q: &mut Inner, seq: u64, range: Range, wish: Wish) -> bool {
+        let granted = self.grant_to_peer(q, range, wish);
+        if let Err(reason) = granted {
+            if reason == Reason::InvalidRequest {
+                q.violation = Some(AsyncEvent::QpRequestError(Weak::clone(&self.me)));
+            }
+            self.refuse(q, seq, reason);
         }
-        allowed
-    }
-
-    /// Writes are in the memory before they are acknowledged, so there is nothing to do but to check.
-    fn flush(&self, q: &mut Inner, seq: u64, at: Range, placement: u8, whole_region: bool) {
-        let mut needs = 0;
-        if placement & 1 != 0 {
-            needs |= access::FLUSH_GLOBAL;
-        }
-        if placement & 2 != 0 {
-            needs |= access::FLUSH_PERSISTENT;
-        }
-        // Of a whole region the request names only the key.
-        let permitted = if whole_region {
-            let pd = self.setup.pd.as_ref();
-            pd.is_some_and(|pd| mr::permits(at.key, pd, needs))
-        } else {
-            self.setup
-                .pd
-                .as_ref()
-                .is_some_and(|pd| at.grant_to_peer(pd, needs).is_ok())
-        };
-        if permitted {
-            self.served(q, seq);
-        } else {
-            self.refuse(q, seq, Reason::RemoteAccess);
-        }
+        granted.is_ok()
     }
 
     /// The receive for a message. If there is none, the message will come again.

@@ -17,7 +17,7 @@ use crate::pd::Pd;
 use crate::wire::{Carriage, Descriptor, Frame, Reason};
 
 use super::complete::Cause;
-use super::guard::Wish;
+use super::guard::{ServedRead, Wish};
 use super::link::{Body, BodySource, Tx};
 use super::pulling;
 use super::respond::Response;
@@ -86,6 +86,7 @@ impl Qp {
     }
 
     fn send_some(&self, q: &mut Inner) -> Sent {
+        let serves = !q.is_down() && !q.released;
         let Inner {
             link, sq, first, ..
         } = q;
@@ -109,12 +110,12 @@ impl Qp {
                 BodySource::Region(_, region) => {
                     grant = region.clone();
                     match grant.hold() {
-                        Ok(now_held) => {
+                        Ok(now_held) if serves => {
                             held = now_held;
                             program = Some(&held);
                             held.span(*done as usize).first(left)
                         }
-                        Err(_) => Span::NONE,
+                        _ => Span::NONE,
                     }
                 }
                 BodySource::Request(seq) => {
@@ -191,8 +192,12 @@ impl Qp {
             BodySource::Region(seq, _) => {
                 // The rest of the frame has to come, and then that it is no good.
                 body.source = BodySource::Zeros;
-                q.responses
-                    .push_front(Response::Nak(seq, Reason::RemoteAccess));
+                let reason = if q.is_down() || q.released {
+                    Reason::QueuePairGone
+                } else {
+                    Reason::RemoteAccess
+                };
+                q.responses.push_front(Response::Nak(seq, reason));
                 Sent::Some(0)
             }
             BodySource::Request(seq) => {
@@ -311,21 +316,16 @@ impl Qp {
             length,
             carriage: Carriage::Inband,
         };
-        if length == 0 {
-            Self::stage(q, inband, &[]);
-            return;
-        }
-        let refuse = |q: &mut Inner| {
-            q.responses
-                .push_front(Response::Nak(seq, Reason::RemoteAccess));
+        let refuse = |q: &mut Inner, reason| {
+            q.responses.push_front(Response::Nak(seq, reason));
         };
-        let Some(grant) = self.grant_to_peer(q, from, Wish::Read) else {
-            refuse(q);
-            return;
+        let grant = match self.grant_to_peer(q, from, Wish::Read) {
+            Ok(Some(grant)) => grant,
+            Ok(None) => return Self::stage(q, inband, &[]),
+            Err(reason) => return refuse(q, reason),
         };
         let Ok(held) = grant.hold() else {
-            refuse(q);
-            return;
+            return refuse(q, Reason::RemoteAccess);
         };
         let link = q.link.as_ref();
         let goes_within_the_host = link.is_some_and(|link| link.paths.sends_locally());
@@ -342,6 +342,9 @@ impl Qp {
                 carriage: Carriage::ByReference,
             };
             Self::stage(q, frame, &descriptor.encode());
+            if let Some(link) = &mut q.link {
+                link.may_come_in_band(ServedRead { seq, from });
+            }
         } else if length as usize <= COPIED {
             let Some(link) = &mut q.link else { return };
             let staged = &mut link.tx.staged;
@@ -349,7 +352,7 @@ impl Qp {
             staged.extend_from_slice(&inband.encode());
             if held.append_to(staged).is_err() {
                 staged.truncate(before);
-                refuse(q);
+                refuse(q, Reason::RemoteAccess);
             }
         } else {
             drop(held);

@@ -23,6 +23,7 @@ mod knock;
 #[cfg(test)]
 mod tests;
 
+use crate::limits;
 use crate::mr::Range;
 
 pub(crate) use descriptor::{DESCRIPTOR, Descriptor};
@@ -180,6 +181,13 @@ const BY_REFERENCE: u8 = 4;
 const PULLS: u8 = 8;
 const WHOLE_REGION: u8 = 16;
 
+// The fields of a header besides kind and flags, as `check` names them.
+const SEQ: u8 = 1;
+const LENGTH: u8 = 2;
+const PLACE: u8 = 4;
+const IMM: u8 = 8;
+const EXTRA: u8 = 16;
+
 /// The fields of a header, before their meaning is known.
 #[derive(Default)]
 struct Fields {
@@ -239,9 +247,32 @@ impl Fields {
         header
     }
 
-    /// The flags, if there are no others than these.
-    fn only(&self, allowed: u8) -> Result<(), Malformed> {
-        if self.flags & !allowed == 0 {
+    /// Checks that there is nothing in flags and fields that the kind does not use, and that no message is
+    /// larger than the largest.
+    fn check(&self) -> Result<(), Malformed> {
+        let (flags, mut fields) = match self.kind {
+            SEND => (WITH_IMM | SOLICITED | BY_REFERENCE, SEQ | LENGTH),
+            WRITE => (WITH_IMM | SOLICITED | BY_REFERENCE, SEQ | LENGTH | PLACE),
+            READ => (PULLS, SEQ | LENGTH | PLACE),
+            ATOMIC_WRITE | READ_IN_BAND => (0, SEQ | LENGTH | PLACE),
+            FLUSH => (WHOLE_REGION, SEQ | LENGTH | PLACE | EXTRA),
+            ACK | NOT_READY | READY | IN_BAND => (0, SEQ),
+            NAK => (0, SEQ | IMM),
+            READ_DATA => (BY_REFERENCE, SEQ | LENGTH),
+            USE | CHANGES_OVER | CAN_PULL | DISCONNECT | DISCONNECTED => (0, 0),
+            _ => return Err(Malformed),
+        };
+        if self.flags & flags & WITH_IMM != 0 {
+            fields |= IMM;
+        }
+        let used = |is_used, field| if is_used { field } else { 0 };
+        let present = used(self.seq != 0, SEQ)
+            | used(self.length != 0, LENGTH)
+            | used(self.addr != 0 || self.key != 0, PLACE)
+            | used(self.imm != 0, IMM)
+            | used(self.extra != 0, EXTRA);
+        let too_large = self.kind != FLUSH && self.length > limits::MAX_MESSAGE;
+        if self.flags & !flags == 0 && present & !fields == 0 && !too_large {
             Ok(())
         } else {
             Err(Malformed)
@@ -284,40 +315,28 @@ impl Frame {
     pub(crate) fn decode(header: &[u8; HEADER]) -> Result<Self, Malformed> {
         let fields = Fields::parse(header)?;
         let Fields { seq, length, .. } = fields;
-        if fields.kind != FLUSH && fields.extra != 0 {
-            return Err(Malformed);
-        }
+        fields.check()?;
         Ok(match fields.kind {
-            SEND => {
-                fields.only(WITH_IMM | SOLICITED | BY_REFERENCE)?;
-                Self::Send {
-                    seq,
-                    length,
-                    imm: fields.imm(),
-                    solicited: fields.flags & SOLICITED != 0,
-                    carriage: fields.carriage(),
-                }
-            }
-            WRITE => {
-                fields.only(WITH_IMM | SOLICITED | BY_REFERENCE)?;
-                Self::Write {
-                    seq,
-                    to: fields.range(),
-                    imm: fields.imm(),
-                    solicited: fields.flags & SOLICITED != 0,
-                    carriage: fields.carriage(),
-                }
-            }
-            READ => {
-                fields.only(PULLS)?;
-                Self::Read {
-                    seq,
-                    from: fields.range(),
-                    can_pull: fields.flags & PULLS != 0,
-                }
-            }
+            SEND => Self::Send {
+                seq,
+                length,
+                imm: fields.imm(),
+                solicited: fields.flags & SOLICITED != 0,
+                carriage: fields.carriage(),
+            },
+            WRITE => Self::Write {
+                seq,
+                to: fields.range(),
+                imm: fields.imm(),
+                solicited: fields.flags & SOLICITED != 0,
+                carriage: fields.carriage(),
+            },
+            READ => Self::Read {
+                seq,
+                from: fields.range(),
+                can_pull: fields.flags & PULLS != 0,
+            },
             ATOMIC_WRITE => {
-                fields.only(0)?;
                 if length != 8 {
                     return Err(Malformed);
                 }
@@ -326,28 +345,22 @@ impl Frame {
                     to: fields.range(),
                 }
             }
-            FLUSH => {
-                fields.only(WHOLE_REGION)?;
-                Self::Flush {
-                    seq,
-                    at: fields.range(),
-                    placement: u8::try_from(fields.extra).map_err(|_| Malformed)?,
-                    whole_region: fields.flags & WHOLE_REGION != 0,
-                }
-            }
+            FLUSH => Self::Flush {
+                seq,
+                at: fields.range(),
+                placement: u8::try_from(fields.extra).map_err(|_| Malformed)?,
+                whole_region: fields.flags & WHOLE_REGION != 0,
+            },
             ACK => Self::Ack { seq },
             NAK => Self::Nak {
                 seq,
                 reason: Reason::from_wire(fields.imm)?,
             },
-            READ_DATA => {
-                fields.only(BY_REFERENCE)?;
-                Self::ReadData {
-                    seq,
-                    length,
-                    carriage: fields.carriage(),
-                }
-            }
+            READ_DATA => Self::ReadData {
+                seq,
+                length,
+                carriage: fields.carriage(),
+            },
             NOT_READY => Self::NotReady { seq },
             READY => Self::Ready { seq },
             IN_BAND => Self::InBand { seq },

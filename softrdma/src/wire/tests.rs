@@ -10,9 +10,8 @@ const AT: Range = Range {
     key: 0x99aa_bbcc,
 };
 
-#[test]
-fn frames_survive_the_round_trip() {
-    let frames = [
+fn one_of_each() -> Vec<Frame> {
+    vec![
         Frame::Send {
             seq: 7,
             length: 100,
@@ -58,9 +57,26 @@ fn frames_survive_the_round_trip() {
         Frame::CanPull,
         Frame::Disconnect,
         Frame::Disconnected,
-    ];
-    for frame in frames {
+    ]
+}
+
+#[test]
+fn frames_survive_the_round_trip() {
+    for frame in one_of_each() {
         assert_eq!(Frame::decode(&frame.encode()), Ok(frame));
+    }
+}
+
+#[test]
+fn no_bit_of_a_header_is_ignored() {
+    for frame in one_of_each() {
+        for bit in 0..8 * HEADER {
+            let mut header = frame.encode();
+            header[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(other) = Frame::decode(&header) {
+                assert_eq!(other.encode(), header, "{frame:?} became {other:?}");
+            }
+        }
     }
 }
 
@@ -82,4 +98,12 @@ fn bad_frames_are_malformed() {
     .encode();
     nak[28] = 77;
     assert_eq!(Frame::decode(&nak), Err(Malformed));
+    let large = Frame::Send {
+        seq: 1,
+        length: limits::MAX_MESSAGE + 1,
+        imm: None,
+        solicited: false,
+        carriage: Carriage::Inband,
+    };
+    assert_eq!(Frame::decode(&large.encode()), Err(Malformed));
 }
