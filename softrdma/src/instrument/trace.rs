@@ -202,7 +202,7 @@ pub fn standard_output(file: &Metadata) -> Option<RawFd> {
     [libc::STDOUT_FILENO, libc::STDERR_FILENO]
         .into_iter()
         .find(|fd| {
-            fs::metadata(format!("/proc/self/fd/{fd}")).is_ok_and(|standard| {
+            fs::metadata(format!("/proc/thread-self/fd/{fd}")).is_ok_and(|standard| {
                 file.is_file() && (standard.dev(), standard.ino()) == (file.dev(), file.ino())
             })
         })

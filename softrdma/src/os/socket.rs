@@ -149,6 +149,9 @@ impl Socket {
     /// bound to is not, even if that one does not listen yet. For that `SO_REUSEADDR` must be set on the
     /// connections' sockets (above), and on this one while it binds, but not afterwards.
     pub(crate) fn bind(&self, to: &SocketAddr, only_v6: bool) -> Result<()> {
+        if is_of_many(to) {
+            return Err(libc::EADDRNOTAVAIL);
+        }
         if to.is_ipv6() {
             self.set(libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, i32::from(only_v6))?;
         }
@@ -400,6 +403,25 @@ pub(crate) fn source_for(from: Option<&SocketAddr>, to: &SocketAddr) -> Result<I
     Ok(source)
 }
 
+/// Whether it is a multicast or a broadcast address: no connection has one, though TCP lets a socket be bound to it.
+fn is_of_many(addr: &SocketAddr) -> bool {
+    let SocketAddr::V4(v4) = addr else {
+        return addr.ip().is_multicast();
+    };
+    if v4.ip().is_multicast() || v4.ip().is_broadcast() {
+        return true;
+    }
+    if v4.ip().is_unspecified() {
+        return false;
+    }
+    // Of which addresses a network consists only the kernel knows: without leave nothing is sent to all.
+    let mut somewhere = *addr;
+    somewhere.set_port(9);
+    // SAFETY: no pointers.
+    let fd = owned(unsafe { libc::socket(family(addr), libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) });
+    fd.is_ok_and(|fd| Socket(fd).connect(&somewhere) == Err(libc::EACCES))
+}
+
 /// Whether an interface of this host has the address.
 fn is_own(addr: &SocketAddr) -> bool {
     let mut any_port = *addr;
@@ -412,4 +434,27 @@ fn is_own(addr: &SocketAddr) -> bool {
 /// Whether a failed send or receive only has to wait.
 pub(crate) fn would_block(errno: crate::Errno) -> bool {
     errno == libc::EAGAIN || errno == libc::EINTR
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_socket_is_bound_to_an_address_of_many() -> Result<()> {
+        let to = |ip: [u8; 4]| SocketAddr::from((ip, 0));
+        for ip in [
+            [224, 0, 0, 1],
+            [239, 1, 2, 3],
+            [255; 4],
+            [127, 255, 255, 255],
+        ] {
+            let bound = Socket::stream(&to(ip))?.bind(&to(ip), false);
+            assert_eq!(bound, Err(libc::EADDRNOTAVAIL), "{ip:?}");
+        }
+        for ip in [[127, 0, 0, 1], [127, 255, 255, 254], [0; 4]] {
+            Socket::stream(&to(ip))?.bind(&to(ip), false)?;
+        }
+        Ok(())
+    }
 }
