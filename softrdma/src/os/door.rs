@@ -7,7 +7,9 @@
 
 use std::mem;
 use std::ptr;
+use std::sync::Arc;
 
+use super::process::Process;
 use super::socket::Socket;
 use super::{check, owned};
 use crate::Result;
@@ -29,7 +31,7 @@ pub(crate) fn own_user() -> u32 {
 #[derive(Debug)]
 pub(crate) struct Neighbour {
     pub(super) socket: Socket,
-    pub(super) pid: Option<i32>,
+    pub(super) process: Option<Arc<Process>>,
 }
 
 impl Neighbour {
@@ -54,11 +56,13 @@ impl Neighbour {
         if other.uid == OVERFLOW_UID || other.uid != own_user() {
             return Err(libc::EPERM);
         }
-        Ok(Self {
-            socket,
-            // A process of another process name space has no number here, which the kernel says by 0.
-            pid: Some(other.pid).filter(|&pid| pid > 0),
-        })
+        // A process of another process name space has no number here, which the kernel says by 0. One that has
+        // ended has left its number to others.
+        let process = match other.pid {
+            pid @ 1.. => Process::at_the_other_end(socket.raw(), pid).ok(),
+            _ => None,
+        };
+        Ok(Self { socket, process })
     }
 
     pub(crate) fn socket(&self) -> &Socket {
@@ -128,7 +132,9 @@ mod tests {
         assert_eq!(accept(&listener).err(), Some(libc::EAGAIN));
         let client = Neighbour::of(connect(&name).unwrap()).unwrap();
         let server = Neighbour::of(accept(&listener).unwrap()).unwrap();
-        assert_eq!((client.pid, server.pid), (Some(own), Some(own)));
+        for end in [client, server] {
+            assert_eq!(end.process.map(|process| process.pid()), Some(own));
+        }
         assert_eq!(listen(&name).err(), Some(libc::EADDRINUSE));
         drop(listener);
         assert_eq!(connect(&name).err(), Some(libc::ECONNREFUSED));

@@ -4,9 +4,11 @@
 //! them wakes whoever sleeps, and tells of the end.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use super::door::Neighbour;
 use super::memory::Span;
+use super::process::Process;
 use super::rings::Rings;
 use super::socket::Socket;
 use crate::Result;
@@ -15,7 +17,7 @@ pub(crate) struct Local {
     bell: Socket,
     rings: Rings,
     /// The process that made the other end of the bell.
-    pid: Option<i32>,
+    process: Option<Arc<Process>>,
     /// The peer sends no more than what is there.
     ended: bool,
 }
@@ -38,15 +40,15 @@ impl Local {
     fn end(neighbour: Neighbour, rings: Rings) -> Self {
         Self {
             bell: neighbour.socket,
-            pid: neighbour.pid,
+            process: neighbour.process,
             rings,
             ended: false,
         }
     }
 
     /// The process at the other end, unless it is of another process name space.
-    pub(crate) fn pid(&self) -> Option<i32> {
-        self.pid
+    pub(crate) fn process(&self) -> Option<&Process> {
+        self.process.as_deref()
     }
 
     /// Both ends, in this process.

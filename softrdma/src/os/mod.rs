@@ -15,6 +15,7 @@ mod maps;
 pub(crate) mod memory;
 pub(crate) mod own_memory;
 pub(crate) mod populate;
+pub(crate) mod process;
 pub(crate) mod pull;
 pub(crate) mod random;
 pub(crate) mod readiness;

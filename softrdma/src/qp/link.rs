@@ -13,6 +13,7 @@ use crate::limits::MAX_READS;
 use crate::mr::Grant;
 use crate::os::epoll::Interest;
 use crate::os::local::Local;
+use crate::os::process::Process;
 use crate::os::pull::may_pull;
 use crate::os::socket::Socket;
 use crate::wire::Params;
@@ -200,7 +201,8 @@ impl Qp {
         link.source = Source::of(
             link.paths
                 .local_stream()
-                .and_then(|local| local.pid())
+                .and_then(|local| local.process())
+                .map(Process::pid)
                 .filter(|&pid| may_pull(pid)),
         );
         q.responses.push_back(Response::ChangesOver);

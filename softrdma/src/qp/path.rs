@@ -14,6 +14,7 @@ use crate::io::{self, Io, Source, Token};
 use crate::os::epoll::{HANG_UP, Interest, READABLE, WRITABLE};
 use crate::os::local::Local;
 use crate::os::memory::Span;
+use crate::os::process::Process;
 use crate::os::socket::Socket;
 
 /// Where bytes come from and go to.
@@ -171,6 +172,14 @@ impl Paths {
         };
         let path = path.as_mut().ok_or(libc::ENOTCONN)?;
         path.stream.receive(program, own)
+    }
+
+    /// Whether the peer's number is still that of the process that the kernel said it is.
+    pub(super) fn peer_is_there(&self) -> bool {
+        match self.local.as_ref().map(|path| &path.stream) {
+            Some(Stream::Local(local)) => local.process().is_some_and(Process::is_there),
+            _ => true,
+        }
     }
 
     pub(super) fn local_stream(&mut self) -> Option<&mut Local> {

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! The process at the other end of a local socket.
+
+use std::mem;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use super::{check, owned};
+use crate::Result;
+
+/// `SO_PEERPIDFD`, which the crate libc does not have. It is 77 on all machines but a few that run no
+/// softrdma; kernels before 6.5 do not know it.
+const SO_PEERPIDFD: i32 = 77;
+
+/// A process by its number, and what tells whether the number is still that process's.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pid: i32,
+    /// Readable when the process has ended. None where the kernel has no such thing. A child may keep it: it
+    /// holds nothing of that process.
+    end: Option<OwnedFd>,
+}
+
+/// Those that connections are with, so that each takes one descriptor.
+static KNOWN: Mutex<Vec<Weak<Process>>> = Mutex::new(Vec::new());
+
+impl Process {
+    /// The process with this number that made the other end of the socket. Fails when it has ended.
+    pub(super) fn at_the_other_end(socket: RawFd, pid: i32) -> Result<Arc<Self>> {
+        let process = Self {
+            pid,
+            end: end_of_peer(socket)?,
+        };
+        if !process.is_there() {
+            return Err(libc::ESRCH);
+        }
+        let mut known = KNOWN.lock();
+        known.retain(|known| known.strong_count() > 0);
+        // Only one process has the number at a time: another one that is there with it is the same.
+        let same = known
+            .iter()
+            .filter_map(Weak::upgrade)
+            .find(|known| known.pid == pid && known.end.is_some() && known.is_there());
+        if let Some(same) = same {
+            return Ok(same);
+        }
+        let process = Arc::new(process);
+        known.push(Arc::downgrade(&process));
+        Ok(process)
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Whether the number is still that of this process: what was done with it before this says so was done with
+    /// this process. True where the kernel does not tell.
+    pub(crate) fn is_there(&self) -> bool {
+        let Some(end) = &self.end else { return true };
+        let mut poll = libc::pollfd {
+            fd: end.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // SAFETY: one entry that lives through the call.
+        unsafe { libc::poll(&raw mut poll, 1, 0) == 0 }
+    }
+}
+
+fn end_of_peer(socket: RawFd) -> Result<Option<OwnedFd>> {
+    let mut fd = -1;
+    let mut length = mem::size_of::<i32>() as libc::socklen_t;
+    // SAFETY: room for a descriptor, and its length.
+    let got = check(unsafe {
+        libc::getsockopt(
+            socket,
+            libc::SOL_SOCKET,
+            SO_PEERPIDFD,
+            (&raw mut fd).cast(),
+            &raw mut length,
+        )
+    });
+    match got {
+        Ok(_) => owned(fd).map(Some),
+        Err(libc::ENOPROTOOPT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::os::socket::Socket;
+
+    #[test]
+    fn a_process_has_one_descriptor_and_is_there() {
+        let (one, other) = Socket::pair().unwrap();
+        let own = i32::try_from(std::process::id()).unwrap();
+        let first = Process::at_the_other_end(one.raw(), own).unwrap();
+        let second = Process::at_the_other_end(other.raw(), own).unwrap();
+        assert!(first.is_there());
+        assert_eq!(first.pid(), own);
+        // Where the kernel does not tell of the end, each stands for itself.
+        assert_eq!(Arc::ptr_eq(&first, &second), first.end.is_some());
+    }
+}
