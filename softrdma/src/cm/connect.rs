@@ -8,6 +8,7 @@ use super::door;
 use super::event::{Event, Kind, reason};
 use super::handshake::Handshake;
 use super::id::{Id, Inner, Phase};
+use super::room::{MOST_REQUESTS, Unused};
 use crate::limits::{
     ANY_READS, MAX_READS, REJECT_PRIVATE_DATA, REPLY_PRIVATE_DATA, REQUEST_PRIVATE_DATA,
 };
@@ -244,9 +245,8 @@ impl Id {
 
     /// A request has come in for a listening identifier.
     pub(super) fn incoming(self: &Arc<Self>, handshake: &Arc<Handshake>, mut hello: Hello) {
-        const MOST_QUEUED: usize = 1024;
         let mut inner = self.inner.lock();
-        if inner.phase != Phase::Listening || inner.queued.len() >= MOST_QUEUED {
+        if inner.phase != Phase::Listening || inner.queued.len() >= MOST_REQUESTS {
             drop(inner);
             return handshake.reject(reason::CONSUMER, &[]);
         }
@@ -271,14 +271,27 @@ impl Id {
         self.announce(&mut inner);
     }
 
-    /// As many requests as the backlog allows are for the program to see.
-    fn announce(self: &Arc<Self>, inner: &mut Inner) {
-        let mut waiting = inner.channel.count(|event| {
+    /// How many requests the program has not taken.
+    pub(super) fn requests(self: &Arc<Self>) -> usize {
+        let mut inner = self.inner.lock();
+        inner
+            .queued
+            .retain(|event| event.id.inner.lock().phase == Phase::Requested);
+        inner.queued.len() + self.announced(&inner)
+    }
+
+    fn announced(self: &Arc<Self>, inner: &Inner) -> usize {
+        inner.channel.count(|event| {
             event
                 .listen
                 .as_ref()
                 .is_some_and(|listen| Arc::ptr_eq(listen, self))
-        });
+        })
+    }
+
+    /// As many requests as the backlog allows are for the program to see.
+    fn announce(self: &Arc<Self>, inner: &mut Inner) {
+        let mut waiting = self.announced(inner);
         while waiting < inner.backlog {
             let Some(event) = inner.queued.pop_front() else {
                 return;
@@ -296,6 +309,9 @@ impl Id {
         let mut inner = self.inner.lock();
         if !inner.queued.is_empty() {
             self.announce(&mut inner);
+        }
+        if let Some(listener) = &inner.listener {
+            listener.request_taken();
         }
     }
 
@@ -324,6 +340,8 @@ impl Id {
             let hello = inner.hello.take().ok_or(libc::EINVAL)?;
             inner.connection = Some(Arc::clone(&qp));
             inner.phase = Phase::Accepted;
+            inner.unused = Some(Unused::new());
+            self.expect_use(&mut inner);
             offer.params.qp_num = qp.number;
             let wanted = hello.params;
             offer.params = with_reads(
@@ -341,7 +359,10 @@ impl Id {
         };
         let own = answer.params;
         let Some(socket) = handshake.take_socket() else {
-            self.inner.lock().phase = Phase::Over;
+            let mut inner = self.inner.lock();
+            Self::stop_timer(&mut inner);
+            inner.phase = Phase::Over;
+            inner.unused = None;
             return Err(libc::EINVAL);
         };
         qp.connect(Start {
@@ -360,7 +381,9 @@ impl Id {
         })
         .inspect_err(|_| {
             let mut inner = self.inner.lock();
+            Self::stop_timer(&mut inner);
             inner.phase = Phase::Over;
+            inner.unused = None;
             inner.connection = None;
         })
     }

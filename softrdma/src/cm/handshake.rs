@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -58,6 +58,9 @@ enum Stage {
     Over,
 }
 
+/// A client whose host has gone is forgotten after so long, if the program has not answered it by then.
+const HOST_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// What a hello turned out to be.
 enum Heard {
     Nothing,
@@ -109,6 +112,7 @@ impl Handshake {
     pub(super) fn serve(socket: Socket, listen: Weak<Id>) {
         let Ok(io) = io::start() else { return };
         let fd = socket.raw();
+        socket.end_without_its_host(HOST_TIMEOUT);
         let handshake = Self::new(io, socket, Stage::Serving { listen });
         let source = Arc::clone(&handshake);
         if io.watch(fd, handshake.token, READABLE, source).is_err() {

@@ -13,6 +13,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::event::{Event, EventChannel, Kind, reason};
 use super::handshake::Handshake;
 use super::listen::Listener;
+use super::room::Unused;
 use crate::Result;
 use crate::channel::Unacknowledged;
 use crate::instrument;
@@ -69,7 +70,7 @@ pub(super) struct Inner {
     notified: bool,
     /// Bound, and not in use yet.
     pub(super) socket: Option<Socket>,
-    listener: Option<Arc<Listener>>,
+    pub(super) listener: Option<Arc<Listener>>,
     pub(super) backlog: usize,
     /// Requests that wait until the program has taken one of those before them.
     pub(super) queued: VecDeque<Event>,
@@ -78,6 +79,8 @@ pub(super) struct Inner {
     pub(super) qp: Option<Arc<Qp>>,
     /// The queue pair that has the connection; it may outlive the program's.
     pub(super) connection: Option<Arc<Qp>>,
+    /// The client has not used it yet.
+    pub(super) unused: Option<Unused>,
     pub(super) end: End,
     pub(super) timer: Option<Timer>,
     /// How many timers there have been: a number for each.
@@ -110,7 +113,7 @@ pub(super) struct End {
     complete: bool,
 }
 
-/// How long a peer may take to answer; the kernel's connection manager gives up after that time.
+/// How long a peer may take to answer, and a client to use what it is given; the kernel's connection manager gives up after that time.
 const PATIENCE: Duration = Duration::from_secs(102);
 /// How long after its end the numbers of a connection are not used again, on a device.
 const TIME_WAIT: Duration = Duration::from_secs(2);
@@ -139,6 +142,7 @@ impl Id {
                 handshake: None,
                 qp: None,
                 connection: None,
+                unused: None,
                 end: End::default(),
                 timer: None,
                 timers: 0,
@@ -405,7 +409,7 @@ impl Id {
         self.start_timer(inner, PATIENCE, |id, inner| id.answered(inner));
     }
 
-    /// How long a client waits for an answer.
+    /// How long a client waits for an answer, and a server for a client that has one.
     pub(super) fn patience() -> Duration {
         instrument::cm_timeout().unwrap_or(PATIENCE)
     }
@@ -419,9 +423,12 @@ impl Id {
     }
 
     fn ended_by_the_peer(&self, mut inner: MutexGuard<'_, Inner>) {
-        if inner.phase == Phase::Accepted {
+        if inner.phase == Phase::Over {
+            // The program knows.
+        } else if inner.phase == Phase::Accepted {
             // The client did not want it after all.
             inner.phase = Phase::Over;
+            inner.unused = None;
             self.post_rejection(&inner, reason::CONSUMER, Vec::new());
         } else if inner.end.sent {
             self.answered(&mut inner);
@@ -449,10 +456,36 @@ impl Id {
         let mut inner = self.inner.lock();
         if inner.phase == Phase::Accepted {
             inner.phase = Phase::Connected;
+            inner.unused = None;
+            if !inner.end.sent {
+                Self::stop_timer(&mut inner);
+            }
             if !inner.notified {
                 self.post(&inner, Kind::Established, 0);
             }
         }
+    }
+
+    /// The client has been accepted, and has to say in time that it uses the connection.
+    pub(super) fn expect_use(&self, inner: &mut Inner) {
+        self.start_timer(inner, Self::patience(), |id, inner| {
+            if let Some(connection) = id.client_does_not_come(inner) {
+                // A queue pair's lock is taken before that of its identifier.
+                io::later(move || connection.abandon());
+            }
+        });
+    }
+
+    /// The connection that there will not be.
+    fn client_does_not_come(&self, inner: &mut Inner) -> Option<Arc<Qp>> {
+        if inner.phase != Phase::Accepted || inner.end.sent {
+            return None;
+        }
+        inner.phase = Phase::Over;
+        inner.unused = None;
+        Self::stop_timer(inner);
+        self.post(inner, Kind::Unreachable, -libc::ETIMEDOUT);
+        inner.connection.take()
     }
 
     /// The program says that the client uses the connection.
@@ -465,6 +498,7 @@ impl Id {
             Phase::Accepted if inner.notified => Err(libc::EISCONN),
             Phase::Accepted => {
                 inner.notified = true;
+                Self::stop_timer(&mut inner);
                 self.post(&inner, Kind::Established, 0);
                 Ok(())
             }
@@ -481,6 +515,7 @@ impl Id {
             Self::stop_timer(&mut inner);
             inner.destroyed = true;
             inner.socket = None;
+            inner.unused = None;
             inner.qp = None;
             let phase = std::mem::replace(&mut inner.phase, Phase::Over);
             (

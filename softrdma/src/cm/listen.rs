@@ -2,6 +2,7 @@
 
 //! Listening for connections.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -9,9 +10,10 @@ use parking_lot::Mutex;
 
 use super::handshake::Handshake;
 use super::id::Id;
+use super::room::{Room, Unused};
 use super::silent;
 use crate::Result;
-use crate::io::{self, Source, Token};
+use crate::io::{self, Source, Timer, Token};
 use crate::os::epoll::{Interest, READABLE};
 use crate::os::socket::{Socket, would_block};
 
@@ -20,11 +22,22 @@ pub(crate) struct Listener {
     socket: Socket,
     token: Token,
     id: Weak<Id>,
-    closed: Mutex<bool>,
+    state: Mutex<State>,
+    /// It waits for the program to take a request.
+    full: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    closed: bool,
+    /// When it looks again for clients.
+    timer: Option<Timer>,
 }
 
 /// When there is no room for one more, there may be soon.
 const NO_ROOM: Duration = Duration::from_millis(20);
+/// How often a listener that waits for the program looks whether clients have given up.
+const FULL: Duration = Duration::from_secs(1);
 
 impl Listener {
     pub(crate) fn new(socket: Socket, id: Weak<Id>) -> Result<Arc<Self>> {
@@ -34,7 +47,8 @@ impl Listener {
             socket,
             token: io.token(),
             id,
-            closed: Mutex::new(false),
+            state: Mutex::default(),
+            full: AtomicBool::new(false),
         });
         let source = Arc::clone(&listener);
         io.watch(listener.socket.raw(), listener.token, READABLE, source)?;
@@ -47,13 +61,16 @@ impl Listener {
 
     /// From now on nobody listens.
     pub(crate) fn close(&self) {
-        let mut closed = self.closed.lock();
-        *closed = true;
+        let mut state = self.state.lock();
+        state.closed = true;
         if let Some(io) = io::get() {
+            if let Some(timer) = state.timer.take() {
+                io.cancel(timer);
+            }
             io.forget(self.socket.raw(), self.token);
         }
         self.socket.shut_down();
-        drop(closed);
+        drop(state);
         for handshake in silent::all() {
             if handshake.is_silent_to(&self.id) {
                 handshake.give_up();
@@ -61,39 +78,79 @@ impl Listener {
         }
     }
 
-    fn pause(self: &Arc<Self>) {
+    fn pause(self: &Arc<Self>, time: Duration) {
         let Some(io) = io::get() else { return };
-        if self.watch_for(io, 0) {
-            let listener = Arc::downgrade(self);
-            io.after(NO_ROOM, move || {
-                if let (Some(io), Some(listener)) = (io::get(), listener.upgrade()) {
-                    listener.watch_for(io, READABLE);
-                }
-            });
+        let mut state = self.state.lock();
+        if state.closed {
+            return;
+        }
+        io.change(self.socket.raw(), self.token, 0);
+        let listener = Arc::downgrade(self);
+        let next = io.after(time, move || {
+            if let Some(listener) = listener.upgrade() {
+                listener.state.lock().timer = None;
+                listener.go_on();
+            }
+        });
+        if let Some(before) = state.timer.replace(next) {
+            io.cancel(before);
         }
     }
 
-    /// Not once it is closed: its descriptor may be another one's then.
-    fn watch_for(&self, io: &io::Io, wanted: Interest) -> bool {
-        let closed = self.closed.lock();
-        if !*closed {
-            io.change(self.socket.raw(), self.token, wanted);
+    /// The program has taken a request.
+    pub(super) fn request_taken(&self) {
+        if self.full.swap(false, Ordering::AcqRel) {
+            self.go_on();
         }
-        !*closed
+    }
+
+    fn has_room(&self, room: Room) -> bool {
+        self.id
+            .upgrade()
+            .is_none_or(|id| id.requests() < room.requests)
+    }
+
+    /// Whether one more can be taken in. If not, it is looked at again later.
+    fn make_room(self: &Arc<Self>) -> bool {
+        let room = Room::now();
+        let Some(room) =
+            room.filter(|room| Unused::count() < room.unused && silent::make_room(room.silent))
+        else {
+            self.pause(NO_ROOM);
+            return false;
+        };
+        if self.has_room(room) {
+            return true;
+        }
+        self.full.store(true, Ordering::Release);
+        self.pause(FULL);
+        // Looked at once more: the program may just have taken one.
+        if self.has_room(room) {
+            self.request_taken();
+        }
+        false
+    }
+
+    /// Not once it is closed: its descriptor may be another one's then.
+    fn go_on(&self) {
+        let state = self.state.lock();
+        if let (false, Some(io)) = (state.closed, io::get()) {
+            io.change(self.socket.raw(), self.token, READABLE);
+        }
     }
 }
 
 impl Source for Listener {
     fn ready(self: Arc<Self>, _seen: Interest) {
         loop {
-            if !silent::make_room() {
-                return self.pause();
+            if !self.make_room() {
+                return;
             }
             match self.socket.accept() {
                 Ok(socket) => Handshake::serve(socket, Weak::clone(&self.id)),
                 Err(errno) if would_block(errno) => return,
                 Err(libc::ECONNABORTED | libc::EPROTO) => {}
-                Err(_) => return self.pause(),
+                Err(_) => return self.pause(NO_ROOM),
             }
         }
     }

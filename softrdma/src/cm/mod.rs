@@ -11,4 +11,5 @@ pub(crate) mod id;
 pub(crate) mod listen;
 pub(crate) mod own_qp;
 mod refusal;
+mod room;
 mod silent;

@@ -15,7 +15,6 @@ use parking_lot::Mutex;
 
 use super::handshake::Handshake;
 
-const MOST: usize = 128;
 /// How long one may be silent when there are as many as there may be.
 const WHEN_CROWDED: Duration = Duration::from_millis(500);
 /// How long it may be otherwise.
@@ -49,9 +48,9 @@ pub(super) fn all() -> Vec<Arc<Handshake>> {
         .collect()
 }
 
-/// Whether there may be one more. If not, there may be soon.
-pub(super) fn make_room() -> bool {
-    if ALL.lock().len() < MOST {
+/// Whether there may be one more of this many. If not, there may be soon.
+pub(super) fn make_room(most: usize) -> bool {
+    if ALL.lock().len() < most {
         return true;
     }
     // Some may have spoken by now, and nobody has listened.
@@ -63,7 +62,7 @@ pub(super) fn make_room() -> bool {
             let mut all = ALL.lock();
             all.retain(|silent| silent.handshake.strong_count() > 0);
             match all.front() {
-                Some(oldest) if all.len() >= MOST => {
+                Some(oldest) if all.len() >= most => {
                     if oldest.since.elapsed() < WHEN_CROWDED {
                         return false;
                     }

@@ -6,6 +6,7 @@
 
 pub(crate) mod addr;
 pub(crate) mod child;
+pub(crate) mod descriptors;
 pub(crate) mod door;
 pub(crate) mod epoll;
 pub(crate) mod event_fd;
@@ -23,6 +24,7 @@ mod rings;
 pub(crate) mod semaphore;
 pub(crate) mod signals;
 pub(crate) mod socket;
+pub(crate) mod tcp;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod thread;

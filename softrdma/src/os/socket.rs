@@ -120,7 +120,7 @@ impl Socket {
         Ok(value)
     }
 
-    fn set(&self, level: i32, option: i32, value: i32) -> Result<()> {
+    pub(super) fn set(&self, level: i32, option: i32, value: i32) -> Result<()> {
         // SAFETY: an int that lives through the call.
         check(unsafe {
             libc::setsockopt(

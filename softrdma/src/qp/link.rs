@@ -264,6 +264,14 @@ impl Qp {
         }
     }
 
+    /// The client has never used the connection.
+    pub(crate) fn abandon(&self) {
+        let mut q = self.inner.lock();
+        if q.link.is_some() {
+            self.lost(&mut q);
+        }
+    }
+
     /// The connection ends with its identifier.
     pub(crate) fn close(&self) {
         let mut q = self.inner.lock();
