@@ -312,6 +312,8 @@ listen_at(struct rdma_event_channel *channel, const char *address, unsigned port
 	return id;
 }
 
+uint8_t connection_retries = 7;
+
 struct rdma_conn_param
 conn_param(const void *data, size_t size)
 {
@@ -320,7 +322,7 @@ conn_param(const void *data, size_t size)
 		.private_data_len = (uint8_t)size,
 		.responder_resources = RDMA_MAX_RESP_RES,
 		.initiator_depth = RDMA_MAX_INIT_DEPTH,
-		.retry_count = 7,
+		.retry_count = connection_retries,
 		.rnr_retry_count = 7,
 	};
 

@@ -107,6 +107,8 @@ struct rdma_cm_id *listen_at(struct rdma_event_channel *channel, const char *add
 /* takes an address of the form that bind and connect want */
 void parse_address(struct sockaddr_storage *parsed, const char *address, unsigned port);
 
+/* how often requests are sent again on connections that are made from now on: 7 */
+extern uint8_t connection_retries;
 /* the parameters of a connection: as many reads as the device can, and this private data */
 struct rdma_conn_param conn_param(const void *data, size_t size);
 void accept_link(struct link *link);

@@ -488,6 +488,11 @@ impl Id {
         inner.connection.take()
     }
 
+    /// The host of the peer does not answer any more.
+    pub(crate) fn host_vanished(&self) {
+        self.client_does_not_come(&mut self.inner.lock());
+    }
+
     /// The program says that the client uses the connection.
     pub(crate) fn notified_of_use(&self) -> Result<()> {
         let mut inner = self.inner.lock();

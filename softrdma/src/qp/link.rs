@@ -24,6 +24,7 @@ use super::path::{Paths, Stream};
 use super::pulling::{Puller, Source};
 use super::receive::Rx;
 use super::respond::Response;
+use super::vanished::{Watch, patience};
 use super::{Inner, Peer, Qp, State};
 
 pub(super) struct Link {
@@ -34,6 +35,7 @@ pub(super) struct Link {
     pub(super) peer: Puller,
     /// The last reads whose data the peer was to copy. The peer has no more than this number under way.
     served_reads: VecDeque<ServedRead>,
+    pub(super) watch: Watch,
     /// The client has still to say how it uses the connection.
     pub(super) awaits_use: bool,
     /// This side has said, or is about to say, that it goes on with the way within the host.
@@ -97,6 +99,7 @@ impl Link {
             source: Source::default(),
             peer: Puller::default(),
             served_reads: VecDeque::new(),
+            watch: Watch::default(),
             awaits_use: false,
             has_changed_over: false,
             awaits_can_pull: false,
@@ -174,6 +177,9 @@ impl Qp {
         if q.state == State::Init {
             q.attributes = start.attributes;
         }
+        if let Some(socket) = link.paths.tcp_to_send() {
+            socket.end_without_its_host(patience(&q.attributes));
+        }
         if q.state != State::Error {
             q.state = State::ReadyToSend;
         }
@@ -214,6 +220,7 @@ impl Qp {
     /// Watches for what is of interest now.
     pub(super) fn update_interest(&self, q: &mut Inner) {
         let napping = self.napping.load(Ordering::Acquire);
+        self.expect_acknowledgement(q);
         let Some(link) = &mut q.link else { return };
         match link.paths.watch(!napping, link.tx.blocked) {
             Ok(false) => {}

@@ -19,6 +19,7 @@ mod serve;
 #[cfg(test)]
 mod tests;
 mod transmit;
+mod vanished;
 pub(crate) mod work;
 
 use std::collections::VecDeque;

@@ -182,6 +182,17 @@ impl Paths {
         }
     }
 
+    /// The TCP connection, as long as that is where bytes go.
+    pub(super) fn tcp_to_send(&self) -> Option<&Socket> {
+        match &self.tcp {
+            Some(Path {
+                stream: Stream::Socket(socket),
+                ..
+            }) if !self.sends_locally => Some(socket),
+            _ => None,
+        }
+    }
+
     pub(super) fn local_stream(&mut self) -> Option<&mut Local> {
         match &mut self.local.as_mut()?.stream {
             Stream::Local(local) => Some(local),
