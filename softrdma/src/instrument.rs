@@ -30,6 +30,8 @@ pub use settings::{Caps, Fault, Settings};
 use calls::Call;
 use trace::Trace;
 
+use crate::os::cancel::Hold;
+
 /// Counts the call, runs `body` unless a failure is injected, and writes the trace line.
 #[inline]
 pub fn call<T>(
@@ -83,6 +85,7 @@ pub fn note(name: &'static str, args: impl FnOnce(&mut Args)) {
         return;
     }
     if let Some(trace) = &state().trace {
+        let _uncancelled = Hold::new();
         let mut line = Args::new(name);
         args(&mut line);
         line.text.push_str(")\n");
@@ -334,6 +337,8 @@ pub(crate) fn warn(text: &str) {
     if cfg!(test) {
         return;
     }
+    // Locks may be held.
+    let _uncancelled = Hold::new();
     // A failure to write to standard error cannot be reported anywhere.
     let _ = writeln!(std::io::stderr(), "softrdma: {text}");
 }
@@ -438,6 +443,8 @@ impl State {
         body: impl FnOnce() -> Result<T, c_int>,
         found: impl FnOnce(&T, &mut Args) -> bool,
     ) -> Result<T, c_int> {
+        // The thread may be cancelled where it waits for an event, but not while it writes a line.
+        let _uncancelled = Hold::new();
         let Some(_inside) = Inside::enter() else {
             return body();
         };

@@ -259,7 +259,7 @@ pub(super) unsafe fn bind(id: *mut sys::rdma_cm_id, to: *mut libc::sockaddr) -> 
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn rdma_resolve_addr(
+unsafe extern "C-unwind" fn rdma_resolve_addr(
     id: *mut sys::rdma_cm_id,
     from: *mut libc::sockaddr,
     to: *mut libc::sockaddr,
@@ -302,7 +302,10 @@ pub(super) unsafe fn resolve(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn rdma_resolve_route(id: *mut sys::rdma_cm_id, timeout_ms: c_int) -> c_int {
+unsafe extern "C-unwind" fn rdma_resolve_route(
+    id: *mut sys::rdma_cm_id,
+    timeout_ms: c_int,
+) -> c_int {
     minus_one(call(
         "rdma_resolve_route",
         |args| {

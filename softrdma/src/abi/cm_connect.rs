@@ -76,7 +76,7 @@ unsafe fn trace_param(args: &mut Args, param: *const sys::rdma_conn_param) {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn rdma_connect(
+unsafe extern "C-unwind" fn rdma_connect(
     id: *mut sys::rdma_cm_id,
     param: *mut sys::rdma_conn_param,
 ) -> c_int {
@@ -102,7 +102,7 @@ unsafe extern "C" fn rdma_connect(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn rdma_accept(
+unsafe extern "C-unwind" fn rdma_accept(
     id: *mut sys::rdma_cm_id,
     param: *mut sys::rdma_conn_param,
 ) -> c_int {
@@ -231,7 +231,7 @@ unsafe extern "C" fn rdma_get_remote_ece(id: *mut sys::rdma_cm_id, ece: *mut Ece
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn rdma_disconnect(id: *mut sys::rdma_cm_id) -> c_int {
+unsafe extern "C-unwind" fn rdma_disconnect(id: *mut sys::rdma_cm_id) -> c_int {
     // SAFETY: the program's.
     let args = unsafe { shows(id) };
     minus_one(call("rdma_disconnect", args, || {
@@ -251,7 +251,7 @@ unsafe extern "C" fn rdma_disconnect(id: *mut sys::rdma_cm_id) -> c_int {
 
 /// For a program that has brought its own queue pair into shape.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn rdma_establish(id: *mut sys::rdma_cm_id) -> c_int {
+unsafe extern "C-unwind" fn rdma_establish(id: *mut sys::rdma_cm_id) -> c_int {
     // SAFETY: the program's.
     let args = unsafe { shows(id) };
     minus_one(call("rdma_establish", args, || {

@@ -70,7 +70,7 @@ unsafe extern "C" fn rdma_destroy_event_channel(channel: *mut sys::rdma_event_ch
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn rdma_get_cm_event(
+unsafe extern "C-unwind" fn rdma_get_cm_event(
     channel: *mut sys::rdma_event_channel,
     to: *mut *mut sys::rdma_cm_event,
 ) -> c_int {
@@ -293,7 +293,7 @@ pub(super) unsafe fn complete(id: *mut sys::rdma_cm_id) -> Result<()> {
 
 /// The next request of a synchronous listener.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn rdma_get_request(
+unsafe extern "C-unwind" fn rdma_get_request(
     listen: *mut sys::rdma_cm_id,
     to: *mut *mut sys::rdma_cm_id,
 ) -> c_int {

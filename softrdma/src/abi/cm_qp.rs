@@ -360,7 +360,7 @@ pub(super) unsafe fn create_as_listener(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn rdma_create_ep(
+unsafe extern "C-unwind" fn rdma_create_ep(
     to: *mut *mut sys::rdma_cm_id,
     info: *mut sys::rdma_addrinfo,
     pd: *mut sys::ibv_pd,

@@ -167,7 +167,7 @@ unsafe extern "C" fn ibv_close_device(context: *mut sys::ibv_context) -> c_int {
 // --- Events of the device ----------------------------------------------------------------------------
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ibv_get_async_event(
+unsafe extern "C-unwind" fn ibv_get_async_event(
     context: *mut sys::ibv_context,
     event: *mut sys::ibv_async_event,
 ) -> c_int {

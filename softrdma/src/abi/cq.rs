@@ -188,7 +188,7 @@ unsafe extern "C" fn ibv_destroy_cq(cq: *mut sys::ibv_cq) -> c_int {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ibv_get_cq_event(
+unsafe extern "C-unwind" fn ibv_get_cq_event(
     channel: *mut sys::ibv_comp_channel,
     cq: *mut *mut sys::ibv_cq,
     cq_context: *mut *mut c_void,

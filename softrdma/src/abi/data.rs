@@ -10,7 +10,7 @@ use super::cq::CqHandle;
 use super::qp::QpHandle;
 use super::srq::SrqHandle;
 use super::unsupported::not_there;
-use super::{call, code, handle, number_in, object, set_errno, shows, zeroed};
+use super::{code, handle, number_in, object, quick_call, set_errno, shows, zeroed};
 use crate::Result;
 use crate::cq::{Completion, Status};
 use crate::instrument::live::Kind;
@@ -225,7 +225,7 @@ pub(super) unsafe extern "C" fn post_send(
     bad: *mut *mut sys::ibv_send_wr,
 ) -> c_int {
     let mut next = wr;
-    let result = call(
+    let result = quick_call(
         "ibv_post_send",
         // SAFETY: the program's chain.
         |args| unsafe { trace_sends(args, qp, wr) },
@@ -283,7 +283,7 @@ unsafe fn post_receives<C: super::Object>(
     post: impl Fn(Receive) -> Result<()>,
 ) -> c_int {
     let mut next = wr;
-    let result = call(
+    let result = quick_call(
         name,
         // SAFETY: the caller's promise.
         |args| unsafe {
@@ -387,7 +387,7 @@ pub(super) unsafe extern "C" fn poll_cq(
     most: c_int,
     wc: *mut sys::ibv_wc,
 ) -> c_int {
-    let result = super::poll(
+    let result = super::quick_poll(
         "ibv_poll_cq",
         // SAFETY: the program's.
         unsafe { shows(cq) },
@@ -423,7 +423,7 @@ pub(super) unsafe extern "C" fn req_notify_cq(
     cq: *mut sys::ibv_cq,
     solicited_only: c_int,
 ) -> c_int {
-    code(call(
+    code(quick_call(
         "ibv_req_notify_cq",
         |args| {
             // SAFETY: the program's.

@@ -29,12 +29,25 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::instrument::live::{Kind, LIVE};
 use crate::instrument::{self, Args};
+use crate::os::cancel::Hold;
 use crate::os::child;
 use crate::{Errno, Result};
 
-/// A call of the program, which fails in a child of a process that used the fabric.
+/// A call of the program, which fails in a child of a process that used the fabric. The thread is not cancelled
+/// in it, but where it waits for an event.
 #[inline]
 fn call<T>(
+    name: &'static str,
+    args: impl FnOnce(&mut Args),
+    body: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let _uncancelled = Hold::new();
+    quick_call(name, args, body)
+}
+
+/// As [`call`], for the data path: what it does contains no cancellation points.
+#[inline]
+fn quick_call<T>(
     name: &'static str,
     args: impl FnOnce(&mut Args),
     body: impl FnOnce() -> Result<T>,
@@ -50,6 +63,7 @@ fn call_new<C: Object>(
     args: impl FnOnce(&mut Args),
     body: impl FnOnce() -> Result<*mut C>,
 ) -> Result<*mut C> {
+    let _uncancelled = Hold::new();
     child::refuse()?;
     instrument::call_then(name, args, body, |&made, line| {
         // SAFETY: just made.
@@ -60,6 +74,18 @@ fn call_new<C: Object>(
 /// As [`call`], for those that programs repeat until there is something.
 #[inline]
 fn poll<T>(
+    name: &'static str,
+    args: impl FnOnce(&mut Args),
+    body: impl FnOnce() -> Result<T>,
+    found: impl FnOnce(&T, &mut Args) -> bool,
+) -> Result<T> {
+    let _uncancelled = Hold::new();
+    quick_poll(name, args, body, found)
+}
+
+/// As [`poll`], for the data path: see [`quick_call`].
+#[inline]
+fn quick_poll<T>(
     name: &'static str,
     args: impl FnOnce(&mut Args),
     body: impl FnOnce() -> Result<T>,

@@ -9,7 +9,7 @@ use rdma_sys as sys;
 use super::data;
 use super::qp::{self, QpHandle};
 use super::unsupported::{self, not_there};
-use super::{call, code, handle, object, shows};
+use super::{code, handle, object, quick_call, shows};
 use crate::Result;
 use crate::instrument::{self, names};
 use crate::mr::Range;
@@ -146,7 +146,7 @@ unsafe fn add(
     };
     // SAFETY: the program's struct, which it has set for this request.
     let (wr_id, flags) = unsafe { ((*qp).wr_id, (*qp).wr_flags) };
-    let _ = call(
+    let _ = quick_call(
         name,
         |args| {
             // SAFETY: the program's.
@@ -397,7 +397,7 @@ unsafe extern "C" fn wr_complete(qp: *mut sys::ibv_qp_ex) -> c_int {
     let failed = batch.failed.take();
     // SAFETY: start has locked it, on this thread.
     unsafe { found.batch.force_unlock() };
-    code(call(
+    code(quick_call(
         "ibv_wr_complete",
         |args| {
             // SAFETY: the program's.

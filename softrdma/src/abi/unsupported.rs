@@ -14,6 +14,7 @@ use rdma_sys as sys;
 
 use super::set_errno;
 use crate::Errno;
+use crate::os::cancel::Hold;
 
 /// What fails with something that is not there. It is told once.
 pub(super) fn not_there(what: &'static str) -> Errno {
@@ -39,6 +40,7 @@ pub(super) fn say_disabled(what: &'static str, capability: &str) {
 fn say_once(what: &'static str, text: std::fmt::Arguments<'_>) {
     static SAID: Mutex<Option<HashSet<&'static str>>> = Mutex::new(None);
     if SAID.lock().get_or_insert_with(HashSet::new).insert(what) {
+        let _uncancelled = Hold::new();
         // Nobody is there to be told if this fails.
         let _ = writeln!(std::io::stderr(), "softrdma: {what}: {text}");
     }

@@ -11,6 +11,7 @@ use std::os::fd::RawFd;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::sys;
 use crate::{Errno, Result};
 
 /// What every call fails with in the child.
@@ -68,7 +69,7 @@ extern "C" fn in_child() {
             bits &= bits - 1;
             // SAFETY: the child's own copy of a descriptor of this library, which the child does not
             // use any more.
-            unsafe { libc::close(fd as RawFd) };
+            unsafe { sys::close(fd as RawFd) };
         }
     }
 }

@@ -6,12 +6,11 @@
 //! called `listen` or `connect`. No third process can make it say otherwise.
 
 use std::mem;
-use std::ptr;
 use std::sync::Arc;
 
 use super::process::Process;
 use super::socket::Socket;
-use super::{check, owned};
+use super::{check, owned, sys};
 use crate::Result;
 
 /// What a listening socket is named by. The names of the abstract name space are those of a network name
@@ -107,16 +106,14 @@ pub(crate) fn connect(name: &Name) -> Result<Socket> {
     let socket = local_socket()?;
     let (address, length) = address(name);
     // SAFETY: an address and its length.
-    check(unsafe { libc::connect(socket.raw(), (&raw const address).cast(), length) })?;
+    check(unsafe { sys::connect(socket.raw(), (&raw const address).cast(), length) })?;
     Ok(socket)
 }
 
 /// The next connection, if there is one (`EAGAIN`).
 pub(crate) fn accept(listener: &Socket) -> Result<Socket> {
     let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    // SAFETY: the address is not asked for.
-    owned(unsafe { libc::accept4(listener.raw(), ptr::null_mut(), ptr::null_mut(), flags) })
-        .map(Socket::new)
+    owned(sys::accept(listener.raw(), flags)).map(Socket::new)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use super::{check, child, owned};
+use super::{check, child, owned, sys};
 use crate::Result;
 
 /// What a descriptor is watched for, and what was seen of it.
@@ -60,7 +60,7 @@ impl Epoll {
         ready.clear();
         // SAFETY: room for as many events as said.
         let n = unsafe {
-            libc::epoll_wait(
+            sys::epoll_wait(
                 self.0.as_raw_fd(),
                 events.as_mut_ptr(),
                 MOST as i32,

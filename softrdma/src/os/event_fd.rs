@@ -4,7 +4,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use super::owned;
+use super::{owned, sys};
 use crate::Result;
 
 #[derive(Debug)]
@@ -25,13 +25,13 @@ impl EventFd {
     pub(crate) fn post(&self) {
         let one = 1u64;
         // SAFETY: eight bytes that live through the call.
-        unsafe { libc::write(self.raw(), (&raw const one).cast(), 8) };
+        unsafe { sys::write(self.raw(), (&raw const one).cast(), 8) };
     }
 
     /// The thread is awake.
     pub(crate) fn clear(&self) {
         let mut value = 0u64;
         // SAFETY: eight bytes that live through the call.
-        unsafe { libc::read(self.raw(), (&raw mut value).cast(), 8) };
+        unsafe { sys::read(self.raw(), (&raw mut value).cast(), 8) };
     }
 }

@@ -5,12 +5,14 @@
 //! Together with `abi` the only place with unsafe code.
 
 pub(crate) mod addr;
+pub(crate) mod cancel;
 pub(crate) mod child;
 pub(crate) mod descriptors;
 pub(crate) mod door;
 pub(crate) mod epoll;
 pub(crate) mod event_fd;
 pub(crate) mod guard;
+mod fd;
 pub(crate) mod local;
 mod maps;
 pub(crate) mod memory;
@@ -25,6 +27,7 @@ pub(crate) mod semaphore;
 pub(crate) mod signals;
 pub(crate) mod socket;
 pub(crate) mod tcp;
+mod sys;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod thread;

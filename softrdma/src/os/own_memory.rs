@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::guard;
 use super::memory::Span;
-use super::{child, owned, populate};
+use super::{cancel, child, owned, populate, sys};
 use crate::Result;
 
 /// Files of `/proc` that mean the memory of this process. They are opened before they are needed: a process may
@@ -71,6 +71,7 @@ impl Files {
                 return Some(files);
             }
         }
+        let _uncancelled = cancel::Hold::new();
         let opened: &Self = Box::leak(Box::new(Self::open().ok()?));
         let new = ptr::from_ref(opened).cast_mut();
         FILES.store(new, Ordering::Release);
@@ -90,7 +91,7 @@ impl Files {
             // SAFETY: room for so many.
             let read = unsafe {
                 let fd = self.pages.file.as_raw_fd();
-                libc::pread(
+                sys::pread(
                     fd,
                     entries.as_mut_ptr().cast(),
                     n * 8,
@@ -135,7 +136,7 @@ pub(super) fn read(addr: usize, into: Span<'_>) -> Result<()> {
         let (rest, at) = (into.after(done), (addr + done) as libc::off_t);
         let fd = files.memory.file.as_raw_fd();
         // SAFETY: the span is valid for writing.
-        let n = unsafe { libc::pread(fd, rest.as_mut_ptr(), rest.len(), at) };
+        let n = unsafe { sys::pread(fd, rest.as_mut_ptr(), rest.len(), at) };
         match usize::try_from(n) {
             Ok(1..) => done += n as usize,
             _ => return Err(libc::EFAULT),
@@ -152,7 +153,7 @@ pub(super) fn write(addr: usize, from: Span<'_>) -> Result<()> {
         let (rest, at) = (from.after(done), (addr + done) as libc::off_t);
         let fd = files.memory.file.as_raw_fd();
         // SAFETY: the span is valid for reading.
-        let n = unsafe { libc::pwrite(fd, rest.as_ptr(), rest.len(), at) };
+        let n = unsafe { sys::pwrite(fd, rest.as_ptr(), rest.len(), at) };
         done += match usize::try_from(n) {
             Ok(n @ 1..) => n,
             _ => write_shared(addr + done, rest)?,

@@ -3,12 +3,13 @@
 //! The process at the other end of a local socket.
 
 use std::mem;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-use super::{check, owned};
+use super::fd::Fd;
+use super::{check, owned, sys};
 use crate::Result;
 
 /// `SO_PEERPIDFD`, which the crate libc does not have. It is 77 on all machines but a few that run no
@@ -21,7 +22,7 @@ pub(crate) struct Process {
     pid: i32,
     /// Readable when the process has ended. None where the kernel has no such thing. A child may keep it: it
     /// holds nothing of that process.
-    end: Option<OwnedFd>,
+    end: Option<Fd>,
 }
 
 /// Those that connections are with, so that each takes one descriptor.
@@ -60,17 +61,11 @@ impl Process {
     /// this process. True where the kernel does not tell.
     pub(crate) fn is_there(&self) -> bool {
         let Some(end) = &self.end else { return true };
-        let mut poll = libc::pollfd {
-            fd: end.as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        };
-        // SAFETY: one entry that lives through the call.
-        unsafe { libc::poll(&raw mut poll, 1, 0) == 0 }
+        sys::poll_now(end.raw(), libc::POLLIN) == 0
     }
 }
 
-fn end_of_peer(socket: RawFd) -> Result<Option<OwnedFd>> {
+fn end_of_peer(socket: RawFd) -> Result<Option<Fd>> {
     let mut fd = -1;
     let mut length = mem::size_of::<i32>() as libc::socklen_t;
     // SAFETY: room for a descriptor, and its length.
@@ -84,7 +79,7 @@ fn end_of_peer(socket: RawFd) -> Result<Option<OwnedFd>> {
         )
     });
     match got {
-        Ok(_) => owned(fd).map(Some),
+        Ok(_) => owned(fd).map(Fd::new).map(Some),
         Err(libc::ENOPROTOOPT) => Ok(None),
         Err(errno) => Err(errno),
     }

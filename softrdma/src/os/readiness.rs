@@ -9,7 +9,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use super::{check, owned};
+use super::{check, owned, sys};
 use crate::Result;
 
 /// The smallest pipe: what one page holds, whatever the size of pages is. All users together have a limit
@@ -60,14 +60,7 @@ impl Readiness {
         }
         let byte = 0u8;
         // SAFETY: a byte that lives through the call. It does not wait: there is room.
-        let written = unsafe {
-            libc::syscall(
-                libc::SYS_write,
-                self.write.as_raw_fd(),
-                &raw const byte,
-                1usize,
-            )
-        };
+        let written = unsafe { sys::write(self.write.as_raw_fd(), (&raw const byte).cast(), 1) };
         if written == 1 {
             raised.0 += 1;
         }
@@ -80,7 +73,7 @@ impl Readiness {
             // SAFETY: a buffer of this length. It does not wait: as many bytes are there.
             let n = unsafe {
                 let most = raised.0.min(bytes.len());
-                libc::syscall(libc::SYS_read, self.fd(), bytes.as_mut_ptr(), most)
+                sys::read(self.fd(), bytes.as_mut_ptr().cast(), most)
             };
             match usize::try_from(n) {
                 Ok(n) if n > 0 => raised.0 = raised.0.saturating_sub(n),
@@ -91,7 +84,7 @@ impl Readiness {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::disallowed_methods)]
 mod tests {
     use super::*;
 

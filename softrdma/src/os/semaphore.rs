@@ -4,12 +4,15 @@
 
 use std::cell::UnsafeCell;
 
-use super::errno;
+use super::{cancel, errno};
 use crate::Result;
 
+// A cancellation point: cancelling the thread unwinds its stack from here. Where panics abort, the compiler makes a
+// call that may unwind abort as well; one of which it does not know that is unwound as C is.
+#[cfg(not(panic = "unwind"))]
+use libc::sem_wait;
+#[cfg(panic = "unwind")]
 unsafe extern "C-unwind" {
-    /// A cancellation point: cancelling the thread unwinds its stack from here, so the declaration in `libc`,
-    /// which says that nothing unwinds, is wrong.
     fn sem_wait(semaphore: *mut libc::sem_t) -> libc::c_int;
 }
 
@@ -53,7 +56,7 @@ impl Semaphore {
     pub(crate) fn take(&self) -> Result<()> {
         // SAFETY: initialised by `new`. The callers hold no lock, and leave nothing to be dropped, when the stack
         // is unwound from here.
-        if unsafe { sem_wait(self.0.get()) } == 0 {
+        if cancel::while_waiting(|| unsafe { sem_wait(self.0.get()) }) == 0 {
             Ok(())
         } else {
             Err(errno())

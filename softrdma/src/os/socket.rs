@@ -7,12 +7,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use super::addr::{RawAddr, leads_nowhere};
+use super::fd::Fd;
 use super::memory::Span;
-use super::{check, check_size, child, owned};
+use super::{check, check_size, child, owned, sys};
 use crate::Result;
 
 #[derive(Debug)]
-pub(crate) struct Socket(OwnedFd);
+pub(crate) struct Socket(Fd);
 
 /// How many ranges one call moves.
 pub(crate) const MAX_SPANS: usize = 8;
@@ -29,11 +30,11 @@ fn family(addr: &SocketAddr) -> i32 {
 impl Socket {
     pub(super) fn new(fd: OwnedFd) -> Self {
         child::opened(fd.as_raw_fd());
-        Self(fd)
+        Self(Fd::new(fd))
     }
 
     pub(crate) fn raw(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.0.raw()
     }
 
     /// A stream socket for the family of this address.
@@ -69,7 +70,7 @@ impl Socket {
                 .cast::<RawFd>()
                 .write_unaligned(fd.as_raw_fd());
             let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
-            check_size(libc::sendmsg(self.raw(), &raw const message, flags))
+            check_size(sys::sendmsg(self.raw(), &raw const message, flags))
         }
     }
 
@@ -86,7 +87,7 @@ impl Socket {
         // SAFETY: a message of ranges that stay valid through the call; the kernel has filled in what is
         // looked at afterwards.
         unsafe {
-            let n = check_size(libc::recvmsg(self.raw(), &raw mut message, flags))?;
+            let n = check_size(sys::recvmsg(self.raw(), &raw mut message, flags))?;
             let header = libc::CMSG_FIRSTHDR(&raw const message);
             if header.is_null()
                 || (*header).cmsg_level != libc::SOL_SOCKET
@@ -182,15 +183,7 @@ impl Socket {
     /// The next connection, if there is one (`EAGAIN`).
     pub(crate) fn accept(&self) -> Result<Self> {
         let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-        // SAFETY: the address is not asked for.
-        let fd = unsafe {
-            libc::accept4(
-                self.raw(),
-                std::ptr::null_mut(),
-                std::ptr::null_mut(),
-                flags,
-            )
-        };
+        let fd = sys::accept(self.raw(), flags);
         let socket = owned(fd).map(Self::new)?;
         socket.without_delay();
         // It does not keep another one from listening on this port when its listener is gone.
@@ -202,7 +195,7 @@ impl Socket {
     pub(crate) fn connect(&self, to: &SocketAddr) -> Result<()> {
         let raw = RawAddr::from_addr(to);
         // SAFETY: an address and its length.
-        match check(unsafe { libc::connect(self.raw(), raw.as_ptr(), raw.length) }) {
+        match check(unsafe { sys::connect(self.raw(), raw.as_ptr(), raw.length) }) {
             Ok(_) | Err(libc::EINPROGRESS) => Ok(()),
             Err(errno) => Err(errno),
         }
@@ -238,7 +231,7 @@ impl Socket {
         };
         let length = mem::size_of::<libc::sockaddr>() as libc::socklen_t;
         // SAFETY: an address and its length.
-        check(unsafe { libc::connect(self.raw(), &raw const nothing, length) })?;
+        check(unsafe { sys::connect(self.raw(), &raw const nothing, length) })?;
         Err(libc::ECONNREFUSED)
     }
 
@@ -274,12 +267,12 @@ impl Socket {
         if let [one] = from {
             // The plain call takes half as long.
             // SAFETY: a range that stays valid through the call (see `Span`).
-            return check_size(unsafe { libc::send(self.raw(), one.as_ptr(), one.len(), FLAGS) });
+            return check_size(unsafe { sys::send(self.raw(), one.as_ptr(), one.len(), FLAGS) });
         }
         let mut ranges = [Span::NONE; MAX_SPANS];
         let message = message(from, &mut ranges);
         // SAFETY: a message of ranges that stay valid through the call (see `Span`).
-        check_size(unsafe { libc::sendmsg(self.raw(), &raw const message, FLAGS) })
+        check_size(unsafe { sys::sendmsg(self.raw(), &raw const message, FLAGS) })
     }
 
     /// Receives into these ranges, as much as there is (`EAGAIN`: nothing; 0: the end).
@@ -287,13 +280,13 @@ impl Socket {
         if let [one] = into {
             // SAFETY: a range that stays valid through the call (see `Span`).
             return check_size(unsafe {
-                libc::recv(self.raw(), one.as_mut_ptr(), one.len(), libc::MSG_DONTWAIT)
+                sys::recv(self.raw(), one.as_mut_ptr(), one.len(), libc::MSG_DONTWAIT)
             });
         }
         let mut ranges = [Span::NONE; MAX_SPANS];
         let mut message = message(into, &mut ranges);
         // SAFETY: as above.
-        check_size(unsafe { libc::recvmsg(self.raw(), &raw mut message, libc::MSG_DONTWAIT) })
+        check_size(unsafe { sys::recvmsg(self.raw(), &raw mut message, libc::MSG_DONTWAIT) })
     }
 
     /// As `send`, when the kernel cannot read the memory of the program: this library may.
@@ -310,7 +303,7 @@ impl Socket {
         let flags = libc::MSG_DONTWAIT | libc::MSG_PEEK;
         // SAFETY: a buffer of this length.
         let n = check_size(unsafe {
-            libc::recv(self.raw(), bytes.as_mut_ptr().cast(), bytes.len(), flags)
+            sys::recv(self.raw(), bytes.as_mut_ptr().cast(), bytes.len(), flags)
         })?;
         program.write(&bytes[..n])?;
         match n {
@@ -384,7 +377,7 @@ fn message<'a>(spans: &[Span<'a>], ranges: &mut [Span<'a>; MAX_SPANS]) -> libc::
 pub(crate) fn source_for(from: Option<&SocketAddr>, to: &SocketAddr) -> Result<IpAddr> {
     // SAFETY: no pointers.
     let fd = owned(unsafe { libc::socket(family(to), libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) })?;
-    let probe = Socket(fd);
+    let probe = Socket(Fd::new(fd));
     if let Some(from) = from.filter(|from| !from.ip().is_unspecified()) {
         let mut any_port = *from;
         any_port.set_port(0);
@@ -419,7 +412,7 @@ fn is_of_many(addr: &SocketAddr) -> bool {
     somewhere.set_port(9);
     // SAFETY: no pointers.
     let fd = owned(unsafe { libc::socket(family(addr), libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) });
-    fd.is_ok_and(|fd| Socket(fd).connect(&somewhere) == Err(libc::EACCES))
+    fd.is_ok_and(|fd| Socket(Fd::new(fd)).connect(&somewhere) == Err(libc::EACCES))
 }
 
 /// Whether an interface of this host has the address.
@@ -428,7 +421,7 @@ fn is_own(addr: &SocketAddr) -> bool {
     any_port.set_port(0);
     // SAFETY: no pointers.
     let fd = owned(unsafe { libc::socket(family(addr), libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) });
-    fd.is_ok_and(|fd| Socket(fd).try_bind(&any_port).is_ok())
+    fd.is_ok_and(|fd| Socket(Fd::new(fd)).try_bind(&any_port).is_ok())
 }
 
 /// Whether a failed send or receive only has to wait.

@@ -56,6 +56,7 @@ impl Mapped {
     }
 }
 
+#[allow(clippy::disallowed_methods)]
 pub(crate) fn is_readable_within(fd: RawFd, time: Duration) -> bool {
     let mut fd = libc::pollfd {
         fd,
