@@ -13,25 +13,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stddef.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "door.h"
 #include "echo.h"
-#include "softrdma-wire.h"
 
 #define SIZE ((size_t)64 << 10)
 #define DEPTH 8
 /* how many that say nothing a server may keep */
 #define MOST_SILENT 40
-/* what two processes share: a page, and 32 KiB for each direction */
-#define RINGS (4096 + 2 * (32 << 10))
-#define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 #define OTHER_USER 12345
 
 /* --- the server, and clients as they should be --------------------------------------------------- */
@@ -177,91 +171,6 @@ have_a_client(const char *address, unsigned port)
 
 /* --- strangers --------------------------------------------------------------------------------- */
 
-/* one that has sent a request over TCP, and has been invited */
-struct invited {
-	int tcp;
-	struct sockaddr_un door;
-	socklen_t door_length;
-	uint8_t knock[WIRE_KNOCK];
-};
-
-static void
-hex(char *text, const uint8_t *bytes, size_t size)
-{
-	for (size_t i = 0; i < size; i++)
-		sprintf(text + 2 * i, "%02x", bytes[i]);
-}
-
-static struct invited
-get_invited(const char *address, unsigned port)
-{
-	struct sockaddr_storage server;
-	struct sockaddr_in client;
-	socklen_t length = sizeof(client);
-	uint8_t hello[WIRE_HELLO], addresses[32] = {0};
-	struct invited invited = {.door.sun_family = AF_UNIX};
-	char *name = invited.door.sun_path + 1;
-
-	parse_address(&server, address, port);
-	invited.tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	CHECK(invited.tcp >= 0);
-	CHECK(connect(invited.tcp, (struct sockaddr *)&server, sizeof(server)) == 0);
-	CHECK(getsockname(invited.tcp, (struct sockaddr *)&client, &length) == 0);
-	wire_request(hello);
-	CHECK(send(invited.tcp, hello, sizeof(hello), 0) == sizeof(hello));
-	CHECK(recv(invited.tcp, hello, sizeof(hello), MSG_WAITALL) == sizeof(hello));
-	CHECK(hello[WIRE_KIND_AT] == WIRE_REPLY && hello[WIRE_HAS_INVITATION_AT] == 1);
-
-	strcpy(name, WIRE_DOOR_PREFIX);
-	hex(name + strlen(name), hello + WIRE_DOOR_AT, WIRE_WORD);
-	invited.door_length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(name));
-	memset(addresses + 10, 0xff, 2);
-	memcpy(addresses + 12, &client.sin_addr, 4);
-	memset(addresses + 26, 0xff, 2);
-	memcpy(addresses + 28, &((struct sockaddr_in *)&server)->sin_addr, 4);
-	wire_knock(invited.knock, hello + WIRE_WORD_AT, addresses, ntohs(client.sin_port), (uint16_t)port);
-
-	return invited;
-}
-
-static int
-connect_to_door(const struct invited *invited)
-{
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	CHECK(fd >= 0);
-	CHECK(connect(fd, (const struct sockaddr *)&invited->door, invited->door_length) == 0);
-
-	return fd;
-}
-
-#define MOST_DESCRIPTORS 200
-
-/* with COUNT copies of a descriptor; it may have been closed by now */
-static void
-send_with(int to, const void *bytes, size_t size, int descriptor, unsigned count)
-{
-	union {
-		struct cmsghdr header;
-		char room[CMSG_SPACE(MOST_DESCRIPTORS * sizeof(int))];
-	} control;
-	struct iovec range = {(void *)bytes, size};
-	struct msghdr message = {.msg_iov = &range, .msg_iovlen = 1};
-
-	if (count > 0) {
-		memset(&control, 0, sizeof(control));
-		message.msg_control = &control;
-		message.msg_controllen = CMSG_SPACE(count * sizeof(int));
-		control.header.cmsg_level = SOL_SOCKET;
-		control.header.cmsg_type = SCM_RIGHTS;
-		control.header.cmsg_len = CMSG_LEN(count * sizeof(int));
-		for (unsigned i = 0; i < count; i++)
-			memcpy(CMSG_DATA(&control.header) + i * sizeof(int), &descriptor, sizeof(int));
-	}
-	if (sendmsg(to, &message, 0) < 0)
-		CHECK(errno == EPIPE || errno == ECONNRESET);
-}
-
 /* the server closes it, and says nothing */
 static void
 expect_to_be_sent_away(int fd)
@@ -272,17 +181,6 @@ expect_to_be_sent_away(int fd)
 	CHECK(poll(&readable, 1, wait_ms()) == 1);
 	CHECK(recv(fd, &byte, 1, 0) == 0 || errno == ECONNRESET);
 	close(fd);
-}
-
-static int
-memory(size_t size, unsigned seals)
-{
-	int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-	CHECK(fd >= 0 && ftruncate(fd, (off_t)size) == 0);
-	CHECK(fcntl(fd, F_ADD_SEALS, seals) == 0);
-
-	return fd;
 }
 
 static void
@@ -319,14 +217,14 @@ misuse_invitations(const char *address, unsigned port)
 	} misuses[] = {
 		{"no memory", -1, 0, 0},
 		{"a file that is no memory", open("/dev/zero", O_RDONLY | O_CLOEXEC), 1, 0},
-		{"memory that can shrink", memory(RINGS, F_SEAL_GROW | F_SEAL_SEAL), 1, 0},
-		{"memory that is too small", memory(4096, SEALS), 1, 0},
-		{"many descriptors", memory(RINGS, SEALS), MOST_DESCRIPTORS, 0},
-		{"another word", memory(RINGS, SEALS), 1, 8},
-		{"another client", memory(RINGS, SEALS), 1, 39},
-		{"another server", memory(RINGS, SEALS), 1, 55},
-		{"another port of the client", memory(RINGS, SEALS), 1, 56},
-		{"another port of the server", memory(RINGS, SEALS), 1, 58},
+		{"memory that can shrink", make_memory(RINGS, F_SEAL_GROW | F_SEAL_SEAL), 1, 0},
+		{"memory that is too small", make_memory(4096, SEALS), 1, 0},
+		{"many descriptors", make_memory(RINGS, SEALS), MOST_DESCRIPTORS, 0},
+		{"another word", make_memory(RINGS, SEALS), 1, 8},
+		{"another client", make_memory(RINGS, SEALS), 1, 39},
+		{"another server", make_memory(RINGS, SEALS), 1, 55},
+		{"another port of the client", make_memory(RINGS, SEALS), 1, 56},
+		{"another port of the server", make_memory(RINGS, SEALS), 1, 58},
 	};
 
 	for (unsigned i = 0; i < sizeof(misuses) / sizeof(*misuses); i++) {
@@ -355,7 +253,7 @@ use_an_invitation_twice(const char *address, unsigned port)
 	struct invited invited = get_invited(address, port);
 	uint8_t header[WIRE_HEADER], wanted[WIRE_HEADER];
 	int fd = connect_to_door(&invited), again = connect_to_door(&invited);
-	int rings = memory(RINGS, SEALS);
+	int rings = make_memory(RINGS, SEALS);
 
 	printf("an invitation that is used twice\n");
 	send_with(fd, invited.knock, WIRE_KNOCK, rings, 1);
@@ -376,7 +274,7 @@ static void
 come_as_another_user(const char *address, unsigned port)
 {
 	struct invited invited = get_invited(address, port);
-	int rings = memory(RINGS, SEALS), status;
+	int rings = make_memory(RINGS, SEALS), status;
 	pid_t pid;
 
 	printf("another user\n");

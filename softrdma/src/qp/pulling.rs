@@ -224,11 +224,15 @@ impl Qp {
             Span::from_mut(&mut region),
             Span::from_mut(&mut owner),
         ];
-        // The number could be another process's by now, so it is looked at after the copy.
-        let copied = pull(pid, from_there, into) == Ok(length + region.len() + owner.len())
-            && q.link
-                .as_ref()
-                .is_some_and(|link| link.paths.peer_is_there());
+        // The number could be another process's by now, or become one: then nothing is to be copied, and what
+        // was counts for nothing.
+        let peer_is_there = || {
+            let link = q.link.as_ref();
+            link.is_some_and(|link| link.paths.peer_is_there())
+        };
+        let copied = peer_is_there()
+            && pull(pid, from_there, into) == Ok(length + region.len() + owner.len())
+            && peer_is_there();
         // This side's memory may also be what is not there. That shows when the bytes come in band.
         if !copied || u64::from_ne_bytes(region) != from.region.value {
             Copied::NoSource
