@@ -6,14 +6,17 @@ mod elf;
 mod exec;
 mod library;
 mod program;
+mod symbols;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use softrdma::instrument::settings::{self, CAPS, FAIL, LEAKS, MR_EOPNOTSUPP, TRACE};
 use softrdma::instrument::{Caps, Fault, trace};
+
+use library::Library;
 
 /// The command line.
 #[derive(Debug)]
@@ -104,6 +107,23 @@ fn prepare(order: Order) -> Result<Ready, Problem> {
         "LD_PRELOAD",
         library.preload(std::env::var_os("LD_PRELOAD")),
     );
+    if let Some(directory) = library.names() {
+        match symbols::unknown_to(library.path()) {
+            None => set(
+                "LD_LIBRARY_PATH",
+                Library::in_front_of(directory.into(), std::env::var_os("LD_LIBRARY_PATH")),
+            ),
+            // The program runs all the same, unless it opens the library by its name.
+            Some((function, soname)) => {
+                // A failure to write to standard error cannot be reported anywhere.
+                let _ = writeln!(
+                    io::stderr(),
+                    "softrdma: {soname} of this machine has a function that softrdma does not know ({function}): \
+                     a program that opens it with dlopen gets that library"
+                );
+            }
+        }
+    }
     if let Some(trace) = &order.trace {
         set(TRACE, trace_file(trace)?.into());
     }

@@ -835,6 +835,30 @@ fn the_library_is_found_beside_the_launcher() {
     }
 }
 
+/// The library that cargo links has the functions without their versions.
+#[test]
+fn a_library_without_the_versions_stands_under_no_other_name() {
+    let directory = Directory::new("names");
+    let launcher = directory.copy(LAUNCHER, "bin/softrdma");
+    directory.copy(library(), "lib/libsoftrdma.so");
+    let names = directory.join("lib/sonames");
+    fs::create_dir(&names).unwrap();
+    for name in ["libibverbs.so.1", "librdmacm.so.1"] {
+        symlink("../libsoftrdma.so", names.join(name)).unwrap();
+    }
+    let output = softrdma(&launcher)
+        .args(["run", "sh", "-c", "echo $LD_LIBRARY_PATH"])
+        .env("LD_LIBRARY_PATH", "/other")
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        errors.contains("libibverbs.so.1 of this machine has a function"),
+        "{errors}"
+    );
+    assert_eq!(output.stdout, b"/other\n");
+}
+
 #[test]
 fn a_library_that_cannot_be_used_is_refused() {
     let directory = Directory::new("library");

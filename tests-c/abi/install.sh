@@ -41,6 +41,12 @@ done
 # No linker and no ldconfig finds softrdma's library.
 if [ -f files-softrdma ]; then
 	grep -qxF "./$LIBDIR/softrdma/libsoftrdma.so" files-softrdma || fail "libsoftrdma.so has no directory of its own"
+	for name in libibverbs.so.1 librdmacm.so.1; do
+		[ "$(readlink "$STAGE/$LIBDIR/softrdma/sonames/$name")" = ../libsoftrdma.so ] ||
+			fail "softrdma does not stand under the name $name"
+	done
+	[ "$CROSS" = TRUE ] || [ "$(LD_LIBRARY_PATH=/other "$STAGE/bin/softrdma" run -- sh -c 'echo "$LD_LIBRARY_PATH"')" = \
+		"$STAGE/$LIBDIR/softrdma/sonames:/other" ] || fail "softrdma does not put its names in front of the others"
 	[ "$CROSS" = TRUE ] || [ "$("$STAGE/bin/softrdma" run -- sh -c 'echo "$LD_PRELOAD"')" = \
 		"$STAGE/$LIBDIR/softrdma/libsoftrdma.so" ] || fail "the installed softrdma does not find its library"
 fi

@@ -45,7 +45,10 @@ pub(super) fn device() -> *mut sys::ibv_device {
             for (to, from) in device.dev_name.iter_mut().zip(b"uverbs0") {
                 *to = *from as c_char;
             }
-            Device(Box::into_raw(Box::new(device)))
+            // Programs that are linked with a driver's library ask it whether this is a device of its own.
+            // It looks at what libibverbs has behind the struct.
+            const BEHIND: usize = 256;
+            Device(Box::into_raw(Box::new((device, [0u8; BEHIND]))).cast())
         })
         .0
 }

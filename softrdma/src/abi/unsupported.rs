@@ -2,11 +2,11 @@
 
 //! What a program may import from the two libraries and gets no answer from here.
 //!
-//! The real libraries stay loaded, since the program names them. Nothing of them must be reached with
-//! objects of this one, so their other functions are here too: they fail, and say so once.
+//! Nothing of the real libraries must be reached with objects of this one, and this one may be loaded under
+//! their names, so their other functions are here too: they fail, and say so once.
 
 use std::collections::HashSet;
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::io::Write as _;
 
 use parking_lot::Mutex;
@@ -107,6 +107,9 @@ unsupported! {
     rdma_join_multicast: Minus1 => c_int;
     rdma_join_multicast_ex: Minus1 => c_int;
     rdma_leave_multicast: Minus1 => c_int;
+    rdma_query_addrinfo: Minus1 => c_int;
+    rdma_resolve_addrinfo: Minus1 => c_int;
+    rdma_write_cm_event: Minus1 => c_int;
 
     raccept: Minus1 => c_int;
     rbind: Minus1 => c_int;
@@ -123,6 +126,96 @@ unsupported! {
     rshutdown: Minus1 => c_int;
     rsocket: Minus1 => c_int;
     riounmap: Minus1 => c_int;
+}
+
+// What libibverbs has for its drivers and for librdmacm.
+unsupported! {
+    _verbs_init_and_alloc_context: *mut c_void => *mut c_void;
+    execute_ioctl: Code => c_int;
+    ibv_cmd_advise_mr: Code => c_int;
+    ibv_cmd_alloc_dm: Code => c_int;
+    ibv_cmd_alloc_mw: Code => c_int;
+    ibv_cmd_alloc_pd: Code => c_int;
+    ibv_cmd_attach_mcast: Code => c_int;
+    ibv_cmd_close_xrcd: Code => c_int;
+    ibv_cmd_create_ah: Code => c_int;
+    ibv_cmd_create_counters: Code => c_int;
+    ibv_cmd_create_cq: Code => c_int;
+    ibv_cmd_create_cq_ex: Code => c_int;
+    ibv_cmd_create_flow: Code => c_int;
+    ibv_cmd_create_flow_action_esp: Code => c_int;
+    ibv_cmd_create_qp: Code => c_int;
+    ibv_cmd_create_qp_ex: Code => c_int;
+    ibv_cmd_create_qp_ex2: Code => c_int;
+    ibv_cmd_create_rwq_ind_table: Code => c_int;
+    ibv_cmd_create_srq: Code => c_int;
+    ibv_cmd_create_srq_ex: Code => c_int;
+    ibv_cmd_create_wq: Code => c_int;
+    ibv_cmd_dealloc_mw: Code => c_int;
+    ibv_cmd_dealloc_pd: Code => c_int;
+    ibv_cmd_dereg_mr: Code => c_int;
+    ibv_cmd_destroy_ah: Code => c_int;
+    ibv_cmd_destroy_counters: Code => c_int;
+    ibv_cmd_destroy_cq: Code => c_int;
+    ibv_cmd_destroy_flow: Code => c_int;
+    ibv_cmd_destroy_flow_action: Code => c_int;
+    ibv_cmd_destroy_qp: Code => c_int;
+    ibv_cmd_destroy_rwq_ind_table: Code => c_int;
+    ibv_cmd_destroy_srq: Code => c_int;
+    ibv_cmd_destroy_wq: Code => c_int;
+    ibv_cmd_detach_mcast: Code => c_int;
+    ibv_cmd_free_dm: Code => c_int;
+    ibv_cmd_get_context: Code => c_int;
+    ibv_cmd_modify_cq: Code => c_int;
+    ibv_cmd_modify_flow_action_esp: Code => c_int;
+    ibv_cmd_modify_qp: Code => c_int;
+    ibv_cmd_modify_qp_ex: Code => c_int;
+    ibv_cmd_modify_srq: Code => c_int;
+    ibv_cmd_modify_wq: Code => c_int;
+    ibv_cmd_open_qp: Code => c_int;
+    ibv_cmd_open_xrcd: Code => c_int;
+    ibv_cmd_poll_cq: Code => c_int;
+    ibv_cmd_post_recv: Code => c_int;
+    ibv_cmd_post_send: Code => c_int;
+    ibv_cmd_post_srq_recv: Code => c_int;
+    ibv_cmd_query_context: Code => c_int;
+    ibv_cmd_query_device_any: Code => c_int;
+    ibv_cmd_query_mr: Code => c_int;
+    ibv_cmd_query_port: Code => c_int;
+    ibv_cmd_query_qp: Code => c_int;
+    ibv_cmd_query_srq: Code => c_int;
+    ibv_cmd_read_counters: Code => c_int;
+    ibv_cmd_reg_dm_mr: Code => c_int;
+    ibv_cmd_reg_dmabuf_mr: Code => c_int;
+    ibv_cmd_reg_mr: Code => c_int;
+    ibv_cmd_req_notify_cq: Code => c_int;
+    ibv_cmd_rereg_mr: Code => c_int;
+    ibv_cmd_resize_cq: Code => c_int;
+    ibv_read_ibdev_sysfs_file: Minus1 => c_int;
+    verbs_init_cq: Code => c_int;
+    verbs_open_device: *mut c_void => *mut c_void;
+    verbs_set_ops: Code => c_int;
+    verbs_uninit_context: Code => c_int;
+    ibv_copy_ah_attr_from_kern: Code => c_int;
+    ibv_copy_path_rec_from_kern: Code => c_int;
+    ibv_copy_path_rec_to_kern: Code => c_int;
+    ibv_copy_qp_attr_from_kern: Code => c_int;
+}
+
+/// A flag of drivers.
+#[unsafe(no_mangle)]
+static mut verbs_allow_disassociate_destroy: bool = false;
+
+/// For functions of C that fail in the same way; the result is the errno.
+///
+/// # Safety
+/// A text that exists as long as the library.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn softrdma_unsupported(call: *const c_char) -> c_int {
+    // SAFETY: the caller's promise.
+    let call: &'static CStr = unsafe { CStr::from_ptr(call) };
+    say(call.to_str().unwrap_or("a function"));
+    Code::failed()
 }
 
 /// Those that return a size, or an offset.
@@ -143,7 +236,6 @@ unsupported_sizes! {
     riomap riowrite rread rreadv rrecv rrecvfrom rrecvmsg rsend rsendmsg rsendto rwrite rwritev
 }
 
-/// Nothing was imported, and memory needs no care when a process forks.
 macro_rules! nothing_to_do {
     ($($name:ident)*) => {
         $(
@@ -155,6 +247,12 @@ macro_rules! nothing_to_do {
     };
 }
 
+// The drivers' libraries, which programs may be linked with, call the last of these when they are loaded.
+nothing_to_do! {
+    __ioctl_final_num_attrs __verbs_log verbs_register_driver_34
+}
+
+// Nothing was imported, and memory needs no care when a process forks.
 nothing_to_do! {
     ibv_unimport_dm ibv_unimport_mr ibv_unimport_pd ibv_dofork_range ibv_dontfork_range
 }

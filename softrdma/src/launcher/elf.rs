@@ -146,7 +146,7 @@ impl Elf {
         &self.file
     }
 
-    fn reader(&self) -> Reader<'_> {
+    pub(super) fn reader(&self) -> Reader<'_> {
         Reader {
             file: &self.file,
             wide: self.target.class == ELFCLASS64,
@@ -155,23 +155,41 @@ impl Elf {
     }
 }
 
-struct Reader<'a> {
+/// Reads numbers in the byte order of a file.
+pub(super) struct Reader<'a> {
     file: &'a File,
     wide: bool,
     big_endian: bool,
 }
 
 impl Reader<'_> {
-    fn number(&self, at: u64, size: usize) -> io::Result<u64> {
+    pub(super) fn file(&self) -> &File {
+        self.file
+    }
+
+    /// It is a file of 64 bits.
+    pub(super) fn wide(&self) -> bool {
+        self.wide
+    }
+
+    /// The number of `size` bytes, 8 at most, at an offset in the file.
+    pub(super) fn number(&self, at: u64, size: usize) -> io::Result<u64> {
         let mut bytes = [0; 8];
         let Some(part) = bytes.get_mut(..size) else {
             return Err(io::ErrorKind::InvalidData.into());
         };
         self.file.read_exact_at(part, at)?;
+        Ok(self.decode(part))
+    }
+
+    /// The number that these bytes are, 8 at most.
+    pub(super) fn decode(&self, bytes: &[u8]) -> u64 {
+        let digit = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
         if self.big_endian {
-            part.reverse();
+            bytes.iter().fold(0, digit)
+        } else {
+            bytes.iter().rev().fold(0, digit)
         }
-        Ok(u64::from_le_bytes(bytes))
     }
 
     /// Where the program headers are in the file.

@@ -6,9 +6,11 @@ use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::elf::{Elf, Kind, Target};
+use super::symbols::SONAMES;
 use super::{LIBRARY, Problem, reason};
 
 const VARIABLE: &str = "SOFTRDMA_LIBRARY";
@@ -136,12 +138,33 @@ impl Library {
 
     /// The value of `LD_PRELOAD`: the library, then the previous value.
     pub(super) fn preload(&self, others: Option<OsString>) -> OsString {
-        let mut list = self.path.clone().into_os_string();
+        Self::in_front_of(self.path.clone().into_os_string(), others)
+    }
+
+    /// An entry in front of a list, which may be empty.
+    pub(super) fn in_front_of(first: OsString, others: Option<OsString>) -> OsString {
+        let mut list = first;
         if let Some(others) = others.filter(|others| !others.is_empty()) {
             list.push(":");
             list.push(others);
         }
         list
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directory beside the library in which it stands under the names of libibverbs and librdmacm.
+    pub(super) fn names(&self) -> Option<PathBuf> {
+        let directory = self.path.with_file_name("sonames");
+        let own = fs::metadata(&self.path).ok()?;
+        let is_own = |name| {
+            // By the number of the file the dynamic loader, too, knows a library that it has loaded.
+            fs::metadata(directory.join(name))
+                .is_ok_and(|file| (file.dev(), file.ino()) == (own.dev(), own.ino()))
+        };
+        SONAMES.into_iter().all(is_own).then_some(directory)
     }
 }
 
