@@ -36,6 +36,10 @@ pub(super) fn patience(attributes: &Attributes) -> Duration {
     (once * (u32::from(attributes.retry_count) + 1)).clamp(SHORTEST, LONGEST)
 }
 
+fn between_looks(patience: Duration) -> Duration {
+    patience / 16
+}
+
 /// When the peer's host is asked for: while there is something on its way.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
@@ -56,9 +60,10 @@ impl Watch {
             self.since = None;
             return Found::Idle;
         };
-        // What was heard before counts for nothing: there was nothing to acknowledge then.
+        // What was heard before counts for nothing: there was nothing to acknowledge then. The same may be
+        // so for the time until the next look.
         let silent = now.saturating_duration_since(since).min(seen.silent);
-        if silent >= patience && seen.attempts >= ATTEMPTS {
+        if silent >= patience + between_looks(patience) && seen.attempts >= ATTEMPTS {
             return Found::Vanished;
         }
         Found::Answers
@@ -78,7 +83,7 @@ impl Qp {
     fn look_later(&self, patience: Duration) {
         let me = Weak::clone(&self.me);
         if let Some(io) = io::get() {
-            io.after(patience / 8, move || {
+            io.after(between_looks(patience), move || {
                 if let Some(qp) = me.upgrade() {
                     qp.look_for_the_host();
                 }
@@ -145,7 +150,9 @@ mod tests {
             watch.look(begun + seconds(at), seen, patience)
         };
         assert_eq!(look(3, seen(3, 9)), Found::Answers);
-        assert_eq!(look(4, seen(4, 3)), Found::Vanished);
+        assert_eq!(look(4, seen(4, 3)), Found::Answers);
+        assert_eq!(look(5, seen(5, 2)), Found::Answers);
+        assert_eq!(look(5, seen(5, 3)), Found::Vanished);
         // Silent for long, before anything was sent.
         assert_eq!(look(1, seen(3600, 3)), Found::Answers);
         // It has no room, and says so.
