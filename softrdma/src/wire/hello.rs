@@ -3,6 +3,7 @@
 //! The first that each side sends: the connection manager's messages, of 256 bytes.
 
 use super::{Invitation, Malformed, bytes, u32_at};
+use crate::limits::{REJECT_PRIVATE_DATA, REPLY_PRIVATE_DATA, REQUEST_PRIVATE_DATA};
 
 pub(crate) const HELLO: usize = 256;
 const MAGIC: [u8; 8] = *b"softrdma";
@@ -40,6 +41,29 @@ pub(crate) struct Params {
     pub(crate) qp_num: u32,
 }
 
+impl Greeting {
+    fn most_private_data(self) -> usize {
+        match self {
+            Self::Request => REQUEST_PRIVATE_DATA,
+            Self::Reply => REPLY_PRIVATE_DATA,
+            Self::Reject(_) => REJECT_PRIVATE_DATA,
+        }
+    }
+}
+
+impl Params {
+    /// What the fields of a message of the connection manager have room for.
+    fn as_sent(self) -> Self {
+        const MOST_RETRIES: u8 = 7;
+        Self {
+            retry_count: self.retry_count.min(MOST_RETRIES),
+            rnr_retry_count: self.rnr_retry_count.min(MOST_RETRIES),
+            qp_num: self.qp_num & 0xff_ffff,
+            ..self
+        }
+    }
+}
+
 impl Hello {
     pub(crate) fn encode(&self) -> [u8; HELLO] {
         let mut out = [0; HELLO];
@@ -48,7 +72,7 @@ impl Hello {
             Greeting::Reply => (2, 0),
             Greeting::Reject(reason) => (3, reason),
         };
-        let p = &self.params;
+        let p = self.params.as_sent();
         out[..8].copy_from_slice(&MAGIC);
         out[8..16].copy_from_slice(&[
             VERSION,
@@ -60,12 +84,14 @@ impl Hello {
             p.retry_count,
             p.rnr_retry_count,
         ]);
-        let data = &self.private_data[..self.private_data.len().min(HELLO - PRIVATE_DATA_AT)];
+        let most = self.greeting.most_private_data();
+        let data = &self.private_data[..self.private_data.len().min(most)];
         out[16] = p.srq;
         out[17] = data.len() as u8;
-        out[18] = u8::from(self.invitation.is_some());
         out[20..24].copy_from_slice(&p.qp_num.to_le_bytes());
-        if let Some(Invitation { door, word }) = self.invitation {
+        if let (Some(Invitation { door, word }), Greeting::Reply) = (self.invitation, self.greeting)
+        {
+            out[18] = 1;
             out[24..40].copy_from_slice(&door);
             out[40..56].copy_from_slice(&word);
         }
@@ -88,7 +114,7 @@ impl Hello {
             .get(PRIVATE_DATA_AT..PRIVATE_DATA_AT + length)
             .ok_or(Malformed)?
             .to_vec();
-        Ok(Self {
+        let hello = Self {
             greeting,
             params: Params {
                 responder_resources: from[11],
@@ -104,7 +130,13 @@ impl Hello {
                 word: bytes(from, 40),
             }),
             private_data,
-        })
+        };
+        // Nothing in it is out of range or has no meaning.
+        if hello.encode() == *from {
+            Ok(hello)
+        } else {
+            Err(Malformed)
+        }
     }
 }
 
@@ -112,10 +144,9 @@ impl Hello {
 mod tests {
     use super::*;
 
-    #[test]
-    fn hellos_survive_the_round_trip() {
-        let hello = Hello {
-            greeting: Greeting::Reject(28),
+    fn hello(greeting: Greeting) -> Hello {
+        Hello {
+            greeting,
             params: Params {
                 responder_resources: 1,
                 initiator_depth: 2,
@@ -125,17 +156,53 @@ mod tests {
                 srq: 1,
                 qp_num: 0xabcdef,
             },
-            invitation: Some(Invitation {
+            invitation: (greeting == Greeting::Reply).then_some(Invitation {
                 door: [9; 16],
                 word: [10; 16],
             }),
-            private_data: (0..196).collect(),
-        };
-        let mut wire = hello.encode();
-        assert_eq!(Hello::decode(&wire), Ok(hello));
-        wire[17] = 201;
-        assert_eq!(Hello::decode(&wire), Err(Malformed));
-        wire[0] = 0;
-        assert_eq!(Hello::decode(&wire), Err(Malformed));
+            private_data: (0..greeting.most_private_data() as u8).collect(),
+        }
+    }
+
+    const GREETINGS: [Greeting; 3] = [Greeting::Request, Greeting::Reply, Greeting::Reject(28)];
+
+    #[test]
+    fn hellos_survive_the_round_trip() {
+        for greeting in GREETINGS {
+            let hello = hello(greeting);
+            assert_eq!(Hello::decode(&hello.encode()), Ok(hello));
+        }
+    }
+
+    #[test]
+    fn no_bit_of_a_hello_is_ignored() {
+        for greeting in GREETINGS {
+            for bit in 0..8 * HELLO {
+                let mut wire = hello(greeting).encode();
+                wire[bit / 8] ^= 1 << (bit % 8);
+                if let Ok(other) = Hello::decode(&wire) {
+                    assert_eq!(other.encode(), wire, "{other:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bad_hellos_are_malformed() {
+        for (at, value) in [
+            (0, 0),
+            (8, 3),
+            (9, 0),
+            (9, 4),
+            (10, 1),
+            (14, 8),
+            (17, 57),
+            (18, 1),
+            (255, 1),
+        ] {
+            let mut wire = hello(Greeting::Request).encode();
+            wire[at] = value;
+            assert_eq!(Hello::decode(&wire), Err(Malformed), "{value} at {at}");
+        }
     }
 }
