@@ -110,6 +110,9 @@ pub(super) fn open() -> Result<*mut sys::ibv_context> {
 /// The context of the connection manager, and its protection domain for programs that bring none. They
 /// stay for the life of the process, as librdmacm's do.
 pub(super) struct ForCm {
+    /// The same as `context`, but for where it begins: valgrind takes memory for lost that only pointers into the
+    /// middle lead to.
+    _handle: *mut ContextHandle,
     pub(super) context: *mut sys::ibv_context,
     pub(super) pd: *mut sys::ibv_pd,
 }
@@ -119,8 +122,9 @@ unsafe impl Send for ForCm {}
 // SAFETY: as above.
 unsafe impl Sync for ForCm {}
 
+static FOR_CM: OnceLock<ForCm> = OnceLock::new();
+
 pub(super) fn for_cm() -> Result<&'static ForCm> {
-    static FOR_CM: OnceLock<ForCm> = OnceLock::new();
     if let Some(found) = FOR_CM.get() {
         return Ok(found);
     }
@@ -130,7 +134,13 @@ pub(super) fn for_cm() -> Result<&'static ForCm> {
     // Not the program's to destroy.
     LIVE.taken_back(Kind::Context);
     LIVE.taken_back(Kind::Pd);
-    Ok(FOR_CM.get_or_init(|| ForCm { context, pd }))
+    // SAFETY: just opened.
+    let handle = unsafe { handle_of(context) };
+    Ok(FOR_CM.get_or_init(|| ForCm {
+        _handle: handle,
+        context,
+        pd,
+    }))
 }
 
 // --- Opening and closing -----------------------------------------------------------------------------
@@ -155,7 +165,7 @@ unsafe extern "C" fn ibv_close_device(context: *mut sys::ibv_context) -> c_int {
         if handle.is_null() {
             return Err(libc::EINVAL);
         }
-        if super::context::for_cm().is_ok_and(|cm| cm.context == context) {
+        if FOR_CM.get().is_some_and(|cm| cm.context == context) {
             return Err(libc::EINVAL);
         }
         // SAFETY: made by `open`, and the program's to close.

@@ -5,7 +5,7 @@
 //! Nothing of the real libraries must be reached with objects of this one, and this one may be loaded under
 //! their names, so their other functions are here too: they fail, and say so once.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::io::Write as _;
 
@@ -38,8 +38,8 @@ pub(super) fn say_disabled(what: &'static str, capability: &str) {
 }
 
 fn say_once(what: &'static str, text: std::fmt::Arguments<'_>) {
-    static SAID: Mutex<Option<HashSet<&'static str>>> = Mutex::new(None);
-    if SAID.lock().get_or_insert_with(HashSet::new).insert(what) {
+    static SAID: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    if SAID.lock().insert(what) {
         let _uncancelled = Hold::new();
         // Nobody is there to be told if this fails.
         let _ = writeln!(std::io::stderr(), "softrdma: {what}: {text}");

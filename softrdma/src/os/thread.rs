@@ -11,7 +11,7 @@ use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::Result;
 
@@ -75,6 +75,7 @@ fn create(attributes: &Attributes, body: *mut Body) -> c_int {
 }
 
 extern "C" fn run(body: *mut c_void) -> *mut c_void {
+    remember_table();
     // SAFETY: made by `spawn` for this thread.
     let body = unsafe { Box::from_raw(body.cast::<Body>()) };
     // SAFETY: both sets are written before they are read; a place that may be NULL.
@@ -89,6 +90,43 @@ extern "C" fn run(body: *mut c_void) -> *mut c_void {
     // A panic is a bug. It has been reported, and must not unwind into C.
     let _ = panic::catch_unwind(AssertUnwindSafe(body));
     std::ptr::null_mut()
+}
+
+/// The table of this thread's thread-local variables. The C library has a pointer to its second entry only, and
+/// valgrind takes memory that nothing points to the beginning of for lost. The table lives as long as the thread.
+static TABLE: AtomicUsize = AtomicUsize::new(0);
+
+fn remember_table() {
+    const ENTRY: usize = 2 * size_of::<usize>();
+    if let Some(second) = second_entry() {
+        TABLE.store(second.wrapping_sub(ENTRY), Ordering::Relaxed);
+    }
+}
+
+/// Where the C library has that pointer is fixed for each architecture, since linkers and compilers know it.
+#[cfg(all(target_env = "gnu", any(target_arch = "x86_64", target_arch = "s390x")))]
+fn second_entry() -> Option<usize> {
+    // SAFETY: the thread's control block begins with a pointer to itself and this one.
+    Some(unsafe {
+        *std::ptr::with_exposed_provenance::<usize>(libc::pthread_self() as usize).add(1)
+    })
+}
+
+#[cfg(all(target_env = "gnu", target_arch = "aarch64"))]
+fn second_entry() -> Option<usize> {
+    let pointer: *const usize;
+    // SAFETY: reads a register.
+    unsafe { std::arch::asm!("mrs {}, tpidr_el0", out(reg) pointer, options(nomem, nostack)) };
+    // SAFETY: what it points to begins with this pointer.
+    Some(unsafe { *pointer })
+}
+
+#[cfg(not(all(
+    target_env = "gnu",
+    any(target_arch = "x86_64", target_arch = "s390x", target_arch = "aarch64")
+)))]
+fn second_entry() -> Option<usize> {
+    None
 }
 
 fn with_signals_blocked<T>(body: impl FnOnce() -> T) -> T {
