@@ -382,19 +382,25 @@ impl Cq {
     /// connections have for it, and nobody has to be woken. With many connections it looks at a few each time.
     fn look_for_input(&self) -> bool {
         const AT_ONCE: usize = 4;
-        let Some(mut queue_pairs) = self.queue_pairs.try_lock() else {
-            return false;
-        };
+        let mut some: [Option<Arc<Qp>>; AT_ONCE] = Default::default();
+        {
+            let Some(mut queue_pairs) = self.queue_pairs.try_lock() else {
+                return false;
+            };
+            let count = AT_ONCE.min(queue_pairs.all.len());
+            for qp in &mut some[..count] {
+                if queue_pairs.next >= queue_pairs.all.len() {
+                    queue_pairs.next = 0;
+                }
+                let next = queue_pairs.next;
+                queue_pairs.next += 1;
+                *qp = queue_pairs.all.get(next).and_then(Weak::upgrade);
+            }
+        }
+        // Not under the lock: who adds a queue pair must not wait for a copy.
         let mut progress = false;
-        for _ in 0..AT_ONCE.min(queue_pairs.all.len()) {
-            if queue_pairs.next >= queue_pairs.all.len() {
-                queue_pairs.next = 0;
-            }
-            let next = queue_pairs.next;
-            queue_pairs.next += 1;
-            if let Some(qp) = queue_pairs.all.get(next).and_then(Weak::upgrade) {
-                progress |= qp.progress_by_polling();
-            }
+        for qp in some.iter().flatten() {
+            progress |= qp.progress_by_polling();
         }
         progress
     }

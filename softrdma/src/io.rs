@@ -2,7 +2,7 @@
 
 //! The I/O thread: it waits for all sockets of the process, and for points in time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -15,6 +15,7 @@ use crate::os::epoll::{Epoll, Interest, READABLE, Ready};
 use crate::os::event_fd::EventFd;
 use crate::os::{child, thread};
 use crate::qp::Qp;
+use crate::relief::{Lead, Relief};
 
 /// What a socket belongs to.
 pub(crate) trait Source: Send + Sync {
@@ -37,11 +38,12 @@ pub(crate) struct Io {
     /// Not a hash table: valgrind takes one for lost, as nothing points to where its memory begins.
     sources: Mutex<BTreeMap<Token, Arc<dyn Source>>>,
     timers: Mutex<BTreeMap<Timer, Job>>,
-    jobs: Mutex<Vec<Job>>,
+    jobs: Mutex<VecDeque<Job>>,
     /// Connections whose program looks for input itself, by polling.
-    napping: Mutex<Vec<Weak<Qp>>>,
+    napping: Mutex<VecDeque<Weak<Qp>>>,
     /// Connections with work that no socket announces.
-    busy: Mutex<Vec<Arc<Qp>>>,
+    busy: Mutex<VecDeque<Arc<Qp>>>,
+    relief: Relief,
     next: AtomicU64,
 }
 
@@ -80,7 +82,7 @@ pub(crate) fn start() -> Result<&'static Io> {
 /// Does something on the I/O thread. Without a thread there is nothing to do it for.
 pub(crate) fn later(job: impl FnOnce() + Send + 'static) {
     if let Some(io) = IO.get() {
-        io.jobs.lock().push(Box::new(job));
+        io.jobs.lock().push_back(Box::new(job));
         io.wake.post();
     }
 }
@@ -109,9 +111,10 @@ impl Io {
             wake: EventFd::counter()?,
             sources: Mutex::new(BTreeMap::new()),
             timers: Mutex::new(BTreeMap::new()),
-            jobs: Mutex::new(Vec::new()),
-            napping: Mutex::new(Vec::new()),
-            busy: Mutex::new(Vec::new()),
+            jobs: Mutex::new(VecDeque::new()),
+            napping: Mutex::new(VecDeque::new()),
+            busy: Mutex::new(VecDeque::new()),
+            relief: Relief::new(),
             next: AtomicU64::new(WAKE + 1),
         })
     }
@@ -192,19 +195,21 @@ impl Io {
 
     /// Looks after a connection whose program polls, from time to time.
     pub(crate) fn nap(&self, qp: Weak<Qp>) {
-        self.napping.lock().push(qp);
+        self.napping.lock().push_back(qp);
     }
 
     /// Comes back to a connection soon.
     pub(crate) fn busy(&self, qp: Arc<Qp>) {
-        self.busy.lock().push(qp);
+        self.busy.lock().push_back(qp);
         self.wake.post();
     }
 
-    fn run(&self) {
+    /// Serves everything, until another thread has taken over.
+    fn run(&'static self) {
+        let lead = self.relief.lead();
         let mut ready: Vec<Ready> = Vec::new();
         let mut looked = Instant::now();
-        loop {
+        while lead.goes_on() {
             self.epoll.wait(&mut ready, self.timeout());
             for event in &ready {
                 if event.token == WAKE {
@@ -215,20 +220,23 @@ impl Io {
                 if let Some(source) = source {
                     source.ready(event.seen);
                 }
+                // What else is ready is so for the other thread as well.
+                if !lead.goes_on() {
+                    return;
+                }
             }
-            // Neither list is locked while its entries do more.
-            let jobs = std::mem::take(&mut *self.jobs.lock());
-            for job in jobs {
-                job();
-            }
-            let busy = std::mem::take(&mut *self.busy.lock());
-            for qp in busy {
-                qp.progress_again();
-            }
-            self.run_timers();
+            // One by one, so that each that is left is done by who takes over. The lists are not locked while
+            // their entries do more.
+            each(&self.jobs, &lead, |job| job());
+            each(&self.busy, &lead, |qp| qp.progress_again());
+            self.run_timers(&lead);
             if looked.elapsed() >= NAP {
                 looked = Instant::now();
-                self.look_after_nappers();
+                each(&self.napping, &lead, |napping| {
+                    if napping.upgrade().is_some_and(|qp| qp.still_naps()) {
+                        self.napping.lock().push_back(napping);
+                    }
+                });
             }
         }
     }
@@ -250,8 +258,8 @@ impl Io {
         }
     }
 
-    fn run_timers(&self) {
-        loop {
+    fn run_timers(&self, lead: &Lead) {
+        while lead.goes_on() {
             let job = {
                 let mut timers = self.timers.lock();
                 match timers.first_entry() {
@@ -262,13 +270,34 @@ impl Io {
             job();
         }
     }
+}
 
-    fn look_after_nappers(&self) {
-        let napping = std::mem::take(&mut *self.napping.lock());
-        let still: Vec<_> = napping
-            .into_iter()
-            .filter(|qp| qp.upgrade().is_some_and(|qp| qp.still_naps()))
-            .collect();
-        self.napping.lock().extend(still);
+/// Does something with each entry that is in the list now, as long as this thread leads.
+fn each<T>(list: &Mutex<VecDeque<T>>, lead: &Lead, mut does: impl FnMut(T)) {
+    let mut left = list.lock().len();
+    while left > 0 && lead.goes_on() {
+        let Some(next) = list.lock().pop_front() else {
+            return;
+        };
+        does(next);
+        left -= 1;
     }
+}
+
+/// A thread of the program or of this library copies from the memory of a peer. That may take long, or for ever: on
+/// the I/O thread, another one takes over then.
+pub(crate) fn may_take_long<T>(copies: impl FnOnce() -> T) -> T {
+    match IO.get() {
+        Some(io) => io.relief.watch(|| spawn_second(io), copies),
+        None => copies(),
+    }
+}
+
+fn spawn_second(io: &'static Io) -> bool {
+    thread::spawn(c"softrdma", move || {
+        if io.relief.take_over() {
+            io.run();
+        }
+    })
+    .is_ok()
 }

@@ -22,6 +22,7 @@ mod numbers;
 mod os;
 mod pd;
 mod qp;
+mod relief;
 mod srq;
 mod wire;
 

@@ -4,8 +4,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use parking_lot::{RwLock, RwLockReadGuard};
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::Result;
 use crate::instrument;
@@ -98,6 +99,8 @@ pub(crate) struct Mr {
     /// None once it is deregistered. Whoever moves bytes holds it for reading, so that deregistration
     /// returns when nobody does.
     registration: RwLock<Option<Registration>>,
+    /// It is being deregistered, or changed: nobody begins to read or write the memory.
+    changes: AtomicBool,
     /// It was said that some of the memory is gone.
     reported: AtomicBool,
     /// Another mapping is in the place of some of the memory: nothing of it is taken for the region any more.
@@ -192,6 +195,7 @@ impl Mr {
             lkey,
             trace_number: AtomicU64::new(0),
             registration: RwLock::new(Some(Registration::new(pd, terms))),
+            changes: AtomicBool::new(false),
             reported: AtomicBool::new(false),
             replaced: AtomicBool::new(false),
         });
@@ -206,34 +210,59 @@ impl Mr {
         self.lkey | REMOTE
     }
 
-    /// Deregisters. When it returns, nobody reads or writes the memory any more.
-    pub(crate) fn deregister(&self) {
-        {
-            let mut table = TABLE.write();
-            let slot = table.slot_of(self.lkey);
-            let entry = table.slots.get_mut(slot);
-            if entry
-                .and_then(|entry| entry.take_if(|mr| mr.lkey == self.lkey))
-                .is_some()
-            {
-                table.regions -= 1;
-            }
-        }
+    /// Deregisters. When it returns, nobody reads or writes the memory any more. Fails with `EBUSY` while somebody
+    /// does: a copy from a peer whose memory does not resolve may never end.
+    pub(crate) fn deregister(&self) -> Result<()> {
+        let mut registration = self.registration_for_change()?;
         // With it goes its seal: a process that copies from it takes nothing for valid any more.
-        if let Some(registration) = self.registration.write().take() {
+        if let Some(registration) = registration.take() {
             registration.pd.users.remove();
         }
+        drop(registration);
+        let mut table = TABLE.write();
+        let slot = table.slot_of(self.lkey);
+        let entry = table.slots.get_mut(slot);
+        if entry
+            .and_then(|entry| entry.take_if(|mr| mr.lkey == self.lkey))
+            .is_some()
+        {
+            table.regions -= 1;
+        }
+        Ok(())
     }
 
     /// Changes where it is, how it may be used, or its domain. What was about to be copied from it is looked up
-    /// anew.
-    pub(crate) fn change(&self, terms: Checked, pd: Option<Arc<Pd>>) {
+    /// anew. Fails as deregistering does.
+    pub(crate) fn change(&self, terms: Checked, pd: Option<Arc<Pd>>) -> Result<()> {
+        let mut registration = self.registration_for_change()?;
         self.reported.store(false, Ordering::Relaxed);
         self.replaced.store(false, Ordering::Relaxed);
-        if let Some(registration) = self.registration.write().as_mut() {
+        if let Some(registration) = registration.as_mut() {
             let before = Arc::clone(&registration.pd);
             *registration = Registration::new(pd.as_ref().unwrap_or(&before), terms);
             before.users.remove();
+        }
+        drop(registration);
+        self.changes.store(false, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Waits until nobody reads or writes the memory, and keeps everybody from beginning to.
+    fn registration_for_change(&self) -> Result<RwLockWriteGuard<'_, Option<Registration>>> {
+        const AT_MOST: Duration = Duration::from_secs(2);
+        const BETWEEN: Duration = Duration::from_micros(20);
+        self.changes.store(true, Ordering::SeqCst);
+        let begun = Instant::now();
+        // Not by a wait for the lock: everybody else would wait for that one.
+        loop {
+            if let Some(registration) = self.registration.try_write() {
+                return Ok(registration);
+            }
+            if begun.elapsed() > AT_MOST {
+                self.changes.store(false, Ordering::SeqCst);
+                return Err(libc::EBUSY);
+            }
+            std::thread::sleep(BETWEEN);
         }
     }
 
@@ -335,6 +364,9 @@ impl Range {
 impl Grant {
     /// Keeps the region registered while bytes move. It may be gone by now.
     pub(crate) fn hold(&self) -> Result<Held<'_>, Violation> {
+        if self.mr.changes.load(Ordering::SeqCst) {
+            return Err(Violation);
+        }
         let registration = self.mr.registration.read();
         let Registration { pd, terms, seal } = registration.as_ref().ok_or(Violation)?;
         let permitted = pd.number == self.domain

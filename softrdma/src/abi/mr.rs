@@ -208,7 +208,7 @@ unsafe extern "C" fn ibv_dereg_mr(mr: *mut sys::ibv_mr) -> c_int {
     code(call("ibv_dereg_mr", args, || {
         // SAFETY: a region of the program.
         let handle: &MrHandle = unsafe { handle(mr) }?;
-        handle.engine.deregister();
+        handle.engine.deregister()?;
         // SAFETY: nobody finds it any more.
         unsafe { take_back::<_, MrHandle>(mr) };
         Ok(())
@@ -268,7 +268,7 @@ unsafe extern "C" fn ibv_rereg_mr(
             }
             // From here on it is the device that refuses.
             failed = ERR_CMD;
-            region.engine.change(terms.check()?, domain);
+            region.engine.change(terms.check()?, domain)?;
             if what & CHANGE_PD != 0 {
                 // SAFETY: the program's struct, which it has asked to change.
                 unsafe { (*mr).pd = pd };

@@ -17,6 +17,7 @@ pub(crate) mod local;
 mod maps;
 pub(crate) mod memory;
 pub(crate) mod own_memory;
+mod pages;
 pub(crate) mod populate;
 pub(crate) mod process;
 pub(crate) mod pull;

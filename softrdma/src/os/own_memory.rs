@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::guard;
 use super::memory::Span;
-use super::{cancel, child, owned, populate, sys};
+use super::{cancel, child, owned, pages, populate, sys};
 use crate::Result;
 
 /// Files of `/proc` that mean the memory of this process. They are opened before they are needed: a process may
@@ -82,32 +82,8 @@ impl Files {
     /// registered, and protection does not change that. Pages of another mapping in its place are not, or not
     /// soon.
     fn has_all(&self, addr: usize, length: usize) -> bool {
-        const PRESENT_OR_SWAPPED: u64 = 3 << 62;
-        let page = page_size();
-        let (mut at, end) = (addr / page, (addr + length).div_ceil(page));
-        let mut entries = [0u64; 64];
-        while at < end {
-            let n = entries.len().min(end - at);
-            // SAFETY: room for so many.
-            let read = unsafe {
-                let fd = self.pages.file.as_raw_fd();
-                sys::pread(
-                    fd,
-                    entries.as_mut_ptr().cast(),
-                    n * 8,
-                    (at * 8) as libc::off_t,
-                )
-            };
-            let all = usize::try_from(read) == Ok(n * 8)
-                && entries[..n]
-                    .iter()
-                    .all(|entry| entry & PRESENT_OR_SWAPPED != 0);
-            if !all {
-                return false;
-            }
-            at += n;
-        }
-        true
+        let table = self.pages.file.as_raw_fd();
+        pages::are_there(table, addr, length, pages::PRESENT | pages::SWAPPED)
     }
 }
 

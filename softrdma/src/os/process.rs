@@ -4,11 +4,12 @@
 
 use std::mem;
 use std::os::fd::RawFd;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 
 use super::fd::Fd;
+use super::pages::Pages;
 use super::{check, owned, sys};
 use crate::Result;
 
@@ -23,6 +24,8 @@ pub(crate) struct Process {
     /// Readable when the process has ended. None where the kernel has no such thing. A child may keep it: it
     /// holds nothing of that process.
     end: Option<Fd>,
+    /// Which pages it has in memory. None where that may not be known.
+    pages: OnceLock<Option<Pages>>,
 }
 
 /// Those that connections are with, so that each takes one descriptor.
@@ -34,6 +37,7 @@ impl Process {
         let process = Self {
             pid,
             end: end_of_peer(socket)?,
+            pages: OnceLock::new(),
         };
         if !process.is_there() {
             return Err(libc::ESRCH);
@@ -62,6 +66,17 @@ impl Process {
     pub(crate) fn is_there(&self) -> bool {
         let Some(end) = &self.end else { return true };
         sys::poll_now(end.raw(), libc::POLLIN) == 0
+    }
+}
+
+impl Process {
+    /// Whether reading this memory waits for nobody, as far as is known: its pages are there.
+    pub(crate) fn has_in_memory(&self, addr: u64, length: usize) -> bool {
+        let pages = self.pages.get_or_init(|| Pages::of(self.pid).ok());
+        // Without the table it is taken for granted.
+        pages
+            .as_ref()
+            .is_none_or(|pages| pages.has(addr as usize, length))
     }
 }
 

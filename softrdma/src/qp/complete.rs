@@ -112,6 +112,7 @@ impl Qp {
                 _ => {}
             }
         }
+        self.wait_for_the_copy(q);
         let in_transit = q.link.as_mut().and_then(|link| link.rx.drop_payload());
         for request in std::mem::take(&mut q.sq) {
             let status = match request.progress {
@@ -143,6 +144,7 @@ impl Qp {
 
     /// Nothing of the program's memory is read or written any more for this queue pair.
     pub(super) fn drop_data_in_transit(&self, q: &mut Inner) {
+        self.wait_for_the_copy(q);
         if let Some(link) = &mut q.link {
             link.rx.drop_payload();
             let body = link.tx.body.as_ref();
@@ -154,6 +156,7 @@ impl Qp {
 
     /// The connection ended in the middle of a message: its receive was not used.
     pub(super) fn put_back_the_receive_in_transit(&self, q: &mut Inner) {
+        self.wait_for_the_copy(q);
         if let Some(receive) = q.link.as_mut().and_then(|link| link.rx.drop_payload()) {
             self.give_back_receive(q, receive);
         }

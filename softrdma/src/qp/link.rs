@@ -21,7 +21,7 @@ use crate::wire::Params;
 use super::attributes::Attributes;
 use super::guard::ServedRead;
 use super::path::{Paths, Stream};
-use super::pulling::{Puller, Source};
+use super::pulling::{Copier, Puller, Source};
 use super::receive::Rx;
 use super::respond::Response;
 use super::vanished::{Watch, patience};
@@ -221,8 +221,10 @@ impl Qp {
     pub(super) fn update_interest(&self, q: &mut Inner) {
         let napping = self.napping.load(Ordering::Acquire);
         self.expect_acknowledgement(q);
+        // Who copies reads on afterwards.
+        let reads_on = q.copying.is_some() && self.is_pulling(q);
         let Some(link) = &mut q.link else { return };
-        match link.paths.watch(!napping, link.tx.blocked) {
+        match link.paths.watch(!napping && !reads_on, link.tx.blocked) {
             Ok(false) => {}
             Ok(true) => self.come_back(),
             Err(_) => self.lost(q),
@@ -313,10 +315,7 @@ impl Qp {
         if let Some(link) = &mut q.link {
             link.paths.hear();
         }
-        if self.is_pulling(&q) && self.pull_some(&mut q).is_err() {
-            self.lost(&mut q);
-        }
-        self.receive(&mut q);
+        self.receive_and_copy(&mut q, Copier::IoThread);
         self.acknowledge_and_show(&mut q);
         self.send_now(&mut q);
         // While something is copied it is back soon anyway.
@@ -339,7 +338,7 @@ impl Qp {
         if q.link.is_none() {
             return false;
         }
-        let something = self.receive(&mut q);
+        let something = self.receive_and_copy(&mut q, Copier::Program);
         // What the program posts next may take the acknowledgement with it.
         let can_wait = something
             && self.napping.load(Ordering::Acquire)

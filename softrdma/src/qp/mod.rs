@@ -23,8 +23,9 @@ mod vanished;
 pub(crate) mod work;
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
@@ -119,6 +120,8 @@ pub(crate) struct Qp {
     pub(crate) unacknowledged: Unacknowledged,
     me: Weak<Qp>,
     inner: Mutex<Inner>,
+    /// The number of the copy that a thread makes for it, without the lock.
+    copies: AtomicU64,
     /// How often the program has polled, since somebody last looked.
     polls: AtomicU32,
     /// The program looks for input itself: the I/O thread does not watch for it.
@@ -165,6 +168,8 @@ struct Inner {
     /// The program has destroyed it.
     released: bool,
     link: Option<Link>,
+    /// What a thread copies, or has copied and is about to say so, and since when.
+    copying: Option<(u64, Instant)>,
     cm: Weak<Id>,
     seal: Seal,
     peer_params: Params,
@@ -217,6 +222,7 @@ impl Qp {
                 disconnected: false,
                 released: false,
                 link: None,
+                copying: None,
                 cm: Weak::new(),
                 seal: Seal::new(),
                 peer_params: Params::default(),
@@ -226,6 +232,7 @@ impl Qp {
                     ..Attributes::default()
                 },
             }),
+            copies: AtomicU64::new(0),
             polls: AtomicU32::new(0),
             napping: AtomicBool::new(false),
             listed: AtomicBool::new(false),

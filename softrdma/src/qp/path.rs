@@ -182,6 +182,14 @@ impl Paths {
         }
     }
 
+    /// The process at the other end, if it is on this host.
+    pub(super) fn peer(&self) -> Option<&Process> {
+        match self.local.as_ref().map(|path| &path.stream) {
+            Some(Stream::Local(local)) => local.process(),
+            _ => None,
+        }
+    }
+
     /// The TCP connection, as long as that is where bytes go.
     pub(super) fn tcp_to_send(&self) -> Option<&Socket> {
         match &self.tcp {

@@ -12,8 +12,14 @@
 //! with those behind it, as one does that has found no receive; the data of a read is asked for again.
 //! What is wrong with the memory of either side then shows where it always does.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::MutexGuard;
+
 use crate::instrument;
-use crate::mr::{Range, SealRef};
+use crate::io;
+use crate::mr::{Grant, Range, SealRef};
 use crate::os::memory::Span;
 use crate::os::pull::{Foreign, pull};
 use crate::wire::{Carriage, DESCRIPTOR, Descriptor, Malformed, Reason};
@@ -81,6 +87,7 @@ impl Puller {
 
 /// Bytes on their way.
 pub(super) struct Pull {
+    number: u64,
     pub(super) sink: Sink,
     from: Descriptor,
     done: u64,
@@ -96,6 +103,57 @@ enum Copied {
     /// The other side's memory cannot be read, or is not what it was.
     NoSource,
 }
+
+/// Who copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Copier {
+    IoThread,
+    /// A thread of the program, which polls. It must not wait for the peer's memory: the I/O thread may, since
+    /// another one takes over then.
+    Program,
+}
+
+/// One step of a copy.
+struct Step {
+    pid: i32,
+    grant: Grant,
+    from: Foreign,
+    region: SealRef,
+    owner: SealRef,
+}
+
+impl Step {
+    /// Copies, however long that takes. No queue pair is locked, but the region that is written to is held.
+    fn run(&self) -> Copied {
+        let Ok(held) = self.grant.hold() else {
+            return Copied::NoPlace;
+        };
+        let (mut region, mut owner) = ([0; 8], [0; 8]);
+        let seal_of = |seal: SealRef| Foreign {
+            addr: seal.addr,
+            length: 8,
+        };
+        let from_there = [self.from, seal_of(self.region), seal_of(self.owner)];
+        let into = [
+            held.span(0).first(self.from.length),
+            Span::from_mut(&mut region),
+            Span::from_mut(&mut owner),
+        ];
+        let wanted = into.iter().map(Span::len).sum();
+        let copied = io::may_take_long(|| pull(self.pid, from_there, into)) == Ok(wanted);
+        // This side's memory may also be what is not there. That shows when the bytes come in band.
+        if !copied || u64::from_ne_bytes(region) != self.region.value {
+            Copied::NoSource
+        } else if u64::from_ne_bytes(owner) != self.owner.value {
+            Copied::NoOwner
+        } else {
+            Copied::Some(self.from.length)
+        }
+    }
+}
+
+/// After this time a copy is taken for one that may never end.
+const LONG: Duration = Duration::from_millis(500);
 
 impl Qp {
     pub(super) fn is_pulling(&self, q: &Inner) -> bool {
@@ -138,108 +196,174 @@ impl Qp {
         sink: Sink,
         length: u32,
         descriptor: &[u8; DESCRIPTOR],
-    ) -> Result<(), Malformed> {
+    ) {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
         if let Some(link) = &mut q.link {
             link.rx.pull = Some(Pull {
+                number: NEXT.fetch_add(1, Ordering::Relaxed),
                 sink,
                 from: Descriptor::decode(descriptor),
                 done: 0,
                 length,
             });
         }
-        self.pull_some(q)
     }
 
-    /// Goes on with a copy; at its end with what came after it.
-    pub(super) fn pull_some(&self, q: &mut Inner) -> Result<(), Malformed> {
-        let Some(link) = &mut q.link else {
-            return Ok(());
-        };
-        let Some(mut pull) = link.rx.pull.take() else {
-            return Ok(());
-        };
-        let Some(pid) = link.source.process() else {
-            return self.ask_for_the_bytes(q, pull.sink);
-        };
+    /// Reads what has come, and copies what it names. Whether there was anything.
+    pub(super) fn receive_and_copy(&self, q: &mut MutexGuard<'_, Inner>, copier: Copier) -> bool {
+        // What the I/O thread has begun, it ends.
+        if self.is_pulling(q) && copier == Copier::Program {
+            return true;
+        }
+        let mut something = false;
+        loop {
+            if self.is_pulling(q) {
+                something = true;
+                if q.copying.is_some() {
+                    self.give_up_if_abandoned(q);
+                    return true;
+                }
+                if self.pull_some(q, copier).is_err() {
+                    self.lost(q);
+                }
+                if self.is_pulling(q) {
+                    return true;
+                }
+            }
+            something |= self.receive(q);
+            if !self.is_pulling(q) {
+                return something;
+            }
+        }
+    }
+
+    /// Goes on with a copy; at its end with what came after it. The queue pair is not locked meanwhile.
+    fn pull_some(&self, q: &mut MutexGuard<'_, Inner>, copier: Copier) -> Result<(), Malformed> {
         let mut budget = CHUNK;
-        while pull.done < u64::from(pull.length) && budget > 0 {
-            match self.copy(q, &pull, pid, budget) {
-                Copied::Some(n) => {
-                    pull.done += n as u64;
-                    budget = budget.saturating_sub(n);
-                }
-                Copied::NoPlace => {
-                    return self.finish(q, pull.sink, true, u64::from(pull.length));
-                }
-                Copied::NoOwner => {
+        loop {
+            let Some(pull) = q.link.as_ref().and_then(|link| link.rx.pull.as_ref()) else {
+                return Ok(());
+            };
+            let (number, length) = (pull.number, u64::from(pull.length));
+            let copied = if pull.done >= length {
+                None
+            } else if budget == 0 {
+                self.come_back();
+                return Ok(());
+            } else {
+                Some(match self.next_step(q, pull, budget) {
+                    Ok(step) => {
+                        if copier == Copier::Program && !Self::is_in_memory(q, &step) {
+                            self.come_back();
+                            return Ok(());
+                        }
+                        self.run_unlocked(q, number, &step)
+                    }
+                    Err(copied) => copied,
+                })
+            };
+            let rx = q.link.as_mut().map(|link| &mut link.rx);
+            let Some(rx) = rx.filter(|rx| rx.pull.as_ref().is_some_and(|p| p.number == number))
+            else {
+                // Nobody wants the bytes any more.
+                return Ok(());
+            };
+            if let (Some(Copied::Some(n)), Some(pull)) = (&copied, &mut rx.pull) {
+                pull.done += *n as u64;
+                budget = budget.saturating_sub(*n);
+                continue;
+            }
+            let Some(pull) = rx.pull.take() else {
+                return Ok(());
+            };
+            return match copied {
+                None | Some(Copied::Some(_)) => self.finish(q, pull.sink, false, length),
+                Some(Copied::NoPlace) => self.finish(q, pull.sink, true, length),
+                Some(Copied::NoOwner) => {
                     // The connection is ending: the receive was not used.
                     self.give_back(q, pull.sink);
                     q.refused = true;
-                    return Ok(());
+                    Ok(())
                 }
-                Copied::NoSource => return self.ask_for_the_bytes(q, pull.sink),
-            }
+                Some(Copied::NoSource) => self.ask_for_the_bytes(q, pull.sink),
+            };
         }
-        if pull.done < u64::from(pull.length) {
-            if let Some(link) = &mut q.link {
-                link.rx.pull = Some(pull);
-            }
-            self.come_back();
-            return Ok(());
-        }
-        self.finish(q, pull.sink, false, u64::from(pull.length))
     }
 
-    fn copy(&self, q: &Inner, under_way: &Pull, pid: i32, most: usize) -> Copied {
-        if instrument::fails("process_vm_readv") {
-            return Copied::NoSource;
+    fn next_step(&self, q: &Inner, under_way: &Pull, most: usize) -> Result<Step, Copied> {
+        let source = q.link.as_ref().and_then(|link| link.source.process());
+        let Some(pid) = source.filter(|_| !instrument::fails("process_vm_readv")) else {
+            return Err(Copied::NoSource);
+        };
+        // The number could be another process's by now, or become one: then nothing is to be copied, and what
+        // was counts for nothing.
+        if !Self::peer_is_there(q) {
+            return Err(Copied::NoSource);
         }
         let Pull { from, done, .. } = under_way;
-        let Some(target) = Self::target(q, &under_way.sink, *done) else {
-            return Copied::NoPlace;
-        };
+        let target = Self::target(q, &under_way.sink, *done).ok_or(Copied::NoPlace)?;
         let left = u64::from(under_way.length) - done;
         let length = u64::from(target.length()).min(left).min(most as u64) as usize;
-        let Some(grant) = self.grant_target(q, target.first(length as u32)) else {
-            return Copied::NoPlace;
-        };
-        let Ok(held) = grant.hold() else {
-            return Copied::NoPlace;
-        };
-        let (mut region, mut owner) = ([0; 8], [0; 8]);
-        let seal_of = |seal: SealRef| Foreign {
-            addr: seal.addr,
-            length: 8,
-        };
-        let from_there = [
-            Foreign {
+        let grant = self.grant_target(q, target.first(length as u32));
+        Ok(Step {
+            pid,
+            grant: grant.ok_or(Copied::NoPlace)?,
+            from: Foreign {
                 addr: from.addr.wrapping_add(*done),
                 length,
             },
-            seal_of(from.region),
-            seal_of(from.owner),
-        ];
-        let into = [
-            held.span(0),
-            Span::from_mut(&mut region),
-            Span::from_mut(&mut owner),
-        ];
-        // The number could be another process's by now, or become one: then nothing is to be copied, and what
-        // was counts for nothing.
-        let peer_is_there = || {
-            let link = q.link.as_ref();
-            link.is_some_and(|link| link.paths.peer_is_there())
+            region: from.region,
+            owner: from.owner,
+        })
+    }
+
+    fn is_in_memory(q: &Inner, step: &Step) -> bool {
+        let peer = q.link.as_ref().and_then(|link| link.paths.peer());
+        // The seals are in memory that is always used.
+        peer.is_none_or(|peer| peer.has_in_memory(step.from.addr, step.from.length))
+    }
+
+    fn run_unlocked(&self, q: &mut MutexGuard<'_, Inner>, number: u64, step: &Step) -> Copied {
+        q.copying = Some((number, Instant::now()));
+        self.copies.store(number, Ordering::SeqCst);
+        let copied = MutexGuard::unlocked(q, || {
+            let copied = step.run();
+            // Before the lock is taken: who waits for this has it.
+            let (from, to) = (Ordering::SeqCst, Ordering::Relaxed);
+            let _ = self.copies.compare_exchange(number, 0, from, to);
+            copied
+        });
+        q.copying = q.copying.filter(|&(other, _)| other != number);
+        match copied {
+            Copied::Some(_) if !Self::peer_is_there(q) => Copied::NoSource,
+            copied => copied,
+        }
+    }
+
+    fn peer_is_there(q: &Inner) -> bool {
+        let link = q.link.as_ref();
+        link.is_some_and(|link| link.paths.peer_is_there())
+    }
+
+    // --- Copies that take long -------------------------------------------------------------------
+
+    /// The memory of a copy under way is about to be the program's again. A copy that may never end is not
+    /// waited for: it writes to memory that cannot be deregistered as long.
+    pub(super) fn wait_for_the_copy(&self, q: &Inner) {
+        let Some((number, begun)) = q.copying.filter(|_| self.is_pulling(q)) else {
+            return;
         };
-        let copied = peer_is_there()
-            && pull(pid, from_there, into) == Ok(length + region.len() + owner.len())
-            && peer_is_there();
-        // This side's memory may also be what is not there. That shows when the bytes come in band.
-        if !copied || u64::from_ne_bytes(region) != from.region.value {
-            Copied::NoSource
-        } else if u64::from_ne_bytes(owner) != from.owner.value {
-            Copied::NoOwner
-        } else {
-            Copied::Some(length)
+        while self.copies.load(Ordering::SeqCst) == number && begun.elapsed() < LONG {
+            std::thread::yield_now();
+        }
+    }
+
+    /// The peer of a copy that takes long is gone.
+    fn give_up_if_abandoned(&self, q: &mut Inner) {
+        let is_long = q.copying.is_some_and(|(_, begun)| begun.elapsed() >= LONG);
+        let local = q.link.as_mut().and_then(|link| link.paths.local_stream());
+        if is_long && local.is_some_and(|local| local.has_ended()) {
+            self.lost(q);
         }
     }
 

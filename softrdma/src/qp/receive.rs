@@ -433,7 +433,7 @@ impl Qp {
                     });
                     return Ok(Step::Needs);
                 };
-                self.begin_pull(q, *sink, length, &bytes)?;
+                self.begin_pull(q, *sink, length, &bytes);
             }
             _ => {}
         }

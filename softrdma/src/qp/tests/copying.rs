@@ -147,7 +147,8 @@ fn after_the_descriptor(give_up: impl Fn(&Side), operation: Operation) -> Result
 #[test]
 fn a_source_that_was_deregistered_fails_its_request() -> Result<()> {
     for operation in [ANY_WRITE, Operation::Send] {
-        let (a, b) = after_the_descriptor(|side| side.mr.deregister(), operation)?;
+        let (a, b) =
+            after_the_descriptor(|side| assert_eq!(side.mr.deregister(), Ok(())), operation)?;
         assert_eq!(a.completions()?, [sent(0, Status::LocalProtection)]);
         // The responder knows nothing of it.
         assert_eq!(b.completions()?, []);
@@ -155,7 +156,7 @@ fn a_source_that_was_deregistered_fails_its_request() -> Result<()> {
         assert_eq!(b.qp.inner.lock().rq.len(), 2);
         b.end()?;
     }
-    let (a, b) = after_the_descriptor(|side| side.mr.deregister(), ANY_READ)?;
+    let (a, b) = after_the_descriptor(|side| assert_eq!(side.mr.deregister(), Ok(())), ANY_READ)?;
     assert_eq!(a.completions()?, [sent(0, Status::RemoteAccess)]);
     assert_eq!(b.qp.state(), State::Error);
     a.end()
@@ -171,7 +172,7 @@ fn a_source_that_was_registered_anew_is_read_on_its_new_terms() -> Result<()> {
             ..terms
         });
         if let Some(Ok(terms)) = terms.map(Terms::check) {
-            side.mr.change(terms, None);
+            assert_eq!(side.mr.change(terms, None), Ok(()));
         }
     };
     let (a, b) = after_the_descriptor(change, ANY_WRITE)?;
@@ -183,7 +184,7 @@ fn a_source_that_was_registered_anew_is_read_on_its_new_terms() -> Result<()> {
             ..terms
         });
         if let Some(Ok(terms)) = terms.map(Terms::check) {
-            side.mr.change(terms, None);
+            assert_eq!(side.mr.change(terms, None), Ok(()));
         }
     };
     let (a, _b) = after_the_descriptor(forbid, ANY_READ)?;

@@ -172,7 +172,7 @@ fn memory_that_is_gone_is_told_of_without_anybody_polling() -> Result<()> {
         client.post(1, Operation::Read { from }, client.place(length), PLAIN)?;
         let seen = client.completions_by_event()?;
         assert_eq!(seen, [sent(1, Status::RemoteAccess)], "{length}");
-        mr.deregister();
+        mr.deregister()?;
         client.end()?;
         server.end()?;
     }

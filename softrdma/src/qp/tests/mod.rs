@@ -195,7 +195,7 @@ impl Side {
     fn end(self) -> Result<()> {
         self.qp.close();
         self.qp.release();
-        self.mr.deregister();
+        self.mr.deregister()?;
         Ok(())
     }
 }

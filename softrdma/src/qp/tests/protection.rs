@@ -86,7 +86,7 @@ fn on_a_truncated_file(
     a.post(0, operation, here, PLAIN)?;
     run(&a, &b);
     let seen = (a.completions()?, b.completions()?);
-    mr.deregister();
+    mr.deregister()?;
     a.end()?;
     b.end()?;
     Ok(seen)
