@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "two-processes.h"
 
@@ -132,12 +133,29 @@ next_status(struct link *link)
 	return wc.status;
 }
 
+/* until large payloads are copied, if they can be */
+static void
+leave_tcp(struct link *link)
+{
+	const struct timespec moment = {.tv_nsec = 1000000};
+	uint64_t end = now_ns() + (uint64_t)wait_ms() * 1000000;
+
+	while (tcp_connections() > 0) {
+		CHECK(now_ns() < end);
+		nanosleep(&moment, NULL);
+	}
+	/* its acknowledgement comes behind what the other side says of that */
+	post(link, IBV_WR_RDMA_WRITE, 0, AT(SOURCE), WORD, AT(WRITTEN));
+	complete(link);
+}
+
 /* a request, another one, and the memory of both is gone before anything was copied */
 static void
 lose_memory(struct link *link, enum ibv_wr_opcode opcode)
 {
 	char line[16];
 
+	leave_tcp(link);
 	report("connected");
 	/* now the other side is stopped */
 	CHECK(listen_to_parent(line, sizeof(line)));

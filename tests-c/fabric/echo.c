@@ -3,8 +3,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "echo.h"
@@ -15,26 +13,6 @@
 #define READ ECHO_SIZE
 #define RECEIVED (2 * ECHO_SIZE)
 #define SIZE (2 * ECHO_SIZE + ECHO_MESSAGE)
-
-unsigned
-tcp_connections(void)
-{
-	struct rlimit limit;
-	unsigned count = 0;
-
-	/* not by /proc/self/fd, which a process that is not dumpable may be unable to open */
-	CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
-	for (rlim_t fd = 0; fd < limit.rlim_cur && fd < 1 << 20; fd++) {
-		struct sockaddr_storage peer;
-		socklen_t length = sizeof(peer);
-
-		if (getpeername((int)fd, (struct sockaddr *)&peer, &length) == 0 &&
-				(peer.ss_family == AF_INET || peer.ss_family == AF_INET6))
-			count++;
-	}
-
-	return count;
-}
 
 /* takes what is there; whether the connection is over */
 static bool

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A server of one connection that sends each message back, and a client that moves data both ways; and whether a
- * process still uses TCP, which connections within a host leave on softrdma.
+ * A server of one connection that sends each message back, and a client that moves data both ways.
  */
 #ifndef ECHO_H
 #define ECHO_H
@@ -11,9 +10,6 @@
 /* what is written and read at a time; what a message has */
 #define ECHO_SIZE ((size_t)1 << 20)
 #define ECHO_MESSAGE ((size_t)64 << 10)
-
-/* how many connected TCP sockets this process has */
-unsigned tcp_connections(void);
 
 /*
  * Serves one client until it disconnects or the connection ends. Reports "listening PORT". Whenever it reads a line

@@ -53,6 +53,8 @@ bool listen_to_parent(char *line, size_t size);
 /* how many this process has open, and how much memory it has, in KiB */
 unsigned descriptors(void);
 long resident(void);
+/* how many connected TCP sockets it has: on softrdma a connection within a host leaves TCP soon after it was made */
+unsigned tcp_connections(void);
 void raise_descriptor_limit(void);
 /* ends the process as a skipped test if this machine does not have the address */
 void skip_without(const char *address);
