@@ -11,15 +11,18 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::Result;
-use crate::os::epoll::{Epoll, Interest, READABLE, Ready};
-use crate::os::event_fd::EventFd;
-use crate::os::{child, thread};
+use crate::os::epoll::{Current, Epoll, Interest, Ready, WAKE};
+use crate::os::{child, fd, thread};
 use crate::qp::Qp;
 use crate::relief::{Lead, Relief};
 
 /// What a socket belongs to.
 pub(crate) trait Source: Send + Sync {
     fn ready(self: Arc<Self>, seen: Interest);
+
+    /// The thread watches nothing any more: what is to be watched has to be added again, under the same token. What
+    /// the program has closed ends.
+    fn watch_again(self: Arc<Self>, io: &Io, token: Token);
 }
 
 /// What the thread knows a socket by.
@@ -33,8 +36,9 @@ type Job = Box<dyn FnOnce() + Send>;
 pub(crate) struct Timer(Instant, u64);
 
 pub(crate) struct Io {
-    epoll: Epoll,
-    wake: EventFd,
+    epoll: Current,
+    /// Held while another set takes its place.
+    renewing: Mutex<()>,
     /// Not a hash table: valgrind takes one for lost, as nothing points to where its memory begins.
     sources: Mutex<BTreeMap<Token, Arc<dyn Source>>>,
     timers: Mutex<BTreeMap<Timer, Job>>,
@@ -47,9 +51,10 @@ pub(crate) struct Io {
     next: AtomicU64,
 }
 
+/// How long it may take until there is a descriptor again.
+const NO_ROOM: Duration = Duration::from_millis(20);
 /// How often the thread looks whether a program still polls.
 const NAP: Duration = Duration::from_millis(1);
-const WAKE: u64 = 0;
 
 static IO: OnceLock<Io> = OnceLock::new();
 static STARTING: Mutex<()> = Mutex::new(());
@@ -65,7 +70,6 @@ pub(crate) fn start() -> Result<&'static Io> {
     }
     let io = Io::new()?;
     child::watch_forks();
-    io.epoll.add(io.wake.raw(), WAKE, READABLE)?;
     // Without a thread there is no I/O: the next call tries again. The thread waits for this lock, so
     // that it finds what is stored after it was made.
     thread::spawn(c"softrdma", || {
@@ -83,7 +87,16 @@ pub(crate) fn start() -> Result<&'static Io> {
 pub(crate) fn later(job: impl FnOnce() + Send + 'static) {
     if let Some(io) = IO.get() {
         io.jobs.lock().push_back(Box::new(job));
-        io.wake.post();
+        io.wake();
+    }
+}
+
+/// After a connection was lost: it may have been the program itself that has closed its descriptors, and others.
+pub(crate) fn look_after_descriptors() {
+    if fd::were_meddled_with() {
+        if let Some(io) = IO.get() {
+            io.look_after_descriptors();
+        }
     }
 }
 
@@ -107,8 +120,8 @@ extern "C" fn at_exit() {
 impl Io {
     fn new() -> Result<Self> {
         Ok(Self {
-            epoll: Epoll::new()?,
-            wake: EventFd::counter()?,
+            epoll: Current::new(Epoll::new()?.keep()),
+            renewing: Mutex::new(()),
             sources: Mutex::new(BTreeMap::new()),
             timers: Mutex::new(BTreeMap::new()),
             jobs: Mutex::new(VecDeque::new()),
@@ -136,7 +149,7 @@ impl Io {
         source: Arc<dyn Source>,
     ) -> Result<()> {
         self.sources.lock().insert(token, source);
-        self.epoll.add(fd, token.0, interest).inspect_err(|_| {
+        self.add(fd, token, interest).inspect_err(|_| {
             self.sources.lock().remove(&token);
         })
     }
@@ -149,11 +162,22 @@ impl Io {
     }
 
     pub(crate) fn add(&self, fd: RawFd, token: Token, interest: Interest) -> Result<()> {
-        self.epoll.add(fd, token.0, interest)
+        let add = || match self.epoll.get().add(fd, token.0, interest) {
+            // The thread has added it meanwhile, with all others.
+            Err(libc::EEXIST) => self.epoll.get().change(fd, token.0, interest),
+            done => done,
+        };
+        match add() {
+            Err(libc::EBADF) => {
+                self.look_after_descriptors();
+                add()
+            }
+            done => done,
+        }
     }
 
     pub(crate) fn remove(&self, fd: RawFd) {
-        self.epoll.remove(fd);
+        self.epoll.get().remove(fd);
     }
 
     /// All its sockets have been removed.
@@ -165,7 +189,7 @@ impl Io {
 
     pub(crate) fn change(&self, fd: RawFd, token: Token, interest: Interest) {
         // It can fail only for a descriptor that is not watched.
-        let _ = self.epoll.change(fd, token.0, interest);
+        let _ = self.epoll.get().change(fd, token.0, interest);
     }
 
     pub(crate) fn forget(&self, fd: RawFd, token: Token) {
@@ -183,7 +207,7 @@ impl Io {
                 .is_some_and(|(first, _)| *first == timer)
         };
         if is_first {
-            self.wake.post();
+            self.wake();
         }
         timer
     }
@@ -201,19 +225,80 @@ impl Io {
     /// Comes back to a connection soon.
     pub(crate) fn busy(&self, qp: Arc<Qp>) {
         self.busy.lock().push_back(qp);
-        self.wake.post();
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if self.epoll.get().wake().is_err() {
+            self.look_after_descriptors();
+        }
+    }
+
+    /// The program has closed descriptors of this library. If those that the thread waits with are among them, another
+    /// thread goes on with others: the old one may wait for ever. Callers may have locks.
+    pub(crate) fn look_after_descriptors(&self) {
+        let before = self.epoll.get();
+        if before.is_there() {
+            return;
+        }
+        if self.renew().is_none() {
+            return;
+        }
+        let spawned = thread::spawn(c"softrdma", || {
+            if let Some(io) = IO.get() {
+                io.watch_all_again();
+                io.run();
+            }
+        });
+        if spawned.is_err() {
+            // Whoever comes next tries again.
+            self.epoll.replace(before);
+        }
+    }
+
+    /// Waits with new descriptors from now on. None if another thread has seen to that, or there are none.
+    fn renew(&self) -> Option<&'static Epoll> {
+        let _one_at_a_time = self.renewing.try_lock()?;
+        if self.epoll.get().is_there() {
+            return None;
+        }
+        let new = Epoll::new().ok()?.keep();
+        self.epoll.replace(new);
+        Some(new)
+    }
+
+    fn watch_all_again(&self) {
+        let sources: Vec<_> = {
+            let sources = self.sources.lock();
+            let all = sources.iter();
+            all.map(|(token, source)| (*token, Arc::clone(source)))
+                .collect()
+        };
+        for (token, source) in sources {
+            source.watch_again(self, token);
+        }
     }
 
     /// Serves everything, until another thread has taken over.
     fn run(&'static self) {
         let lead = self.relief.lead();
+        let mut epoll = self.epoll.get();
         let mut ready: Vec<Ready> = Vec::new();
         let mut looked = Instant::now();
-        while lead.goes_on() {
-            self.epoll.wait(&mut ready, self.timeout());
+        while lead.goes_on() && self.epoll.is(epoll) {
+            if epoll.wait(&mut ready, self.timeout()).is_err() {
+                match self.renew() {
+                    Some(new) => {
+                        epoll = new;
+                        self.watch_all_again();
+                    }
+                    None => std::thread::sleep(NO_ROOM),
+                }
+                continue;
+            }
             for event in &ready {
                 if event.token == WAKE {
-                    self.wake.clear();
+                    epoll.clear();
                     continue;
                 }
                 let source = self.sources.lock().get(&Token(event.token)).cloned();

@@ -143,7 +143,9 @@ impl Door {
         let mut door = DOOR.lock();
         let owner = Owner::now();
         match &*door {
-            Some(door) if door.owner == owner => Ok(Arc::clone(door)),
+            Some(door) if door.owner == owner && door.socket.checked().is_ok() => {
+                Ok(Arc::clone(door))
+            }
             _ => {
                 let made = Self::new(owner)?;
                 if let Some(before) = door.replace(Arc::clone(&made)) {
@@ -281,8 +283,15 @@ impl Source for Door {
                 }
                 Err(errno) if would_block(errno) => return,
                 Err(libc::ECONNABORTED) => {}
+                Err(libc::EBADF) => return,
                 Err(_) => return self.pause(io),
             }
+        }
+    }
+
+    fn watch_again(self: Arc<Self>, io: &Io, token: Token) {
+        if self.socket.checked().is_ok() {
+            let _ = io.add(self.socket.raw(), token, READABLE);
         }
     }
 }
@@ -308,5 +317,9 @@ impl Source for Visitor {
         if let Some((neighbour, door)) = self.take().zip(self.door.upgrade()) {
             door.hear(neighbour);
         }
+    }
+
+    fn watch_again(self: Arc<Self>, _: &Io, _: Token) {
+        self.send_away();
     }
 }

@@ -415,4 +415,24 @@ impl Source for Handshake {
             Now::Over | Now::Nothing => {}
         }
     }
+
+    fn watch_again(self: Arc<Self>, io: &io::Io, token: Token) {
+        let watched = {
+            let inner = self.inner.lock();
+            let interest = match &inner.stage {
+                Stage::Connecting { .. } => WRITABLE,
+                Stage::Asked { .. } | Stage::Serving { .. } => READABLE,
+                Stage::Requested { .. } => HANG_UP,
+                Stage::Over => 0,
+            };
+            inner.socket.as_ref().is_some_and(|socket| {
+                socket
+                    .checked()
+                    .is_ok_and(|fd| io.add(fd, token, interest).is_ok())
+            })
+        };
+        if !watched {
+            self.ready(READABLE | HANG_UP);
+        }
+    }
 }

@@ -150,8 +150,18 @@ impl Source for Listener {
                 Ok(socket) => Handshake::serve(socket, Weak::clone(&self.id)),
                 Err(errno) if would_block(errno) => return,
                 Err(libc::ECONNABORTED | libc::EPROTO) => {}
+                // The program has closed it.
+                Err(libc::EBADF) => return,
                 Err(_) => return self.pause(NO_ROOM),
             }
+        }
+    }
+
+    fn watch_again(self: Arc<Self>, io: &io::Io, token: Token) {
+        let state = self.state.lock();
+        if !state.closed && self.socket.checked().is_ok() {
+            // Otherwise nobody listens.
+            let _ = io.add(self.socket.raw(), token, READABLE);
         }
     }
 }

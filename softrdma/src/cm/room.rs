@@ -32,15 +32,15 @@ pub(super) struct Room {
 impl Room {
     /// None: there is no descriptor for anybody.
     pub(super) fn now() -> Option<Self> {
-        Self::of(descriptors::limit(), descriptors::lowest_free()?)
+        Self::of(descriptors::limit(), descriptors::in_use()?)
     }
 
-    fn of(limit: usize, lowest_free: usize) -> Option<Self> {
-        if lowest_free >= limit - (limit / 8).min(LAST) {
+    fn of(limit: usize, in_use: usize) -> Option<Self> {
+        if in_use >= limit - (limit / 8).min(LAST) {
             return None;
         }
         let part = (limit / 16).max(1);
-        Some(if lowest_free < limit / 2 {
+        Some(if in_use < limit / 2 {
             Self {
                 silent: part.min(MOST_SILENT),
                 requests: part.min(MOST_REQUESTS),
@@ -85,8 +85,8 @@ mod tests {
 
     #[test]
     fn strangers_get_a_part_of_the_descriptors() {
-        let room = |limit, lowest_free| {
-            Room::of(limit, lowest_free).map(|room| (room.silent, room.requests, room.unused))
+        let room = |limit, in_use| {
+            Room::of(limit, in_use).map(|room| (room.silent, room.requests, room.unused))
         };
         assert_eq!(room(1024, 511), Some((64, 64, usize::MAX)));
         assert_eq!(room(1024, 512), Some((16, 16, 128)));

@@ -4,7 +4,7 @@
 
 use std::os::fd::AsRawFd;
 
-use super::owned;
+use super::{fd, owned};
 
 /// How many it may have.
 pub(crate) fn limit() -> usize {
@@ -17,10 +17,16 @@ pub(crate) fn limit() -> usize {
     usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
 }
 
-/// The lowest number that is free, if there is one below the limit. All below it are in use.
-pub(crate) fn lowest_free() -> Option<usize> {
+/// How many are in use, as far as is known, unless all are: those below the lowest free number, and those of this
+/// library that have higher ones.
+pub(crate) fn in_use() -> Option<usize> {
     // A new one gets it. Nobody minds this kind, should a child inherit it.
     // SAFETY: no pointers.
     let probe = owned(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) }).ok()?;
-    usize::try_from(probe.as_raw_fd()).ok()
+    let lowest_free = usize::try_from(probe.as_raw_fd()).ok()?;
+    if probe.as_raw_fd() < fd::lowest_high() {
+        Some(lowest_free + fd::high_ones())
+    } else {
+        Some(lowest_free)
+    }
 }

@@ -113,7 +113,7 @@ pub(crate) fn connect(name: &Name) -> Result<Socket> {
 /// The next connection, if there is one (`EAGAIN`).
 pub(crate) fn accept(listener: &Socket) -> Result<Socket> {
     let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    owned(sys::accept(listener.raw(), flags)).map(Socket::new)
+    owned(sys::accept(listener.checked()?, flags)).map(Socket::new)
 }
 
 #[cfg(test)]

@@ -2,9 +2,13 @@
 
 //! epoll.
 
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
-use super::{check, child, owned, sys};
+use super::fd::Fd;
+use super::wake::Wake;
+use super::{check, child, errno, owned, sys};
 use crate::Result;
 
 /// What a descriptor is watched for, and what was seen of it.
@@ -20,18 +24,59 @@ pub(crate) struct Ready {
     pub(crate) seen: Interest,
 }
 
+/// A set of descriptors, and what wakes the thread that waits for them.
 #[derive(Debug)]
-pub(crate) struct Epoll(OwnedFd);
+pub(crate) struct Epoll {
+    fd: Fd,
+    wake: Wake,
+}
+
+/// What the thread is woken by has this token.
+pub(crate) const WAKE: u64 = 0;
 
 impl Epoll {
     pub(crate) fn new() -> Result<Self> {
         // SAFETY: no pointers.
         let fd = owned(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
-        child::opened(fd.as_raw_fd());
-        Ok(Self(fd))
+        let new = Self {
+            fd: Fd::new(fd),
+            wake: Wake::new()?,
+        };
+        child::opened(new.fd.raw());
+        new.control(libc::EPOLL_CTL_ADD, new.wake.raw(), WAKE, READABLE)?;
+        Ok(new)
     }
 
+    /// For good: a thread may wait for it as long as the process lives.
+    pub(crate) fn keep(self) -> &'static Self {
+        Box::leak(Box::new(self))
+    }
+
+    /// Whether its descriptors are still this library's. Sets cannot be told from each other, but it is in no other
+    /// one what this one contains.
+    pub(crate) fn is_there(&self) -> bool {
+        self.wake.is_there() && self.contains_wake()
+    }
+
+    fn contains_wake(&self) -> bool {
+        self.change(self.wake.raw(), WAKE, READABLE).is_ok()
+    }
+
+    /// Wakes the thread. Fails when the descriptors are not this library's any more.
+    pub(crate) fn wake(&self) -> Result<()> {
+        self.wake.post()
+    }
+
+    /// The thread is awake.
+    pub(crate) fn clear(&self) {
+        self.wake.clear();
+    }
+
+    /// Adds a descriptor. Fails with `EBADF` when the set is not this library's any more.
     pub(crate) fn add(&self, fd: RawFd, token: u64, interest: Interest) -> Result<()> {
+        if !self.contains_wake() {
+            return Err(libc::EBADF);
+        }
         self.control(libc::EPOLL_CTL_ADD, fd, token, interest)
     }
 
@@ -50,33 +95,50 @@ impl Epoll {
             u64: token,
         };
         // SAFETY: the event lives through the call.
-        check(unsafe { libc::epoll_ctl(self.0.as_raw_fd(), how, fd, &raw mut event) }).map(|_| ())
+        check(unsafe { libc::epoll_ctl(self.fd.raw(), how, fd, &raw mut event) }).map(|_| ())
     }
 
-    /// Waits for events, `timeout_ms` at most (-1: for ever). An interrupted wait has none.
-    pub(crate) fn wait(&self, ready: &mut Vec<Ready>, timeout_ms: i32) {
+    /// Waits for events, `timeout_ms` at most (-1: for ever). An interrupted wait has none. Fails when the set is not
+    /// there any more.
+    pub(crate) fn wait(&self, ready: &mut Vec<Ready>, timeout_ms: i32) -> Result<()> {
         const MOST: usize = 64;
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; MOST];
         ready.clear();
         // SAFETY: room for as many events as said.
-        let n = unsafe {
-            sys::epoll_wait(
-                self.0.as_raw_fd(),
-                events.as_mut_ptr(),
-                MOST as i32,
-                timeout_ms,
-            )
-        };
+        let n =
+            unsafe { sys::epoll_wait(self.fd.raw(), events.as_mut_ptr(), MOST as i32, timeout_ms) };
+        if n < 0 && errno() != libc::EINTR {
+            return Err(libc::EBADF);
+        }
         let n = usize::try_from(n).unwrap_or(0);
         ready.extend(events.iter().take(n).map(|event| Ready {
             token: event.u64,
             seen: event.events,
         }));
+        Ok(())
     }
 }
 
-impl Drop for Epoll {
-    fn drop(&mut self) {
-        child::closing(self.0.as_raw_fd());
+/// The set in use. Another one takes its place when the program has closed it.
+#[derive(Debug)]
+pub(crate) struct Current(AtomicPtr<Epoll>);
+
+impl Current {
+    pub(crate) fn new(first: &'static Epoll) -> Self {
+        Self(AtomicPtr::new(ptr::from_ref(first).cast_mut()))
+    }
+
+    pub(crate) fn get(&self) -> &'static Epoll {
+        // SAFETY: of a reference that stays valid.
+        unsafe { &*self.0.load(Ordering::Acquire) }
+    }
+
+    pub(crate) fn is(&self, epoll: &Epoll) -> bool {
+        ptr::eq(self.0.load(Ordering::Acquire), epoll)
+    }
+
+    pub(crate) fn replace(&self, by: &'static Epoll) {
+        self.0
+            .store(ptr::from_ref(by).cast_mut(), Ordering::Release);
     }
 }

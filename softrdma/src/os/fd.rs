@@ -1,28 +1,204 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! Descriptors of this library.
+//! Descriptors of this library, in a process whose program may close or replace any descriptor (`closefrom`,
+//! `close_range`, `dup2`).
+//!
+//! They have high numbers, out of the way of a program that counts on low ones. And each knows what file it is:
+//! before it is read, written or closed, it is compared, since by now its number may mean a file of the program.
 
-use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::sys;
+use super::{check, child, descriptors, owned, sys};
+use crate::instrument;
+use crate::{Errno, Result};
 
-/// Closed when it is dropped.
+/// What a file is: device and inode. Event descriptors of the kernel and their like all have the same.
+type Identity = (u64, u64);
+
+/// Closed when it is dropped, if it is still what it was.
 #[derive(Debug)]
-pub(super) struct Fd(RawFd);
+pub(super) struct Fd {
+    number: RawFd,
+    identity: Identity,
+    is_high: bool,
+}
+
+/// How many have high numbers.
+static HIGH: AtomicUsize = AtomicUsize::new(0);
+/// One was found to be something else, and nobody has looked after the others yet.
+static MEDDLED: AtomicBool = AtomicBool::new(false);
+
+/// The lowest of high numbers: half of those that there may be are the program's alone. The table of descriptors
+/// is as long as the highest one, and is copied by `fork`.
+pub(super) fn lowest_high() -> RawFd {
+    /// Unlike the limit, it stays.
+    static LOWEST: AtomicUsize = AtomicUsize::new(0);
+    match LOWEST.load(Ordering::Relaxed) {
+        0 => {
+            let lowest = (descriptors::limit() / 2).clamp(3, 4096);
+            LOWEST.store(lowest, Ordering::Relaxed);
+            lowest as RawFd
+        }
+        known => known as RawFd,
+    }
+}
+
+/// How many descriptors of this library have high numbers.
+pub(super) fn high_ones() -> usize {
+    HIGH.load(Ordering::Relaxed)
+}
+
+/// The same file by a number that is as high as this, or higher, if one is free.
+fn moved(fd: OwnedFd, lowest: RawFd) -> OwnedFd {
+    if fd.as_raw_fd() >= lowest {
+        return fd;
+    }
+    // SAFETY: no pointers.
+    let high = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) };
+    match owned(high) {
+        Ok(high) => {
+            // SAFETY: the descriptor has just been given up.
+            unsafe { sys::close(fd.into_raw_fd()) };
+            high
+        }
+        Err(_) => fd,
+    }
+}
+
+fn identity_of(number: RawFd) -> Result<Identity> {
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    // The function of the C library looks up a path, which takes twice as long.
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    // SAFETY: room for the answer, which has the kernel's form on these architectures.
+    check(unsafe { libc::syscall(libc::SYS_fstat, number, stat.as_mut_ptr()) as _ })?;
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    // SAFETY: room for the answer.
+    check(unsafe { libc::fstat(number, stat.as_mut_ptr()) })?;
+    // SAFETY: written by the call, which has not failed.
+    let stat = unsafe { stat.assume_init() };
+    Ok((stat.st_dev, stat.st_ino))
+}
 
 impl Fd {
     pub(super) fn new(fd: OwnedFd) -> Self {
-        Self(fd.into_raw_fd())
+        Self::at(fd, lowest_high())
     }
 
-    pub(super) fn raw(&self) -> RawFd {
-        self.0
+    /// One that the program uses too. `select` knows the lowest 1,024 only.
+    pub(super) fn of_program(fd: OwnedFd) -> Self {
+        Self::at(fd, lowest_high().min(256))
     }
+
+    /// One that is closed again at once, and need not have a high number.
+    pub(super) fn here(fd: OwnedFd) -> Self {
+        Self::at(fd, 0)
+    }
+
+    fn at(fd: OwnedFd, lowest: RawFd) -> Self {
+        let number = moved(fd, lowest).into_raw_fd();
+        let is_high = number >= lowest_high();
+        if is_high {
+            HIGH.fetch_add(1, Ordering::Relaxed);
+        }
+        Self {
+            number,
+            // It cannot fail for a descriptor that is open.
+            identity: identity_of(number).unwrap_or_default(),
+            is_high,
+        }
+    }
+
+    /// The number, for calls that do no harm to another file.
+    pub(super) fn raw(&self) -> RawFd {
+        self.number
+    }
+
+    fn is_the_same(&self) -> bool {
+        identity_of(self.number) == Ok(self.identity)
+    }
+
+    /// The number, for all other calls. `EBADF` when it is not this library's any more.
+    pub(super) fn checked(&self) -> Result<RawFd> {
+        if self.is_the_same() {
+            Ok(self.number)
+        } else {
+            Err(self.report())
+        }
+    }
+
+    #[cold]
+    fn report(&self) -> Errno {
+        static REPORTED: AtomicBool = AtomicBool::new(false);
+        // What the number means by now is for a child to keep.
+        child::closing(self.number);
+        MEDDLED.store(true, Ordering::Release);
+        if !REPORTED.swap(true, Ordering::Relaxed) {
+            instrument::warn(
+                "the program has closed or replaced descriptors that are not its own (closefrom, \
+                 close_range or dup2): the connections that need them end",
+            );
+        }
+        libc::EBADF
+    }
+}
+
+/// Whether one was found to be something else since this was asked last.
+pub(crate) fn were_meddled_with() -> bool {
+    MEDDLED.load(Ordering::Relaxed) && MEDDLED.swap(false, Ordering::AcqRel)
 }
 
 impl Drop for Fd {
     fn drop(&mut self) {
-        // SAFETY: it is this library's, and nobody uses it any more.
-        unsafe { sys::close(self.0) };
+        if self.is_high {
+            HIGH.fetch_sub(1, Ordering::Relaxed);
+        }
+        if self.is_the_same() {
+            // SAFETY: it is this library's, and nobody uses it any more.
+            unsafe { sys::close(self.number) };
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs::File;
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    fn pipe() -> (OwnedFd, OwnedFd) {
+        let mut fds = [-1; 2];
+        // SAFETY: room for two descriptors.
+        check(unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) }).unwrap();
+        (owned(fds[0]).unwrap(), owned(fds[1]).unwrap())
+    }
+
+    #[test]
+    fn it_has_a_high_number_and_is_closed() {
+        let (one, _other) = pipe();
+        let fd = Fd::new(one);
+        let number = fd.raw();
+        assert!(number >= lowest_high());
+        assert_eq!(fd.checked(), Ok(number));
+        drop(fd);
+    }
+
+    #[test]
+    fn what_has_got_its_number_stays_open() {
+        let (one, _other) = pipe();
+        let fd = Fd::new(one);
+        let number = fd.raw();
+        let file = File::open("/proc/self/status").unwrap();
+        // SAFETY: no pointers; what the number was is not used any more.
+        let replaced = unsafe { libc::dup3(file.as_raw_fd(), number, libc::O_CLOEXEC) };
+        let replaced = File::from(owned(replaced).unwrap());
+        assert_eq!(fd.checked(), Err(libc::EBADF));
+        assert!(were_meddled_with());
+        drop(fd);
+        let still = replaced.metadata().unwrap();
+        assert_eq!(still.ino(), file.metadata().unwrap().ino());
     }
 }

@@ -66,12 +66,16 @@ impl Local {
         &self.bell
     }
 
-    fn ring(&self) {
+    fn ring(&mut self) {
         match self.bell.send(&[Span::from_slice(&[0])]) {
             // With no room in the socket it has been rung often enough.
             Ok(_) | Err(libc::EAGAIN) => {}
             // Better an end than a peer that sleeps for ever.
-            Err(_) => self.bell.shut_down(),
+            Err(_) => {
+                self.bell.shut_down();
+                // The program may have closed the socket: then nothing else tells of the end.
+                self.ended = true;
+            }
         }
     }
 

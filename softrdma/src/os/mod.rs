@@ -10,9 +10,8 @@ pub(crate) mod child;
 pub(crate) mod descriptors;
 pub(crate) mod door;
 pub(crate) mod epoll;
-pub(crate) mod event_fd;
 pub(crate) mod guard;
-mod fd;
+pub(crate) mod fd;
 pub(crate) mod local;
 mod maps;
 pub(crate) mod memory;
@@ -32,6 +31,7 @@ mod sys;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod thread;
+mod wake;
 
 use std::ffi::c_int;
 use std::os::fd::{FromRawFd, OwnedFd};

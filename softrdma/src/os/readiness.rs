@@ -7,8 +7,9 @@
 //! Nothing but its state counts: whether it is readable, and that each event is a new one for edge-triggered
 //! epoll.
 
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 
+use super::fd::Fd;
 use super::{check, owned, sys};
 use crate::Result;
 
@@ -18,8 +19,8 @@ const ROOM: usize = 4096;
 
 #[derive(Debug)]
 pub(crate) struct Readiness {
-    read: OwnedFd,
-    write: OwnedFd,
+    read: Fd,
+    write: Fd,
 }
 
 /// How many bytes the pipe holds. Kept by the caller, whose lock orders the calls.
@@ -33,16 +34,16 @@ impl Readiness {
         // SAFETY: room for two descriptors.
         check(unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) })?;
         let [read, write] = fds;
-        let (read, write) = (owned(read)?, owned(write)?);
+        let (read, write) = (Fd::of_program(owned(read)?), Fd::new(owned(write)?));
         // It works with a larger one too.
         // SAFETY: no pointers.
-        unsafe { libc::fcntl(write.as_raw_fd(), libc::F_SETPIPE_SZ, ROOM as libc::c_int) };
+        unsafe { libc::fcntl(write.raw(), libc::F_SETPIPE_SZ, ROOM as libc::c_int) };
         Ok(Self { read, write })
     }
 
     /// What the program polls, and may make non-blocking.
     pub(crate) fn fd(&self) -> RawFd {
-        self.read.as_raw_fd()
+        self.read.raw()
     }
 
     /// Whether the program has made the descriptor non-blocking.
@@ -58,9 +59,10 @@ impl Readiness {
             // A byte that does not fit in would be no event for edge-triggered epoll.
             self.clear(raised);
         }
+        let Ok(fd) = self.write.checked() else { return };
         let byte = 0u8;
         // SAFETY: a byte that lives through the call. It does not wait: there is room.
-        let written = unsafe { sys::write(self.write.as_raw_fd(), (&raw const byte).cast(), 1) };
+        let written = unsafe { sys::write(fd, (&raw const byte).cast(), 1) };
         if written == 1 {
             raised.0 += 1;
         }
@@ -68,12 +70,19 @@ impl Readiness {
 
     /// There is nothing any more.
     pub(crate) fn clear(&self, raised: &mut Raised) {
+        if raised.0 == 0 {
+            return;
+        }
+        let Ok(fd) = self.read.checked() else {
+            raised.0 = 0;
+            return;
+        };
         let mut bytes = [0u8; 64];
         while raised.0 > 0 {
             // SAFETY: a buffer of this length. It does not wait: as many bytes are there.
             let n = unsafe {
                 let most = raised.0.min(bytes.len());
-                sys::read(self.fd(), bytes.as_mut_ptr().cast(), most)
+                sys::read(fd, bytes.as_mut_ptr().cast(), most)
             };
             match usize::try_from(n) {
                 Ok(n) if n > 0 => raised.0 = raised.0.saturating_sub(n),

@@ -29,12 +29,24 @@ fn family(addr: &SocketAddr) -> i32 {
 
 impl Socket {
     pub(super) fn new(fd: OwnedFd) -> Self {
-        child::opened(fd.as_raw_fd());
-        Self(Fd::new(fd))
+        let fd = Fd::new(fd);
+        child::opened(fd.raw());
+        Self(fd)
     }
 
+    /// One that is closed again at once.
+    fn probe(fd: OwnedFd) -> Self {
+        Self(Fd::here(fd))
+    }
+
+    /// The number, for calls that do no harm to a file of the program.
     pub(crate) fn raw(&self) -> RawFd {
         self.0.raw()
+    }
+
+    /// The number, if it still means this socket (`EBADF`).
+    pub(crate) fn checked(&self) -> Result<RawFd> {
+        self.0.checked()
     }
 
     /// A stream socket for the family of this address.
@@ -70,7 +82,7 @@ impl Socket {
                 .cast::<RawFd>()
                 .write_unaligned(fd.as_raw_fd());
             let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
-            check_size(sys::sendmsg(self.raw(), &raw const message, flags))
+            check_size(sys::sendmsg(self.checked()?, &raw const message, flags))
         }
     }
 
@@ -87,7 +99,7 @@ impl Socket {
         // SAFETY: a message of ranges that stay valid through the call; the kernel has filled in what is
         // looked at afterwards.
         unsafe {
-            let n = check_size(sys::recvmsg(self.raw(), &raw mut message, flags))?;
+            let n = check_size(sys::recvmsg(self.checked()?, &raw mut message, flags))?;
             let header = libc::CMSG_FIRSTHDR(&raw const message);
             if header.is_null()
                 || (*header).cmsg_level != libc::SOL_SOCKET
@@ -183,7 +195,7 @@ impl Socket {
     /// The next connection, if there is one (`EAGAIN`).
     pub(crate) fn accept(&self) -> Result<Self> {
         let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-        let fd = sys::accept(self.raw(), flags);
+        let fd = sys::accept(self.checked()?, flags);
         let socket = owned(fd).map(Self::new)?;
         socket.without_delay();
         // It does not keep another one from listening on this port when its listener is gone.
@@ -195,7 +207,7 @@ impl Socket {
     pub(crate) fn connect(&self, to: &SocketAddr) -> Result<()> {
         let raw = RawAddr::from_addr(to);
         // SAFETY: an address and its length.
-        match check(unsafe { sys::connect(self.raw(), raw.as_ptr(), raw.length) }) {
+        match check(unsafe { sys::connect(self.checked()?, raw.as_ptr(), raw.length) }) {
             Ok(_) | Err(libc::EINPROGRESS) => Ok(()),
             Err(errno) => Err(errno),
         }
@@ -231,7 +243,7 @@ impl Socket {
         };
         let length = mem::size_of::<libc::sockaddr>() as libc::socklen_t;
         // SAFETY: an address and its length.
-        check(unsafe { sys::connect(self.raw(), &raw const nothing, length) })?;
+        check(unsafe { sys::connect(self.checked()?, &raw const nothing, length) })?;
         Err(libc::ECONNREFUSED)
     }
 
@@ -267,12 +279,14 @@ impl Socket {
         if let [one] = from {
             // The plain call takes half as long.
             // SAFETY: a range that stays valid through the call (see `Span`).
-            return check_size(unsafe { sys::send(self.raw(), one.as_ptr(), one.len(), FLAGS) });
+            return check_size(unsafe {
+                sys::send(self.checked()?, one.as_ptr(), one.len(), FLAGS)
+            });
         }
         let mut ranges = [Span::NONE; MAX_SPANS];
         let message = message(from, &mut ranges);
         // SAFETY: a message of ranges that stay valid through the call (see `Span`).
-        check_size(unsafe { sys::sendmsg(self.raw(), &raw const message, FLAGS) })
+        check_size(unsafe { sys::sendmsg(self.checked()?, &raw const message, FLAGS) })
     }
 
     /// Receives into these ranges, as much as there is (`EAGAIN`: nothing; 0: the end).
@@ -280,13 +294,18 @@ impl Socket {
         if let [one] = into {
             // SAFETY: a range that stays valid through the call (see `Span`).
             return check_size(unsafe {
-                sys::recv(self.raw(), one.as_mut_ptr(), one.len(), libc::MSG_DONTWAIT)
+                sys::recv(
+                    self.checked()?,
+                    one.as_mut_ptr(),
+                    one.len(),
+                    libc::MSG_DONTWAIT,
+                )
             });
         }
         let mut ranges = [Span::NONE; MAX_SPANS];
         let mut message = message(into, &mut ranges);
         // SAFETY: as above.
-        check_size(unsafe { sys::recvmsg(self.raw(), &raw mut message, libc::MSG_DONTWAIT) })
+        check_size(unsafe { sys::recvmsg(self.checked()?, &raw mut message, libc::MSG_DONTWAIT) })
     }
 
     /// As `send`, when the kernel cannot read the memory of the program: this library may.
@@ -303,7 +322,12 @@ impl Socket {
         let flags = libc::MSG_DONTWAIT | libc::MSG_PEEK;
         // SAFETY: a buffer of this length.
         let n = check_size(unsafe {
-            sys::recv(self.raw(), bytes.as_mut_ptr().cast(), bytes.len(), flags)
+            sys::recv(
+                self.checked()?,
+                bytes.as_mut_ptr().cast(),
+                bytes.len(),
+                flags,
+            )
         })?;
         program.write(&bytes[..n])?;
         match n {
@@ -315,14 +339,18 @@ impl Socket {
 
     /// Nothing more will be sent.
     pub(crate) fn shut_down_sending(&self) {
-        // SAFETY: no pointers.
-        unsafe { libc::shutdown(self.raw(), libc::SHUT_WR) };
+        if let Ok(fd) = self.checked() {
+            // SAFETY: no pointers.
+            unsafe { libc::shutdown(fd, libc::SHUT_WR) };
+        }
     }
 
     /// Nothing more will be sent or received; a peer that waits for an answer knows it at once.
     pub(crate) fn shut_down(&self) {
-        // SAFETY: no pointers.
-        unsafe { libc::shutdown(self.raw(), libc::SHUT_RDWR) };
+        if let Ok(fd) = self.checked() {
+            // SAFETY: no pointers.
+            unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
+        }
     }
 }
 
@@ -377,7 +405,7 @@ fn message<'a>(spans: &[Span<'a>], ranges: &mut [Span<'a>; MAX_SPANS]) -> libc::
 pub(crate) fn source_for(from: Option<&SocketAddr>, to: &SocketAddr) -> Result<IpAddr> {
     // SAFETY: no pointers.
     let fd = owned(unsafe { libc::socket(family(to), libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) })?;
-    let probe = Socket(Fd::new(fd));
+    let probe = Socket::probe(fd);
     if let Some(from) = from.filter(|from| !from.ip().is_unspecified()) {
         let mut any_port = *from;
         any_port.set_port(0);
@@ -412,7 +440,7 @@ fn is_of_many(addr: &SocketAddr) -> bool {
     somewhere.set_port(9);
     // SAFETY: no pointers.
     let fd = owned(unsafe { libc::socket(family(addr), libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) });
-    fd.is_ok_and(|fd| Socket(Fd::new(fd)).connect(&somewhere) == Err(libc::EACCES))
+    fd.is_ok_and(|fd| Socket::probe(fd).connect(&somewhere) == Err(libc::EACCES))
 }
 
 /// Whether an interface of this host has the address.
@@ -421,7 +449,7 @@ fn is_own(addr: &SocketAddr) -> bool {
     any_port.set_port(0);
     // SAFETY: no pointers.
     let fd = owned(unsafe { libc::socket(family(addr), libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) });
-    fd.is_ok_and(|fd| Socket(Fd::new(fd)).try_bind(&any_port).is_ok())
+    fd.is_ok_and(|fd| Socket::probe(fd).try_bind(&any_port).is_ok())
 }
 
 /// Whether a failed send or receive only has to wait.

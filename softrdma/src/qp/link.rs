@@ -254,6 +254,7 @@ impl Qp {
 
     /// The other end is gone, or sends what is no protocol.
     pub(super) fn lost(&self, q: &mut Inner) {
+        io::look_after_descriptors();
         if let Some(link) = &mut q.link {
             link.paths.stop_watching();
             link.tx.stop();
@@ -435,6 +436,17 @@ impl Qp {
 impl io::Source for Qp {
     fn ready(self: Arc<Self>, _seen: Interest) {
         self.take_a_nap_if_polled();
+        self.progress();
+    }
+
+    fn watch_again(self: Arc<Self>, _: &io::Io, _: io::Token) {
+        {
+            let mut q = self.inner.lock();
+            if let Some(link) = &mut q.link {
+                link.paths.is_not_watched();
+            }
+            self.update_interest(&mut q);
+        }
         self.progress();
     }
 }

@@ -105,7 +105,7 @@ impl Path {
             return Ok(());
         };
         match (self.watched, wanted) {
-            (None, Some(wanted)) => io.add(socket.raw(), token, wanted)?,
+            (None, Some(wanted)) => io.add(socket.checked()?, token, wanted)?,
             (Some(before), Some(wanted)) if before != wanted => {
                 io.change(socket.raw(), token, wanted);
             }
@@ -294,6 +294,14 @@ impl Paths {
             }
             None => false,
         })
+    }
+
+    /// What the I/O thread waited with is gone.
+    pub(super) fn is_not_watched(&mut self) {
+        for path in [&mut self.tcp, &mut self.local].into_iter().flatten() {
+            path.watched = None;
+        }
+        self.sleeps = false;
     }
 
     /// The I/O thread was woken: the peer may have rung, or be gone.

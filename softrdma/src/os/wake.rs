@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Wakes a thread that waits for many descriptors.
+
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::fd::Fd;
+use super::{check, owned, sys};
+use crate::Result;
+
+/// A pipe: unlike an event descriptor, it can be told from those of the program.
+#[derive(Debug)]
+pub(super) struct Wake {
+    read: Fd,
+    write: Fd,
+    /// There is something in the pipe, or will be at once.
+    woken: AtomicBool,
+}
+
+impl Wake {
+    pub(super) fn new() -> Result<Self> {
+        let mut fds = [-1; 2];
+        // SAFETY: room for two descriptors.
+        check(unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK) })?;
+        let [read, write] = fds;
+        let (read, write) = (owned(read)?, owned(write)?);
+        Ok(Self {
+            read: Fd::new(read),
+            write: Fd::new(write),
+            woken: AtomicBool::new(false),
+        })
+    }
+
+    /// Readable when the thread is to wake.
+    pub(super) fn raw(&self) -> RawFd {
+        self.read.raw()
+    }
+
+    pub(super) fn is_there(&self) -> bool {
+        self.read.checked().is_ok() && self.write.checked().is_ok()
+    }
+
+    /// Wakes the thread. Fails when the descriptor is not this library's any more.
+    pub(super) fn post(&self) -> Result<()> {
+        if self.woken.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
+        let fd = self.write.checked()?;
+        let byte = 0u8;
+        // SAFETY: a byte that lives through the call. It cannot fail: there is no other byte in the pipe.
+        unsafe { sys::write(fd, (&raw const byte).cast(), 1) };
+        Ok(())
+    }
+
+    /// The thread is awake. To be called before it looks what there is to do.
+    pub(super) fn clear(&self) {
+        let Ok(fd) = self.read.checked() else { return };
+        let mut bytes = [0u8; 16];
+        // SAFETY: a buffer of this length.
+        unsafe { sys::read(fd, bytes.as_mut_ptr().cast(), bytes.len()) };
+        // Afterwards: otherwise it may have read the byte of a later call.
+        self.woken.store(false, Ordering::SeqCst);
+    }
+}
