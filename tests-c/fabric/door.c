@@ -20,7 +20,8 @@ get_invited(const char *address, unsigned port)
 	struct sockaddr_storage server;
 	struct sockaddr_in client;
 	socklen_t length = sizeof(client);
-	uint8_t hello[WIRE_HELLO], addresses[32] = {0};
+	struct wire_hello hello = wire_hello(WIRE_REQUEST, "", 0);
+	uint8_t addresses[32] = {0};
 	struct invited invited = {.door.sun_family = AF_UNIX};
 	char *name = invited.door.sun_path + 1;
 
@@ -29,19 +30,18 @@ get_invited(const char *address, unsigned port)
 	CHECK(invited.tcp >= 0);
 	CHECK(connect(invited.tcp, (struct sockaddr *)&server, sizeof(server)) == 0);
 	CHECK(getsockname(invited.tcp, (struct sockaddr *)&client, &length) == 0);
-	wire_request(hello);
-	CHECK(send(invited.tcp, hello, sizeof(hello), 0) == sizeof(hello));
-	CHECK(recv(invited.tcp, hello, sizeof(hello), MSG_WAITALL) == sizeof(hello));
-	CHECK(hello[WIRE_KIND_AT] == WIRE_REPLY && hello[WIRE_HAS_INVITATION_AT] == 1);
+	CHECK(send(invited.tcp, &hello, sizeof(hello), 0) == sizeof(hello));
+	CHECK(recv(invited.tcp, &hello, sizeof(hello), MSG_WAITALL) == sizeof(hello));
+	CHECK(hello.greeting == WIRE_REPLY && hello.invited == 1);
 
 	strcpy(name, WIRE_DOOR_PREFIX);
-	hex(name + strlen(name), hello + WIRE_DOOR_AT, WIRE_WORD);
+	hex(name + strlen(name), hello.invitation, WIRE_WORD);
 	invited.door_length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(name));
 	memset(addresses + 10, 0xff, 2);
 	memcpy(addresses + 12, &client.sin_addr, 4);
 	memset(addresses + 26, 0xff, 2);
 	memcpy(addresses + 28, &((struct sockaddr_in *)&server)->sin_addr, 4);
-	wire_knock(invited.knock, hello + WIRE_WORD_AT, addresses, ntohs(client.sin_port), (uint16_t)port);
+	wire_knock(invited.knock, hello.invitation + WIRE_WORD, addresses, ntohs(client.sin_port), (uint16_t)port);
 
 	return invited;
 }

@@ -7,8 +7,60 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#include "softrdma-wire.h"
+#include "hostile-peer/wire.h"
 #include "two-processes.h"
+
+/* --- the wire format, where the plain structures do not do --- */
+
+/* what the name of a door and an invitation have */
+#define WIRE_WORD 16
+
+#define WIRE_HEADER sizeof(struct wire_frame)
+
+static inline void
+wire_put(uint8_t *to, uint64_t value, unsigned bytes)
+{
+	value = htole64(value);
+	memcpy(to, &value, bytes);
+}
+
+static inline void
+wire_header(uint8_t header[WIRE_HEADER], const struct wire_frame *frame)
+{
+	struct wire_frame on_the_wire = wire_order(*frame);
+
+	memcpy(header, &on_the_wire, WIRE_HEADER);
+}
+
+/* what stands for bytes that the other side copies: where they are, and a word that has to have this value */
+static inline void
+wire_descriptor(uint8_t descriptor[WIRE_DESCRIPTOR], uint64_t address, uint64_t word, uint64_t value)
+{
+	wire_put(descriptor, address, 8);
+	for (int i = 0; i < 2; i++) {
+		wire_put(descriptor + 8 + 16 * i, word, 8);
+		wire_put(descriptor + 16 + 16 * i, value, 8);
+	}
+}
+
+/* what the name of a door is in the abstract name space, with 0 in front: this, and its bytes in hexadecimal */
+#define WIRE_DOOR_PREFIX "softrdma-"
+#define WIRE_KNOCK 64
+
+/* the addresses, of 16 bytes each and mapped to IPv6, and ports are those of the client and the server on TCP */
+static inline void
+wire_knock(uint8_t knock[WIRE_KNOCK], const uint8_t word[WIRE_WORD], const uint8_t addresses[32],
+		uint16_t client_port, uint16_t server_port)
+{
+	memset(knock, 0, WIRE_KNOCK);
+	memcpy(knock, "softdoor", 8);
+	memcpy(knock + 8, word, WIRE_WORD);
+	memcpy(knock + 24, addresses, 32);
+	wire_put(knock + 56, client_port, 2);
+	wire_put(knock + 58, server_port, 2);
+}
+
+/* --- a client --- */
 
 /* one that has sent a request over TCP, and has been invited */
 struct invited {

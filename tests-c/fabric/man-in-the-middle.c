@@ -16,8 +16,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "door.h"
 #include "echo.h"
-#include "softrdma-wire.h"
 
 /* --- the client and the server ------------------------------------------------------------------ */
 
@@ -136,13 +136,13 @@ connect_on_tcp(const char *address, unsigned port)
 }
 
 static void
-receive_all(int fd, uint8_t *bytes, size_t size)
+receive_all(int fd, void *bytes, size_t size)
 {
 	CHECK(recv(fd, bytes, size, MSG_WAITALL) == (ssize_t)size);
 }
 
 static void
-send_all(int fd, const uint8_t *bytes, size_t size)
+send_all(int fd, const void *bytes, size_t size)
 {
 	CHECK(send(fd, bytes, size, 0) == (ssize_t)size);
 }
@@ -182,9 +182,9 @@ pass_to_server(void *middle)
 
 /* What is said of memory and sockets that may be shared. As it was, it leads the client to the server's door. */
 static void
-spoil_invitation(uint8_t hello[WIRE_HELLO])
+spoil_invitation(struct wire_hello *hello)
 {
-	memset(hello + WIRE_WORD_AT + 4, 0xff, 4);
+	memset(hello->invitation + WIRE_WORD + 4, 0xff, 4);
 }
 
 /* what is added to what the server says */
@@ -247,7 +247,7 @@ stand_between(const char *address, enum addition addition, bool spoils)
 	uint64_t secret_at = expect(&server, "secret "), known_at = expect(&server, "known ");
 	unsigned port, server_port = (unsigned)expect(&server, "listening ");
 	int listener = listen_on_tcp(address, &port);
-	uint8_t hello[WIRE_HELLO];
+	struct wire_hello hello;
 	struct middle middle;
 
 	printf("adds %s%s\n", addition_names[addition], spoils ? ", and spoils the invitation" : "");
@@ -255,13 +255,13 @@ stand_between(const char *address, enum addition addition, bool spoils)
 	middle.client = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	middle.server = connect_on_tcp(address, server_port);
 	CHECK(middle.client >= 0);
-	receive_all(middle.client, hello, sizeof(hello));
-	send_all(middle.server, hello, sizeof(hello));
-	receive_all(middle.server, hello, sizeof(hello));
-	CHECK(hello[WIRE_KIND_AT] == WIRE_REPLY);
+	receive_all(middle.client, &hello, sizeof(hello));
+	send_all(middle.server, &hello, sizeof(hello));
+	receive_all(middle.server, &hello, sizeof(hello));
+	CHECK(hello.greeting == WIRE_REPLY);
 	if (spoils)
-		spoil_invitation(hello);
-	send_all(middle.client, hello, sizeof(hello));
+		spoil_invitation(&hello);
+	send_all(middle.client, &hello, sizeof(hello));
 	CHECK(pthread_create(&middle.to_client, NULL, pass_to_client, &middle) == 0);
 	CHECK(pthread_create(&middle.to_server, NULL, pass_to_server, &middle) == 0);
 	expect(&client, "connected");

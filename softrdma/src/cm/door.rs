@@ -50,8 +50,7 @@ struct Door {
     token: Token,
     name: Name,
     owner: Owner,
-    /// The oldest is the first.
-    guests: Mutex<VecDeque<Guest>>,
+    guests: Mutex<Guests>,
     silent: Mutex<VecDeque<Weak<Visitor>>>,
 }
 
@@ -77,6 +76,30 @@ struct Guest {
     until: Instant,
     ends: Ends,
     connection: Weak<Qp>,
+}
+
+/// Those whose invitation is good. The oldest is the first.
+#[derive(Default)]
+struct Guests(VecDeque<Guest>);
+
+impl Guests {
+    fn expect(&mut self, guest: Guest, now: Instant) {
+        while self
+            .0
+            .front()
+            .is_some_and(|oldest| oldest.until < now || self.0.len() >= MOST_GUESTS)
+        {
+            self.0.pop_front();
+        }
+        self.0.push_back(guest);
+    }
+
+    /// The connection of the guest with this invitation, which is good no longer.
+    fn recognize(&mut self, knock: &Knock, now: Instant) -> Option<Weak<Qp>> {
+        let at = self.0.iter().position(|guest| guest.word == knock.word)?;
+        let guest = self.0.remove(at)?;
+        (guest.ends == knock.ends && now <= guest.until).then_some(guest.connection)
+    }
 }
 
 /// Somebody of the same user who has said nothing yet.
@@ -107,12 +130,14 @@ pub(super) fn invite(
     }
     let door = Door::get().ok()?;
     let word = random::bytes().ok()?;
-    door.expect(Guest {
+    let now = Instant::now();
+    let guest = Guest {
         word,
-        until: Instant::now() + GOOD_FOR,
+        until: now + GOOD_FOR,
         ends: Ends::new(client, server),
         connection: Arc::downgrade(connection),
-    });
+    };
+    door.guests.lock().expect(guest, now);
     Some(Invitation {
         door: door.name,
         word,
@@ -179,38 +204,15 @@ impl Door {
         }
     }
 
-    fn expect(&self, guest: Guest) {
-        let now = Instant::now();
-        let mut guests = self.guests.lock();
-        while guests
-            .front()
-            .is_some_and(|oldest| oldest.until < now || guests.len() >= MOST_GUESTS)
-        {
-            guests.pop_front();
-        }
-        guests.push_back(guest);
-    }
-
-    /// The connection of the guest with this invitation, which is good no longer.
-    fn recognize(&self, knock: &Knock) -> Option<Arc<Qp>> {
-        let guest = {
-            let mut guests = self.guests.lock();
-            let at = guests.iter().position(|guest| guest.word == knock.word)?;
-            guests.remove(at)?
-        };
-        let is_good = guest.ends == knock.ends && Instant::now() <= guest.until;
-        guest.connection.upgrade().filter(|_| is_good)
-    }
-
     /// Hears what somebody at the door has to say: gives him back when that is nothing yet.
     fn hear(&self, neighbour: Neighbour) -> Option<Neighbour> {
         let mut message = [0; KNOCK];
         match neighbour.socket().receive_with_descriptor(&mut message) {
             Ok((KNOCK, memory)) => {
-                let connection = Knock::decode(&message)
+                let guest = Knock::decode(&message)
                     .ok()
-                    .and_then(|knock| self.recognize(&knock));
-                if let Some(connection) = connection {
+                    .and_then(|knock| self.guests.lock().recognize(&knock, Instant::now()));
+                if let Some(connection) = guest.and_then(|connection| connection.upgrade()) {
                     if let Ok(local) = Local::of_offer(neighbour, &memory) {
                         connection.meet(local);
                     }
@@ -321,5 +323,64 @@ impl Source for Visitor {
 
     fn watch_again(self: Arc<Self>, _: &Io, _: Token) {
         self.send_away();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ends(client_port: u16) -> Ends {
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Ends::new(at(client_port), at(7204))
+    }
+
+    /// What a knock with this word and port brings, half of the time later that an invitation is good for.
+    fn comes(guests: &mut Guests, word: u8, client_port: u16, halves: u32) -> bool {
+        let knock = Knock {
+            word: [word; 16],
+            ends: ends(client_port),
+        };
+        let now = Instant::now() + halves * GOOD_FOR / 2;
+        guests.recognize(&knock, now).is_some()
+    }
+
+    fn invited(guests: &mut Guests, word: u8) {
+        let now = Instant::now();
+        let guest = Guest {
+            word: [word; 16],
+            until: now + GOOD_FOR,
+            ends: ends(word.into()),
+            connection: Weak::new(),
+        };
+        guests.expect(guest, now);
+    }
+
+    #[test]
+    fn an_invitation_is_good_once_for_one_connection_and_for_a_while() {
+        let mut guests = Guests::default();
+        for word in 1..=4 {
+            invited(&mut guests, word);
+        }
+        assert!(!comes(&mut guests, 9, 9, 0));
+        assert!(comes(&mut guests, 1, 1, 1));
+        assert!(!comes(&mut guests, 1, 1, 1));
+        // Of another connection; then it is used up.
+        assert!(!comes(&mut guests, 2, 3, 0));
+        assert!(!comes(&mut guests, 2, 2, 0));
+        assert!(!comes(&mut guests, 3, 3, 3));
+        assert!(comes(&mut guests, 4, 4, 0));
+    }
+
+    #[test]
+    fn invitations_are_bounded() {
+        let mut guests = Guests::default();
+        invited(&mut guests, 1);
+        for _ in 0..MOST_GUESTS {
+            invited(&mut guests, 2);
+        }
+        assert_eq!(guests.0.len(), MOST_GUESTS);
+        assert!(!comes(&mut guests, 1, 1, 0));
+        assert!(comes(&mut guests, 2, 2, 0));
     }
 }
