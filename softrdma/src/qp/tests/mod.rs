@@ -4,6 +4,7 @@
 
 mod copying;
 mod ending;
+mod hostile;
 mod local;
 mod protection;
 
