@@ -20,19 +20,16 @@ use crate::os::tcp::Acknowledged;
 /// longer than that nobody waits.
 const SHORTEST: Duration = Duration::from_secs(4);
 const LONGEST: Duration = Duration::from_secs(600);
-/// The exponent of connections of the connection manager. On a device 0 means no end; here it is what a queue
-/// pair has that was not told anything.
-const TIMEOUT: u8 = 19;
 /// So often at least a silent host was asked.
 const ATTEMPTS: u8 = 3;
 
-/// For how long the requests of a queue pair are sent again: 4.096 µs times 2 to the power of its timeout for each.
+/// For how long the requests of a queue pair are sent again: 4.096 µs times 2 to the power of its timeout for each;
+/// without end if that is 0, but TCP itself gives up some time.
 pub(super) fn patience(attributes: &Attributes) -> Duration {
-    let exponent = match attributes.timeout {
-        0 => TIMEOUT,
-        timeout => timeout.min(31),
-    };
-    let once = Duration::from_nanos(4096 << exponent);
+    if attributes.timeout == 0 {
+        return LONGEST;
+    }
+    let once = Duration::from_nanos(4096 << attributes.timeout.min(31));
     (once * (u32::from(attributes.retry_count) + 1)).clamp(SHORTEST, LONGEST)
 }
 
@@ -117,6 +114,7 @@ impl Qp {
 
 #[cfg(test)]
 mod tests {
+    use super::super::attributes::ACK_TIMEOUT;
     use super::*;
 
     #[test]
@@ -128,8 +126,8 @@ mod tests {
                 ..Attributes::default()
             })
         };
-        assert_eq!(of(0, 7), of(TIMEOUT, 7));
-        assert_eq!(of(0, 7).as_millis(), 17179);
+        assert_eq!(of(0, 7), LONGEST);
+        assert_eq!(of(ACK_TIMEOUT, 7).as_millis(), 17179);
         assert_eq!(of(20, 7).as_millis(), 34359);
         assert_eq!(of(14, 7), SHORTEST);
         assert_eq!(of(255, 255), LONGEST);
