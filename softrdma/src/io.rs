@@ -286,7 +286,10 @@ impl Io {
         let mut ready: Vec<Ready> = Vec::new();
         let mut looked = Instant::now();
         while lead.goes_on() && self.epoll.is(epoll) {
-            if epoll.wait(&mut ready, self.timeout()).is_err() {
+            let is_woken = |event: &Ready| event.token == WAKE;
+            let waited = epoll.wait(&mut ready, self.timeout());
+            let is_lost = waited.is_err() || ready.iter().any(is_woken) && epoll.clear().is_err();
+            if is_lost {
                 match self.renew() {
                     Some(new) => {
                         epoll = new;
@@ -297,8 +300,7 @@ impl Io {
                 continue;
             }
             for event in &ready {
-                if event.token == WAKE {
-                    epoll.clear();
+                if is_woken(event) {
                     continue;
                 }
                 let source = self.sources.lock().get(&Token(event.token)).cloned();

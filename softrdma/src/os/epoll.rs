@@ -67,9 +67,9 @@ impl Epoll {
         self.wake.post()
     }
 
-    /// The thread is awake.
-    pub(crate) fn clear(&self) {
-        self.wake.clear();
+    /// The thread is awake. Fails as `wake` does.
+    pub(crate) fn clear(&self) -> Result<()> {
+        self.wake.clear()
     }
 
     /// Adds a descriptor. Fails with `EBADF` when the set is not this library's any more.

@@ -53,13 +53,15 @@ impl Wake {
         Ok(())
     }
 
-    /// The thread is awake. To be called before it looks what there is to do.
-    pub(super) fn clear(&self) {
-        let Ok(fd) = self.read.checked() else { return };
+    /// The thread is awake. To be called before it looks what there is to do. Fails as `post` does.
+    pub(super) fn clear(&self) -> Result<()> {
+        let fd = self.read.checked()?;
         let mut bytes = [0u8; 16];
         // SAFETY: a buffer of this length.
-        unsafe { sys::read(fd, bytes.as_mut_ptr().cast(), bytes.len()) };
+        let n = unsafe { sys::read(fd, bytes.as_mut_ptr().cast(), bytes.len()) };
         // Afterwards: otherwise it may have read the byte of a later call.
         self.woken.store(false, Ordering::SeqCst);
+        // The end: the other descriptor was closed. The pipe would be readable for ever.
+        if n == 0 { Err(libc::EBADF) } else { Ok(()) }
     }
 }
