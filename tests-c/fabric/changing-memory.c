@@ -325,9 +325,9 @@ check_own_faults(void)
 {
 	static const int numbers[] = {SIGSEGV, SIGBUS};
 
-	for (int i = 0; i < 2; i++) {
-		struct sigaction seen;
+	struct sigaction seen;
 
+	for (int i = 0; i < 2; i++) {
 		CHECK(sigaction(numbers[i], NULL, &seen) == 0);
 		CHECK(seen.sa_sigaction == own_fault && (seen.sa_flags & SA_SIGINFO) != 0);
 	}
@@ -346,6 +346,10 @@ check_own_faults(void)
 	CHECK(signal(SIGSEGV, SIG_IGN) == SIG_DFL);
 	raise(SIGSEGV);
 	CHECK(signal(SIGSEGV, SIG_DFL) == SIG_IGN);
+	/* what signal() is for programs that want the standard's */
+	CHECK(__sysv_signal(SIGSEGV, SIG_IGN) == SIG_DFL);
+	CHECK(sigaction(SIGSEGV, NULL, &seen) == 0);
+	CHECK(seen.sa_handler == SIG_IGN && (seen.sa_flags & (int)SA_RESETHAND) != 0);
 }
 
 /* ---------------------------------------------------------------------------------------------------- */
