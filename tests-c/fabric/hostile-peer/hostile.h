@@ -18,14 +18,26 @@
 
 #define READ_ACCESS IBV_ACCESS_REMOTE_READ
 #define WRITE_ACCESS IBV_ACCESS_REMOTE_WRITE
+/* flags that older headers do not have; the region has them where the device can flush (HOSTILE_FLUSH) */
+#define GLOBAL_ACCESS (1 << 8)
+#define PERSISTENT_ACCESS (1 << 9)
 #define ALL_ACCESS (READ_ACCESS | WRITE_ACCESS | IBV_ACCESS_REMOTE_ATOMIC)
 
 /* what the peer wants of its victim, in the private data of a request */
 struct wish {
 	uint8_t hostile; /* of 0: an honest peer */
-	uint8_t access;  /* what the queue pair allows */
+	uint16_t access; /* what the queue pair allows */
 	uint8_t receives;
 	uint8_t posts;   /* requests to the peer: a send, a read of 8 bytes, a write of 8 bytes, in this order */
+	uint8_t state;   /* what becomes of the queue pair, of enum state */
+};
+
+enum state {
+	READY,
+	FAILED,
+	WAS_RESET,
+	DESTROYED,
+	MISSING, /* the program has accepted without one */
 };
 
 /* what the peer knows of its victim */
@@ -78,7 +90,7 @@ struct step {
 
 struct row {
 	const char *name;
-	uint8_t access;
+	uint16_t access;
 	uint8_t receives;
 	uint8_t posts;
 	struct step steps[3];
@@ -88,6 +100,8 @@ struct row {
 	bool writes;     /* the region may have changed, and should have unless cut off */
 	bool gives;      /* data may come, although it ends */
 	unsigned repeat; /* the last step comes so many times more, with the next numbers */
+	uint8_t state;   /* of the queue pair */
+	bool flushes;    /* only where the device can */
 	bool is_server;  /* the victim is the client */
 	/* bytes of the hello that are different, or all behind `cut` missing */
 	struct {

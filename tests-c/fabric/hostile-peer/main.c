@@ -8,7 +8,7 @@
  *   softrdma run -- hostile-peer
  *
  * ADDRESS is 127.0.0.1 unless given; of all rows (rows.c) only the one named ROW. From the environment: PAIR_WAIT_MS
- * (see two-processes.h).
+ * (see two-processes.h); HOSTILE_FLUSH=1 on a device that can flush.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -205,6 +205,7 @@ connect_to_victim(struct hostile *hostile, struct child *victim, const char *add
 		.access = row->access,
 		.receives = row->receives,
 		.posts = row->posts,
+		.state = row->state,
 	};
 	struct wire_hello hello = wire_hello(WIRE_REQUEST, &wish, sizeof(wish));
 	size_t length = spoil(&hello, row);
@@ -242,8 +243,9 @@ connect_to_peer(struct hostile *hostile, struct child *victim, const char *addre
 			sizeof(struct sockaddr_in6)) == 0);
 	CHECK(listen(listener, 1) == 0 && getsockname(listener, at, &length) == 0);
 	/* of both kinds of addresses the port is at the same place */
-	snprintf(command, sizeof(command), "connect %u %u %u %u",
-			(unsigned)ntohs(((struct sockaddr_in *)at)->sin_port), row->access, row->receives, row->posts);
+	snprintf(command, sizeof(command), "connect %u %u %u %u %u",
+			(unsigned)ntohs(((struct sockaddr_in *)at)->sin_port), row->access, row->receives, row->posts,
+			row->state);
 	tell(victim, command);
 	hostile->fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	close(listener);
@@ -434,7 +436,7 @@ main(int argc, char *argv[])
 	for (unsigned round = 0; round < 2; round++) {
 		before = now;
 		for (size_t i = 0; i < row_count; i++) {
-			if (only && strcmp(only, rows[i].name) != 0)
+			if (only ? strcmp(only, rows[i].name) != 0 : rows[i].flushes && !getenv("HOSTILE_FLUSH"))
 				continue;
 			now = run(&victim, &honest, address, port, &rows[i]);
 			done++;

@@ -11,6 +11,8 @@
 		WIRE_REMOTE_ACCESS}
 #define NOT_ALLOWED(not_allowed_name, ...) \
 	{not_allowed_name, 0, 1, 0, {{__VA_ARGS__}}, REFUSED, WIRE_INVALID_REQUEST}
+#define GONE_QP(gone_name, gone_state, ...) \
+	{gone_name, ALL_ACCESS, 1, 0, {{__VA_ARGS__}}, REFUSED, WIRE_QUEUE_PAIR_GONE, .state = gone_state}
 #define BAD(bad_name, ...) {bad_name, ALL_ACCESS, 1, 0, {{__VA_ARGS__}}, ENDS}
 #define BAD_ANSWER(bad_name, ...) {bad_name, ALL_ACCESS, 1, 1, {{__VA_ARGS__}}, ENDS}
 
@@ -90,6 +92,28 @@ const struct row rows[] = {
 	{"write to a queue pair for reads", READ_ACCESS, 0, 0, {{WIRE_WRITE, .length = 8}}, REFUSED,
 		WIRE_INVALID_REQUEST},
 	{"too long a message", ALL_ACCESS, 1, 0, {{WIRE_SEND, .length = INBOX + 1}}, REFUSED, WIRE_INVALID_REQUEST},
+
+	/* flushes where the region allows them */
+	{"flush", GLOBAL_ACCESS, 0, 0, {{WIRE_FLUSH, .length = 8, .extra = WIRE_GLOBAL}}, ACKED, .flushes = true},
+	{"flush of all", PERSISTENT_ACCESS, 0, 0, {{WIRE_FLUSH, WIRE_WHOLE_REGION, .extra = WIRE_PERSISTENT}}, ACKED,
+		.flushes = true},
+	{"flush that the queue pair does not allow", ALL_ACCESS, 0, 0,
+		{{WIRE_FLUSH, .length = 8, .extra = WIRE_GLOBAL}}, REFUSED, WIRE_INVALID_REQUEST, .flushes = true},
+	{"flush of all that the queue pair does not allow", ALL_ACCESS | GLOBAL_ACCESS, 0, 0,
+		{{WIRE_FLUSH, WIRE_WHOLE_REGION, .extra = WIRE_GLOBAL | WIRE_PERSISTENT}}, REFUSED,
+		WIRE_INVALID_REQUEST, .flushes = true},
+	{"flush that the region does not allow", GLOBAL_ACCESS, 0, 0,
+		{{WIRE_FLUSH, .place = READ_ONLY, .length = 8, .extra = WIRE_GLOBAL}}, REFUSED, WIRE_REMOTE_ACCESS,
+		.flushes = true},
+	{"flush of all that the region does not allow", GLOBAL_ACCESS, 0, 0,
+		{{WIRE_FLUSH, WIRE_WHOLE_REGION, READ_ONLY, .extra = WIRE_GLOBAL}}, REFUSED, WIRE_REMOTE_ACCESS,
+		.flushes = true},
+	{"flush beyond the region", GLOBAL_ACCESS, 0, 0,
+		{{WIRE_FLUSH, .place = BEYOND, .length = 8, .extra = WIRE_GLOBAL}}, REFUSED, WIRE_REMOTE_ACCESS,
+		.flushes = true},
+	{"flush by the lkey", GLOBAL_ACCESS, 0, 0,
+		{{WIRE_FLUSH, WIRE_WHOLE_REGION, LKEY, .extra = WIRE_GLOBAL}}, REFUSED, WIRE_REMOTE_ACCESS,
+		.flushes = true},
 
 	/* data once more */
 	BAD("read in band", WIRE_READ_IN_BAND, .length = 8),
@@ -184,6 +208,36 @@ const struct row rows[] = {
 	{"read after a disconnect", ALL_ACCESS, 1, 0, {{WIRE_DISCONNECT}, {WIRE_READ, .length = 8}}, LEFT},
 	{"disconnect twice", ALL_ACCESS, 1, 0, {{WIRE_DISCONNECT}, {WIRE_DISCONNECT}}, LEFT},
 	{"disconnect with a number", ALL_ACCESS, 1, 0, {{WIRE_DISCONNECT, .seq = 1}}, ENDS},
+
+	/* queue pairs that are not what they were, or are not there */
+	GONE_QP("write to a queue pair in error", FAILED, WIRE_WRITE, .length = 8),
+	GONE_QP("read from a queue pair in error", FAILED, WIRE_READ, .length = 8),
+	GONE_QP("read nothing from a queue pair in error", FAILED, WIRE_READ, .place = NO_PLACE),
+	GONE_QP("send to a queue pair in error", FAILED, WIRE_SEND, .length = 8),
+	GONE_QP("atomic write to a queue pair in error", FAILED, WIRE_ATOMIC_WRITE, .length = 8),
+	GONE_QP("flush of a queue pair in error", FAILED, WIRE_FLUSH, .length = 8),
+	GONE_QP("write to a queue pair that was reset", WAS_RESET, WIRE_WRITE, .length = 8),
+	GONE_QP("read from a queue pair that was reset", WAS_RESET, WIRE_READ, .length = 8),
+	GONE_QP("send to a queue pair that was reset", WAS_RESET, WIRE_SEND, .length = 8),
+	GONE_QP("write to a queue pair that was destroyed", DESTROYED, WIRE_WRITE, .length = 8),
+	GONE_QP("read from a queue pair that was destroyed", DESTROYED, WIRE_READ, .length = 8),
+	GONE_QP("send to a queue pair that was destroyed", DESTROYED, WIRE_SEND, .length = 8),
+	GONE_QP("flush of a queue pair that was destroyed", DESTROYED, WIRE_FLUSH, .length = 8),
+	{"read in band from a queue pair in error", ALL_ACCESS, 1, 1, {{WIRE_READ_IN_BAND, .length = 8}}, ENDS,
+		.state = FAILED},
+	{"read in band from a queue pair that was destroyed", ALL_ACCESS, 1, 1, {{WIRE_READ_IN_BAND, .length = 8}},
+		ENDS, .state = DESTROYED},
+	{"by reference to a queue pair that was destroyed", ALL_ACCESS, 1, 0,
+		{{WIRE_SEND, WIRE_BY_REFERENCE, .length = INBOX}}, REFUSED, WIRE_QUEUE_PAIR_GONE, .state = DESTROYED},
+	{"write without a queue pair", ALL_ACCESS, 0, 0, {{WIRE_WRITE, .length = 8}}, REFUSED, WIRE_QUEUE_PAIR_GONE,
+		.state = MISSING},
+	{"write nothing without a queue pair", ALL_ACCESS, 0, 0, {{WIRE_WRITE, .place = NO_PLACE}}, REFUSED,
+		WIRE_QUEUE_PAIR_GONE, .state = MISSING},
+	{"read without a queue pair", ALL_ACCESS, 0, 0, {{WIRE_READ, .length = 8}}, REFUSED, WIRE_QUEUE_PAIR_GONE,
+		.state = MISSING},
+	{"send without a queue pair", ALL_ACCESS, 0, 0, {{WIRE_SEND, .length = 8}}, DEFERRED, .state = MISSING},
+	{"refused, then more", 0, 1, 0,
+		{{WIRE_WRITE, .length = 8}, {WIRE_SEND, .length = 8, .seq = 1}, {WIRE_DISCONNECT}}, LEFT},
 
 	/* the end in the middle */
 	{"half a header", ALL_ACCESS, 1, 0, {{WIRE_WRITE, .length = 8, .cut = 24}}, ENDS},

@@ -101,8 +101,10 @@ prepare(struct rdma_cm_id *id, const struct wish *wish)
 	victim->cq = ibv_create_cq(id->verbs, 4 * DEPTH, NULL, NULL, 0);
 	CHECK(victim->pd && victim->other_pd && victim->cq);
 	init.send_cq = init.recv_cq = victim->cq;
-	CHECK(rdma_create_qp(id, victim->pd, &init) == 0);
-	victim->mr = region(victim->pd, LOCAL | READ_ACCESS | WRITE_ACCESS);
+	if (wish->state != MISSING)
+		CHECK(rdma_create_qp(id, victim->pd, &init) == 0);
+	victim->mr = region(victim->pd, LOCAL | READ_ACCESS | WRITE_ACCESS |
+			(getenv("HOSTILE_FLUSH") ? GLOBAL_ACCESS | PERSISTENT_ACCESS : 0));
 	victim->local_only = region(victim->pd, LOCAL);
 	victim->read_only = region(victim->pd, READ_ACCESS);
 	victim->in_other_pd = region(victim->other_pd, LOCAL | READ_ACCESS | WRITE_ACCESS);
@@ -144,7 +146,8 @@ part(struct victim *victim)
 			die("%u work requests never completed", victim->posted);
 	}
 	CHECK(ibv_poll_cq(victim->cq, 1, &wc) == 0);
-	rdma_destroy_qp(victim->id);
+	if (victim->id->qp)
+		rdma_destroy_qp(victim->id);
 	CHECK(ibv_dereg_mr(victim->mr) == 0);
 	CHECK(ibv_dereg_mr(victim->local_only) == 0);
 	CHECK(ibv_dereg_mr(victim->read_only) == 0);
@@ -163,9 +166,28 @@ get_ready(struct victim *victim, const struct wish *wish)
 {
 	struct ibv_qp_attr attr = {.qp_access_flags = wish->access};
 
-	CHECK(ibv_modify_qp(victim->id->qp, &attr, IBV_QP_ACCESS_FLAGS) == 0);
+	if (wish->state != MISSING)
+		CHECK(ibv_modify_qp(victim->id->qp, &attr, IBV_QP_ACCESS_FLAGS) == 0);
 	if (wish->posts)
 		post_to_peer(victim);
+	switch (wish->state) {
+	case FAILED:
+		attr.qp_state = IBV_QPS_ERR;
+		CHECK(ibv_modify_qp(victim->id->qp, &attr, IBV_QP_STATE) == 0);
+		break;
+	case WAS_RESET:
+		attr.qp_state = IBV_QPS_RESET;
+		CHECK(ibv_modify_qp(victim->id->qp, &attr, IBV_QP_STATE) == 0);
+		break;
+	case DESTROYED:
+		rdma_destroy_qp(victim->id);
+		break;
+	default:
+		break;
+	}
+	/* what was posted to it is gone */
+	if (wish->state == WAS_RESET || wish->state == DESTROYED)
+		victim->posted = 0;
 	report("ready %llx %x %x %x %x %x %x", (unsigned long long)(uintptr_t)(memory + PAGE), victim->mr->rkey,
 			victim->mr->lkey, victim->local_only->rkey, victim->read_only->rkey,
 			victim->in_other_pd->rkey, victim->gone_key);
@@ -275,8 +297,8 @@ serve(const char *address)
 
 			if (!listen_to_parent(line, sizeof(line)) || strcmp(line, "quit") == 0) {
 				quit = true;
-			} else if (sscanf(line, "connect %u %hhu %hhu %hhu", &to, &wish.access, &wish.receives,
-					&wish.posts) == 4) {
+			} else if (sscanf(line, "connect %u %hu %hhu %hhu %hhu", &to, &wish.access,
+					&wish.receives, &wish.posts, &wish.state) == 5) {
 				CHECK(!victim);
 				victim = go_to(channel, address, to, &wish);
 				continue;
