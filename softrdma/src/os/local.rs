@@ -5,6 +5,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::door::Neighbour;
 use super::memory::Span;
@@ -20,7 +21,14 @@ pub(crate) struct Local {
     process: Option<Arc<Process>>,
     /// The peer sends no more than what is there.
     ended: bool,
+    /// How far the peer has read, and since when.
+    unread: Option<u64>,
+    unread_since: Option<Instant>,
+    is_urged: bool,
 }
+
+/// How long a side that polls leaves something unread, when it runs.
+const PATIENCE: Duration = Duration::from_micros(30);
 
 impl Local {
     /// The end of the side that makes the memory. The other side gets it along with this message.
@@ -43,6 +51,9 @@ impl Local {
             process: neighbour.process,
             rings,
             ended: false,
+            unread: None,
+            unread_since: None,
+            is_urged: false,
         }
     }
 
@@ -104,6 +115,24 @@ impl Local {
         }
     }
 
+    /// This side polls for input, and there is none. A peer that said that it polls too, and does not read, is woken
+    /// after a while.
+    pub(crate) fn urge(&mut self) {
+        let unread = self.rings.unread_from();
+        if unread.is_none() || unread != self.unread {
+            self.unread = unread;
+            self.unread_since = None;
+            self.is_urged = false;
+        } else if !self.is_urged {
+            // The time is not looked at for a peer that reads at once.
+            let since = *self.unread_since.get_or_insert_with(Instant::now);
+            self.is_urged = since.elapsed() > PATIENCE;
+            if self.is_urged {
+                self.ring();
+            }
+        }
+    }
+
     /// The bell may have been rung, or the peer be gone. To be called before `receive`: what was written before
     /// the end then comes before it.
     pub(crate) fn hear(&mut self) {
@@ -133,8 +162,6 @@ impl Local {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::os::testing::is_readable_within;
 

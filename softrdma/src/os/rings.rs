@@ -244,6 +244,12 @@ impl Rings {
         Ok(received)
     }
 
+    /// How far the other side has read, if there is something that it has not.
+    pub(crate) fn unread_from(&self) -> Option<u64> {
+        let read = self.outgoing().read.0.load(Ordering::Relaxed);
+        (read != self.written).then_some(read)
+    }
+
     // --- Who waits -------------------------------------------------------------------------------
 
     /// After something was written: whether the reader has to be woken.

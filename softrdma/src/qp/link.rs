@@ -6,6 +6,8 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
+use parking_lot::MutexGuard;
+
 use crate::Result;
 use crate::cm::id::Id;
 use crate::io;
@@ -312,20 +314,27 @@ impl Qp {
 
     /// Reads and writes what goes, on the I/O thread.
     pub(crate) fn progress(&self) {
-        let mut q = self.inner.lock();
+        self.progress_of(&mut self.inner.lock(), |_, _| ());
+    }
+
+    /// As above; `decide` is told whether anything has come, before it is watched for more.
+    fn progress_of(&self, q: &mut MutexGuard<'_, Inner>, decide: impl FnOnce(&mut Inner, bool)) {
         if let Some(link) = &mut q.link {
             link.paths.hear();
         }
-        self.receive_and_copy(&mut q, Copier::IoThread);
-        self.acknowledge_and_show(&mut q);
-        self.send_now(&mut q);
-        // While something is copied it is back soon anyway.
-        if self.is_pulling(&q) {
-            return;
+        let something = self.receive_and_copy(q, Copier::IoThread);
+        self.acknowledge_and_show(q);
+        if something {
+            q.nap.thread_has_read();
         }
-        let link = q.link.as_mut();
-        if link.is_some_and(|link| link.paths.sleep_again()) {
-            self.come_back();
+        decide(q, something);
+        self.send_now(q);
+        // While something is copied it is back soon anyway.
+        if !self.is_pulling(q) {
+            let link = q.link.as_mut();
+            if link.is_some_and(|link| link.paths.sleep_again()) {
+                self.come_back();
+            }
         }
     }
 
@@ -340,6 +349,11 @@ impl Qp {
             return false;
         }
         let something = self.receive_and_copy(&mut q, Copier::Program);
+        if something {
+            q.nap.polls_have_read();
+        } else if let Some(link) = &mut q.link {
+            link.paths.urge();
+        }
         // What the program posts next may take the acknowledgement with it.
         let can_wait = something
             && self.napping.load(Ordering::Acquire)
@@ -386,9 +400,11 @@ impl Qp {
         armed(&self.setup.send_cq) || armed(&self.setup.recv_cq)
     }
 
-    /// The program has polled since the last time, and waits for no event: it will find out itself.
-    fn take_a_nap_if_polled(&self) {
-        if self.polls.swap(0, Ordering::Relaxed) == 0
+    /// The program has polled since the last time, was the first to read what came, and waits for no event: it
+    /// will find out itself.
+    fn take_a_nap_if_polled(&self, q: &Inner) {
+        if !q.nap.may_begin()
+            || self.polls.swap(0, Ordering::Relaxed) == 0
             || self.waits_for_an_event()
             || self.is_one_of_many()
         {
@@ -420,11 +436,29 @@ impl Qp {
         }
     }
 
-    /// Whether the program goes on polling. If not, the I/O thread looks for input again.
+    /// Whether the program goes on polling, and finds what comes. If not, the I/O thread looks for input again.
     pub(crate) fn still_naps(&self) -> bool {
-        if self.napping.load(Ordering::Acquire) && self.polls.swap(0, Ordering::Relaxed) > 0 {
-            self.flush_responses();
-            return true;
+        let polls = self.polls.swap(0, Ordering::Relaxed) > 0;
+        if self.napping.load(Ordering::Acquire) {
+            // Whoever has it locked is at work on it.
+            let Some(mut q) = self.inner.try_lock() else {
+                return true;
+            };
+            if polls && q.nap.goes_on() {
+                self.send_now(&mut q);
+                return true;
+            }
+            self.progress_of(&mut q, |q, something| {
+                if something {
+                    q.nap.was_in_vain();
+                }
+                if something || !polls {
+                    self.set_napping(false);
+                }
+            });
+            if self.napping.load(Ordering::Acquire) {
+                return true;
+            }
         }
         self.listed.store(false, Ordering::Release);
         self.set_napping(false);
@@ -435,8 +469,16 @@ impl Qp {
 
 impl io::Source for Qp {
     fn ready(self: Arc<Self>, _seen: Interest) {
-        self.take_a_nap_if_polled();
-        self.progress();
+        let mut q = self.inner.lock();
+        let may_be_for_room = q.link.as_ref().is_some_and(|link| link.tx.blocked);
+        self.progress_of(&mut q, |q, something| {
+            if !something {
+                self.take_a_nap_if_polled(q);
+            } else if !may_be_for_room && self.set_napping(false) {
+                // The peer had to ring.
+                q.nap.was_in_vain();
+            }
+        });
     }
 
     fn watch_again(self: Arc<Self>, _: &io::Io, _: io::Token) {

@@ -10,6 +10,7 @@ mod complete;
 mod fuzz;
 mod guard;
 pub(crate) mod link;
+mod nap;
 mod path;
 mod post;
 mod pulling;
@@ -44,6 +45,7 @@ use crate::wire::Params;
 
 use attributes::Attributes;
 use link::Link;
+use nap::Nap;
 use respond::Response;
 use work::{Receive, Request};
 
@@ -174,6 +176,7 @@ struct Inner {
     seal: Seal,
     peer_params: Params,
     attributes: Attributes,
+    nap: Nap,
 }
 
 impl Inner {
@@ -231,6 +234,7 @@ impl Qp {
                     port: u8::from(state != State::Reset),
                     ..Attributes::default()
                 },
+                nap: Nap::new(),
             }),
             copies: AtomicU64::new(0),
             polls: AtomicU32::new(0),

@@ -75,9 +75,8 @@ impl Stream {
     /// What its socket is watched for.
     fn interest(&self, input: bool, room: bool) -> Interest {
         match self {
-            // The bell rings for both.
-            Self::Local(_) if input || room => READABLE | HANG_UP,
-            Self::Local(_) => HANG_UP,
+            // The bell rings for both, and also for somebody else who should read and does not.
+            Self::Local(_) => READABLE | HANG_UP,
             _ => {
                 let input = if input { READABLE | HANG_UP } else { 0 };
                 input | if room { WRITABLE } else { 0 }
@@ -302,6 +301,15 @@ impl Paths {
             path.watched = None;
         }
         self.sleeps = false;
+    }
+
+    /// Nothing has come for this side, which looks by itself. Perhaps the peer does not.
+    pub(super) fn urge(&mut self) {
+        if self.sends_locally {
+            if let Some(local) = self.local_stream() {
+                local.urge();
+            }
+        }
     }
 
     /// The I/O thread was woken: the peer may have rung, or be gone.
