@@ -4,10 +4,14 @@
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::Result;
+use crate::fork::{self, Made};
+use crate::os::held::Locks;
 use crate::os::readiness::{Raised, Readiness};
 use crate::os::semaphore::Semaphore;
 
@@ -19,10 +23,14 @@ pub(crate) struct Channel<E> {
     /// Readable while there are events.
     readiness: Readiness,
     events: Mutex<Events<E>>,
+    made: Made,
+    /// It has a descriptor of its own.
+    parted: AtomicBool,
+    lost_listener: AtomicBool,
 }
 
 #[derive(Debug)]
-struct Events<E> {
+pub(crate) struct Events<E> {
     queue: VecDeque<E>,
     raised: Raised,
 }
@@ -36,7 +44,71 @@ impl<E> Channel<E> {
                 queue: VecDeque::new(),
                 raised: Raised::default(),
             }),
+            made: Made::now(),
+            parted: AtomicBool::new(false),
+            lost_listener: AtomicBool::new(false),
         })
+    }
+
+    /// Before a fork.
+    pub(crate) fn hold(self: &Arc<Self>, locks: &mut Locks) -> bool
+    where
+        E: 'static,
+    {
+        locks.hold(self, Self::lock_itself)
+    }
+
+    /// For holding it.
+    pub(crate) fn lock_itself(&self) -> &Mutex<Events<E>> {
+        &self.events
+    }
+
+    /// Another process has this channel's sockets, and so its descriptor: this one is another one from now on.
+    fn part(&self, events: &mut Events<E>) {
+        if self.made.is_own() || self.parted.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        // Without a descriptor for it, both go on with the same.
+        if self.readiness.renew(&mut events.raised).is_ok() && !events.queue.is_empty() {
+            self.readiness.raise(&mut events.raised);
+        }
+    }
+
+    /// The program waits for what listeners and connections bring.
+    pub(crate) fn touch(&self) {
+        self.made.touch();
+    }
+
+    /// A child may have to make a call for this listening socket of its parent.
+    pub(crate) fn watch_too(&self, listener: RawFd) {
+        // Without that, a child has to make a call before it waits.
+        let _ = self.readiness.watch_too(listener);
+    }
+
+    /// The child has made the call, and has the socket.
+    pub(crate) fn stop_watching(&self, listener: RawFd) {
+        let mut events = self.events.lock();
+        self.readiness.stop_watching(listener);
+        self.readiness.clear_all(&mut events.raised);
+        if !events.queue.is_empty() {
+            self.readiness.raise(&mut events.raised);
+        }
+    }
+
+    /// There will be something, for a program that makes a call.
+    pub(crate) fn announce(&self) {
+        let mut events = self.events.lock();
+        self.readiness.raise(&mut events.raised);
+    }
+
+    /// Nothing comes any more for what a listener of another process would get.
+    pub(crate) fn lose_listener(&self) {
+        let mut events = self.events.lock();
+        self.part(&mut events);
+        self.lost_listener.store(true, Ordering::Relaxed);
+        // For a thread that waits.
+        self.readiness.raise(&mut events.raised);
+        self.tokens.post();
     }
 
     pub(crate) fn fd(&self) -> RawFd {
@@ -45,6 +117,7 @@ impl<E> Channel<E> {
 
     pub(crate) fn push(&self, event: E) {
         let mut events = self.events.lock();
+        self.part(&mut events);
         events.queue.push_back(event);
         // Still under the lock: who withdraws the event finds its token. And before the descriptor is readable:
         // who polls that finds it too.
@@ -60,7 +133,10 @@ impl<E> Channel<E> {
                 if self.readiness.is_non_blocking()? {
                     return Err(libc::EAGAIN);
                 }
-                self.tokens.take()?;
+                fork::waits(true);
+                let taken = self.tokens.take();
+                fork::waits(false);
+                taken?;
             }
             let mut events = self.events.lock();
             // The event of this token may have been withdrawn in between.
@@ -68,6 +144,11 @@ impl<E> Channel<E> {
                 self.lower_if_empty(&mut events);
                 taken(&event);
                 return Ok(event);
+            }
+            if self.lost_listener.load(Ordering::Relaxed) {
+                // For the next one.
+                self.tokens.post();
+                return Err(libc::ENODEV);
             }
         }
     }
@@ -86,6 +167,7 @@ impl<E> Channel<E> {
     /// Takes out the events that `which` says yes to.
     pub(crate) fn withdraw(&self, mut which: impl FnMut(&E) -> bool) -> Vec<E> {
         let mut events = self.events.lock();
+        self.part(&mut events);
         let all = std::mem::take(&mut events.queue);
         let mut out = Vec::new();
         for event in all {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use crate::Result;
 use crate::channel::Channel;
 use crate::cq::Cq;
+use crate::os::held::Locks;
 use crate::pd::Users;
 use crate::qp::Qp;
 use crate::srq::Srq;
@@ -29,6 +30,11 @@ pub(crate) enum AsyncEvent {
 }
 
 impl Context {
+    /// Before a fork.
+    pub(crate) fn hold(self: &Arc<Self>, locks: &mut Locks) -> bool {
+        locks.hold(self, |context| context.events.lock_itself())
+    }
+
     pub(crate) fn new() -> Result<Arc<Self>> {
         Ok(Arc::new(Self {
             events: Channel::new()?,

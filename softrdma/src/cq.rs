@@ -11,8 +11,10 @@ use parking_lot::Mutex;
 use crate::Result;
 use crate::channel::{Channel, Unacknowledged};
 use crate::context::{AsyncEvent, Context};
+use crate::fork;
 use crate::io;
 use crate::limits;
+use crate::os::held::Locks;
 use crate::pd::Users;
 use crate::qp::Qp;
 
@@ -219,6 +221,20 @@ impl Cq {
         }))
     }
 
+    /// Before a fork.
+    pub(crate) fn hold(self: &Arc<Self>, locks: &mut Locks) -> bool {
+        locks.hold(self, |cq| &cq.inner)
+            && self
+                .channel
+                .as_ref()
+                .is_none_or(|channel| locks.hold(channel, |channel| channel.events.lock_itself()))
+    }
+
+    /// Before a fork, before its queue pairs.
+    pub(crate) fn hold_list(self: &Arc<Self>, locks: &mut Locks) -> bool {
+        locks.hold(self, |cq| &cq.queue_pairs)
+    }
+
     pub(crate) fn room(&self) -> usize {
         self.inner.lock().room
     }
@@ -340,6 +356,11 @@ impl Cq {
 
     /// Arms the queue for one event.
     pub(crate) fn arm(self: &Arc<Self>, solicited_only: bool) {
+        if !fork::is_settled() {
+            for qp in self.queue_pairs() {
+                qp.touch_if_connected();
+            }
+        }
         let has_untold = {
             let mut inner = self.inner.lock();
             inner.armed = if solicited_only && inner.armed != Armed::Any {

@@ -4,15 +4,17 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::Result;
+use crate::fork::{self, Reach};
 use crate::os::epoll::{Current, Epoll, Interest, Ready, WAKE};
-use crate::os::{child, fd, thread};
+use crate::os::held::Locks;
+use crate::os::{fd, thread};
 use crate::qp::Qp;
 use crate::relief::{Lead, Relief};
 
@@ -23,6 +25,18 @@ pub(crate) trait Source: Send + Sync {
     /// The thread watches nothing any more: what is to be watched has to be added again, under the same token. What
     /// the program has closed ends.
     fn watch_again(self: Arc<Self>, io: &Io, token: Token);
+
+    /// Before a fork: what has to be whole in the child.
+    fn reach(self: Arc<Self>, _reach: &mut Reach) {}
+
+    /// After a fork, before it is known which process has it: something has come in. Whether the program has been
+    /// told that it has to make a call.
+    fn announce(self: Arc<Self>) -> bool {
+        false
+    }
+
+    /// After a fork: it is another process's.
+    fn lose(self: Arc<Self>) {}
 }
 
 /// What the thread knows a socket by.
@@ -49,6 +63,45 @@ pub(crate) struct Io {
     busy: Mutex<VecDeque<Arc<Qp>>>,
     relief: Relief,
     next: AtomicU64,
+    /// There is a thread.
+    running: AtomicBool,
+}
+
+/// What a process has for its I/O thread to do.
+#[derive(Default)]
+pub(crate) struct Work {
+    sources: BTreeMap<Token, Arc<dyn Source>>,
+    timers: BTreeMap<Timer, Job>,
+    jobs: VecDeque<Job>,
+    napping: VecDeque<Weak<Qp>>,
+    busy: VecDeque<Arc<Qp>>,
+}
+
+impl std::fmt::Debug for Work {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Work").finish_non_exhaustive()
+    }
+}
+
+/// The same, which nobody changes meanwhile.
+pub(crate) struct HeldWork {
+    sources: MutexGuard<'static, BTreeMap<Token, Arc<dyn Source>>>,
+    timers: MutexGuard<'static, BTreeMap<Timer, Job>>,
+    jobs: MutexGuard<'static, VecDeque<Job>>,
+    napping: MutexGuard<'static, VecDeque<Weak<Qp>>>,
+    busy: MutexGuard<'static, VecDeque<Arc<Qp>>>,
+}
+
+impl HeldWork {
+    pub(crate) fn take_out(&mut self) -> Work {
+        Work {
+            sources: std::mem::take(&mut *self.sources),
+            timers: std::mem::take(&mut *self.timers),
+            jobs: std::mem::take(&mut *self.jobs),
+            napping: std::mem::take(&mut *self.napping),
+            busy: std::mem::take(&mut *self.busy),
+        }
+    }
 }
 
 /// How long it may take until there is a descriptor again.
@@ -61,26 +114,35 @@ static STARTING: Mutex<()> = Mutex::new(());
 
 /// The thread's side of the process; starts it when it is needed first.
 pub(crate) fn start() -> Result<&'static Io> {
-    if let Some(io) = IO.get() {
+    if let Some(io) = IO.get().filter(|io| io.is_running()) {
         return Ok(io);
     }
     let _one_at_a_time = STARTING.lock();
     if let Some(io) = IO.get() {
+        if !io.is_running() {
+            // In a child, which has none of its parent's threads.
+            spawn()?;
+            io.running.store(true, Ordering::Release);
+        }
         return Ok(io);
     }
     let io = Io::new()?;
-    child::watch_forks();
-    // Without a thread there is no I/O: the next call tries again. The thread waits for this lock, so
-    // that it finds what is stored after it was made.
+    fork::watch();
+    // Without a thread there is no I/O: the next call tries again.
+    spawn()?;
+    let io = IO.get_or_init(|| io);
+    thread::at_exit(at_exit);
+    Ok(io)
+}
+
+/// The thread waits for the lock of its maker, so that it finds what is stored after it was made.
+fn spawn() -> Result<()> {
     thread::spawn(c"softrdma", || {
         drop(STARTING.lock());
         if let Some(io) = IO.get() {
             io.run();
         }
-    })?;
-    let io = IO.get_or_init(|| io);
-    thread::at_exit(at_exit);
-    Ok(io)
+    })
 }
 
 /// Does something on the I/O thread. Without a thread there is nothing to do it for.
@@ -100,13 +162,18 @@ pub(crate) fn look_after_descriptors() {
     }
 }
 
+/// Before a fork.
+pub(crate) fn hold_start(locks: &mut Locks) -> bool {
+    locks.hold_static(&STARTING)
+}
+
 pub(crate) fn get() -> Option<&'static Io> {
     IO.get()
 }
 
 /// The acknowledgements that wait for company go out before the process is gone.
 extern "C" fn at_exit() {
-    if child::refuse().is_err() {
+    if !fork::is_settled() {
         return;
     }
     if let Some(io) = IO.get() {
@@ -129,6 +196,7 @@ impl Io {
             busy: Mutex::new(VecDeque::new()),
             relief: Relief::new(),
             next: AtomicU64::new(WAKE + 1),
+            running: AtomicBool::new(true),
         })
     }
 
@@ -228,7 +296,7 @@ impl Io {
         self.wake();
     }
 
-    fn wake(&self) {
+    pub(crate) fn wake(&self) {
         if self.epoll.get().wake().is_err() {
             self.look_after_descriptors();
         }
@@ -279,6 +347,82 @@ impl Io {
         }
     }
 
+    // --- Forks -----------------------------------------------------------------------------------
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn epoll(&self) -> &'static Epoll {
+        self.epoll.get()
+    }
+
+    pub(crate) fn sources(&self) -> Vec<Arc<dyn Source>> {
+        self.sources.lock().values().cloned().collect()
+    }
+
+    /// Before a fork.
+    pub(crate) fn hold(&'static self, locks: &mut Locks) -> Option<HeldWork> {
+        let until = locks.deadline();
+        if !locks.hold_static(&self.renewing) || !self.relief.hold(locks) {
+            return None;
+        }
+        Some(HeldWork {
+            sources: self.sources.try_lock_until(until)?,
+            timers: self.timers.try_lock_until(until)?,
+            jobs: self.jobs.try_lock_until(until)?,
+            napping: self.napping.try_lock_until(until)?,
+            busy: self.busy.try_lock_until(until)?,
+        })
+    }
+
+    /// In a child, which has none of the threads, and watches nothing yet.
+    pub(crate) fn begin_anew(&self) -> Result<()> {
+        self.running.store(false, Ordering::Release);
+        self.relief.begin_anew();
+        self.epoll.replace(Epoll::new()?.keep());
+        Ok(())
+    }
+
+    /// What was taken out of the parent's copy. Only the process that has the sockets goes on with it.
+    pub(crate) fn put_back(&self, work: Work, goes_on: bool) {
+        self.sources.lock().extend(work.sources);
+        if goes_on {
+            self.timers.lock().extend(work.timers);
+            self.jobs.lock().extend(work.jobs);
+            self.napping.lock().extend(work.napping);
+            self.busy.lock().extend(work.busy);
+        }
+    }
+
+    /// Whether programs have been told of all that has come in.
+    pub(crate) fn announce(&self) -> bool {
+        let mut ready = Vec::new();
+        let _ = self.epoll.get().wait(&mut ready, 0);
+        let mut all = true;
+        for event in &ready {
+            let source = self.sources.lock().get(&Token(event.token)).cloned();
+            all &= source.is_some_and(Source::announce);
+        }
+        all
+    }
+
+    /// Everything that it has is another process's.
+    pub(crate) fn lose_all() {
+        if let Some(io) = IO.get() {
+            for source in io.sources() {
+                source.lose();
+            }
+        }
+    }
+
+    /// Everything that it has is this process's from now on.
+    pub(crate) fn serve_all() {
+        if let Some(io) = IO.get() {
+            io.watch_all_again();
+        }
+    }
+
     /// Serves everything, until another thread has taken over.
     fn run(&'static self) {
         let lead = self.relief.lead();
@@ -286,6 +430,9 @@ impl Io {
         let mut ready: Vec<Ready> = Vec::new();
         let mut looked = Instant::now();
         while lead.goes_on() && self.epoll.is(epoll) {
+            if fork::concerns_thread() {
+                fork::wait_on_thread(self);
+            }
             let is_woken = |event: &Ready| event.token == WAKE;
             let waited = epoll.wait(&mut ready, self.timeout());
             let is_lost = waited.is_err() || ready.iter().any(is_woken) && epoll.clear().is_err();
@@ -297,6 +444,10 @@ impl Io {
                     }
                     None => std::thread::sleep(NO_ROOM),
                 }
+                continue;
+            }
+            if fork::concerns_thread() {
+                // What is ready is found again.
                 continue;
             }
             for event in &ready {

@@ -15,6 +15,7 @@ mod channel;
 mod cm;
 mod context;
 mod cq;
+mod fork;
 mod io;
 mod limits;
 mod mr;

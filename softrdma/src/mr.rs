@@ -11,6 +11,7 @@ use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::Result;
 use crate::instrument;
 use crate::numbers::Shuffle;
+use crate::os::held::Locks;
 use crate::os::memory::Span;
 use crate::os::own_memory::{self, Fate};
 use crate::os::{guard, populate};
@@ -135,6 +136,12 @@ struct Table {
     slots: Vec<Option<Arc<Mr>>>,
     regions: usize,
     keys: Shuffle,
+}
+
+/// Before a fork.
+pub(crate) fn hold(locks: &mut Locks) -> bool {
+    let table = TABLE.try_write_until(locks.deadline());
+    table.is_some_and(|table| locks.keep(table)) && locks.hold_static(&FREE_SEALS)
 }
 
 static TABLE: RwLock<Table> = RwLock::new(Table {

@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 
 use crate::Result;
 use crate::limits;
+use crate::os::held::Locks;
 use crate::os::random;
 
 /// All numbers of so many bits in a random order: a Feistel network over a counter.
@@ -94,6 +95,11 @@ static QP_NUMBERS: Mutex<QpNumbers> = Mutex::new(QpNumbers {
     shuffle: Shuffle::new(24),
     taken: BTreeSet::new(),
 });
+
+/// Before a fork.
+pub(crate) fn hold(locks: &mut Locks) -> bool {
+    locks.hold_static(&QP_NUMBERS)
+}
 
 /// The number of a queue pair, for as long as this exists.
 #[derive(Debug)]

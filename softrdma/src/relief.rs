@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::os::held::Locks;
+
 /// A copy that takes at least this long, and less than twice as long, counts as one that does not end.
 const INTERVAL: Duration = Duration::from_millis(50);
 
@@ -60,6 +62,17 @@ impl Relief {
             sleeping: Mutex::new(()),
             wakes: Condvar::new(),
         }
+    }
+
+    /// Before a fork.
+    pub(crate) fn hold(&'static self, locks: &mut Locks) -> bool {
+        locks.hold_static(&self.leader) && locks.hold_static(&self.sleeping)
+    }
+
+    /// In a child, which has neither of the threads.
+    pub(crate) fn begin_anew(&self) {
+        self.has_second.store(false, Ordering::Release);
+        self.sleeps.store(false, Ordering::Release);
     }
 
     /// This thread leads from now on.

@@ -13,6 +13,7 @@ use crate::channel::Unacknowledged;
 use crate::context::AsyncEvent;
 use crate::io;
 use crate::limits;
+use crate::os::held::Locks;
 use crate::pd::{Pd, Users};
 use crate::qp::Qp;
 use crate::qp::work::Receive;
@@ -56,6 +57,11 @@ impl Srq {
                 waiting: Vec::new(),
             }),
         }))
+    }
+
+    /// Before a fork.
+    pub(crate) fn hold(self: &Arc<Self>, locks: &mut Locks) -> bool {
+        locks.hold(self, |srq| &srq.inner)
     }
 
     pub(crate) fn destroy(self: &Arc<Self>) -> Result<()> {

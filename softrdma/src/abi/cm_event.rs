@@ -116,6 +116,7 @@ unsafe extern "C-unwind" fn rdma_get_cm_event(
 unsafe fn next(channel: *mut sys::rdma_event_channel) -> Result<*mut sys::rdma_cm_event> {
     // SAFETY: the caller's promise.
     let found: &ChannelHandle = unsafe { handle(channel) }?;
+    found.engine.touch();
     let mut event = found
         .engine
         .take(|event| event.owner().unacknowledged.add())?;

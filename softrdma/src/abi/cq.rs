@@ -200,6 +200,7 @@ unsafe extern "C-unwind" fn ibv_get_cq_event(
         || {
             // SAFETY: a channel of the program.
             let handle: &ChannelHandle = unsafe { handle(channel) }?;
+            handle.engine.events.touch();
             let engine = handle.engine.take()?;
             let found: *mut sys::ibv_cq = given(&engine.handle);
             // SAFETY: the queue exists until its event is acknowledged; the places are the program's.

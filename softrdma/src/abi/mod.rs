@@ -27,14 +27,14 @@ mod unsupported;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use crate::fork;
 use crate::instrument::live::{Kind, LIVE};
 use crate::instrument::{self, Args};
 use crate::os::cancel::Hold;
-use crate::os::child;
 use crate::{Errno, Result};
 
-/// A call of the program, which fails in a child of a process that used the fabric. The thread is not cancelled
-/// in it, but where it waits for an event.
+/// A call of the program. It fails in a child that cannot use anything of its parent. The thread is not cancelled in
+/// it, but where it waits for an event.
 #[inline]
 fn call<T>(
     name: &'static str,
@@ -52,7 +52,7 @@ fn quick_call<T>(
     args: impl FnOnce(&mut Args),
     body: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
-    child::refuse()?;
+    fork::check()?;
     instrument::call(name, args, body)
 }
 
@@ -64,7 +64,7 @@ fn call_new<C: Object>(
     body: impl FnOnce() -> Result<*mut C>,
 ) -> Result<*mut C> {
     let _uncancelled = Hold::new();
-    child::refuse()?;
+    fork::check()?;
     instrument::call_then(name, args, body, |&made, line| {
         // SAFETY: just made.
         unsafe { object(line, made) };
@@ -91,7 +91,7 @@ fn quick_poll<T>(
     body: impl FnOnce() -> Result<T>,
     found: impl FnOnce(&T, &mut Args) -> bool,
 ) -> Result<T> {
-    child::refuse()?;
+    fork::check()?;
     instrument::poll(name, args, body, found)
 }
 

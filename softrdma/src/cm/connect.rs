@@ -30,6 +30,7 @@ impl Id {
     // --- A client --------------------------------------------------------------------------------
 
     pub(crate) fn connect(&self, mut offer: Offer) -> Result<()> {
+        self.made.touch();
         let mut inner = self.inner.lock();
         if inner.phase != Phase::RouteResolved || offer.private_data.len() > REQUEST_PRIVATE_DATA {
             return Err(libc::EINVAL);
@@ -173,6 +174,7 @@ impl Id {
 
     /// The program has taken the reply. If it cannot be used, the server hears of it.
     pub(crate) fn establish(&self) -> Result<()> {
+        self.made.touch();
         if self.inner.lock().phase != Phase::Replied {
             return Err(libc::EINVAL);
         }
@@ -325,6 +327,7 @@ impl Id {
     }
 
     pub(crate) fn accept(&self, mut offer: Offer) -> Result<()> {
+        self.made.touch();
         if offer.private_data.len() > REPLY_PRIVATE_DATA {
             // As the kernel does it: an accept that fails is a rejection.
             let _ = self.reject(&[]);
@@ -389,6 +392,7 @@ impl Id {
     }
 
     pub(crate) fn reject(&self, private_data: &[u8]) -> Result<()> {
+        self.made.touch();
         self.reject_for(reason::CONSUMER, private_data)
     }
 

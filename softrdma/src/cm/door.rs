@@ -25,6 +25,7 @@ use crate::instrument;
 use crate::io::{self, Io, Source, Timer, Token};
 use crate::os::door::{self, Name, Neighbour};
 use crate::os::epoll::{Interest, READABLE};
+use crate::os::held::Locks;
 use crate::os::local::Local;
 use crate::os::random;
 use crate::os::socket::{Socket, would_block};
@@ -110,6 +111,19 @@ struct Visitor {
 }
 
 static DOOR: Mutex<Option<Arc<Door>>> = Mutex::new(None);
+
+/// Before a fork.
+pub(crate) fn hold(locks: &mut Locks) -> bool {
+    locks.hold_static(&DOOR)
+}
+
+/// In a child that goes on with its parent's sockets: whom the parent has invited would find the parent there.
+pub(crate) fn forget() {
+    let door = DOOR.lock().take();
+    if let Some(door) = door {
+        door.close();
+    }
+}
 
 /// Whether the other end may be a process of this host, by its address.
 pub(super) fn may_be_here(local: SocketAddr, remote: SocketAddr) -> bool {

@@ -13,8 +13,10 @@ use super::id::Id;
 use super::refusal::Refusals;
 use super::silent;
 use crate::Result;
+use crate::fork::Reach;
 use crate::io::{self, Source, Timer, Token};
 use crate::os::epoll::{HANG_UP, Interest, READABLE, WRITABLE};
+use crate::os::held::Locks;
 use crate::os::memory::Span;
 use crate::os::socket::{Socket, would_block};
 use crate::wire::{Greeting, HELLO, Hello, Params};
@@ -156,6 +158,11 @@ impl Handshake {
         if let (Some(timer), Some(io)) = (inner.timer.take(), io::get()) {
             io.cancel(timer);
         }
+    }
+
+    /// Before a fork.
+    pub(crate) fn hold(self: &Arc<Self>, locks: &mut Locks) -> bool {
+        locks.hold(self, |handshake| &handshake.inner)
     }
 
     /// The socket belongs to the caller now.
@@ -376,6 +383,14 @@ impl Handshake {
 }
 
 impl Source for Handshake {
+    fn reach(self: Arc<Self>, reach: &mut Reach) {
+        reach.handshakes.push(self);
+    }
+
+    fn lose(self: Arc<Self>) {
+        self.ready(READABLE | WRITABLE | HANG_UP);
+    }
+
     fn ready(self: Arc<Self>, seen: Interest) {
         enum Now {
             Connected(Weak<Id>, Box<[u8; HELLO]>),

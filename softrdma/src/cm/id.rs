@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::RawFd;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -16,8 +17,10 @@ use super::listen::Listener;
 use super::room::Unused;
 use crate::Result;
 use crate::channel::Unacknowledged;
+use crate::fork::Made;
 use crate::instrument;
 use crate::io::{self, Timer};
+use crate::os::held::Locks;
 use crate::os::socket::{self, Socket};
 use crate::qp::Qp;
 use crate::qp::attributes::{ACK_TIMEOUT, AddressVector, Path};
@@ -29,6 +32,7 @@ pub(crate) struct Id {
     pub(crate) handle: AtomicUsize,
     pub(crate) unacknowledged: Unacknowledged,
     pub(super) me: Weak<Id>,
+    pub(super) made: Made,
     pub(super) inner: Mutex<Inner>,
 }
 
@@ -124,6 +128,7 @@ impl Id {
             handle: AtomicUsize::new(0),
             unacknowledged: Unacknowledged::default(),
             me: Weak::clone(me),
+            made: Made::now(),
             inner: Mutex::new(Inner {
                 channel,
                 phase: Phase::Idle,
@@ -150,6 +155,29 @@ impl Id {
                 offered: Params::default(),
             }),
         })
+    }
+
+    /// Before a fork, with its listening socket.
+    pub(crate) fn hold(
+        self: &Arc<Self>,
+        locks: &mut Locks,
+        listeners: &mut Vec<(RawFd, Arc<EventChannel>)>,
+    ) -> bool {
+        let mut channel = None;
+        locks.hold_and(
+            self,
+            |id| &id.inner,
+            |inner| {
+                channel = Some(Arc::clone(&inner.channel));
+                if let Some(listener) = &inner.listener {
+                    listeners.push((listener.socket().raw(), Arc::clone(&inner.channel)));
+                }
+            },
+        ) && channel.is_none_or(|channel| channel.hold(locks))
+    }
+
+    pub(super) fn channel(&self) -> Arc<EventChannel> {
+        Arc::clone(&self.inner.lock().channel)
     }
 
     pub(crate) fn addresses(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
@@ -233,6 +261,7 @@ impl Id {
 
     /// Finds the source address for a destination. The event follows at once.
     pub(crate) fn resolve_addr(&self, from: Option<SocketAddr>, to: SocketAddr) -> Result<()> {
+        self.made.touch();
         let mut inner = self.inner.lock();
         match inner.phase {
             Phase::Idle => {}
@@ -279,6 +308,7 @@ impl Id {
 
     /// `backlog` requests may wait for the program; 0: as many as the system likes.
     pub(crate) fn listen(&self, backlog: usize) -> Result<()> {
+        self.made.touch();
         const MOST: usize = 1024;
         let mut inner = self.inner.lock();
         if inner.phase == Phase::Idle {
@@ -313,6 +343,7 @@ impl Id {
 
     /// From now on the events go to another channel, those that wait as well.
     pub(crate) fn migrate(self: &Arc<Self>, channel: Arc<EventChannel>) {
+        self.made.touch();
         {
             let mut inner = self.inner.lock();
             let before = std::mem::replace(&mut inner.channel, channel);
@@ -330,6 +361,7 @@ impl Id {
     /// As librdmacm does it, the program's queue pair is in error after this even when there is nothing
     /// to disconnect.
     pub(crate) fn disconnect(&self) -> Result<()> {
+        self.made.touch();
         let qp = self.inner.lock().qp.clone();
         if let Some(qp) = qp {
             qp.stop();
@@ -495,6 +527,7 @@ impl Id {
 
     /// The program says that the client uses the connection.
     pub(crate) fn notified_of_use(&self) -> Result<()> {
+        self.made.touch();
         let mut inner = self.inner.lock();
         let is_over = inner.end.sent || inner.end.received;
         match inner.phase {
@@ -515,6 +548,7 @@ impl Id {
 
     /// Ends what it has under way. The program has acknowledged its events when this returns.
     pub(crate) fn destroy(self: &Arc<Self>) {
+        self.made.touch();
         let (listener, handshake, connection, phase, channel, queued) = {
             let mut inner = self.inner.lock();
             Self::stop_timer(&mut inner);

@@ -13,6 +13,7 @@ use super::id::Id;
 use super::room::{Room, Unused};
 use super::silent;
 use crate::Result;
+use crate::fork::Reach;
 use crate::io::{self, Source, Timer, Token};
 use crate::os::epoll::{Interest, READABLE};
 use crate::os::socket::{Socket, would_block};
@@ -141,6 +142,32 @@ impl Listener {
 }
 
 impl Source for Listener {
+    fn reach(self: Arc<Self>, reach: &mut Reach) {
+        reach.ids.extend(self.id.upgrade());
+    }
+
+    fn announce(self: Arc<Self>) -> bool {
+        if let Some(id) = self.id.upgrade() {
+            id.channel().announce();
+        }
+        true
+    }
+
+    fn lose(self: Arc<Self>) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        if let Some(io) = io::get() {
+            if let Some(timer) = state.timer.take() {
+                io.cancel(timer);
+            }
+            io.forget(self.socket.raw(), self.token);
+        }
+        drop(state);
+        if let Some(id) = self.id.upgrade() {
+            id.channel().lose_listener();
+        }
+    }
+
     fn ready(self: Arc<Self>, _seen: Interest) {
         loop {
             if !self.make_room() {

@@ -12,4 +12,4 @@ pub(crate) mod listen;
 pub(crate) mod own_qp;
 mod refusal;
 mod room;
-mod silent;
+pub(crate) mod silent;

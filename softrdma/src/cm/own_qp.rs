@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 
 use super::id::{Id, Phase};
+use crate::os::held::Locks;
 use crate::qp::attributes::access_for;
 use crate::qp::{Qp, State};
 use crate::wire::Params;
@@ -18,6 +19,11 @@ use crate::{Errno, Result};
 static MADE: Mutex<BTreeMap<u32, Weak<Qp>>> = Mutex::new(BTreeMap::new());
 /// Whose programs know the number of the peer's queue pair from here.
 static TOLD: Mutex<Vec<Weak<Id>>> = Mutex::new(Vec::new());
+
+/// Before a fork.
+pub(crate) fn hold(locks: &mut Locks) -> bool {
+    locks.hold_static(&MADE) && locks.hold_static(&TOLD)
+}
 
 pub(crate) fn made(qp: &Arc<Qp>) {
     MADE.lock().insert(qp.number, Arc::downgrade(qp));

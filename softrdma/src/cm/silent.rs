@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::handshake::Handshake;
+use crate::os::held::Locks;
 
 /// How long one may be silent when there are as many as there may be.
 const WHEN_CROWDED: Duration = Duration::from_millis(500);
@@ -27,6 +28,11 @@ struct Silent {
 
 /// The oldest is the first.
 static ALL: Mutex<VecDeque<Silent>> = Mutex::new(VecDeque::new());
+
+/// Before a fork.
+pub(crate) fn hold(locks: &mut Locks) -> bool {
+    locks.hold_static(&ALL)
+}
 
 pub(super) fn enter(handshake: &Arc<Handshake>) {
     ALL.lock().push_back(Silent {

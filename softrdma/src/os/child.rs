@@ -1,75 +1,124 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! What becomes of the fabric in a child that was made by `fork`.
+//! What `fork` does to descriptors.
 //!
-//! The I/O thread is not in the child, locks may be held by threads that do not exist there, and its
-//! copies of the sockets would keep connections open that the parent has closed. So in the child every
-//! call fails, and the copies are closed at once. A process that has not used the fabric when it forks
-//! has children that can.
+//! A child has copies of all of them, and its copies of sockets would keep connections open that the parent has
+//! closed. So none of these stays: its number stands for a socket whose other end is gone, until the child has
+//! taken the sockets over (`os/handover.rs`).
 
 use std::os::fd::RawFd;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::sys;
-use crate::{Errno, Result};
+use super::{check, sys};
+use crate::Result;
 
-/// What every call fails with in the child.
-pub(crate) const GONE: Errno = libc::ENODEV;
+/// Descriptors as bits: the handlers may run while any lock is held.
+struct Descriptors([AtomicU64; 2048]);
 
-static IS_CHILD: AtomicBool = AtomicBool::new(false);
+impl Descriptors {
+    const fn none() -> Self {
+        Self([const { AtomicU64::new(0) }; 2048])
+    }
 
-/// The descriptors to close in a child, as bits: the handler may run while any lock is held.
-static OPEN: [AtomicU64; 2048] = [const { AtomicU64::new(0) }; 2048];
+    fn slot(&self, fd: RawFd) -> Option<(&AtomicU64, u64)> {
+        let fd = usize::try_from(fd).ok()?;
+        Some((self.0.get(fd / 64)?, 1 << (fd % 64)))
+    }
 
-fn slot(fd: RawFd) -> Option<(&'static AtomicU64, u64)> {
-    let fd = usize::try_from(fd).ok()?;
-    Some((OPEN.get(fd / 64)?, 1 << (fd % 64)))
+    fn add(&self, fd: RawFd) {
+        if let Some((bits, bit)) = self.slot(fd) {
+            bits.fetch_or(bit, Ordering::Relaxed);
+        }
+    }
+
+    fn remove(&self, fd: RawFd) {
+        if let Some((bits, bit)) = self.slot(fd) {
+            bits.fetch_and(!bit, Ordering::Relaxed);
+        }
+    }
+
+    fn each(&self, mut use_it: impl FnMut(RawFd)) {
+        for (word, bits) in self.0.iter().enumerate() {
+            let mut bits = bits.load(Ordering::Relaxed);
+            while bits != 0 {
+                use_it((word * 64 + bits.trailing_zeros() as usize) as RawFd);
+                bits &= bits - 1;
+            }
+        }
+    }
 }
+
+/// Those that a child closes.
+static PRIVATE: Descriptors = Descriptors::none();
+/// Those that one process uses at a time.
+static SOCKETS: Descriptors = Descriptors::none();
 
 /// A descriptor that a child must not keep.
 pub(crate) fn opened(fd: RawFd) {
-    if let Some((bits, bit)) = slot(fd) {
-        bits.fetch_or(bit, Ordering::Relaxed);
-    }
+    PRIVATE.add(fd);
+}
+
+/// One that a child may take over.
+pub(crate) fn socket_opened(fd: RawFd) {
+    SOCKETS.add(fd);
 }
 
 /// It is about to be closed.
 pub(crate) fn closing(fd: RawFd) {
-    if let Some((bits, bit)) = slot(fd) {
-        bits.fetch_and(!bit, Ordering::Relaxed);
-    }
+    PRIVATE.remove(fd);
+    SOCKETS.remove(fd);
 }
 
-/// Fails in a child of a process that used the fabric.
-#[inline]
-pub(crate) fn refuse() -> Result<()> {
-    if IS_CHILD.load(Ordering::Relaxed) {
-        Err(GONE)
-    } else {
-        Ok(())
-    }
-}
-
-/// From now on, children are refused.
-pub(crate) fn watch_forks() {
-    static WATCH: Once = Once::new();
-    WATCH.call_once(|| {
-        // SAFETY: the handler does what a signal handler may do: stores to atomics, and close.
-        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+/// In a child: closes what it must not keep.
+pub(crate) fn close_private() {
+    PRIVATE.each(|fd| {
+        PRIVATE.remove(fd);
+        // SAFETY: the child's own copy of a descriptor of this library, which the child does not use any more.
+        unsafe { sys::close(fd) };
     });
 }
 
-extern "C" fn in_child() {
-    IS_CHILD.store(true, Ordering::Relaxed);
-    for (word, bits) in OPEN.iter().enumerate() {
-        let mut bits = bits.swap(0, Ordering::Relaxed);
-        while bits != 0 {
-            let fd = word * 64 + bits.trailing_zeros() as usize;
-            bits &= bits - 1;
-            // SAFETY: the child's own copy of a descriptor of this library, which the child does not
-            // use any more.
-            unsafe { sys::close(fd as RawFd) };
-        }
-    }
+/// In a child that uses nothing of its parent: closes its copies of sockets.
+pub(crate) fn close_sockets() {
+    // SAFETY: as above.
+    SOCKETS.each(|fd| unsafe {
+        sys::close(fd);
+    });
+}
+
+pub(crate) fn sockets() -> Vec<RawFd> {
+    let mut all = Vec::new();
+    SOCKETS.each(|fd| all.push(fd));
+    all
+}
+
+/// From now on these are called before and after each fork.
+pub(crate) fn watch_forks(
+    prepare: extern "C" fn(),
+    parent: extern "C" fn(),
+    child: extern "C" fn(),
+) {
+    static WATCH: Once = Once::new();
+    WATCH.call_once(|| {
+        // SAFETY: functions that are there as long as this library, which is never unloaded.
+        unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) };
+    });
+}
+
+static FORKED: AtomicBool = AtomicBool::new(false);
+
+/// From now on other processes may have copies of descriptors.
+pub(crate) fn forks() {
+    FORKED.store(true, Ordering::Relaxed);
+}
+
+pub(crate) fn has_forked() -> bool {
+    FORKED.load(Ordering::Relaxed)
+}
+
+/// From now on `number` is another name of this descriptor.
+pub(crate) fn put_at(fd: RawFd, number: RawFd) -> Result<()> {
+    // SAFETY: what `number` was before belongs to this library.
+    check(unsafe { libc::dup3(fd, number, libc::O_CLOEXEC) }).map(|_| ())
 }

@@ -43,6 +43,7 @@ impl Epoll {
             wake: Wake::new()?,
         };
         child::opened(new.fd.raw());
+        new.wake.not_for_children();
         new.control(libc::EPOLL_CTL_ADD, new.wake.raw(), WAKE, READABLE)?;
         Ok(new)
     }
@@ -50,6 +51,14 @@ impl Epoll {
     /// For good: a thread may wait for it as long as the process lives.
     pub(crate) fn keep(self) -> &'static Self {
         Box::leak(Box::new(self))
+    }
+
+    pub(crate) fn raw(&self) -> RawFd {
+        self.fd.raw()
+    }
+
+    pub(crate) fn wake_raw(&self) -> RawFd {
+        self.wake.raw()
     }
 
     /// Whether its descriptors are still this library's. Sets cannot be told from each other, but it is in no other

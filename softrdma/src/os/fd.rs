@@ -8,7 +8,7 @@
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use super::{check, child, descriptors, owned, sys};
 use crate::instrument;
@@ -21,8 +21,24 @@ type Identity = (u64, u64);
 #[derive(Debug)]
 pub(super) struct Fd {
     number: RawFd,
-    identity: Identity,
+    /// Device and inode.
+    identity: [AtomicU64; 2],
     is_high: bool,
+}
+
+/// What stands for the sockets of another process, after a fork.
+static DEAD: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+
+fn store(identity: &[AtomicU64; 2], (device, inode): Identity) {
+    identity[0].store(device, Ordering::Relaxed);
+    identity[1].store(inode, Ordering::Relaxed);
+}
+
+fn load(identity: &[AtomicU64; 2]) -> Identity {
+    (
+        identity[0].load(Ordering::Relaxed),
+        identity[1].load(Ordering::Relaxed),
+    )
 }
 
 /// How many have high numbers.
@@ -105,9 +121,27 @@ impl Fd {
         Self {
             number,
             // It cannot fail for a descriptor that is open.
-            identity: identity_of(number).unwrap_or_default(),
+            identity: Self::known(identity_of(number).unwrap_or_default()),
             is_high,
         }
+    }
+
+    fn known(identity: Identity) -> [AtomicU64; 2] {
+        let place = [const { AtomicU64::new(0) }; 2];
+        store(&place, identity);
+        place
+    }
+
+    /// From now on this is the same file as another one.
+    pub(super) fn become_as(&self, other: &Self) -> Result<()> {
+        child::put_at(other.number, self.number)?;
+        store(&self.identity, load(&other.identity));
+        Ok(())
+    }
+
+    /// What others become without being told.
+    pub(super) fn stands_for_dead(&self) {
+        store(&DEAD, load(&self.identity));
     }
 
     /// The number, for calls that do no harm to another file.
@@ -116,7 +150,8 @@ impl Fd {
     }
 
     fn is_the_same(&self) -> bool {
-        identity_of(self.number) == Ok(self.identity)
+        let is = identity_of(self.number);
+        is == Ok(load(&self.identity)) || is == Ok(load(&DEAD))
     }
 
     /// The number, for all other calls. `EBADF` when it is not this library's any more.

@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use parking_lot::Mutex;
 
 use super::fd::Fd;
+use super::held::Locks;
 use super::pages::Pages;
 use super::{check, owned, sys};
 use crate::Result;
@@ -30,6 +31,11 @@ pub(crate) struct Process {
 
 /// Those that connections are with, so that each takes one descriptor.
 static KNOWN: Mutex<Vec<Weak<Process>>> = Mutex::new(Vec::new());
+
+/// Before a fork.
+pub(crate) fn hold(locks: &mut Locks) -> bool {
+    locks.hold_static(&KNOWN)
+}
 
 impl Process {
     /// The process with this number that made the other end of the socket. Fails when it has ended.

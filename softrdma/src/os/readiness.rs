@@ -8,9 +8,11 @@
 //! epoll.
 
 use std::os::fd::RawFd;
+use std::ptr;
+use std::sync::OnceLock;
 
 use super::fd::Fd;
-use super::{check, owned, sys};
+use super::{check, child, owned, sys};
 use crate::Result;
 
 /// The smallest pipe: what one page holds, whatever the size of pages is. All users together have a limit
@@ -19,8 +21,11 @@ const ROOM: usize = 4096;
 
 #[derive(Debug)]
 pub(crate) struct Readiness {
+    /// The read end of the pipe, or what watches it with other descriptors.
     read: Fd,
     write: Fd,
+    /// The read end then.
+    watched: OnceLock<Fd>,
 }
 
 /// How many bytes the pipe holds. Kept by the caller, whose lock orders the calls.
@@ -38,7 +43,66 @@ impl Readiness {
         // It works with a larger one too.
         // SAFETY: no pointers.
         unsafe { libc::fcntl(write.raw(), libc::F_SETPIPE_SZ, ROOM as libc::c_int) };
-        Ok(Self { read, write })
+        Ok(Self {
+            read,
+            write,
+            watched: OnceLock::new(),
+        })
+    }
+
+    fn take_flags(to: &Fd, from: &Fd) -> Result<()> {
+        // SAFETY: no pointers.
+        unsafe {
+            let flags = check(libc::fcntl(from.checked()?, libc::F_GETFL))?;
+            check(libc::fcntl(to.raw(), libc::F_SETFL, flags)).map(|_| ())
+        }
+    }
+
+    /// From now on it is no longer that of another process, a child or the parent. It is not readable.
+    pub(crate) fn renew(&self, raised: &mut Raised) -> Result<()> {
+        let own = Self::new()?;
+        Self::take_flags(&own.read, &self.read)?;
+        self.read.become_as(&own.read)?;
+        self.write.become_as(&own.write)?;
+        if let Some(watched) = self.watched.get() {
+            watched.become_as(&own.read)?;
+        }
+        *raised = Raised::default();
+        Ok(())
+    }
+
+    /// In a child: from now on it is readable as well when this listening socket is, whatever becomes of the
+    /// number. So a child that waits for its parent's listener finds that it has to make a call.
+    pub(crate) fn watch_too(&self, listener: RawFd) -> Result<()> {
+        if self.watched.get().is_none() {
+            // SAFETY: no pointers.
+            let (pipe, both) = unsafe {
+                let pipe = libc::fcntl(self.read.checked()?, libc::F_DUPFD_CLOEXEC, 3);
+                let both = libc::epoll_create1(libc::EPOLL_CLOEXEC);
+                (Fd::new(owned(pipe)?), Fd::new(owned(both)?))
+            };
+            Self::take_flags(&both, &self.read)?;
+            watch(&both, pipe.raw())?;
+            self.read.become_as(&both)?;
+            // Nobody else is here.
+            let _ = self.watched.set(pipe);
+        }
+        watch(&self.read, listener)
+    }
+
+    /// No longer.
+    pub(crate) fn stop_watching(&self, listener: RawFd) {
+        // SAFETY: deleting needs no event.
+        unsafe {
+            let nothing = ptr::null_mut();
+            libc::epoll_ctl(self.fd(), libc::EPOLL_CTL_DEL, listener, nothing)
+        };
+    }
+
+    /// As `clear`, with what another process has raised.
+    pub(crate) fn clear_all(&self, raised: &mut Raised) {
+        raised.0 = usize::MAX;
+        self.clear(raised);
     }
 
     /// What the program polls, and may make non-blocking.
@@ -73,12 +137,18 @@ impl Readiness {
         if raised.0 == 0 {
             return;
         }
-        let Ok(fd) = self.read.checked() else {
+        let pipe = self.watched.get().unwrap_or(&self.read);
+        let Ok(fd) = pipe.checked() else {
             raised.0 = 0;
             return;
         };
         let mut bytes = [0u8; 64];
         while raised.0 > 0 {
+            // Another process may have read what was raised before a fork.
+            if child::has_forked() && sys::poll_now(fd, libc::POLLIN) == 0 {
+                raised.0 = 0;
+                return;
+            }
             // SAFETY: a buffer of this length. It does not wait: as many bytes are there.
             let n = unsafe {
                 let most = raised.0.min(bytes.len());
@@ -90,6 +160,16 @@ impl Readiness {
             }
         }
     }
+}
+
+fn watch(by: &Fd, fd: RawFd) -> Result<()> {
+    let mut event = libc::epoll_event {
+        events: libc::EPOLLIN as u32,
+        u64: 0,
+    };
+    // SAFETY: an event that lives through the call.
+    let added = unsafe { libc::epoll_ctl(by.raw(), libc::EPOLL_CTL_ADD, fd, &raw mut event) };
+    check(added).map(|_| ())
 }
 
 #[cfg(test)]

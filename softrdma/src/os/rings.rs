@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::memory::Span;
-use super::{check, child, owned};
+use super::{check, owned};
 use crate::Result;
 
 /// What each ring holds.
@@ -59,9 +59,6 @@ impl Memory {
         if at == libc::MAP_FAILED {
             return Err(super::errno());
         }
-        // A child has no use for it.
-        // SAFETY: of the mapping that was just made.
-        unsafe { libc::madvise(at, SIZE, libc::MADV_DONTFORK) };
         NonNull::new(at.cast()).map(Self).ok_or(libc::ENOMEM)
     }
 
@@ -82,11 +79,8 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // In a child it is not there, and something else may be.
-        if child::refuse().is_ok() {
-            // SAFETY: mapped by `map`, and nothing of it is used any more.
-            unsafe { libc::munmap(self.0.as_ptr().cast(), SIZE) };
-        }
+        // SAFETY: mapped by `map`, and nothing of it is used any more.
+        unsafe { libc::munmap(self.0.as_ptr().cast(), SIZE) };
     }
 }
 

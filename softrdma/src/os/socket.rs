@@ -30,7 +30,7 @@ fn family(addr: &SocketAddr) -> i32 {
 impl Socket {
     pub(super) fn new(fd: OwnedFd) -> Self {
         let fd = Fd::new(fd);
-        child::opened(fd.raw());
+        child::socket_opened(fd.raw());
         Self(fd)
     }
 

@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::fd::Fd;
-use super::{check, owned, sys};
+use super::{check, child, owned, sys};
 use crate::Result;
 
 /// A pipe: unlike an event descriptor, it can be told from those of the program.
@@ -30,6 +30,11 @@ impl Wake {
             write: Fd::new(write),
             woken: AtomicBool::new(false),
         })
+    }
+
+    pub(super) fn not_for_children(&self) {
+        child::opened(self.read.raw());
+        child::opened(self.write.raw());
     }
 
     /// Readable when the thread is to wake.

@@ -10,6 +10,7 @@ use parking_lot::MutexGuard;
 
 use crate::Result;
 use crate::cm::id::Id;
+use crate::fork::{Made, Reach};
 use crate::io;
 use crate::limits::MAX_READS;
 use crate::mr::Grant;
@@ -44,6 +45,7 @@ pub(super) struct Link {
     pub(super) has_changed_over: bool,
     /// The peer may say that it can copy from this process.
     pub(super) awaits_can_pull: bool,
+    made: Made,
 }
 
 /// What is being sent.
@@ -105,6 +107,7 @@ impl Link {
             awaits_use: false,
             has_changed_over: false,
             awaits_can_pull: false,
+            made: Made::now(),
         }
     }
 
@@ -122,6 +125,11 @@ impl Link {
         position
             .and_then(|at| self.served_reads.remove(at))
             .is_some()
+    }
+
+    /// Whether the peer copies from this process. It knows the one that made the connection.
+    pub(super) fn peer_pulls(&self) -> bool {
+        self.peer.pulls && !self.made.is_inherited()
     }
 
     /// Ends sending in the middle of a frame, which the peer sees as the end of the connection.
@@ -286,6 +294,7 @@ impl Qp {
 
     /// The connection ends with its identifier.
     pub(crate) fn close(&self) {
+        self.made.touch();
         let mut q = self.inner.lock();
         self.transmit(&mut q);
         if let Some(mut link) = q.link.take() {
@@ -296,6 +305,7 @@ impl Qp {
 
     /// The program disconnects: the queue pair is in error from now on, and the peer hears of it.
     pub(crate) fn disconnect(&self, peer_was_first: bool) {
+        self.made.touch();
         let mut q = self.inner.lock();
         self.enter_error(&mut q, super::complete::Cause::Local);
         if q.disconnected {
@@ -348,6 +358,7 @@ impl Qp {
         if q.link.is_none() {
             return false;
         }
+        self.made.touch();
         let something = self.receive_and_copy(&mut q, Copier::Program);
         if something {
             q.nap.polls_have_read();
@@ -468,6 +479,14 @@ impl Qp {
 }
 
 impl io::Source for Qp {
+    fn reach(self: Arc<Self>, reach: &mut Reach) {
+        reach.qps.push(self);
+    }
+
+    fn lose(self: Arc<Self>) {
+        self.lost(&mut self.inner.lock());
+    }
+
     fn ready(self: Arc<Self>, _seen: Interest) {
         let mut q = self.inner.lock();
         let may_be_for_room = q.link.as_ref().is_some_and(|link| link.tx.blocked);

@@ -35,10 +35,12 @@ use crate::channel::Unacknowledged;
 use crate::cm::id::Id;
 use crate::context::AsyncEvent;
 use crate::cq::{Completion, Cq};
+use crate::fork::Made;
 use crate::io::Timer;
 use crate::limits;
 use crate::mr::Seal;
 use crate::numbers::QpNumber;
+use crate::os::held::Locks;
 use crate::pd::Pd;
 use crate::srq::Srq;
 use crate::wire::Params;
@@ -121,6 +123,7 @@ pub(crate) struct Qp {
     pub(crate) setup: Setup,
     pub(crate) unacknowledged: Unacknowledged,
     me: Weak<Qp>,
+    made: Made,
     inner: Mutex<Inner>,
     /// The number of the copy that a thread makes for it, without the lock.
     copies: AtomicU64,
@@ -204,6 +207,7 @@ impl Qp {
             setup,
             unacknowledged: Unacknowledged::default(),
             me: Weak::clone(me),
+            made: Made::now(),
             inner: Mutex::new(Inner {
                 state,
                 peer: Peer::Connected,
@@ -261,6 +265,42 @@ impl Qp {
         Ok(qp)
     }
 
+    /// Its program waits for what its connection brings.
+    pub(crate) fn touch_if_connected(&self) {
+        if self.has_connection() {
+            self.made.touch();
+        }
+    }
+
+    /// Before a fork, with the identifier of its connection.
+    pub(crate) fn hold(self: &Arc<Self>, locks: &mut Locks, ids: &mut Vec<Arc<Id>>) -> bool {
+        locks.hold_and(self, |qp| &qp.inner, |q| ids.extend(q.cm.upgrade()))
+    }
+
+    /// What is taken before its lock.
+    pub(crate) fn hold_lists(&self, locks: &mut Locks) -> bool {
+        let Setup {
+            send_cq, recv_cq, ..
+        } = &self.setup;
+        send_cq.as_ref().is_none_or(|cq| cq.hold_list(locks))
+            && recv_cq.as_ref().is_none_or(|cq| cq.hold_list(locks))
+    }
+
+    /// The queues that it shares with others.
+    pub(crate) fn hold_queues(&self, locks: &mut Locks) -> bool {
+        let Setup {
+            pd,
+            send_cq,
+            recv_cq,
+            srq,
+            ..
+        } = &self.setup;
+        srq.as_ref().is_none_or(|srq| srq.hold(locks))
+            && send_cq.as_ref().is_none_or(|cq| cq.hold(locks))
+            && recv_cq.as_ref().is_none_or(|cq| cq.hold(locks))
+            && pd.as_ref().is_none_or(|pd| pd.context.hold(locks))
+    }
+
     pub(crate) fn state(&self) -> State {
         self.inner.lock().state
     }
@@ -276,6 +316,7 @@ impl Qp {
 
     /// The program changes the state.
     pub(crate) fn modify(&self, state: State) -> Result<()> {
+        self.made.touch();
         self.move_to(&mut self.inner.lock(), state)
     }
 
@@ -309,6 +350,7 @@ impl Qp {
 
     /// The program is about to disconnect, which the peer will hear of.
     pub(crate) fn stop(&self) {
+        self.made.touch();
         self.enter_error(&mut self.inner.lock(), complete::Cause::Local);
     }
 
@@ -329,6 +371,7 @@ impl Qp {
 
     /// The program destroys it. Its connection, if it has one, stays with the identifier.
     pub(crate) fn release(&self) {
+        self.made.touch();
         {
             let mut q = self.inner.lock();
             if q.released {

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::Result;
+use crate::fork::Made;
 use crate::io::{self, Io, Source, Token};
 use crate::os::epoll::{HANG_UP, Interest, READABLE, WRITABLE};
 use crate::os::local::Local;
@@ -125,6 +126,7 @@ pub(super) struct Paths {
     /// The peer rings when it has written something to the memory: nobody looks there otherwise.
     sleeps: bool,
     token: Option<Token>,
+    made: Made,
 }
 
 impl Paths {
@@ -136,6 +138,7 @@ impl Paths {
             sends_locally: false,
             sleeps: false,
             token: None,
+            made: Made::now(),
         }
     }
 
@@ -148,11 +151,15 @@ impl Paths {
             sends_locally: true,
             sleeps: false,
             token: None,
+            made: Made::now(),
         }
     }
 
     /// Sends what goes of a buffer of this library, and of the program's memory behind it.
     pub(super) fn send(&mut self, own: Span<'_>, program: Span<'_>) -> Result<usize> {
+        if !self.made.is_own() {
+            return Err(libc::ECONNRESET);
+        }
         let path = if self.sends_locally {
             &mut self.local
         } else {
@@ -164,6 +171,9 @@ impl Paths {
 
     /// Receives what there is into the program's memory, and what is left into a buffer of this library.
     pub(super) fn receive(&mut self, program: Span<'_>, own: Span<'_>) -> Result<usize> {
+        if !self.made.is_own() {
+            return Err(libc::ECONNRESET);
+        }
         let path = if self.receives_locally {
             &mut self.local
         } else {

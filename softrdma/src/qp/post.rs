@@ -20,6 +20,7 @@ pub(crate) struct Posting<'a> {
 
 impl Qp {
     pub(crate) fn posting(&self) -> Posting<'_> {
+        self.made.touch();
         Posting {
             qp: self,
             q: self.inner.lock(),
@@ -33,6 +34,7 @@ impl Qp {
         {
             return Err(libc::EINVAL);
         }
+        self.made.touch();
         let mut q = self.inner.lock();
         match q.state {
             State::Reset => return Err(libc::EINVAL),

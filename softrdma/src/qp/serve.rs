@@ -141,7 +141,7 @@ impl Qp {
                 if !self.permits(q, seq, from, Wish::Read) {
                     return Ok(Sink::Nowhere);
                 }
-                let can_pull = can_pull && q.link.as_ref().is_some_and(|link| link.peer.pulls);
+                let can_pull = can_pull && q.link.as_ref().is_some_and(|link| link.peer_pulls());
                 q.responses.push_back(Response::Data {
                     seq,
                     from,

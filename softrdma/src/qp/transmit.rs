@@ -395,7 +395,7 @@ impl Qp {
             *reads += 1;
         }
         let length = request.length();
-        let by_reference = link.peer.pulls
+        let by_reference = link.peer_pulls()
             && link.paths.sends_locally()
             && pulling::is_worth_it(length)
             && request.can_go_by_reference();

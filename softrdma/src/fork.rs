@@ -1,0 +1,570 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! What becomes of a process's objects when it forks.
+//!
+//! Both processes have copies of all objects, but a connection or a listener can be served by one process only.
+//! Which one that is turns out after the fork: a daemon's parent exits, a server's child executes another program,
+//! or does something that has nothing to do with RDMA. So at a fork the sockets are *offered* (`os/handover.rs`):
+//! - The parent takes them back with its next call, when all its children have ended or executed another
+//!   program, or when something comes in and nobody has cared for a while. Until then its I/O thread touches none.
+//! - A child takes all of them with its first call on an object that it has inherited and that may need them.
+//!   From then on it serves them with a thread of its own. For the parent, and for any other child, these
+//!   connections have ended then.
+//!
+//! A child that comes too late, or to which nothing could be offered, finds that they have ended. Everything else
+//! (contexts, protection domains, regions, queues) is memory, of which each process has its copy.
+//!
+//! The handlers below quiet the I/O thread, and hold the locks of the process and of the objects that have
+//! sockets, so that the child's copies are whole. When that is not possible within a time, a child cannot use
+//! anything.
+
+use std::cell::RefCell;
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::cm::event::EventChannel;
+use crate::cm::handshake::Handshake;
+use crate::cm::id::Id;
+use crate::cm::{door, own_qp, silent};
+use crate::io::{self, HeldWork, Io, Work};
+use crate::os::cancel::Hold;
+use crate::os::handover::{DeadEnd, End, Handover, Lifeline, wait_for};
+use crate::os::held::Locks;
+use crate::os::{child, process};
+use crate::qp::Qp;
+use crate::{Errno, Result};
+use crate::{mr, numbers};
+
+/// What every call fails with in a child that cannot use anything.
+const GONE: Errno = libc::ENODEV;
+
+/// The sockets are this process's.
+const SETTLED: u8 = 0;
+/// They were offered to children.
+const OFFERED: u8 = 1;
+/// A child that has not taken what it was offered, if anything.
+const HEIR: u8 = 2;
+/// A child that cannot use anything.
+const REFUSED: u8 = 3;
+
+static STATE: AtomicU8 = AtomicU8::new(SETTLED);
+/// How many forks there were.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+/// What was made before this many belongs to another process.
+static LOST: AtomicU32 = AtomicU32::new(0);
+/// What was made before this many was made by another process.
+static INHERITED: AtomicU32 = AtomicU32::new(0);
+/// Threads that wait for an event.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
+
+/// How long a fork waits for the I/O thread and for locks.
+const QUIET: Duration = Duration::from_secs(1);
+/// How long an offer stands when something comes in on a connection.
+const WHEN_NEEDED: Duration = Duration::from_secs(1);
+/// How long it stands when clients come of which both programs have been told.
+const WHEN_TOLD: Duration = Duration::from_secs(5);
+/// How long it stands otherwise.
+const AT_MOST: Duration = Duration::from_secs(10);
+
+/// When an object was made: after how many forks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Made(u32);
+
+impl Made {
+    pub(crate) fn now() -> Self {
+        Self(FORKS.load(Ordering::Relaxed))
+    }
+
+    /// Its program uses the object: if it was inherited, this process is the one that goes on.
+    #[inline]
+    pub(crate) fn touch(self) {
+        if STATE.load(Ordering::Relaxed) != SETTLED {
+            self.decide();
+        }
+    }
+
+    #[cold]
+    fn decide(self) {
+        match STATE.load(Ordering::Acquire) {
+            OFFERED => take_back(),
+            HEIR if self.0 < FORKS.load(Ordering::Relaxed) => take_over(),
+            _ => {}
+        }
+    }
+
+    /// As `touch`. Whether this process has its sockets.
+    #[inline]
+    pub(crate) fn is_own(self) -> bool {
+        self.touch();
+        self.0 >= LOST.load(Ordering::Relaxed)
+    }
+
+    /// Whether the process that made it is another one.
+    pub(crate) fn is_inherited(self) -> bool {
+        self.0 < INHERITED.load(Ordering::Relaxed)
+    }
+}
+
+/// A call of the program.
+#[inline]
+pub(crate) fn check() -> Result<()> {
+    if STATE.load(Ordering::Relaxed) == SETTLED {
+        Ok(())
+    } else {
+        check_state()
+    }
+}
+
+#[cold]
+fn check_state() -> Result<()> {
+    match STATE.load(Ordering::Acquire) {
+        OFFERED => take_back(),
+        REFUSED => return Err(GONE),
+        _ => {}
+    }
+    Ok(())
+}
+
+pub(crate) fn is_settled() -> bool {
+    STATE.load(Ordering::Relaxed) == SETTLED
+}
+
+/// A thread waits for an event from now on, or has stopped to. A process in which one does goes on.
+pub(crate) fn waits(waits: bool) {
+    if waits {
+        WAITING.fetch_add(1, Ordering::Relaxed);
+    } else {
+        WAITING.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[derive(Debug)]
+struct Fork {
+    handover: Option<Handover>,
+    /// What stands for a socket of another process.
+    dead: Option<DeadEnd>,
+    /// A parent's, of children that may take what was offered.
+    lifelines: Vec<End>,
+    /// A child's, as long as it may.
+    tie: Option<End>,
+    since: Option<Instant>,
+    /// What a child has inherited.
+    work: Option<Work>,
+    /// Listening sockets, and the channels that watch them for it.
+    listeners: Vec<(RawFd, Arc<EventChannel>)>,
+}
+
+static FORK: Mutex<Fork> = Mutex::new(Fork {
+    handover: None,
+    dead: None,
+    lifelines: Vec::new(),
+    tie: None,
+    since: None,
+    work: None,
+    listeners: Vec::new(),
+});
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+// --- Deciding ----------------------------------------------------------------------------------------
+
+/// The parent goes on.
+fn take_back() {
+    let _uncancelled = Hold::new();
+    let mut fork = locked(&FORK);
+    if STATE.load(Ordering::Acquire) == OFFERED {
+        take_back_locked(&mut fork);
+    }
+}
+
+fn take_back_locked(fork: &mut Fork) {
+    let mut lost = false;
+    if let Some(handover) = fork.handover.take() {
+        if handover.take() {
+            handover.discard();
+        } else {
+            lost = true;
+            if let Some(dead) = &fork.dead {
+                dead.put_at(handover.numbers());
+            }
+            LOST.store(FORKS.load(Ordering::Relaxed), Ordering::Release);
+        }
+    }
+    fork.dead = None;
+    fork.lifelines.clear();
+    STATE.store(SETTLED, Ordering::Release);
+    if let Some(io) = io::get() {
+        io.wake();
+    }
+    if lost {
+        io::later(Io::lose_all);
+    }
+}
+
+/// The child goes on, if nobody else does.
+fn take_over() {
+    let _uncancelled = Hold::new();
+    {
+        let mut fork = locked(&FORK);
+        if STATE.load(Ordering::Acquire) != HEIR {
+            return;
+        }
+        let forks = FORKS.load(Ordering::Relaxed);
+        let handover = fork.handover.take();
+        let mine = handover.as_ref().is_some_and(Handover::take);
+        let listeners = std::mem::take(&mut fork.listeners);
+        if let (true, Some(handover)) = (mine, &handover) {
+            handover.receive();
+            for (listener, channel) in listeners {
+                channel.stop_watching(listener);
+            }
+            INHERITED.store(forks, Ordering::Release);
+        } else {
+            LOST.store(forks, Ordering::Release);
+        }
+        if let (Some(io), Some(work)) = (io::get(), fork.work.take()) {
+            io.put_back(work, mine);
+        }
+        fork.dead = None;
+        STATE.store(SETTLED, Ordering::Release);
+        // The parent finds out.
+        fork.tie = None;
+        if mine {
+            door::forget();
+            io::later(Io::serve_all);
+        } else {
+            io::later(Io::lose_all);
+        }
+    }
+    // Without a thread there is no I/O: whoever needs one tries again.
+    let _ = io::start();
+}
+
+// --- The I/O thread ----------------------------------------------------------------------------------
+
+#[derive(Debug)]
+struct Parking {
+    asked: bool,
+    parked: bool,
+}
+
+static PARKING: Mutex<Parking> = Mutex::new(Parking {
+    asked: false,
+    parked: false,
+});
+static CHANGED: Condvar = Condvar::new();
+/// The same as in `PARKING`, for a look in passing.
+static ASKED: AtomicBool = AtomicBool::new(false);
+
+/// Whether the I/O thread has to do what follows.
+#[inline]
+pub(crate) fn concerns_thread() -> bool {
+    ASKED.load(Ordering::Relaxed) || STATE.load(Ordering::Relaxed) == OFFERED
+}
+
+/// On the I/O thread, which touches nothing meanwhile: waits until a fork is over and who goes on is decided.
+#[cold]
+pub(crate) fn wait_on_thread(io: &Io) {
+    let mut needed_until = None;
+    while concerns_thread() {
+        park();
+        wait_for_decision(io, &mut needed_until);
+    }
+}
+
+fn park() {
+    let mut parking = locked(&PARKING);
+    while parking.asked {
+        parking.parked = true;
+        CHANGED.notify_all();
+        parking = CHANGED
+            .wait(parking)
+            .unwrap_or_else(PoisonError::into_inner);
+    }
+    parking.parked = false;
+}
+
+fn wait_for_decision(io: &Io, needed_until: &mut Option<Instant>) {
+    const PAUSE: Duration = Duration::from_millis(100);
+    // Whoever has it decides, or forks.
+    let Ok(mut fork) = FORK.try_lock() else {
+        std::thread::yield_now();
+        return;
+    };
+    if STATE.load(Ordering::Acquire) != OFFERED {
+        return;
+    }
+    let now = Instant::now();
+    let at_most = fork.since.map(|since| since + AT_MOST);
+    let until = needed_until.iter().copied().chain(at_most).min();
+    if fork.lifelines.is_empty() || until.is_none_or(|until| until <= now) {
+        return take_back_locked(&mut fork);
+    }
+    let mut fds = vec![io.epoll().wake_raw()];
+    fds.extend(fork.lifelines.iter().map(End::raw));
+    let watches_sockets = needed_until.is_none();
+    if watches_sockets {
+        fds.push(io.epoll().raw());
+    }
+    drop(fork);
+    let left = until.map_or(PAUSE, |until| until - now);
+    let ready = wait_for(&fds, left.as_millis() as i32 + 1);
+    let was_woken = ready.first() == Some(&true);
+    let _ = io.epoll().clear();
+    // What wakes the thread is watched along with the sockets.
+    if watches_sockets && !was_woken && ready.last() == Some(&true) {
+        let most = if io.announce() {
+            WHEN_TOLD
+        } else {
+            WHEN_NEEDED
+        };
+        *needed_until = Some(Instant::now() + most);
+    }
+    let Ok(mut fork) = FORK.try_lock() else {
+        return;
+    };
+    if STATE.load(Ordering::Acquire) == OFFERED {
+        // Those that have hung up.
+        let ended: Vec<RawFd> = fds
+            .iter()
+            .zip(&ready)
+            .skip(1)
+            .filter_map(|(&fd, &ready)| ready.then_some(fd))
+            .collect();
+        fork.lifelines
+            .retain(|lifeline| !ended.contains(&lifeline.raw()));
+    }
+}
+
+/// Whether the thread touches nothing from now on.
+fn quiet(io: &Io, until: Instant) -> bool {
+    let mut parking = locked(&PARKING);
+    parking.asked = true;
+    ASKED.store(true, Ordering::Relaxed);
+    io.wake();
+    while !parking.parked {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return false;
+        }
+        parking = CHANGED
+            .wait_timeout(parking, left)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0;
+    }
+    true
+}
+
+fn let_go_on() {
+    let mut parking = locked(&PARKING);
+    parking.asked = false;
+    ASKED.store(false, Ordering::Relaxed);
+    CHANGED.notify_all();
+}
+
+// --- Forking -----------------------------------------------------------------------------------------
+
+/// What is reached from the sockets of the process.
+#[derive(Default)]
+pub(crate) struct Reach {
+    pub(crate) qps: Vec<Arc<Qp>>,
+    pub(crate) ids: Vec<Arc<Id>>,
+    pub(crate) handshakes: Vec<Arc<Handshake>>,
+    listeners: Vec<(RawFd, Arc<EventChannel>)>,
+}
+
+impl Reach {
+    /// Whether all of it is held now, in the order of locks.
+    fn hold(&mut self, locks: &mut Locks) -> bool {
+        let ids = &mut self.ids;
+        let listeners = &mut self.listeners;
+        self.qps.iter().all(|qp| qp.hold_lists(locks))
+            && self.qps.iter().all(|qp| qp.hold(locks, ids))
+            && self.ids.iter().all(|id| id.hold(locks, listeners))
+            && self
+                .handshakes
+                .iter()
+                .all(|handshake| handshake.hold(locks))
+            && self.qps.iter().all(|qp| qp.hold_queues(locks))
+    }
+}
+
+/// From before a fork until after it.
+struct Before {
+    /// Of objects and of the process.
+    locks: Locks,
+    work: Option<HeldWork>,
+    fork: MutexGuard<'static, Fork>,
+    state: u8,
+    parked: bool,
+    /// Everything is whole: a child may use it.
+    whole: bool,
+    sockets: Vec<RawFd>,
+    listeners: Vec<(RawFd, Arc<EventChannel>)>,
+    offer: Option<Handover>,
+    lifeline: Option<Lifeline>,
+    _uncancelled: Hold,
+}
+
+thread_local! {
+    static BEFORE: RefCell<Option<Before>> = const { RefCell::new(None) };
+}
+
+fn before() -> Option<Before> {
+    BEFORE.try_with(|before| before.take()).ok().flatten()
+}
+
+pub(crate) fn watch() {
+    child::watch_forks(prepare, in_parent, in_child);
+}
+
+extern "C" fn prepare() {
+    let Some(io) = io::get() else { return };
+    child::forks();
+    let fork = locked(&FORK);
+    let mut before = Before {
+        locks: Locks::until(Instant::now() + QUIET),
+        work: None,
+        fork,
+        state: STATE.load(Ordering::Acquire),
+        parked: false,
+        whole: true,
+        sockets: Vec::new(),
+        listeners: Vec::new(),
+        offer: None,
+        lifeline: None,
+        _uncancelled: Hold::new(),
+    };
+    // While its sockets are on offer, the thread touches nothing anyway.
+    if before.state != OFFERED && io.is_running() {
+        before.parked = true;
+        before.whole = quiet(io, before.locks.deadline());
+    }
+    before.whole = before.whole && hold_all(io, &mut before);
+    before.sockets = child::sockets();
+    if before.whole && !before.sockets.is_empty() {
+        before.make_offer();
+    }
+    // Without it there is no `in_parent` for this thread either.
+    let _ = BEFORE.try_with(|place| place.replace(Some(before)));
+}
+
+fn hold_all(io: &'static Io, before: &mut Before) -> bool {
+    let locks = &mut before.locks;
+    if !io::hold_start(locks) {
+        return false;
+    }
+    let mut reach = Reach::default();
+    for source in io.sources() {
+        source.reach(&mut reach);
+    }
+    // Those of the process last: whoever holds them takes no lock of an object.
+    if !reach.hold(locks) || !own_qp::hold(locks) || !silent::hold(locks) || !door::hold(locks) {
+        return false;
+    }
+    before.listeners = reach.listeners;
+    if !mr::hold(locks) || !numbers::hold(locks) || !process::hold(locks) {
+        return false;
+    }
+    before.work = io.hold(locks);
+    before.work.is_some()
+}
+
+impl Before {
+    fn make_offer(&mut self) {
+        if self.fork.dead.is_none() {
+            self.fork.dead = DeadEnd::new().ok();
+        }
+        self.whole = self.fork.dead.is_some();
+        let offers = match self.state {
+            SETTLED => self.whole && WAITING.load(Ordering::Relaxed) == 0,
+            OFFERED => true,
+            _ => false,
+        };
+        if offers {
+            self.lifeline = Lifeline::new().ok();
+        }
+        if self.lifeline.is_some() && self.state == SETTLED {
+            self.offer = Handover::of(&self.sockets).ok();
+        }
+    }
+}
+
+extern "C" fn in_parent() {
+    let Some(mut before) = before() else { return };
+    if before.state != HEIR {
+        FORKS.fetch_add(1, Ordering::Relaxed);
+    }
+    if let Some(offer) = before.offer.take() {
+        before.fork.handover = Some(offer);
+        before.fork.since = Some(Instant::now());
+        STATE.store(OFFERED, Ordering::Release);
+    }
+    if STATE.load(Ordering::Relaxed) == OFFERED {
+        let lifeline = before.lifeline.take();
+        let watched = lifeline.map(Lifeline::watched);
+        before.fork.lifelines.extend(watched);
+    } else {
+        before.fork.dead = None;
+    }
+    let parked = before.parked;
+    drop(before);
+    if parked {
+        let_go_on();
+    }
+}
+
+extern "C" fn in_child() {
+    let (Some(mut before), Some(io)) = (before(), io::get()) else {
+        return;
+    };
+    FORKS.fetch_add(1, Ordering::Relaxed);
+    if let Ok(mut parking) = PARKING.try_lock() {
+        parking.asked = false;
+        parking.parked = false;
+    }
+    ASKED.store(false, Ordering::Relaxed);
+    WAITING.store(0, Ordering::Relaxed);
+    child::close_private();
+    if !before.whole || io.begin_anew().is_err() {
+        child::close_sockets();
+        STATE.store(REFUSED, Ordering::Release);
+        return;
+    }
+    let own = before.work.as_mut().map(HeldWork::take_out);
+    if before.sockets.is_empty() && before.state != HEIR {
+        return;
+    }
+    let offer = before.offer.take();
+    let lifeline = before.lifeline.take();
+    let fork = &mut *before.fork;
+    if before.state != HEIR && fork.handover.is_some() | offer.is_some() {
+        fork.listeners = before.listeners;
+        for (listener, channel) in &fork.listeners {
+            channel.watch_too(*listener);
+        }
+    }
+    if let Some(dead) = &fork.dead {
+        dead.put_at(&before.sockets);
+    }
+    if before.state == HEIR {
+        // What the parent has made itself is its own; what it was offered is still to be had.
+        STATE.store(HEIR, Ordering::Release);
+        return;
+    }
+    fork.lifelines.clear();
+    if let Some(offer) = offer {
+        fork.handover = Some(offer);
+    }
+    fork.tie = lifeline.map(Lifeline::held);
+    if fork.tie.is_none() {
+        // The parent would not know of it.
+        fork.handover = None;
+    }
+    fork.work = own;
+    STATE.store(HEIR, Ordering::Release);
+}
