@@ -67,8 +67,7 @@ impl Process {
         self.pid
     }
 
-    /// Whether the number is still that of this process: what was done with it before this says so was done with
-    /// this process. True where the kernel does not tell.
+    /// Whether the number is still that of this process. True where the kernel does not tell.
     pub(crate) fn is_there(&self) -> bool {
         let Some(end) = &self.end else { return true };
         sys::poll_now(end.raw(), libc::POLLIN) == 0

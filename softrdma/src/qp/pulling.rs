@@ -295,8 +295,8 @@ impl Qp {
         let Some(pid) = source.filter(|_| !instrument::fails("process_vm_readv")) else {
             return Err(Copied::NoSource);
         };
-        // The number could be another process's by now, or become one: then nothing is to be copied, and what
-        // was counts for nothing.
+        // The number could be another process's by now. The kernel looks it up as the first thing that it does in
+        // the copy, so that it would have to become one in between.
         if !Self::peer_is_there(q) {
             return Err(Copied::NoSource);
         }
@@ -334,10 +334,7 @@ impl Qp {
             copied
         });
         q.copying = q.copying.filter(|&(other, _)| other != number);
-        match copied {
-            Copied::Some(_) if !Self::peer_is_there(q) => Copied::NoSource,
-            copied => copied,
-        }
+        copied
     }
 
     fn peer_is_there(q: &Inner) -> bool {
