@@ -71,4 +71,6 @@ install(PROGRAMS ${softrdma} DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT softr
 install(FILES ${libsoftrdma} DESTINATION ${CMAKE_INSTALL_LIBDIR}/softrdma COMPONENT softrdma)
 install(FILES ${softrdma_sonames}/libibverbs.so.1 ${softrdma_sonames}/librdmacm.so.1
 	DESTINATION ${CMAKE_INSTALL_LIBDIR}/softrdma/sonames COMPONENT softrdma)
+install(FILES softrdma/valgrind.supp softrdma/tsan.supp
+	DESTINATION ${CMAKE_INSTALL_DATADIR}/softrdma COMPONENT softrdma)
 install(FILES doc/man/softrdma.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT softrdma)

@@ -11,6 +11,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::Result;
 use crate::fork::{self, Made};
+use crate::os::checker;
 use crate::os::held::Locks;
 use crate::os::readiness::{Raised, Readiness};
 use crate::os::semaphore::Semaphore;
@@ -119,6 +120,7 @@ impl<E> Channel<E> {
         let mut events = self.events.lock();
         self.part(&mut events);
         events.queue.push_back(event);
+        checker::hands_over(self);
         // Still under the lock: who withdraws the event finds its token. And before the descriptor is readable:
         // who polls that finds it too.
         self.tokens.post();
@@ -142,6 +144,7 @@ impl<E> Channel<E> {
             // The event of this token may have been withdrawn in between.
             if let Some(event) = events.queue.pop_front() {
                 self.lower_if_empty(&mut events);
+                checker::takes_over(self);
                 taken(&event);
                 return Ok(event);
             }

@@ -14,6 +14,7 @@ use crate::context::{AsyncEvent, Context};
 use crate::fork;
 use crate::io;
 use crate::limits;
+use crate::os::checker;
 use crate::os::held::Locks;
 use crate::pd::Users;
 use crate::qp::Qp;
@@ -308,6 +309,7 @@ impl Cq {
                 inner.told += 1;
             }
             inner.completions.push_back(completion);
+            checker::hands_over(self.as_ref());
             wanted
         };
         if announce {
@@ -348,6 +350,7 @@ impl Cq {
             each(completion);
         }
         inner.told = inner.told.saturating_sub(n);
+        checker::takes_over(self);
         if n == 0 && inner.overrun && most > 0 {
             return Err(libc::EIO);
         }

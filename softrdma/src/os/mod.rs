@@ -6,6 +6,7 @@
 
 pub(crate) mod addr;
 pub(crate) mod cancel;
+pub(crate) mod checker;
 pub(crate) mod child;
 pub(crate) mod descriptors;
 pub(crate) mod door;

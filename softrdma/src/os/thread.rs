@@ -11,7 +11,9 @@ use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
 
 use crate::Result;
 
@@ -75,7 +77,7 @@ fn create(attributes: &Attributes, body: *mut Body) -> c_int {
 }
 
 extern "C" fn run(body: *mut c_void) -> *mut c_void {
-    remember_table();
+    let _table = Table::of_this_thread();
     // SAFETY: made by `spawn` for this thread.
     let body = unsafe { Box::from_raw(body.cast::<Body>()) };
     // SAFETY: both sets are written before they are read; a place that may be NULL.
@@ -92,14 +94,28 @@ extern "C" fn run(body: *mut c_void) -> *mut c_void {
     std::ptr::null_mut()
 }
 
-/// The table of this thread's thread-local variables. The C library has a pointer to its second entry only, and
-/// valgrind takes memory that nothing points to the beginning of for lost. The table lives as long as the thread.
-static TABLE: AtomicUsize = AtomicUsize::new(0);
+/// The beginning of the table of a thread's thread-local variables. The C library has a pointer to the second entry
+/// only, and valgrind takes memory that nothing points to the beginning of for lost. So it is kept for as long as
+/// the thread runs.
+struct Table(usize);
 
-fn remember_table() {
-    const ENTRY: usize = 2 * size_of::<usize>();
-    if let Some(second) = second_entry() {
-        TABLE.store(second.wrapping_sub(ENTRY), Ordering::Relaxed);
+static TABLES: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+
+impl Table {
+    fn of_this_thread() -> Option<Self> {
+        const ENTRY: usize = 2 * size_of::<usize>();
+        let first = second_entry()?.wrapping_sub(ENTRY);
+        TABLES.lock().push(first);
+        Some(Self(first))
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        let mut tables = TABLES.lock();
+        if let Some(index) = tables.iter().position(|&table| table == self.0) {
+            tables.swap_remove(index);
+        }
     }
 }
 
