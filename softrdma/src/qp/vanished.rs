@@ -89,7 +89,10 @@ impl Qp {
     }
 
     fn look_for_the_host(&self) {
-        let mut q = self.inner.lock();
+        // Not waited for: whoever has it may itself wait for the peer's memory.
+        let Some(mut q) = self.inner.try_lock() else {
+            return self.look_later(SHORTEST);
+        };
         let patience = patience(&q.attributes);
         let Some(link) = &mut q.link else { return };
         let seen = link
