@@ -26,8 +26,8 @@
 /* what a server may have, and what strangers may use of that as long as the program does not answer */
 #define LIMIT 1024
 #define SHARE 160
-/* how long a server waits for a client that it has accepted */
-#define CM_TIMEOUT "1000"
+/* how long a server waits for a client that it has accepted; also the others have to come within this time */
+#define CM_TIMEOUT "5000"
 
 /* --- the server -------------------------------------------------------------------------------- */
 
@@ -528,7 +528,7 @@ main(int argc, char *argv[])
 
 	no_descriptor_is_left(&server, &other);
 	while_the_program_is_busy(&server, &other, count);
-	accepted_and_silent(&server, &other, count / 2);
+	accepted_and_silent(&server, &other, count / 3);
 	those_that_die(&server);
 	half_a_hello(&server);
 
