@@ -140,3 +140,60 @@ impl Relief {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_copy_that_does_not_end_is_left_to_its_thread() {
+        static RELIEF: Relief = Relief::new();
+        let (ends, end) = mpsc::channel::<()>();
+        let (says, heard) = mpsc::channel();
+        let second = move || {
+            let takes_over = RELIEF.take_over();
+            says.send(takes_over && RELIEF.lead().goes_on()).unwrap();
+        };
+        let first = std::thread::spawn(move || {
+            let lead = RELIEF.lead();
+            // Many that end are no reason.
+            for _ in 0..1000 {
+                RELIEF.watch(|| true, std::thread::yield_now);
+            }
+            assert!(lead.goes_on());
+            RELIEF.has_second.store(false, Ordering::SeqCst);
+            let spawn = || std::thread::Builder::new().spawn(second).is_ok();
+            RELIEF.watch(spawn, || end.recv()).unwrap();
+            lead.goes_on()
+        });
+        let wait = Duration::from_secs(10);
+        assert_eq!(heard.recv_timeout(wait), Ok(true));
+        ends.send(()).unwrap();
+        assert!(!first.join().unwrap(), "it still leads");
+    }
+
+    #[test]
+    fn the_second_thread_sleeps_while_there_is_nothing_to_watch() {
+        static RELIEF: Relief = Relief::new();
+        let (ends, end) = mpsc::channel::<()>();
+        let (says, heard) = mpsc::channel();
+        std::thread::spawn(move || {
+            RELIEF.lead();
+            let second = move || {
+                says.send(RELIEF.take_over()).unwrap();
+            };
+            let spawn = || std::thread::Builder::new().spawn(second).is_ok();
+            RELIEF.watch(spawn, || ());
+            while !RELIEF.sleeps.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+            RELIEF.watch(|| false, || end.recv()).unwrap();
+        });
+        // It was woken, and has seen this one.
+        assert_eq!(heard.recv_timeout(Duration::from_secs(10)), Ok(true));
+        ends.send(()).unwrap();
+    }
+}

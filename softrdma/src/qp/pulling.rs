@@ -152,6 +152,9 @@ impl Step {
     }
 }
 
+/// Memory of the peer, and of its seals, that was there at this time.
+pub(super) type InMemory = ((u64, usize, u64, u64), Instant);
+
 /// After this time a copy is taken for one that may never end.
 const LONG: Duration = Duration::from_millis(500);
 
@@ -253,11 +256,12 @@ impl Qp {
             } else {
                 Some(match self.next_step(q, pull, budget) {
                     Ok(step) => {
-                        if copier == Copier::Program && !Self::is_in_memory(q, &step) {
+                        let now = Instant::now();
+                        if copier == Copier::Program && !Self::is_in_memory(q, &step, now) {
                             self.come_back();
                             return Ok(());
                         }
-                        self.run_unlocked(q, number, &step)
+                        self.run_unlocked(q, number, &step, now)
                     }
                     Err(copied) => copied,
                 })
@@ -317,14 +321,36 @@ impl Qp {
         })
     }
 
-    fn is_in_memory(q: &Inner, step: &Step) -> bool {
-        let peer = q.link.as_ref().and_then(|link| link.paths.peer());
-        // The seals are in memory that is always used.
-        peer.is_none_or(|peer| peer.has_in_memory(step.from.addr, step.from.length))
+    /// Whether the copy waits for nobody, as far as is known. What was in memory a moment ago is taken to be there
+    /// still: to look takes as long as to copy a few pages.
+    fn is_in_memory(q: &mut Inner, step: &Step, now: Instant) -> bool {
+        const MOMENT: Duration = Duration::from_millis(5);
+        let Some(link) = &mut q.link else {
+            return true;
+        };
+        let Foreign { addr, length } = step.from;
+        let range = (addr, length, step.region.addr, step.owner.addr);
+        let known = link.rx.in_memory.filter(|known| known.0 == range);
+        if known.is_some_and(|(_, seen)| now.saturating_duration_since(seen) < MOMENT) {
+            return true;
+        }
+        let is_there = link.paths.peer().is_none_or(|peer| {
+            peer.has_in_memory(addr, length)
+                && peer.has_in_memory(step.region.addr, 8)
+                && peer.has_in_memory(step.owner.addr, 8)
+        });
+        link.rx.in_memory = is_there.then_some((range, now));
+        is_there
     }
 
-    fn run_unlocked(&self, q: &mut MutexGuard<'_, Inner>, number: u64, step: &Step) -> Copied {
-        q.copying = Some((number, Instant::now()));
+    fn run_unlocked(
+        &self,
+        q: &mut MutexGuard<'_, Inner>,
+        number: u64,
+        step: &Step,
+        now: Instant,
+    ) -> Copied {
+        q.copying = Some((number, now));
         self.copies.store(number, Ordering::SeqCst);
         let copied = MutexGuard::unlocked(q, || {
             let copied = step.run();

@@ -13,7 +13,7 @@ use crate::wire::{Carriage, DESCRIPTOR, Frame, HEADER, Malformed, Reason};
 
 use super::guard::{Target, Wish};
 use super::link::Link;
-use super::pulling::{Pull, Puller};
+use super::pulling::{InMemory, Pull, Puller};
 use super::work::{Progress, Receive};
 use super::{Inner, Peer, Qp};
 
@@ -30,6 +30,7 @@ pub(super) struct Rx {
     payload: Option<Payload>,
     /// Bytes that another process holds are on their way to the program's memory.
     pub(super) pull: Option<Pull>,
+    pub(super) in_memory: Option<InMemory>,
     /// A request of the peer was dropped in the middle: it waits for an answer.
     pub(super) cut: bool,
 }
@@ -92,6 +93,7 @@ impl Rx {
             end: 0,
             payload: None,
             pull: None,
+            in_memory: None,
             cut: false,
         }
     }
