@@ -8,7 +8,8 @@
  *   softrdma run -- hostile-peer
  *
  * ADDRESS is 127.0.0.1 unless given; of all rows (rows.c) only the one named ROW. From the environment: PAIR_WAIT_MS
- * (see two-processes.h); HOSTILE_FLUSH=1 on a device that can flush.
+ * (see two-processes.h); HOSTILE_FLUSH=1 on a device that can flush; HOSTILE_ATTACKS (100: how
+ * many random ones) and HOSTILE_SEED (of the first of them; it is printed).
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -22,7 +23,7 @@
 #include "two-processes.h"
 
 /* A leak of a buffer or of a shared page for each attack is more; the victim remembers for a minute what it has invited. */
-#define MOST_GROWTH_KIB 512
+#define MOST_GROWTH_KIB 768
 
 struct hostile {
 	int fd;
@@ -345,6 +346,84 @@ expect_outcome(const struct hostile *hostile, const struct row *row)
 		die("%s: the victim has closed the connection", row->name);
 }
 
+/* --- anything ----------------------------------------------------------------------------------- */
+
+#define PICK(random, array) ((array)[next_random(random) % (sizeof(array) / sizeof((array)[0]))])
+
+/* a frame that is not all wrong, mostly */
+static struct step
+any_step(struct random *random)
+{
+	static const enum wire_kind kinds[] = {WIRE_SEND, WIRE_WRITE, WIRE_READ, WIRE_ATOMIC_WRITE, WIRE_FLUSH, WIRE_ACK,
+		WIRE_NAK, WIRE_READ_DATA, WIRE_NOT_READY, WIRE_READY, WIRE_IN_BAND, WIRE_READ_IN_BAND, WIRE_USE,
+		WIRE_CAN_PULL, WIRE_DISCONNECT, WIRE_DISCONNECTED, WIRE_CHANGES_OVER};
+	static const uint8_t flags[] = {0, 0, 0, 0, WIRE_WITH_IMM, WIRE_SOLICITED, WIRE_BY_REFERENCE, WIRE_PULLS,
+		WIRE_WHOLE_REGION, 0xff};
+	static const uint32_t lengths[] = {0, 7, 8, 8, 8, 8, INBOX, INBOX + 1, PAGE, REGION, 1u << 31, UINT32_MAX};
+	static const uint64_t numbers[] = {0, 0, 0, 1, 1, 2, 3, UINT64_MAX};
+	struct step step = {
+		.kind = next_random(random) % 32 == 0 ? (enum wire_kind)(next_random(random) % 256) : PICK(random, kinds),
+		.flags = PICK(random, flags),
+		.place = (enum place)(next_random(random) % (NO_PLACE + 1)),
+		.length = PICK(random, lengths),
+		.seq = PICK(random, numbers),
+	};
+
+	/* what has no length, number or flag is not taken if it has one, so often it has none */
+	if (step.kind >= WIRE_ACK && next_random(random) % 4) {
+		step.flags = 0;
+		if (step.kind != WIRE_READ_DATA && step.kind != WIRE_READ_IN_BAND)
+			step.length = 0;
+		if (step.kind >= WIRE_USE)
+			step.seq = 0;
+	}
+	if (step.flags & WIRE_WITH_IMM || step.kind == WIRE_NAK)
+		step.imm = (uint32_t)(next_random(random) % 6);
+	if (step.kind == WIRE_FLUSH)
+		step.extra = (uint16_t)(next_random(random) % 5);
+
+	return step;
+}
+
+/* The queue pair allows nothing, so nothing may come but answers and what the victim itself sends. */
+static void
+attack_anyhow(struct child *victim, const char *address, unsigned port, uint64_t seed,
+		const char *name)
+{
+	static char payload[REGION];
+	struct random random = {seed};
+	const struct row row = {
+		.name = name,
+		.receives = (uint8_t)(next_random(&random) % 3),
+		.posts = (uint8_t)(next_random(&random) % 2),
+		.is_first = next_random(&random) % 8 == 0,
+		.is_server = next_random(&random) % 4 == 0,
+	};
+	struct hostile hostile;
+	struct wire_frame frame;
+
+	if (row.is_server)
+		CHECK(connect_to_peer(&hostile, victim, address, &row));
+	else
+		CHECK(connect_to_victim(&hostile, victim, address, port, &row));
+	for (uint64_t count = next_random(&random) % 12; count > 0; count--) {
+		struct step step = any_step(&random);
+
+		send_frame(&hostile, frame_of(&hostile.knows, &step), 0x5a, 0);
+	}
+	/* it may have reset the connection */
+	shutdown(hostile.fd, SHUT_WR);
+	while (receive_all(hostile.fd, &frame, sizeof(frame))) {
+		frame = wire_order(frame);
+		if (frame.kind == WIRE_READ_DATA)
+			die("%s: data was given away", name);
+		CHECK(wire_payload(&frame) <= sizeof(payload));
+		if (!receive_all(hostile.fd, payload, wire_payload(&frame)))
+			break;
+	}
+	close(hostile.fd);
+}
+
 /* --- all of it --------------------------------------------------------------------------------- */
 
 /* another connection of the victim goes on, whatever happens to this one */
@@ -423,6 +502,8 @@ main(int argc, char *argv[])
 	struct child victim;
 	struct link honest;
 	unsigned port, done = 0;
+	const unsigned long randomly = env_number("HOSTILE_ATTACKS", 100);
+	uint64_t seed = env_number("HOSTILE_SEED", now_ns() % 1000000000);
 
 	if (argc == 4)
 		return serve(argv[2]);
@@ -441,6 +522,14 @@ main(int argc, char *argv[])
 			now = run(&victim, &honest, address, port, &rows[i]);
 			done++;
 		}
+		for (unsigned i = 0; !only && i < randomly; i++, done++) {
+			char name[32];
+
+			snprintf(name, sizeof(name), "anything, seed %llu", (unsigned long long)(seed + i));
+			attack_anyhow(&victim, address, port, seed + i, name);
+			use(&honest);
+			now = inspect(&victim, name, false, false);
+		}
 	}
 	CHECK(done > 0);
 	if (now.descriptors > before.descriptors + 4)
@@ -453,8 +542,8 @@ main(int argc, char *argv[])
 	finish(&victim);
 	rdma_destroy_event_channel(channel);
 	release_pd();
-	printf("%u attacks: nothing given away, nothing written, nothing left over: %u descriptors, %ld KiB, after "
-			"half of them %u and %ld\n", done, now.descriptors, now.resident, before.descriptors, before.resident);
+	printf("seed %llu: %u attacks: nothing given away, nothing written, nothing left over: %u descriptors, %ld KiB, after "
+			"half of them %u and %ld\n", (unsigned long long)seed, done, now.descriptors, now.resident, before.descriptors, before.resident);
 
 	return 0;
 }
