@@ -244,6 +244,8 @@ close_descriptors(unsigned port, int which)
 	CHECK((standard_error = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 20)) >= 0);
 	CHECK(atexit(show_errors) == 0);
 	CHECK(dup2(fileno(errors), STDERR_FILENO) == STDERR_FILENO);
+	/* a number that is free is for the program, whatever it means */
+	CHECK(close(STDIN_FILENO) == 0);
 	before = open_descriptors();
 	channel = open_channel();
 	if (!connect_link(&link, channel, address, port, SIZE, DEPTH))
@@ -254,6 +256,7 @@ close_descriptors(unsigned port, int which)
 		CHECK(opened.fds[i] > 100);
 		CHECK(fcntl(opened.fds[i], F_GETFD) == FD_CLOEXEC);
 	}
+	CHECK(fcntl(STDIN_FILENO, F_GETFD) == -1);
 	report("opened %d", opened.count);
 
 	if (which < 0) {

@@ -117,13 +117,14 @@ impl Socket {
         }
     }
 
+    /// An option, some of which change by being read.
     fn get(&self, option: i32) -> Result<i32> {
         let mut value = 0;
         let mut length = mem::size_of::<i32>() as libc::socklen_t;
         // SAFETY: an int and its length that live through the call.
         check(unsafe {
             libc::getsockopt(
-                self.raw(),
+                self.checked()?,
                 libc::SOL_SOCKET,
                 option,
                 (&raw mut value).cast(),

@@ -23,6 +23,10 @@ pub(crate) struct Acknowledged {
 impl Socket {
     /// An idle connection ends, with an error, about so long after the peer's host has gone.
     pub(crate) fn end_without_its_host(&self, after: Duration) {
+        // It must not change a socket of the program.
+        if self.checked().is_err() {
+            return;
+        }
         let seconds = after.as_secs().clamp(4, 32_767);
         let idle = seconds / 2;
         let between = (seconds / 8).max(1);
