@@ -105,6 +105,8 @@ static unsigned links;
 /* a request that is not answered, if there is to be one */
 static struct rdma_cm_id *held;
 static bool holds;
+/* clients that were accepted and did not come */
+static unsigned unreachable;
 
 static void
 take_event(struct rdma_event_channel *channel)
@@ -128,7 +130,8 @@ take_event(struct rdma_event_channel *channel)
 		link_open(link, id, SIZE, DEPTH);
 		accept_link(link);
 		links++;
-	} else if (type == RDMA_CM_EVENT_DISCONNECTED) {
+	} else if (type == RDMA_CM_EVENT_DISCONNECTED || type == RDMA_CM_EVENT_UNREACHABLE) {
+		unreachable += type == RDMA_CM_EVENT_UNREACHABLE;
 		link = id->context;
 		rdma_disconnect(id);
 		link_close(link);
@@ -154,6 +157,8 @@ obey(void)
 	} else if (strcmp(line, "hold") == 0) {
 		holds = true;
 		report("holds");
+	} else if (strcmp(line, "unreachable") == 0) {
+		report("unreachable %u", unreachable);
 	} else if (strcmp(line, "held") == 0) {
 		report("held %d", held ? 1 : 0);
 	} else if (strcmp(line, "accept held") == 0) {
@@ -352,10 +357,10 @@ static void
 the_host_vanishes(void)
 {
 	struct rdma_event_channel *impatient_channel, *usual_channel, *idle_channel, *reader_channel;
-	struct rdma_event_channel *asking_channel = open_channel();
+	struct rdma_event_channel *asking_channel = open_channel(), *accepted_channel = open_channel();
 	struct link impatient, usual, idle, reader;
 	unsigned first, last, before;
-	struct rdma_cm_id *asking;
+	struct rdma_cm_id *asking, *accepted;
 	uint64_t cut;
 
 	wait_until("links", "links ", 0);
@@ -365,6 +370,9 @@ the_host_vanishes(void)
 	impatient_channel = open_link(&impatient, 0);
 	reader_channel = open_link(&reader, 0);
 	idle_channel = open_link(&idle, 0);
+	/* one does not look at the reply, another does not get any */
+	accepted = ask(accepted_channel);
+	wait_until("links", "links ", 5);
 	tell(&server, "hold");
 	expect(&server, "holds");
 	asking = ask(asking_channel);
@@ -401,12 +409,15 @@ the_host_vanishes(void)
 
 	/* the other side has done nothing but wait */
 	wait_until("links", "links ", 0);
+	wait_until("unreachable", "unreachable ", 1);
 	wait_until("descriptors", "descriptors ", before);
 	tell(&server, "accept held");
 	expect(&server, "gone");
 
 	CHECK(rdma_destroy_id(asking) == 0);
+	CHECK(rdma_destroy_id(accepted) == 0);
 	rdma_destroy_event_channel(asking_channel);
+	rdma_destroy_event_channel(accepted_channel);
 	close_link(&usual, usual_channel);
 	close_link(&impatient, impatient_channel);
 	close_link(&reader, reader_channel);

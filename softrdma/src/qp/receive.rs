@@ -555,7 +555,12 @@ impl Qp {
                 }
                 Ok(More::Some { n: 0, all: false })
             }
-            Err(_) => Err(()),
+            Err(errno) => {
+                if errno == libc::ETIMEDOUT {
+                    self.host_vanished(q);
+                }
+                Err(())
+            }
         }
     }
 }

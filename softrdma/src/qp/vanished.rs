@@ -77,6 +77,13 @@ impl Qp {
         }
     }
 
+    /// A server whose client was to come says so; any other end is what it always is.
+    pub(super) fn host_vanished(&self, q: &Inner) {
+        if let Some(id) = q.cm.upgrade() {
+            id.host_vanished();
+        }
+    }
+
     fn look_later(&self, patience: Duration) {
         let me = Weak::clone(&self.me);
         if let Some(io) = io::get() {
@@ -106,9 +113,7 @@ impl Qp {
             Found::Idle => {}
             Found::Answers => self.look_later(patience),
             Found::Vanished => {
-                if let Some(id) = q.cm.upgrade() {
-                    id.host_vanished();
-                }
+                self.host_vanished(&q);
                 self.lost(&mut q);
             }
         }
