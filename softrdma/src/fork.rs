@@ -21,8 +21,10 @@
 use std::cell::RefCell;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{self, Arc, Condvar, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::cm::event::EventChannel;
 use crate::cm::handshake::Handshake;
@@ -166,16 +168,15 @@ static FORK: Mutex<Fork> = Mutex::new(Fork {
     listeners: Vec::new(),
 });
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+/// One thread forks at a time.
+static FORKING: Mutex<()> = Mutex::new(());
 
 // --- Deciding ----------------------------------------------------------------------------------------
 
 /// The parent goes on.
 fn take_back() {
     let _uncancelled = Hold::new();
-    let mut fork = locked(&FORK);
+    let mut fork = FORK.lock();
     if STATE.load(Ordering::Acquire) == OFFERED {
         take_back_locked(&mut fork);
     }
@@ -208,8 +209,8 @@ fn take_back_locked(fork: &mut Fork) {
 /// The child goes on, if nobody else does.
 fn take_over() {
     let _uncancelled = Hold::new();
-    {
-        let mut fork = locked(&FORK);
+    let listeners = {
+        let mut fork = FORK.lock();
         if STATE.load(Ordering::Acquire) != HEIR {
             return;
         }
@@ -219,9 +220,6 @@ fn take_over() {
         let listeners = std::mem::take(&mut fork.listeners);
         if let (true, Some(handover)) = (mine, &handover) {
             handover.receive();
-            for (listener, channel) in listeners {
-                channel.stop_watching(listener);
-            }
             INHERITED.store(forks, Ordering::Release);
         } else {
             LOST.store(forks, Ordering::Release);
@@ -239,6 +237,10 @@ fn take_over() {
         } else {
             io::later(Io::lose_all);
         }
+        if mine { listeners } else { Vec::new() }
+    };
+    for (listener, channel) in listeners {
+        channel.stop_watching(listener);
     }
     // Without a thread there is no I/O: whoever needs one tries again.
     let _ = io::start();
@@ -252,7 +254,8 @@ struct Parking {
     parked: bool,
 }
 
-static PARKING: Mutex<Parking> = Mutex::new(Parking {
+/// Not one of those that know which threads wait: the child has none of them.
+static PARKING: sync::Mutex<Parking> = sync::Mutex::new(Parking {
     asked: false,
     parked: false,
 });
@@ -276,6 +279,10 @@ pub(crate) fn wait_on_thread(io: &Io) {
     }
 }
 
+fn locked<T>(mutex: &sync::Mutex<T>) -> sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn park() {
     let mut parking = locked(&PARKING);
     while parking.asked {
@@ -291,7 +298,7 @@ fn park() {
 fn wait_for_decision(io: &Io, needed_until: &mut Option<Instant>) {
     const PAUSE: Duration = Duration::from_millis(100);
     // Whoever has it decides, or forks.
-    let Ok(mut fork) = FORK.try_lock() else {
+    let Some(mut fork) = FORK.try_lock() else {
         std::thread::yield_now();
         return;
     };
@@ -324,7 +331,7 @@ fn wait_for_decision(io: &Io, needed_until: &mut Option<Instant>) {
         };
         *needed_until = Some(Instant::now() + most);
     }
-    let Ok(mut fork) = FORK.try_lock() else {
+    let Some(mut fork) = FORK.try_lock() else {
         return;
     };
     if STATE.load(Ordering::Acquire) == OFFERED {
@@ -398,7 +405,8 @@ struct Before {
     /// Of objects and of the process.
     locks: Locks,
     work: Option<HeldWork>,
-    fork: MutexGuard<'static, Fork>,
+    /// None if it could not be had.
+    fork: Option<MutexGuard<'static, Fork>>,
     state: u8,
     parked: bool,
     /// Everything is whole: a child may use it.
@@ -407,6 +415,7 @@ struct Before {
     listeners: Vec<(RawFd, Arc<EventChannel>)>,
     offer: Option<Handover>,
     lifeline: Option<Lifeline>,
+    _forking: MutexGuard<'static, ()>,
     _uncancelled: Hold,
 }
 
@@ -424,27 +433,27 @@ pub(crate) fn watch() {
 
 extern "C" fn prepare() {
     let Some(io) = io::get() else { return };
+    let uncancelled = Hold::new();
     child::forks();
-    let fork = locked(&FORK);
     let mut before = Before {
+        _forking: FORKING.lock(),
+        _uncancelled: uncancelled,
         locks: Locks::until(Instant::now() + QUIET),
         work: None,
-        fork,
-        state: STATE.load(Ordering::Acquire),
-        parked: false,
+        fork: None,
+        state: SETTLED,
+        parked: io.is_running(),
         whole: true,
         sockets: Vec::new(),
         listeners: Vec::new(),
         offer: None,
         lifeline: None,
-        _uncancelled: Hold::new(),
     };
-    // While its sockets are on offer, the thread touches nothing anyway.
-    if before.state != OFFERED && io.is_running() {
-        before.parked = true;
+    if before.parked {
         before.whole = quiet(io, before.locks.deadline());
     }
     before.whole = before.whole && hold_all(io, &mut before);
+    before.state = STATE.load(Ordering::Acquire);
     before.sockets = child::sockets();
     if before.whole && !before.sockets.is_empty() {
         before.make_offer();
@@ -455,19 +464,24 @@ extern "C" fn prepare() {
 
 fn hold_all(io: &'static Io, before: &mut Before) -> bool {
     let locks = &mut before.locks;
-    if !io::hold_start(locks) {
-        return false;
-    }
     let mut reach = Reach::default();
     for source in io.sources() {
         source.reach(&mut reach);
     }
-    // Those of the process last: whoever holds them takes no lock of an object.
-    if !reach.hold(locks) || !own_qp::hold(locks) || !silent::hold(locks) || !door::hold(locks) {
+    if !reach.hold(locks) {
         return false;
     }
     before.listeners = reach.listeners;
-    if !mr::hold(locks) || !numbers::hold(locks) || !process::hold(locks) {
+    // After those of objects, since a thread that has one of these may decide who goes on.
+    before.fork = FORK.try_lock_until(locks.deadline());
+    // Those of the process last: whoever holds them takes no other.
+    if before.fork.is_none() || !io::hold_start(locks) || !own_qp::hold(locks) {
+        return false;
+    }
+    if !silent::hold(locks) || !door::hold(locks) || !mr::hold(locks) {
+        return false;
+    }
+    if !numbers::hold(locks) || !process::hold(locks) {
         return false;
     }
     before.work = io.hold(locks);
@@ -476,10 +490,11 @@ fn hold_all(io: &'static Io, before: &mut Before) -> bool {
 
 impl Before {
     fn make_offer(&mut self) {
-        if self.fork.dead.is_none() {
-            self.fork.dead = DeadEnd::new().ok();
+        let Some(fork) = &mut self.fork else { return };
+        if fork.dead.is_none() {
+            fork.dead = DeadEnd::new().ok();
         }
-        self.whole = self.fork.dead.is_some();
+        self.whole = fork.dead.is_some();
         let offers = match self.state {
             SETTLED => self.whole && WAITING.load(Ordering::Relaxed) == 0,
             OFFERED => true,
@@ -496,24 +511,23 @@ impl Before {
 
 extern "C" fn in_parent() {
     let Some(mut before) = before() else { return };
-    if before.state != HEIR {
-        FORKS.fetch_add(1, Ordering::Relaxed);
+    if let Some(fork) = &mut before.fork {
+        if before.state != HEIR {
+            FORKS.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(offer) = before.offer.take() {
+            fork.handover = Some(offer);
+            fork.since = Some(Instant::now());
+            STATE.store(OFFERED, Ordering::Release);
+        }
+        if STATE.load(Ordering::Relaxed) == OFFERED {
+            let lifeline = before.lifeline.take();
+            fork.lifelines.extend(lifeline.map(Lifeline::watched));
+        } else {
+            fork.dead = None;
+        }
     }
-    if let Some(offer) = before.offer.take() {
-        before.fork.handover = Some(offer);
-        before.fork.since = Some(Instant::now());
-        STATE.store(OFFERED, Ordering::Release);
-    }
-    if STATE.load(Ordering::Relaxed) == OFFERED {
-        let lifeline = before.lifeline.take();
-        let watched = lifeline.map(Lifeline::watched);
-        before.fork.lifelines.extend(watched);
-    } else {
-        before.fork.dead = None;
-    }
-    let parked = before.parked;
-    drop(before);
-    if parked {
+    if before.parked {
         let_go_on();
     }
 }
@@ -530,41 +544,44 @@ extern "C" fn in_child() {
     ASKED.store(false, Ordering::Relaxed);
     WAITING.store(0, Ordering::Relaxed);
     child::close_private();
-    if !before.whole || io.begin_anew().is_err() {
-        child::close_sockets();
-        STATE.store(REFUSED, Ordering::Release);
-        return;
+    let offer = before.offer.take();
+    let lifeline = before.lifeline.take();
+    let (true, Some(fork), Some(work)) = (before.whole, &mut before.fork, &mut before.work) else {
+        return refuse();
+    };
+    if io.begin_anew().is_err() {
+        return refuse();
     }
-    let own = before.work.as_mut().map(HeldWork::take_out);
+    let own = work.take_out();
     if before.sockets.is_empty() && before.state != HEIR {
         return;
     }
-    let offer = before.offer.take();
-    let lifeline = before.lifeline.take();
-    let fork = &mut *before.fork;
-    if before.state != HEIR && fork.handover.is_some() | offer.is_some() {
-        fork.listeners = before.listeners;
-        for (listener, channel) in &fork.listeners {
-            channel.watch_too(*listener);
+    if let Some(offer) = offer {
+        fork.handover = Some(offer);
+    }
+    if before.state != HEIR {
+        fork.lifelines.clear();
+        fork.tie = lifeline.map(Lifeline::held);
+        if fork.tie.is_none() {
+            // Nothing was offered, or the parent would not know of it.
+            fork.handover = None;
+        }
+        // What a child that is an heir has made itself is its own; what it was offered is still to be had.
+        fork.work = Some(own);
+        if fork.handover.is_some() {
+            fork.listeners = before.listeners;
+            for (listener, channel) in &fork.listeners {
+                channel.watch_too(*listener);
+            }
         }
     }
     if let Some(dead) = &fork.dead {
         dead.put_at(&before.sockets);
     }
-    if before.state == HEIR {
-        // What the parent has made itself is its own; what it was offered is still to be had.
-        STATE.store(HEIR, Ordering::Release);
-        return;
-    }
-    fork.lifelines.clear();
-    if let Some(offer) = offer {
-        fork.handover = Some(offer);
-    }
-    fork.tie = lifeline.map(Lifeline::held);
-    if fork.tie.is_none() {
-        // The parent would not know of it.
-        fork.handover = None;
-    }
-    fork.work = own;
     STATE.store(HEIR, Ordering::Release);
+}
+
+fn refuse() {
+    child::close_sockets();
+    STATE.store(REFUSED, Ordering::Release);
 }

@@ -10,6 +10,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,9 @@
 /* as much as two processes of one host do not send with the frames */
 #define SIZE ((size_t)256 * 1024)
 #define DEPTH 8
+
+/* so many connections the peer may have */
+#define MOST 16
 
 static const char *address = "127.0.0.1";
 static unsigned port;
@@ -65,14 +69,14 @@ peer(void)
 	struct rdma_event_channel *channel = open_channel();
 	struct rdma_cm_id *listener = listen_at(channel, address, 0, 8);
 	struct rdma_cm_event *event;
-	struct link links[4];
+	struct link links[MOST];
 	int count = 0, ended = 0, wanted = 1;
 
 	report("listening %u", (unsigned)ntohs(rdma_get_src_port(listener)));
 	if (port)
 		wanted = (int)port;
 	while (ended < wanted) {
-		struct pollfd fds[5] = {{.fd = channel->fd, .events = POLLIN}};
+		struct pollfd fds[MOST + 1] = {{.fd = channel->fd, .events = POLLIN}};
 
 		for (int i = 0; i < count; i++)
 			fds[i + 1] = (struct pollfd){.fd = links[i].channel->fd, .events = POLLIN};
@@ -93,16 +97,19 @@ peer(void)
 			continue;
 		CHECK(rdma_get_cm_event(channel, &event) == 0);
 		if (event->event == RDMA_CM_EVENT_CONNECT_REQUEST) {
-			CHECK(count < 4);
+			CHECK(count < MOST);
 			link_open(&links[count], event->id, 3 * SIZE, DEPTH);
 			post_receive(&links[count], 1, 2 * SIZE, 8);
 			accept_link(&links[count]);
 			count++;
 		} else if (event->event == RDMA_CM_EVENT_DISCONNECTED) {
+			CHECK(rdma_disconnect(event->id) == 0);
 			ended++;
 			report("ended");
 		} else {
-			CHECK(event->event == RDMA_CM_EVENT_ESTABLISHED);
+			if (event->event != RDMA_CM_EVENT_ESTABLISHED &&
+					event->event != RDMA_CM_EVENT_TIMEWAIT_EXIT)
+				die("the peer has %s (%d)", event_name(event), event->status);
 		}
 		CHECK(rdma_ack_cm_event(event) == 0);
 	}
@@ -440,6 +447,74 @@ many_children(void)
 	finish(&other);
 }
 
+/* for how many children the threads of their parent work */
+#define BUSY_CHILDREN 40
+
+static volatile bool stop;
+
+/* a thread with a connection of its own */
+static void *
+work(void *argument)
+{
+	struct link *link = argument;
+
+	while (!stop) {
+		post(link, IBV_WR_RDMA_WRITE, 2, 0, 4096, 0);
+		complete(link);
+		post(link, IBV_WR_RDMA_READ, 4, 0, SIZE, 0);
+		complete(link);
+	}
+
+	return NULL;
+}
+
+/* threads of the parent work while it forks; some of the children have connections of their own */
+static void
+busy_parent(void)
+{
+	struct child other = start_peer(2 + BUSY_CHILDREN / 4);
+	struct link links[2];
+	pthread_t threads[2];
+
+	channel = open_channel();
+	for (int i = 0; i < 2; i++) {
+		if (!connect_link(&links[i], channel, address, port, 2 * SIZE, DEPTH))
+			die("not connected");
+	}
+	for (int i = 0; i < 2; i++)
+		CHECK(pthread_create(&threads[i], NULL, work, &links[i]) == 0);
+	for (int i = 0; i < BUSY_CHILDREN; i++) {
+		pid_t pid = fork_or_die();
+
+		if (pid == 0 && i % 4 == 0) {
+			connect_one();
+			exchange(1);
+			CHECK(rdma_disconnect(link_.id) == 0);
+			CHECK(rdma_ack_cm_event(get_event(channel, RDMA_CM_EVENT_DISCONNECTED)) == 0);
+			exit(0);
+		}
+		if (pid == 0 && i % 2) {
+			execlp("true", "true", (char *)NULL);
+			_exit(1);
+		}
+		if (pid == 0)
+			_exit(0);
+		wait_for(pid);
+	}
+	stop = true;
+	for (int i = 0; i < 2; i++) {
+		CHECK(pthread_join(threads[i], NULL) == 0);
+		CHECK(rdma_disconnect(links[i].id) == 0);
+		CHECK(rdma_ack_cm_event(get_event(channel, RDMA_CM_EVENT_DISCONNECTED)) == 0);
+		link_close(&links[i]);
+	}
+	rdma_destroy_event_channel(channel);
+	release_pd();
+	for (int i = 0; i < 2 + BUSY_CHILDREN / 4; i++)
+		expect(&other, "ended");
+	finish(&other);
+}
+
 static int
 run(const char *name)
 {
@@ -467,6 +542,8 @@ run(const char *name)
 		workers();
 	else if (strcmp(name, "many-children") == 0)
 		many_children();
+	else if (strcmp(name, "busy-parent") == 0)
+		busy_parent();
 	else
 		die("no case %s", name);
 
@@ -477,7 +554,8 @@ int
 main(int argc, char *argv[])
 {
 	static const char *const cases[] = {"child-goes-on", "child-goes-on-later", "daemon-goes-on", "parent-goes-on",
-		"child-comes-too-late", "parent-comes-too-late", "killed-parent", "workers", "many-children"};
+		"child-comes-too-late", "parent-comes-too-late", "killed-parent", "workers", "many-children",
+		"busy-parent"};
 
 	if (argc == 4) { /* a process that start() has made */
 		address = argv[2];

@@ -382,6 +382,8 @@ static void
 killed_parent(void)
 {
 	struct child server = start("killed", address, 0);
+	uint64_t end_of_wait = now_ns() + (uint64_t)wait_ms() * 1000000;
+	struct sockaddr_storage parsed;
 	struct rdma_cm_id *id;
 	pid_t idle;
 
@@ -390,7 +392,14 @@ killed_parent(void)
 	port = (unsigned)expect(&server, "listening ");
 	CHECK(kill(server.pid, SIGKILL) == 0);
 	CHECK(waitpid(server.pid, NULL, 0) == server.pid);
-	id = listen_at(server_channel, address, port, 1);
+	parse_address(&parsed, address, port);
+	CHECK(rdma_create_id(server_channel, &id, NULL, RDMA_PS_TCP) == 0);
+	/* the child may not have run yet */
+	while (rdma_bind_addr(id, (struct sockaddr *)&parsed) != 0) {
+		CHECK(errno == EADDRINUSE && now_ns() < end_of_wait);
+		poll(NULL, 0, 1);
+	}
+	CHECK(rdma_listen(id, 1) == 0);
 	CHECK(rdma_destroy_id(id) == 0);
 	rdma_destroy_event_channel(server_channel);
 	CHECK(kill(idle, SIGKILL) == 0);
