@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::attributes::Attributes;
 use super::{Inner, Qp};
-use crate::io;
+use crate::io::{self, Timer};
 use crate::os::tcp::Acknowledged;
 
 /// How long a host may be silent, whatever the program has set: less time passes on a busy machine too, and
@@ -41,6 +41,16 @@ fn between_looks(patience: Duration) -> Duration {
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     since: Option<Instant>,
+    next: Option<Timer>,
+}
+
+/// A timer that nobody needs would keep the memory of the queue pair.
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some((io, timer)) = io::get().zip(self.next.take()) {
+            io.cancel(timer);
+        }
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -73,7 +83,7 @@ impl Qp {
         let Some(link) = &mut q.link else { return };
         if link.watch.since.is_none() && link.paths.tcp_to_send().is_some() {
             link.watch.since = Some(Instant::now());
-            self.look_later(patience(&q.attributes));
+            link.watch.next = self.look_later(patience(&q.attributes));
         }
     }
 
@@ -84,15 +94,14 @@ impl Qp {
         }
     }
 
-    fn look_later(&self, patience: Duration) {
+    fn look_later(&self, patience: Duration) -> Option<Timer> {
         let me = Weak::clone(&self.me);
-        if let Some(io) = io::get() {
-            io.after(between_looks(patience), move || {
-                if let Some(qp) = me.upgrade() {
-                    qp.look_for_the_host();
-                }
-            });
-        }
+        let look = move || {
+            if let Some(qp) = me.upgrade() {
+                qp.look_for_the_host();
+            }
+        };
+        Some(io::get()?.after(between_looks(patience), look))
     }
 
     fn look_for_the_host(&self) {
@@ -111,7 +120,7 @@ impl Qp {
             .look(Instant::now(), seen.unwrap_or_default(), patience)
         {
             Found::Idle => {}
-            Found::Answers => self.look_later(patience),
+            Found::Answers => link.watch.next = self.look_later(patience),
             Found::Vanished => {
                 self.host_vanished(&q);
                 self.lost(&mut q);
@@ -152,7 +161,10 @@ mod tests {
             attempts,
         };
         let look = |at, seen| {
-            let mut watch = Watch { since: Some(begun) };
+            let mut watch = Watch {
+                since: Some(begun),
+                next: None,
+            };
             watch.look(begun + seconds(at), seen, patience)
         };
         assert_eq!(look(3, seen(3, 9)), Found::Answers);
