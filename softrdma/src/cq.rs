@@ -398,6 +398,12 @@ impl Cq {
         tells
     }
 
+    /// It holds what came before it was armed.
+    #[cfg(test)]
+    pub(crate) fn has_untold(&self) -> bool {
+        self.inner.lock().has_untold()
+    }
+
     pub(crate) fn is_armed(&self) -> bool {
         self.inner.lock().armed != Armed::No
     }

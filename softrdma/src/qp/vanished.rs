@@ -107,7 +107,8 @@ impl Qp {
     fn look_for_the_host(&self) {
         // Not waited for: whoever has it may itself wait for the peer's memory.
         let Some(mut q) = self.inner.try_lock() else {
-            return self.look_later(SHORTEST);
+            self.look_later(SHORTEST);
+            return;
         };
         let patience = patience(&q.attributes);
         let Some(link) = &mut q.link else { return };

@@ -54,13 +54,14 @@ fn connected() -> Result<(Side, Side)> {
 }
 
 impl Side {
-    /// The next completions, without having polled before they are there.
+    /// The next completions, without having polled before they are there. What came before the queue was armed
+    /// makes nothing readable: on a busy machine the I/O thread may have been faster.
     fn completions_by_event(&self) -> Result<Vec<Seen>> {
         let channel = self.cq.channel.as_ref().ok_or(libc::EINVAL)?;
-        if !testing::is_readable_within(channel.events.fd(), PATIENCE) {
+        if !self.cq.has_untold() && !testing::is_readable_within(channel.events.fd(), PATIENCE) {
             return Err(libc::ETIMEDOUT);
         }
-        channel.events.take(|_| ())?;
+        channel.take()?;
         self.completions()
     }
 
