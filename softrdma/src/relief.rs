@@ -88,7 +88,9 @@ impl Relief {
 
     /// Makes a copy. If this is the thread that leads, the second one sees to it that it ends; `spawn` makes that one.
     pub(crate) fn watch<T>(&self, spawn: impl FnOnce() -> bool, copies: impl FnOnce() -> T) -> T {
-        let Some(own) = OWN.with_borrow(Option::clone) else {
+        // A thread that is ending has none any more.
+        let own = OWN.try_with(|own| own.borrow().clone());
+        let Some(own) = own.ok().flatten() else {
             return copies();
         };
         own.0.fetch_add(1, Ordering::SeqCst);

@@ -316,7 +316,7 @@ main(int argc, char *argv[])
 	close(faults);
 	for (int i = 0; i < 4; i++)
 		run(address, i % 2 == 1, i < 2);
-	printf("nobody waited but the connection of the client that did not answer\n");
+	printf("only the connection of the client that did not answer waited\n");
 
 	return 0;
 }

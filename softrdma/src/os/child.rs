@@ -79,6 +79,16 @@ pub(crate) fn close_private() {
     });
 }
 
+/// In a child: closes one of them, unless that was done.
+pub(crate) fn close_if_private(fd: RawFd) {
+    let is_private = |(bits, bit): (&AtomicU64, u64)| bits.load(Ordering::Relaxed) & bit != 0;
+    if PRIVATE.slot(fd).is_some_and(is_private) {
+        PRIVATE.remove(fd);
+        // SAFETY: as above.
+        unsafe { sys::close(fd) };
+    }
+}
+
 /// In a child that uses nothing of its parent: closes its copies of sockets.
 pub(crate) fn close_sockets() {
     // SAFETY: as above.

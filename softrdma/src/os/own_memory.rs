@@ -50,7 +50,12 @@ impl Held {
 
     fn is_still_open(&self) -> bool {
         let meta = self.file.metadata();
-        meta.is_ok_and(|meta| (meta.dev(), meta.ino()) == self.is)
+        let is = meta.is_ok_and(|meta| (meta.dev(), meta.ino()) == self.is);
+        if !is {
+            // A child must not close what the program has there.
+            child::closing(self.file.as_raw_fd());
+        }
+        is
     }
 }
 
@@ -96,7 +101,12 @@ pub(crate) fn prepare() {
 
 /// In a child that was made by `fork`: the files mean its parent's memory.
 pub(crate) fn prepare_child() {
-    FILES.store(ptr::null_mut(), Ordering::Release);
+    // SAFETY: null, or never freed.
+    if let Some(files) = unsafe { FILES.swap(ptr::null_mut(), Ordering::AcqRel).as_ref() } {
+        for held in [&files.memory, &files.pages] {
+            child::close_if_private(held.file.as_raw_fd());
+        }
+    }
 }
 
 pub(super) fn page_size() -> usize {
@@ -189,11 +199,13 @@ impl std::fmt::Display for Fate {
 }
 
 pub(crate) fn what_became_of(addr: usize, length: usize) -> Fate {
+    const MOST: usize = 64 << 20;
     let page = page_size();
     let mut at = addr / page * page;
-    let (mut byte, mut behind_the_file) = (0u8, false);
-    while at < addr + length {
-        let mut resident = 0u8;
+    // Not all of a large range: the first page that cannot be read tells.
+    let end = (addr + length).min(addr.saturating_add(MOST));
+    while at < end {
+        let (mut byte, mut resident) = (0u8, 0u8);
         let mapping = ptr::with_exposed_provenance_mut::<libc::c_void>(at);
         // SAFETY: room for the answer about one page; the kernel looks whether there is one.
         let unmapped = unsafe { libc::mincore(mapping, page, &raw mut resident) } != 0;
@@ -201,15 +213,13 @@ pub(crate) fn what_became_of(addr: usize, length: usize) -> Fate {
             return Fate::Unmapped;
         }
         // SAFETY: a byte of this function; what cannot be read is an error.
-        let read = unsafe { guard::copy(&raw mut byte, mapping.cast(), 1) };
-        behind_the_file |= read.is_err_and(|fault| fault.behind_the_file);
-        at += page;
+        match unsafe { guard::copy(&raw mut byte, mapping.cast(), 1) } {
+            Err(fault) if fault.behind_the_file => return Fate::Truncated,
+            Err(_) => return Fate::Replaced,
+            Ok(()) => at += page,
+        }
     }
-    if behind_the_file {
-        Fate::Truncated
-    } else {
-        Fate::Replaced
-    }
+    Fate::Replaced
 }
 
 /// Copies `n` bytes, either of which may be memory that is not there (`EFAULT`).

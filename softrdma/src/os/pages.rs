@@ -6,13 +6,13 @@ use std::fs::File;
 use std::os::fd::RawFd;
 
 use super::fd::Fd;
-use super::{cancel, child, own_memory, sys};
+use super::{cancel, own_memory, sys};
 use crate::Result;
 
 pub(super) const PRESENT: u64 = 1 << 63;
 pub(super) const SWAPPED: u64 = 1 << 62;
 
-/// The table of another process.
+/// The table of another process. A child may keep it: it is of no process that it has to do with.
 #[derive(Debug)]
 pub(super) struct Pages(Fd);
 
@@ -21,19 +21,11 @@ impl Pages {
         let _uncancelled = cancel::Hold::new();
         let file = File::open(format!("/proc/{pid}/pagemap"))
             .map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))?;
-        let fd = Fd::new(file.into());
-        child::opened(fd.raw());
-        Ok(Self(fd))
+        Ok(Self(Fd::new(file.into())))
     }
 
     pub(super) fn has(&self, addr: usize, length: usize) -> bool {
         are_there(self.0.raw(), addr, length, PRESENT)
-    }
-}
-
-impl Drop for Pages {
-    fn drop(&mut self) {
-        child::closing(self.0.raw());
     }
 }
 

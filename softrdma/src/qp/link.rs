@@ -232,7 +232,7 @@ impl Qp {
         let napping = self.napping.load(Ordering::Acquire);
         self.expect_acknowledgement(q);
         // Who copies reads on afterwards.
-        let reads_on = q.copying.is_some() && self.is_pulling(q);
+        let reads_on = q.copying().is_some() && self.is_pulling(q);
         let Some(link) = &mut q.link else { return };
         match link.paths.watch(!napping && !reads_on, link.tx.blocked) {
             Ok(false) => {}

@@ -137,6 +137,14 @@ pub(crate) struct Qp {
     comes_back: AtomicBool,
 }
 
+/// A copy, by its number, and since when.
+#[derive(Clone, Copy, Debug)]
+struct Copying {
+    number: u64,
+    begun: Instant,
+    made: Made,
+}
+
 /// What is guarded by the lock.
 struct Inner {
     state: State,
@@ -173,8 +181,8 @@ struct Inner {
     /// The program has destroyed it.
     released: bool,
     link: Option<Link>,
-    /// What a thread copies, or has copied and is about to say so, and since when.
-    copying: Option<(u64, Instant)>,
+    /// What a thread of this process copies, or has copied and is about to say so.
+    copying: Option<Copying>,
     cm: Weak<Id>,
     seal: Seal,
     peer_params: Params,
@@ -183,6 +191,11 @@ struct Inner {
 }
 
 impl Inner {
+    /// What a thread copies for it. A child has none of its parent's threads.
+    fn copying(&self) -> Option<Copying> {
+        self.copying.filter(|copying| !copying.made.is_inherited())
+    }
+
     /// It takes no part in its connection: in error, or reset by the program.
     fn is_down(&self) -> bool {
         matches!(self.state, State::Error | State::Reset | State::Init)

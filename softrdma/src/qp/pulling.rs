@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::MutexGuard;
 
+use crate::fork::Made;
 use crate::instrument;
 use crate::io;
 use crate::mr::{Grant, Range, SealRef};
@@ -28,7 +29,7 @@ use super::guard::ServedRead;
 use super::receive::Sink;
 use super::respond::{self, Response};
 use super::work::{Operation, Progress};
-use super::{Inner, Qp};
+use super::{Copying, Inner, Qp};
 
 /// Below this, bytes that come with their frame are as fast.
 const WORTH_IT: u32 = 16 * 1024;
@@ -222,7 +223,7 @@ impl Qp {
         loop {
             if self.is_pulling(q) {
                 something = true;
-                if q.copying.is_some() {
+                if q.copying().is_some() {
                     self.give_up_if_abandoned(q);
                     return true;
                 }
@@ -350,7 +351,11 @@ impl Qp {
         step: &Step,
         now: Instant,
     ) -> Copied {
-        q.copying = Some((number, now));
+        q.copying = Some(Copying {
+            number,
+            begun: now,
+            made: Made::now(),
+        });
         self.copies.store(number, Ordering::SeqCst);
         let copied = MutexGuard::unlocked(q, || {
             let copied = step.run();
@@ -359,7 +364,7 @@ impl Qp {
             let _ = self.copies.compare_exchange(number, 0, from, to);
             copied
         });
-        q.copying = q.copying.filter(|&(other, _)| other != number);
+        q.copying = q.copying.filter(|other| other.number != number);
         copied
     }
 
@@ -373,9 +378,10 @@ impl Qp {
     /// The memory of a copy under way is about to be the program's again. A copy that may never end is not
     /// waited for: it writes to memory that cannot be deregistered as long.
     pub(super) fn wait_for_the_copy(&self, q: &Inner) {
-        let Some((number, begun)) = q.copying.filter(|_| self.is_pulling(q)) else {
+        let Some(copying) = q.copying().filter(|_| self.is_pulling(q)) else {
             return;
         };
+        let Copying { number, begun, .. } = copying;
         while self.copies.load(Ordering::SeqCst) == number && begun.elapsed() < LONG {
             std::thread::yield_now();
         }
@@ -383,7 +389,9 @@ impl Qp {
 
     /// The peer of a copy that takes long is gone.
     fn give_up_if_abandoned(&self, q: &mut Inner) {
-        let is_long = q.copying.is_some_and(|(_, begun)| begun.elapsed() >= LONG);
+        let is_long = q
+            .copying()
+            .is_some_and(|copying| copying.begun.elapsed() >= LONG);
         let local = q.link.as_mut().and_then(|link| link.paths.local_stream());
         if is_long && local.is_some_and(|local| local.has_ended()) {
             self.lost(q);
