@@ -25,6 +25,9 @@
 /* A leak of a buffer or of a shared page for each attack is more; the victim remembers for a minute what it has invited. */
 #define MOST_GROWTH_KIB 768
 
+/* the name of the attack */
+static const char *under_way = "nothing";
+
 struct hostile {
 	int fd;
 	struct knowledge knows;
@@ -55,7 +58,7 @@ receive_all(int fd, void *bytes, size_t length)
 		ssize_t got;
 
 		if (poll(&readable, 1, wait_ms()) == 0)
-			die("the victim has neither answered nor closed the connection");
+			die("%s: the victim has neither answered nor closed the connection", under_way);
 		got = recv(fd, bytes, length, 0);
 		if (got < 0 && errno == EINTR)
 			continue;
@@ -402,6 +405,7 @@ attack_anyhow(struct child *victim, const char *address, unsigned port, uint64_t
 	struct hostile hostile;
 	struct wire_frame frame;
 
+	under_way = name;
 	if (row.is_server)
 		CHECK(connect_to_peer(&hostile, victim, address, &row));
 	else
@@ -475,6 +479,7 @@ run(struct child *victim, struct link *honest, const char *address, unsigned por
 	struct holdings holdings;
 	const bool cut = last_step(row)->cut;
 
+	under_way = row->name;
 	if (attack(&hostile, victim, address, port, row)) {
 		if (cut)
 			CHECK(shutdown(hostile.fd, SHUT_WR) == 0);

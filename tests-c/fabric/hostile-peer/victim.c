@@ -331,8 +331,8 @@ serve(const char *address)
 			free(honest);
 			honest = NULL;
 		} else if (type == RDMA_CM_EVENT_DISCONNECTED ||
-				type == RDMA_CM_EVENT_REJECTED) {
-			/* rejected: by a client that has not said that it uses the connection */
+				type == RDMA_CM_EVENT_REJECTED || type == RDMA_CM_EVENT_UNREACHABLE) {
+			/* the latter two: of a client that has not said that it uses the connection */
 			CHECK(victim && id == victim->id);
 			victim->ended = true;
 		}
