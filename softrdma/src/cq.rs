@@ -3,7 +3,7 @@
 //! Completion queues.
 
 use std::collections::VecDeque;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -16,6 +16,7 @@ use crate::io;
 use crate::limits;
 use crate::os::checker;
 use crate::os::held::Locks;
+use crate::os::rings::Glance;
 use crate::pd::Users;
 use crate::qp::Qp;
 
@@ -139,6 +140,7 @@ pub(crate) struct Cq {
     inner: Mutex<Inner>,
     /// The queue pairs that complete here.
     queue_pairs: Mutex<QueuePairs>,
+    polls: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -179,9 +181,18 @@ impl Inner {
 
 #[derive(Debug, Default)]
 struct QueuePairs {
-    all: Vec<Weak<Qp>>,
+    all: Vec<Entry>,
     /// The one that looks for input next.
     next: usize,
+    /// Where the next one goes that has something.
+    next_recent: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    qp: Weak<Qp>,
+    /// Once its input comes through shared memory.
+    glance: Option<Arc<Glance>>,
 }
 
 impl Cq {
@@ -219,6 +230,7 @@ impl Cq {
                 overrun: false,
             }),
             queue_pairs: Mutex::new(QueuePairs::default()),
+            polls: AtomicU32::new(0),
         }))
     }
 
@@ -272,7 +284,15 @@ impl Cq {
     }
 
     pub(crate) fn attach(&self, qp: &Arc<Qp>) {
-        self.queue_pairs.lock().all.push(Arc::downgrade(qp));
+        let mut queue_pairs = self.queue_pairs.lock();
+        // It may be attached twice, for both of its queues.
+        let last = queue_pairs.all.last();
+        if last.is_none_or(|last| last.qp.as_ptr() != Arc::as_ptr(qp)) {
+            queue_pairs.all.push(Entry {
+                qp: Arc::downgrade(qp),
+                glance: None,
+            });
+        }
         self.users.add();
     }
 
@@ -280,13 +300,17 @@ impl Cq {
         self.queue_pairs
             .lock()
             .all
-            .retain(|other| !std::ptr::eq(other.as_ptr(), qp));
+            .retain(|other| !std::ptr::eq(other.qp.as_ptr(), qp));
         self.users.remove();
     }
 
     fn queue_pairs(&self) -> Vec<Arc<Qp>> {
         let queue_pairs = self.queue_pairs.lock();
-        queue_pairs.all.iter().filter_map(Weak::upgrade).collect()
+        queue_pairs
+            .all
+            .iter()
+            .filter_map(|entry| entry.qp.upgrade())
+            .collect()
     }
 
     /// Adds a completion, and an event if the queue is armed for it.
@@ -380,8 +404,8 @@ impl Cq {
         if !Qp::any_naps() {
             return;
         }
-        for qp in &self.queue_pairs.lock().all {
-            if let Some(qp) = qp.upgrade() {
+        for entry in &self.queue_pairs.lock().all {
+            if let Some(qp) = entry.qp.upgrade() {
                 qp.end_nap();
             }
         }
@@ -408,31 +432,101 @@ impl Cq {
         self.inner.lock().armed != Armed::No
     }
 
+    /// How often a poll has found nothing.
+    pub(crate) fn polls(&self) -> u32 {
+        self.polls.load(Ordering::Relaxed)
+    }
+
     /// A program that polls does the work of the I/O thread: it reads what the queue's
     /// connections have for it, and nobody has to be woken. With many connections it looks at a few each time.
     fn look_for_input(&self) -> bool {
-        const AT_ONCE: usize = 4;
-        let mut some: [Option<Arc<Qp>>; AT_ONCE] = Default::default();
+        self.polls.fetch_add(1, Ordering::Relaxed);
+        let mut picks = Picks::default();
         {
             let Some(mut queue_pairs) = self.queue_pairs.try_lock() else {
                 return false;
             };
-            let count = AT_ONCE.min(queue_pairs.all.len());
-            for qp in &mut some[..count] {
-                if queue_pairs.next >= queue_pairs.all.len() {
-                    queue_pairs.next = 0;
-                }
-                let next = queue_pairs.next;
-                queue_pairs.next += 1;
-                *qp = queue_pairs.all.get(next).and_then(Weak::upgrade);
-            }
+            queue_pairs.pick(&mut picks);
         }
         // Not under the lock: who adds a queue pair must not wait for a copy.
         let mut progress = false;
-        for qp in some.iter().flatten() {
+        for (index, qp) in picks.iter_mut().filter_map(Option::take) {
             progress |= qp.progress_by_polling();
+            let Some(glance) = index.and_then(|_| qp.glance()) else {
+                continue;
+            };
+            if let (Some(index), Some(mut queue_pairs)) = (index, self.queue_pairs.try_lock()) {
+                let entry = queue_pairs.all.get_mut(index);
+                if let Some(entry) = entry.filter(|entry| entry.qp.as_ptr() == Arc::as_ptr(&qp)) {
+                    entry.glance = Some(glance);
+                }
+            }
         }
         progress
+    }
+}
+
+/// How many queue pairs a poll takes to look closer at.
+const AT_ONCE: usize = 4;
+/// How many of them it only glances at.
+const GLANCES: usize = 64;
+/// So many come first, each time: those that had something last.
+const RECENT: usize = 8;
+
+/// With the places of those that have no glance yet.
+type Picks = [Option<(Option<usize>, Arc<Qp>)>; AT_ONCE];
+
+impl QueuePairs {
+    /// Picks those that may have something, by a glance where that is possible.
+    fn pick(&mut self, picks: &mut Picks) {
+        let count = self.all.len();
+        let recent = if count > RECENT { RECENT } else { 0 };
+        let mut picked = 0;
+        for index in 0..recent {
+            if picked < AT_ONCE && self.all[index].has_something() {
+                picks[picked] = self.all[index].qp.upgrade().map(|qp| (None, qp));
+                picked += 1;
+            }
+        }
+        for _ in 0..GLANCES.min(count) {
+            if picked == AT_ONCE {
+                break;
+            }
+            if self.next >= count {
+                self.next = 0;
+            }
+            let index = self.next;
+            self.next += 1;
+            let entry = &mut self.all[index];
+            if entry
+                .glance
+                .as_ref()
+                .is_some_and(|glance| glance.is_closed())
+            {
+                entry.glance = None;
+            }
+            match &entry.glance {
+                // Of the recent ones it was looked at above.
+                Some(glance) if index < recent || !glance.is_worth_a_look() => continue,
+                Some(_) => {
+                    picks[picked] = entry.qp.upgrade().map(|qp| (None, qp));
+                    if recent > 0 {
+                        // The others are looked at in no particular order.
+                        self.all.swap(index, self.next_recent);
+                        self.next_recent = (self.next_recent + 1) % recent;
+                    }
+                }
+                None => picks[picked] = entry.qp.upgrade().map(|qp| (Some(index), qp)),
+            }
+            picked += 1;
+        }
+    }
+}
+
+impl Entry {
+    fn has_something(&self) -> bool {
+        let glance = self.glance.as_ref();
+        glance.is_some_and(|glance| !glance.is_closed() && glance.is_worth_a_look())
     }
 }
 

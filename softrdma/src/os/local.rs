@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::door::Neighbour;
 use super::memory::Span;
 use super::process::Process;
-use super::rings::Rings;
+use super::rings::{Glance, Rings};
 use super::socket::Socket;
 use crate::Result;
 
@@ -113,6 +113,15 @@ impl Local {
             Err(libc::EAGAIN) if self.ended => Ok(0),
             received => received,
         }
+    }
+
+    pub(crate) fn glance(&self) -> &Arc<Glance> {
+        self.rings.glance()
+    }
+
+    /// The peer has not read all that was sent.
+    pub(crate) fn has_unread(&self) -> bool {
+        self.rings.unread_from().is_some()
     }
 
     /// This side polls for input, and there is none. A peer that said that it polls too, and does not read, is woken

@@ -25,7 +25,7 @@ pub(crate) mod process;
 pub(crate) mod pull;
 pub(crate) mod random;
 pub(crate) mod readiness;
-mod rings;
+pub(crate) mod rings;
 pub(crate) mod semaphore;
 pub(crate) mod signals;
 pub(crate) mod socket;

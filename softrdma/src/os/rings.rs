@@ -8,7 +8,8 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use super::memory::Span;
 use super::{check, owned};
@@ -42,6 +43,8 @@ struct Memory(NonNull<u8>);
 
 // SAFETY: it is mapped for the process, not for a thread; who uses it when is the business of `Rings`.
 unsafe impl Send for Memory {}
+// SAFETY: of a shared reference, others than `Rings` use the controls alone, which are atomic.
+unsafe impl Sync for Memory {}
 
 impl Memory {
     fn map(fd: &OwnedFd) -> Result<Self> {
@@ -84,9 +87,53 @@ impl Drop for Memory {
     }
 }
 
+/// What a program that polls many connections sees of one without locking it.
+pub(crate) struct Glance {
+    memory: Memory,
+    /// The ring that is read, and how far.
+    ring: usize,
+    read: AtomicU64,
+    /// This side has something to do, even if nothing has come.
+    owes: AtomicBool,
+    is_closed: AtomicBool,
+}
+
+impl Glance {
+    /// Something has come, or is to be done.
+    pub(crate) fn is_worth_a_look(&self) -> bool {
+        let written = &self.memory.control(self.ring).written.0;
+        self.owes.load(Ordering::Relaxed)
+            || written.load(Ordering::Acquire) != self.read.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn owe(&self, owes: bool) {
+        // Mostly it does not change: then no other processor has to read it anew.
+        if self.owes.load(Ordering::Relaxed) != owes {
+            self.owes.store(owes, Ordering::Relaxed);
+        }
+    }
+
+    /// The connection is over.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Relaxed)
+    }
+}
+
+impl std::fmt::Debug for Glance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Glance").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Rings {
+    fn drop(&mut self) {
+        self.glance.is_closed.store(true, Ordering::Relaxed);
+    }
+}
+
 /// One side's end of both rings.
 pub(crate) struct Rings {
-    memory: Memory,
+    glance: Arc<Glance>,
     /// The ring that this side writes. It reads the other one.
     own: usize,
     written: u64,
@@ -134,19 +181,29 @@ impl Rings {
 
     fn end(memory: Memory, own: usize) -> Self {
         Self {
-            memory,
+            glance: Arc::new(Glance {
+                memory,
+                ring: 1 - own,
+                read: AtomicU64::new(0),
+                owes: AtomicBool::new(false),
+                is_closed: AtomicBool::new(false),
+            }),
             own,
             written: 0,
             read: 0,
         }
     }
 
+    pub(crate) fn glance(&self) -> &Arc<Glance> {
+        &self.glance
+    }
+
     fn outgoing(&self) -> &Control {
-        self.memory.control(self.own)
+        self.glance.memory.control(self.own)
     }
 
     fn incoming(&self) -> &Control {
-        self.memory.control(1 - self.own)
+        self.glance.memory.control(1 - self.own)
     }
 
     /// How much fits in. Fails when the other side's counter is nonsense.
@@ -186,7 +243,7 @@ impl Rings {
                 asked = true;
                 continue;
             }
-            let to = self.memory.span(self.own, self.written).first(room);
+            let to = self.glance.memory.span(self.own, self.written).first(room);
             let n = if sent < own.len() {
                 own.after(sent).copy_to(to)
             } else {
@@ -217,7 +274,7 @@ impl Rings {
         let mut left = self.available()?.min(program.len() + own.len());
         let mut received = 0;
         while left > 0 {
-            let from = self.memory.span(1 - self.own, self.read).first(left);
+            let from = self.glance.memory.span(1 - self.own, self.read).first(left);
             let n = if received < program.len() {
                 match program.after(received).store(from) {
                     Ok(n) => n,
@@ -234,6 +291,7 @@ impl Rings {
         if received == 0 {
             return Err(libc::EAGAIN);
         }
+        self.glance.read.store(self.read, Ordering::Relaxed);
         self.incoming().read.0.store(self.read, Ordering::SeqCst);
         Ok(received)
     }
@@ -372,6 +430,24 @@ mod tests {
     }
 
     #[test]
+    fn a_glance_shows_what_has_come_or_is_to_be_done() {
+        let (mut one, mut other) = ends();
+        let glance = Arc::clone(other.glance());
+        assert!(!glance.is_worth_a_look());
+        send(&mut one, &[1, 2]).unwrap();
+        assert!(glance.is_worth_a_look());
+        receive(&mut other, 1).unwrap();
+        assert!(glance.is_worth_a_look());
+        receive(&mut other, 1).unwrap();
+        assert!(!glance.is_worth_a_look());
+        glance.owe(true);
+        assert!(glance.is_worth_a_look());
+        assert!(!glance.is_closed());
+        drop(other);
+        assert!(glance.is_closed());
+    }
+
+    #[test]
     fn who_sleeps_is_woken_once_and_not_when_there_is_something() {
         let (mut one, mut other) = ends();
         assert!(!one.reader_sleeps());
@@ -407,12 +483,18 @@ mod tests {
     fn a_peer_that_counts_wrong_is_found_out() {
         let (mut one, mut other) = ends();
         for written in [ROOM as u64 + 1, u64::MAX, 1 << 40] {
-            let control = one.memory.control(0);
+            let control = one.glance.memory.control(0);
             control.written.0.store(written, Ordering::SeqCst);
             assert_eq!(receive(&mut other, 10), Err(libc::EPROTO));
         }
         for read in [1, u64::MAX - ROOM as u64, 1 << 40] {
-            other.memory.control(0).read.0.store(read, Ordering::SeqCst);
+            other
+                .glance
+                .memory
+                .control(0)
+                .read
+                .0
+                .store(read, Ordering::SeqCst);
             assert_eq!(send(&mut one, b"x"), Err(libc::EPROTO));
         }
     }

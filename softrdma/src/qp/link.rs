@@ -18,6 +18,7 @@ use crate::os::epoll::Interest;
 use crate::os::local::Local;
 use crate::os::process::Process;
 use crate::os::pull::may_pull;
+use crate::os::rings::Glance;
 use crate::os::socket::Socket;
 use crate::wire::Params;
 
@@ -28,7 +29,7 @@ use super::pulling::{Copier, Puller, Source};
 use super::receive::Rx;
 use super::respond::Response;
 use super::vanished::{Watch, patience};
-use super::{Inner, Peer, Qp, State};
+use super::{Inner, Peer, Qp, Setup, State};
 
 pub(super) struct Link {
     pub(super) paths: Paths,
@@ -239,6 +240,10 @@ impl Qp {
             Ok(true) => self.come_back(),
             Err(_) => self.lost(q),
         }
+        if let Some(link) = &mut q.link {
+            link.paths
+                .owe(!q.responses.is_empty() || !link.tx.is_idle());
+        }
     }
 
     /// Sends what there is to send, and has the rest sent when there is room.
@@ -351,7 +356,6 @@ impl Qp {
     /// As above, on a thread of the program that has found its completion queue empty. Whether there
     /// was anything.
     pub(crate) fn progress_by_polling(&self) -> bool {
-        self.polls.fetch_add(1, Ordering::Relaxed);
         let Some(mut q) = self.inner.try_lock() else {
             return false;
         };
@@ -387,6 +391,29 @@ impl Qp {
         }
     }
 
+    /// Of a connection that is looked at for input in shared memory.
+    fn glance_of(q: &Inner) -> Option<&Arc<Glance>> {
+        q.link.as_ref().and_then(|link| link.paths.glance())
+    }
+
+    pub(crate) fn glance(&self) -> Option<Arc<Glance>> {
+        self.inner
+            .try_lock()
+            .and_then(|q| Self::glance_of(&q).cloned())
+    }
+
+    /// Whether the program has polled since this was asked last.
+    fn was_polled(&self) -> bool {
+        let Setup {
+            send_cq, recv_cq, ..
+        } = &self.setup;
+        let polls = [send_cq, recv_cq]
+            .into_iter()
+            .flatten()
+            .fold(0u32, |sum, cq| sum.wrapping_add(cq.polls()));
+        self.polls.swap(polls, Ordering::Relaxed) != polls
+    }
+
     /// Whether it did the opposite before.
     fn set_napping(&self, naps: bool) -> bool {
         let changed = self.napping.swap(naps, Ordering::AcqRel) != naps;
@@ -398,9 +425,14 @@ impl Qp {
         changed
     }
 
-    /// A program with many connections takes long to get round to each of them.
-    fn is_one_of_many(&self) -> bool {
-        const MANY: usize = 16;
+    /// A program with many connections takes long to get round to each of them, where it needs a system call to see
+    /// whether there is something.
+    fn is_one_of_many(&self, q: &Inner) -> bool {
+        if Self::glance_of(q).is_some() {
+            return false;
+        }
+        // So often as their queue for sends or receives. Waking a thread takes as long as so many calls.
+        const MANY: usize = 128;
         let many =
             |cq: &Option<Arc<crate::cq::Cq>>| cq.as_ref().is_some_and(|cq| cq.users.count() > MANY);
         many(&self.setup.send_cq) || many(&self.setup.recv_cq)
@@ -415,9 +447,9 @@ impl Qp {
     /// will find out itself.
     fn take_a_nap_if_polled(&self, q: &Inner) {
         if !q.nap.may_begin()
-            || self.polls.swap(0, Ordering::Relaxed) == 0
+            || !self.was_polled()
             || self.waits_for_an_event()
-            || self.is_one_of_many()
+            || self.is_one_of_many(q)
         {
             return;
         }
@@ -449,7 +481,7 @@ impl Qp {
 
     /// Whether the program goes on polling, and finds what comes. If not, the I/O thread looks for input again.
     pub(crate) fn still_naps(&self) -> bool {
-        let polls = self.polls.swap(0, Ordering::Relaxed) > 0;
+        let polls = self.was_polled();
         if self.napping.load(Ordering::Acquire) {
             // Whoever has it locked is at work on it.
             let Some(mut q) = self.inner.try_lock() else {
@@ -457,6 +489,9 @@ impl Qp {
             };
             if polls && q.nap.goes_on() {
                 self.send_now(&mut q);
+                return true;
+            }
+            if polls && Self::glance_of(&q).is_some_and(|glance| !glance.is_worth_a_look()) {
                 return true;
             }
             self.progress_of(&mut q, |q, something| {

@@ -127,7 +127,7 @@ pub(crate) struct Qp {
     inner: Mutex<Inner>,
     /// The number of the copy that a thread makes for it, without the lock.
     copies: AtomicU64,
-    /// How often the program has polled, since somebody last looked.
+    /// How often the program had polled its completion queues, when somebody last looked.
     polls: AtomicU32,
     /// The program looks for input itself: the I/O thread does not watch for it.
     napping: AtomicBool,

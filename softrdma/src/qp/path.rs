@@ -16,6 +16,7 @@ use crate::os::epoll::{HANG_UP, Interest, READABLE, WRITABLE};
 use crate::os::local::Local;
 use crate::os::memory::Span;
 use crate::os::process::Process;
+use crate::os::rings::Glance;
 use crate::os::socket::Socket;
 
 /// Where bytes come from and go to.
@@ -311,6 +312,24 @@ impl Paths {
             path.watched = None;
         }
         self.sleeps = false;
+    }
+
+    /// What a program that polls needs to see to know whether to look here.
+    pub(super) fn glance(&self) -> Option<&Arc<Glance>> {
+        match &self.local.as_ref()?.stream {
+            Stream::Local(local) if self.receives_locally => Some(local.glance()),
+            _ => None,
+        }
+    }
+
+    /// Whoever polls is to look here, if something is left to do or the peer does not read.
+    pub(super) fn owe(&mut self, owes: bool) {
+        let sends_locally = self.sends_locally;
+        if let Some(local) = self.local_stream() {
+            local
+                .glance()
+                .owe(owes || (sends_locally && local.has_unread()));
+        }
     }
 
     /// Nothing has come for this side, which looks by itself. Perhaps the peer does not.

@@ -152,6 +152,33 @@ fn who_polls_is_not_woken() -> Result<()> {
 }
 
 #[test]
+fn who_polls_many_connections_is_not_woken_either() -> Result<()> {
+    let (client, server) = connected()?;
+    let pd = server.qp.setup.pd.as_ref().ok_or(libc::EINVAL)?;
+    // On the same queue, and not connected.
+    let others = (0..100)
+        .map(|_| Qp::new(small_setup(Arc::clone(pd), &server.cq, None), State::Init))
+        .collect::<Result<Vec<_>>>()?;
+    polls(&server, &client)?;
+    for round in 0..50 {
+        server.post_receive(round, server.place(8))?;
+        client.send(round)?;
+        let mut seen = Vec::new();
+        wait_until(|| {
+            seen.extend(server.completions().unwrap_or_default());
+            !seen.is_empty()
+        })?;
+        assert_eq!(seen, [received(round, Opcode::Receive)]);
+        wait_until(|| client.completions().is_ok_and(|seen| !seen.is_empty()))?;
+    }
+    for other in others {
+        other.release();
+    }
+    client.end()?;
+    server.end()
+}
+
+#[test]
 fn memory_that_is_gone_is_told_of_without_anybody_polling() -> Result<()> {
     for length in [5000, 64 << 10] {
         let (client, server) = connected()?;
