@@ -12,6 +12,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::Result;
 use crate::fork::{self, Made};
 use crate::os::checker;
+use crate::os::child;
 use crate::os::held::Locks;
 use crate::os::readiness::{Raised, Readiness};
 use crate::os::semaphore::Semaphore;
@@ -96,6 +97,24 @@ impl<E> Channel<E> {
         }
     }
 
+    /// After a fork: a program that waits for this and other descriptors with epoll, as it did before, has to make a
+    /// call. It can only be told if that call does not wait.
+    pub(crate) fn announce_to_event_loop(&self) {
+        if self.readiness.is_non_blocking() == Ok(true) {
+            self.announce();
+        }
+    }
+
+    /// Readable for nothing: another process has said so, or `announce`.
+    fn lower_if_shared(&self) {
+        if child::has_forked() {
+            let mut events = self.events.lock();
+            if events.queue.is_empty() {
+                self.readiness.clear_all(&mut events.raised);
+            }
+        }
+    }
+
     /// There will be something, for a program that makes a call.
     pub(crate) fn announce(&self) {
         let mut events = self.events.lock();
@@ -133,6 +152,7 @@ impl<E> Channel<E> {
         loop {
             if !self.tokens.try_take() {
                 if self.readiness.is_non_blocking()? {
+                    self.lower_if_shared();
                     return Err(libc::EAGAIN);
                 }
                 fork::waits(true);

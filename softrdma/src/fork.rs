@@ -553,6 +553,7 @@ extern "C" fn in_child() {
         return refuse();
     }
     let own = work.take_out();
+    let mut channels = Vec::new();
     if before.sockets.is_empty() && before.state != HEIR {
         return;
     }
@@ -569,9 +570,10 @@ extern "C" fn in_child() {
         // What a child that is an heir has made itself is its own; what it was offered is still to be had.
         fork.work = Some(own);
         if fork.handover.is_some() {
-            fork.listeners = before.listeners;
+            fork.listeners = std::mem::take(&mut before.listeners);
             for (listener, channel) in &fork.listeners {
                 channel.watch_too(*listener);
+                channels.push(Arc::clone(channel));
             }
         }
     }
@@ -579,6 +581,11 @@ extern "C" fn in_child() {
         dead.put_at(&before.sockets);
     }
     STATE.store(HEIR, Ordering::Release);
+    // Without their locks.
+    drop(before);
+    for channel in channels {
+        channel.announce_to_event_loop();
+    }
 }
 
 fn refuse() {

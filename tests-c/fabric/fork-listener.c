@@ -9,10 +9,12 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -98,11 +100,10 @@ server_event(enum rdma_cm_event_type wanted)
 	return event;
 }
 
-/* serves one client, whom it tells of the end */
+/* serves one client, whose request this is and whom it tells of the end */
 static void
-serve(void)
+serve_request(struct rdma_cm_event *event)
 {
-	struct rdma_cm_event *event = server_event(RDMA_CM_EVENT_CONNECT_REQUEST);
 	uint64_t seed = (uint64_t)getpid();
 	struct link link;
 
@@ -119,6 +120,12 @@ serve(void)
 	CHECK(rdma_disconnect(link.id) == 0);
 	CHECK(rdma_ack_cm_event(server_event(RDMA_CM_EVENT_DISCONNECTED)) == 0);
 	link_close(&link);
+}
+
+static void
+serve(void)
+{
+	serve_request(server_event(RDMA_CM_EVENT_CONNECT_REQUEST));
 }
 
 static void
@@ -219,6 +226,36 @@ double_fork_server(void)
 	report("listening %u", port);
 	serve();
 	end();
+	report("served");
+
+	return 0;
+}
+
+/* it has an event loop before it becomes a daemon */
+static int
+event_loop_server(void)
+{
+	struct epoll_event wanted = {.events = EPOLLIN}, seen;
+	struct rdma_cm_event *event;
+	int set = epoll_create1(EPOLL_CLOEXEC), flags;
+
+	begin();
+	flags = fcntl(server_channel->fd, F_GETFL);
+	CHECK(fcntl(server_channel->fd, F_SETFL, flags | O_NONBLOCK) == 0);
+	CHECK(epoll_ctl(set, EPOLL_CTL_ADD, server_channel->fd, &wanted) == 0);
+	CHECK(daemon(1, 1) == 0);
+	report("listening %u", port);
+	do {
+		CHECK(epoll_wait(set, &seen, 1, wait_ms()) == 1);
+		errno = 0;
+	} while (rdma_get_cm_event(server_channel, &event) != 0 && errno == EAGAIN);
+	CHECK(errno == 0 && event->event == RDMA_CM_EVENT_CONNECT_REQUEST);
+	serve_request(event);
+	/* it does not go on being ready for nothing */
+	for (int i = 0; epoll_wait(set, &seen, 1, 0) == 1; i++)
+		CHECK(i < 3 && rdma_get_cm_event(server_channel, &event) == -1 && errno == EAGAIN);
+	end();
+	close(set);
 	report("served");
 
 	return 0;
@@ -417,6 +454,8 @@ run(const char *name)
 		return daemon_server();
 	if (strcmp(name, "double-fork") == 0)
 		return double_fork_server();
+	if (strcmp(name, "event-loop") == 0)
+		return event_loop_server();
 	if (strcmp(name, "killed") == 0)
 		return killed_server();
 	if (strcmp(name, "child-serves") == 0)
@@ -427,6 +466,8 @@ run(const char *name)
 		daemon_serves("daemon");
 	else if (strcmp(name, "double-fork-serves") == 0)
 		daemon_serves("double-fork");
+	else if (strcmp(name, "event-loop-serves") == 0)
+		daemon_serves("event-loop");
 	else if (strcmp(name, "parent-serves-child-ends") == 0)
 		parent_serves(false);
 	else if (strcmp(name, "parent-serves-child-lives") == 0)
@@ -450,7 +491,7 @@ int
 main(int argc, char *argv[])
 {
 	static const char *const cases[] = {"child-serves", "child-only-polls", "daemon-serves",
-		"double-fork-serves", "parent-serves-child-ends", "parent-serves-child-lives",
+		"double-fork-serves", "event-loop-serves", "parent-serves-child-ends", "parent-serves-child-lives",
 		"child-comes-too-late", "one-of-several", "generations", "killed-parent"};
 
 	if (argc == 4) { /* a process that start() has made */
