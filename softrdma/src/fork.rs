@@ -18,7 +18,7 @@
 //! sockets, so that the child's copies are whole. When that is not possible within a time, a child cannot use
 //! anything.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{self, Arc, Condvar, PoisonError};
@@ -133,13 +133,35 @@ pub(crate) fn is_settled() -> bool {
     STATE.load(Ordering::Relaxed) == SETTLED
 }
 
-/// A thread waits for an event from now on, or has stopped to. A process in which one does goes on.
-pub(crate) fn waits(waits: bool) {
-    if waits {
-        WAITING.fetch_add(1, Ordering::Relaxed);
-    } else {
-        WAITING.fetch_sub(1, Ordering::Relaxed);
+/// Whether a thread waits. It ends in the middle of that when it is cancelled.
+struct Waiter(Cell<bool>);
+
+impl Waiter {
+    fn set(&self, waits: bool) {
+        if self.0.replace(waits) == waits {
+            return;
+        }
+        if waits {
+            WAITING.fetch_add(1, Ordering::Relaxed);
+        } else {
+            WAITING.fetch_sub(1, Ordering::Relaxed);
+        }
     }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.set(false);
+    }
+}
+
+thread_local! {
+    static WAITER: Waiter = const { Waiter(Cell::new(false)) };
+}
+
+/// The thread waits for an event from now on, or has stopped to. A process in which one does goes on.
+pub(crate) fn waits(waits: bool) {
+    let _ = WAITER.try_with(|waiter| waiter.set(waits));
 }
 
 #[derive(Debug)]

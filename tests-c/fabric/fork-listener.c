@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -178,6 +179,38 @@ child_serves(void)
 		exit(0);
 	}
 	wait_for(pid);
+}
+
+static void *
+wait_for_event(void *argument)
+{
+	struct rdma_cm_event *event;
+
+	(void)argument;
+	/* blocking: it never returns */
+	rdma_get_cm_event(server_channel, &event);
+
+	return NULL;
+}
+
+/* a thread that waited for an event, and was cancelled, waits no more */
+static void
+waiting_thread_cancelled(void)
+{
+	pthread_t thread;
+	void *ended;
+
+	server_channel = open_channel();
+	listener = listen_at(server_channel, address, 0, 8);
+	CHECK(pthread_create(&thread, NULL, wait_for_event, NULL) == 0);
+	/* whether it waits by now or not, the cancellation comes in the wait */
+	poll(NULL, 0, 20);
+	CHECK(pthread_cancel(thread) == 0);
+	CHECK(pthread_join(thread, &ended) == 0);
+	CHECK(ended == PTHREAD_CANCELED);
+	CHECK(rdma_destroy_id(listener) == 0);
+	rdma_destroy_event_channel(server_channel);
+	child_serves();
 }
 
 /* the client has come before the child waits for it, which it does without another call */
@@ -460,6 +493,8 @@ run(const char *name)
 		return killed_server();
 	if (strcmp(name, "child-serves") == 0)
 		child_serves();
+	else if (strcmp(name, "waiting-thread-cancelled") == 0)
+		waiting_thread_cancelled();
 	else if (strcmp(name, "child-only-polls") == 0)
 		child_only_polls();
 	else if (strcmp(name, "daemon-serves") == 0)
@@ -490,7 +525,7 @@ run(const char *name)
 int
 main(int argc, char *argv[])
 {
-	static const char *const cases[] = {"child-serves", "child-only-polls", "daemon-serves",
+	static const char *const cases[] = {"child-serves", "waiting-thread-cancelled", "child-only-polls", "daemon-serves",
 		"double-fork-serves", "event-loop-serves", "parent-serves-child-ends", "parent-serves-child-lives",
 		"child-comes-too-late", "one-of-several", "generations", "killed-parent"};
 
