@@ -445,8 +445,8 @@ impl Qp {
 
     /// The program has polled since the last time, was the first to read what came, and waits for no event: it
     /// will find out itself.
-    fn take_a_nap_if_polled(&self, q: &Inner) {
-        if !q.nap.may_begin()
+    fn take_a_nap_if_polled(&self, q: &Inner, thread_was_first: bool) {
+        if !q.nap.may_begin(thread_was_first)
             || !self.was_polled()
             || self.waits_for_an_event()
             || self.is_one_of_many(q)
@@ -526,9 +526,9 @@ impl io::Source for Qp {
         let mut q = self.inner.lock();
         let may_be_for_room = q.link.as_ref().is_some_and(|link| link.tx.blocked);
         self.progress_of(&mut q, |q, something| {
-            if !something {
-                self.take_a_nap_if_polled(q);
-            } else if !may_be_for_room && self.set_napping(false) {
+            if !self.napping.load(Ordering::Acquire) {
+                self.take_a_nap_if_polled(q, something);
+            } else if something && !may_be_for_room && self.set_napping(false) {
                 // The peer had to ring.
                 q.nap.was_in_vain();
             }

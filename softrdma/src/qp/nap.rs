@@ -22,7 +22,7 @@ impl Nap {
     pub(super) fn new() -> Self {
         Self {
             found: 0,
-            needed: 1,
+            needed: 0,
             reads: 0,
             reads_before: 0,
             checks: 0,
@@ -38,9 +38,10 @@ impl Nap {
         self.found = self.found.saturating_sub(1);
     }
 
-    /// Whether the polls will do.
-    pub(super) fn may_begin(&self) -> bool {
-        self.found >= self.needed
+    /// Whether the polls will do. The thread has just looked, and was the first to read something or not: that says
+    /// little by itself, since another message may have come by the time at which it wakes.
+    pub(super) fn may_begin(&self, thread_was_first: bool) -> bool {
+        self.needed == 0 || (!thread_was_first && self.found >= self.needed)
     }
 
     /// The thread looks after the connection. Whether the polls have read something since it did so last.
@@ -51,7 +52,7 @@ impl Nap {
         self.checks += 1;
         if self.checks == LONG {
             self.checks = 0;
-            self.needed = (self.needed / 2).max(1);
+            self.needed /= 2;
         }
         true
     }
@@ -60,7 +61,7 @@ impl Nap {
     pub(super) fn was_in_vain(&mut self) {
         self.found = 0;
         self.checks = 0;
-        self.needed = MOST_NEEDED.min(self.needed * 2);
+        self.needed = (self.needed * 2).clamp(1, MOST_NEEDED);
     }
 }
 
@@ -71,13 +72,16 @@ mod tests {
     #[test]
     fn polls_that_find_what_comes_are_left_alone() {
         let mut nap = Nap::new();
-        assert!(!nap.may_begin());
+        assert!(nap.may_begin(true));
         nap.polls_have_read();
-        assert!(nap.may_begin());
         assert!(nap.goes_on());
         assert!(!nap.goes_on());
+        nap.was_in_vain();
+        assert!(!nap.may_begin(false));
+        nap.polls_have_read();
+        assert!(nap.may_begin(false) && !nap.may_begin(true));
         nap.thread_has_read();
-        assert!(!nap.may_begin());
+        assert!(!nap.may_begin(false));
     }
 
     #[test]
@@ -87,14 +91,14 @@ mod tests {
         for _ in 0..1000 {
             // An acknowledgement, and a write.
             nap.polls_have_read();
-            if nap.may_begin() {
+            if nap.may_begin(false) {
                 begun += 1;
                 nap.was_in_vain();
             } else {
                 nap.thread_has_read();
             }
         }
-        assert_eq!(begun, 1);
+        assert_eq!(begun, 2);
     }
 
     #[test]
@@ -102,13 +106,13 @@ mod tests {
         let mut nap = Nap::new();
         let begin = |nap: &mut Nap| {
             let mut reads = 0;
-            while !nap.may_begin() {
+            while !nap.may_begin(false) {
                 nap.polls_have_read();
                 reads += 1;
             }
             reads
         };
-        for reads in [1, 2, 4, 4] {
+        for reads in [0, 1, 2, 4, 4] {
             assert_eq!(begin(&mut nap), reads);
             nap.was_in_vain();
         }
