@@ -337,9 +337,10 @@ impl Qp {
         if let Some(link) = &mut q.link {
             link.paths.hear();
         }
+        let before = q.expected;
         let something = self.receive_and_copy(q, Copier::IoThread);
         self.acknowledge_and_show(q);
-        if something {
+        if q.expected != before {
             q.nap.thread_has_read();
         }
         decide(q, something);
@@ -363,9 +364,11 @@ impl Qp {
             return false;
         }
         self.made.touch();
+        let before = q.expected;
         let something = self.receive_and_copy(&mut q, Copier::Program);
         if something {
-            q.nap.polls_have_read();
+            let requests = q.expected != before;
+            q.nap.polls_have_read(requests);
         } else if let Some(link) = &mut q.link {
             link.paths.urge();
         }
@@ -445,8 +448,8 @@ impl Qp {
 
     /// The program has polled since the last time, was the first to read what came, and waits for no event: it
     /// will find out itself.
-    fn take_a_nap_if_polled(&self, q: &Inner, thread_was_first: bool) {
-        if !q.nap.may_begin(thread_was_first)
+    fn take_a_nap_if_polled(&self, q: &Inner) {
+        if !q.nap.may_begin()
             || !self.was_polled()
             || self.waits_for_an_event()
             || self.is_one_of_many(q)
@@ -527,10 +530,9 @@ impl io::Source for Qp {
         let may_be_for_room = q.link.as_ref().is_some_and(|link| link.tx.blocked);
         self.progress_of(&mut q, |q, something| {
             if !self.napping.load(Ordering::Acquire) {
-                self.take_a_nap_if_polled(q, something);
+                self.take_a_nap_if_polled(q);
             } else if something && !may_be_for_room && self.set_napping(false) {
-                // The peer had to ring.
-                q.nap.was_in_vain();
+                q.nap.was_ended();
             }
         });
     }
