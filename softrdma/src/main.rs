@@ -115,9 +115,8 @@ Environment:
   SOFTRDMA_LEAKS          1: as --leaks (default: 0)
   SOFTRDMA_SOCKET_ONLY    1: all data goes over TCP, also between processes of one
                           machine (default: 0, shared memory and direct copies)
-  SOFTRDMA_CM_TIMEOUT_MS  milliseconds that a client waits for the answer of a server,
-                          and a server for a client that it has accepted (default:
-                          102000)
+  SOFTRDMA_CM_TIMEOUT_MS  milliseconds that a client waits for the answer of a server, and
+                          a server for a client that it has accepted (default: 102000)
   SOFTRDMA_LIBRARY        the library to load (default: the libsoftrdma.so that belongs
                           to this command)"
     };
