@@ -33,7 +33,7 @@ use crate::cm::{door, own_qp, silent};
 use crate::io::{self, HeldWork, Io, Work};
 use crate::os::cancel::Hold;
 use crate::os::handover::{DeadEnd, End, Handover, Lifeline, wait_for};
-use crate::os::held::Locks;
+use crate::os::held::{Guard as _, Locks};
 use crate::os::{child, process};
 use crate::qp::Qp;
 use crate::{Errno, Result};
@@ -437,7 +437,7 @@ struct Before {
     listeners: Vec<(RawFd, Arc<EventChannel>)>,
     offer: Option<Handover>,
     lifeline: Option<Lifeline>,
-    _forking: MutexGuard<'static, ()>,
+    forking: MutexGuard<'static, ()>,
     _uncancelled: Hold,
 }
 
@@ -458,7 +458,7 @@ extern "C" fn prepare() {
     let uncancelled = Hold::new();
     child::forks();
     let mut before = Before {
-        _forking: FORKING.lock(),
+        forking: FORKING.lock(),
         _uncancelled: uncancelled,
         locks: Locks::until(Instant::now() + QUIET),
         work: None,
@@ -511,6 +511,18 @@ fn hold_all(io: &'static Io, before: &mut Before) -> bool {
 }
 
 impl Before {
+    /// In a child: as that of each lock.
+    fn forget_waiters(&self) {
+        self.locks.forget_waiters();
+        self.forking.forget_waiters();
+        if let Some(fork) = &self.fork {
+            fork.forget_waiters();
+        }
+        if let Some(work) = &self.work {
+            work.forget_waiters();
+        }
+    }
+
     fn make_offer(&mut self) {
         let Some(fork) = &mut self.fork else { return };
         if fork.dead.is_none() {
@@ -568,15 +580,17 @@ extern "C" fn in_child() {
     child::close_private();
     let offer = before.offer.take();
     let lifeline = before.lifeline.take();
-    let (true, Some(fork), Some(work)) = (before.whole, &mut before.fork, &mut before.work) else {
+    let begun = before.whole && io.begin_anew().is_ok();
+    before.forget_waiters();
+    let (true, Some(fork), Some(work)) = (begun, &mut before.fork, &mut before.work) else {
         return refuse();
     };
-    if io.begin_anew().is_err() {
-        return refuse();
-    }
     let own = work.take_out();
     let mut channels = Vec::new();
     if before.sockets.is_empty() && before.state != HEIR {
+        // It may be the last owner of something that needs the locks.
+        drop(before);
+        drop(own);
         return;
     }
     if let Some(offer) = offer {

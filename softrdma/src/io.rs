@@ -13,7 +13,7 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::Result;
 use crate::fork::{self, Reach};
 use crate::os::epoll::{Current, Epoll, Interest, Ready, WAKE};
-use crate::os::held::Locks;
+use crate::os::held::{Guard as _, Locks};
 use crate::os::{fd, thread};
 use crate::qp::Qp;
 use crate::relief::{Lead, Relief};
@@ -93,6 +93,15 @@ pub(crate) struct HeldWork {
 }
 
 impl HeldWork {
+    /// In a child: as that of each lock.
+    pub(crate) fn forget_waiters(&self) {
+        self.sources.forget_waiters();
+        self.timers.forget_waiters();
+        self.jobs.forget_waiters();
+        self.napping.forget_waiters();
+        self.busy.forget_waiters();
+    }
+
     pub(crate) fn take_out(&mut self) -> Work {
         Work {
             sources: std::mem::take(&mut *self.sources),

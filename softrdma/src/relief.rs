@@ -69,8 +69,10 @@ impl Relief {
         locks.hold_static(&self.leader) && locks.hold_static(&self.sleeping)
     }
 
-    /// In a child, which has neither of the threads.
+    /// In a child, which has neither of the threads. Those that wait for locks are forgotten after this.
     pub(crate) fn begin_anew(&self) {
+        // That of the parent would be woken instead of the child's.
+        self.wakes.notify_all();
         self.has_second.store(false, Ordering::Release);
         self.sleeps.store(false, Ordering::Release);
     }

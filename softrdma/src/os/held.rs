@@ -2,24 +2,60 @@
 
 //! Locks that are held over a `fork`, so that what they guard is whole in the child, and free.
 
-use std::any::Any;
 use std::collections::HashSet;
+use std::ptr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard, RwLockWriteGuard};
+use parking_lot_core::DEFAULT_UNPARK_TOKEN;
+
+/// What holds a lock.
+pub(crate) trait Guard {
+    /// In a child, before the lock is released: the threads that waited for it are those of the parent. One of them
+    /// would be given the lock, and keep it for ever.
+    fn forget_waiters(&self);
+}
+
+fn forget_waiters_at(key: usize) {
+    // SAFETY: threads wait at the address of a lock, and look at it once more when they are woken for nothing.
+    unsafe { parking_lot_core::unpark_all(key, DEFAULT_UNPARK_TOKEN) };
+}
+
+impl<T> Guard for MutexGuard<'_, T> {
+    fn forget_waiters(&self) {
+        // SAFETY: it stays locked.
+        forget_waiters_at(ptr::from_ref(unsafe { MutexGuard::mutex(self).raw() }).addr());
+    }
+}
+
+impl<T> Guard for RwLockWriteGuard<'_, T> {
+    fn forget_waiters(&self) {
+        // SAFETY: it stays locked.
+        let at = ptr::from_ref(unsafe { RwLockWriteGuard::rwlock(self).raw() }).addr();
+        forget_waiters_at(at);
+        // Where the one waits that is the next writer.
+        forget_waiters_at(at + 1);
+    }
+}
 
 /// The lock of an object, as long as this exists.
 struct Held<O, T: 'static> {
     // Field order is drop order.
-    _guard: MutexGuard<'static, T>,
+    guard: MutexGuard<'static, T>,
     _owner: Arc<O>,
+}
+
+impl<O, T> Guard for Held<O, T> {
+    fn forget_waiters(&self) {
+        self.guard.forget_waiters();
+    }
 }
 
 /// Locks, each once. None is waited for longer than this long.
 pub(crate) struct Locks {
     until: Instant,
-    held: Vec<Box<dyn Any>>,
+    held: Vec<Box<dyn Guard>>,
     /// By their addresses.
     known: HashSet<usize>,
 }
@@ -65,7 +101,7 @@ impl Locks {
         let guard =
             unsafe { std::mem::transmute::<MutexGuard<'_, T>, MutexGuard<'static, T>>(guard) };
         self.keep(Held {
-            _guard: guard,
+            guard,
             _owner: Arc::clone(owner),
         })
     }
@@ -79,15 +115,24 @@ impl Locks {
     }
 
     /// A lock that is held for as long as this exists.
-    pub(crate) fn keep(&mut self, guard: impl Any) -> bool {
+    pub(crate) fn keep(&mut self, guard: impl Guard + 'static) -> bool {
         self.held.push(Box::new(guard));
         true
+    }
+
+    /// As that of each of them.
+    pub(crate) fn forget_waiters(&self) {
+        for guard in &self.held {
+            guard.forget_waiters();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use parking_lot_core::FilterOp;
 
     use super::*;
 
@@ -104,5 +149,50 @@ mod tests {
         drop(taken);
         drop(locks);
         assert!(!one.is_locked());
+    }
+
+    /// Whether a thread waits for the lock.
+    fn is_waited_for<T>(mutex: &Mutex<T>) -> bool {
+        let mut waits = false;
+        // SAFETY: the address of a lock; nobody is woken.
+        unsafe {
+            let key = ptr::from_ref(mutex.raw()).addr();
+            parking_lot_core::unpark_filter(
+                key,
+                |_| {
+                    waits = true;
+                    FilterOp::Stop
+                },
+                |_| DEFAULT_UNPARK_TOKEN,
+            );
+        }
+        waits
+    }
+
+    #[test]
+    fn a_child_can_have_a_lock_that_a_thread_of_its_parent_waits_for() {
+        static LOCK: Mutex<()> = Mutex::new(());
+        let mut locks = Locks::until(Instant::now() + Duration::from_secs(10));
+        assert!(locks.hold_static(&LOCK));
+        let waits = std::thread::spawn(|| drop(LOCK.lock()));
+        while !is_waited_for(&LOCK) {
+            std::thread::yield_now();
+        }
+        // SAFETY: a fork without the handlers of this library. The child calls what its copies of locks allow, and
+        // ends.
+        let child = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
+        if child == 0 {
+            locks.forget_waiters();
+            drop(locks);
+            let is_free = !LOCK.is_locked();
+            // SAFETY: ends the child at once.
+            unsafe { libc::_exit(if is_free { 0 } else { 1 }) };
+        }
+        drop(locks);
+        assert!(waits.join().is_ok());
+        let mut status = -1;
+        // SAFETY: room for the status.
+        let ended = unsafe { libc::waitpid(child as i32, &raw mut status, 0) };
+        assert_eq!((i64::from(ended), status), (child, 0));
     }
 }
