@@ -237,15 +237,22 @@ impl Cq {
     /// Before a fork.
     pub(crate) fn hold(self: &Arc<Self>, locks: &mut Locks) -> bool {
         locks.hold(self, |cq| &cq.inner)
-            && self
-                .channel
-                .as_ref()
-                .is_none_or(|channel| locks.hold(channel, |channel| channel.events.lock_itself()))
+    }
+
+    /// After all queues.
+    pub(crate) fn hold_channel(&self, locks: &mut Locks) -> bool {
+        self.channel
+            .as_ref()
+            .is_none_or(|channel| locks.hold(channel, |channel| channel.events.lock_itself()))
     }
 
     /// Before a fork, before its queue pairs.
     pub(crate) fn hold_list(self: &Arc<Self>, locks: &mut Locks) -> bool {
         locks.hold(self, |cq| &cq.queue_pairs)
+            && self
+                .channel
+                .as_ref()
+                .is_none_or(|channel| locks.hold(channel, |channel| &channel.untold))
     }
 
     pub(crate) fn room(&self) -> usize {

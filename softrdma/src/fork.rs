@@ -411,14 +411,20 @@ impl Reach {
     fn hold(&mut self, locks: &mut Locks) -> bool {
         let ids = &mut self.ids;
         let listeners = &mut self.listeners;
+        let mut channels = Vec::new();
         self.qps.iter().all(|qp| qp.hold_lists(locks))
             && self.qps.iter().all(|qp| qp.hold(locks, ids))
-            && self.ids.iter().all(|id| id.hold(locks, listeners))
+            && ids
+                .iter()
+                .all(|id| id.hold(locks, listeners, &mut channels))
             && self
                 .handshakes
                 .iter()
                 .all(|handshake| handshake.hold(locks))
-            && self.qps.iter().all(|qp| qp.hold_queues(locks))
+            && self.qps.iter().all(|qp| qp.hold_srq(locks))
+            && self.qps.iter().all(|qp| qp.hold_cqs(locks))
+            && self.qps.iter().all(|qp| qp.hold_channels(locks))
+            && channels.iter().all(|channel| channel.hold(locks))
     }
 }
 

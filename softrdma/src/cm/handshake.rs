@@ -384,6 +384,14 @@ impl Handshake {
 
 impl Source for Handshake {
     fn reach(self: Arc<Self>, reach: &mut Reach) {
+        // The program may be connecting or answering it at this moment.
+        let id = match &self.inner.lock().stage {
+            Stage::Connecting { id, .. } | Stage::Asked { id } | Stage::Requested { id } => {
+                id.upgrade()
+            }
+            Stage::Serving { .. } | Stage::Over => None,
+        };
+        reach.ids.extend(id);
         reach.handshakes.push(self);
     }
 

@@ -157,23 +157,23 @@ impl Id {
         })
     }
 
-    /// Before a fork, with its listening socket.
+    /// Before a fork, with its listening socket and the channel that is to be held later.
     pub(crate) fn hold(
         self: &Arc<Self>,
         locks: &mut Locks,
         listeners: &mut Vec<(RawFd, Arc<EventChannel>)>,
+        channels: &mut Vec<Arc<EventChannel>>,
     ) -> bool {
-        let mut channel = None;
         locks.hold_and(
             self,
             |id| &id.inner,
             |inner| {
-                channel = Some(Arc::clone(&inner.channel));
+                channels.push(Arc::clone(&inner.channel));
                 if let Some(listener) = &inner.listener {
                     listeners.push((listener.socket().raw(), Arc::clone(&inner.channel)));
                 }
             },
-        ) && channel.is_none_or(|channel| channel.hold(locks))
+        )
     }
 
     pub(super) fn channel(&self) -> Arc<EventChannel> {

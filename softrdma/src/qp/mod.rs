@@ -299,19 +299,25 @@ impl Qp {
             && recv_cq.as_ref().is_none_or(|cq| cq.hold_list(locks))
     }
 
-    /// The queues that it shares with others.
-    pub(crate) fn hold_queues(&self, locks: &mut Locks) -> bool {
-        let Setup {
-            pd,
-            send_cq,
-            recv_cq,
-            srq,
-            ..
-        } = &self.setup;
-        srq.as_ref().is_none_or(|srq| srq.hold(locks))
-            && send_cq.as_ref().is_none_or(|cq| cq.hold(locks))
-            && recv_cq.as_ref().is_none_or(|cq| cq.hold(locks))
-            && pd.as_ref().is_none_or(|pd| pd.context.hold(locks))
+    // What it shares with others, of each kind for all queue pairs before the next one.
+
+    pub(crate) fn hold_srq(&self, locks: &mut Locks) -> bool {
+        self.setup.srq.as_ref().is_none_or(|srq| srq.hold(locks))
+    }
+
+    pub(crate) fn hold_cqs(&self, locks: &mut Locks) -> bool {
+        let mut cqs = [&self.setup.send_cq, &self.setup.recv_cq].into_iter();
+        cqs.all(|cq| cq.as_ref().is_none_or(|cq| cq.hold(locks)))
+    }
+
+    pub(crate) fn hold_channels(&self, locks: &mut Locks) -> bool {
+        let mut cqs = [&self.setup.send_cq, &self.setup.recv_cq].into_iter();
+        cqs.all(|cq| cq.as_ref().is_none_or(|cq| cq.hold_channel(locks)))
+            && self
+                .setup
+                .pd
+                .as_ref()
+                .is_none_or(|pd| pd.context.hold(locks))
     }
 
     pub(crate) fn state(&self) -> State {
