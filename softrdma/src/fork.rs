@@ -461,6 +461,10 @@ pub(crate) fn watch() {
 
 extern "C" fn prepare() {
     let Some(io) = io::get() else { return };
+    if STATE.load(Ordering::Acquire) == REFUSED {
+        // There is nothing left to close, and its numbers are the program's.
+        return;
+    }
     let uncancelled = Hold::new();
     child::forks();
     let mut before = Before {
