@@ -59,6 +59,13 @@ impl Held {
     }
 }
 
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Otherwise a child would close what has the number by then.
+        child::closing(self.file.as_raw_fd());
+    }
+}
+
 impl Files {
     /// As this thread sees them: the main one may have ended.
     fn open() -> io::Result<Self> {
