@@ -47,8 +47,13 @@ pub(super) fn device() -> *mut sys::ibv_device {
             }
             // Programs that are linked with a driver's library ask it whether this is a device of its own.
             // It looks at what libibverbs has behind the struct.
-            const BEHIND: usize = 256;
-            Device(Box::into_raw(Box::new((device, [0u8; BEHIND]))).cast())
+            #[repr(C)]
+            struct WithBehind {
+                device: sys::ibv_device,
+                behind: [u8; 256],
+            }
+            let behind = [0; 256];
+            Device(Box::into_raw(Box::new(WithBehind { device, behind })).cast())
         })
         .0
 }

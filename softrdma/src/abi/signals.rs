@@ -62,6 +62,10 @@ fn set(name: &CStr, signal: c_int, handler: Handler, flags: c_int) -> Handler {
         // SAFETY: the C library's function of this name and type, with what the program gives it.
         return unsafe { mem::transmute::<*mut c_void, Set>(next)(signal, handler) };
     }
+    if handler == ERROR {
+        super::set_errno(libc::EINVAL);
+        return ERROR;
+    }
     // SAFETY: plain data, for which zeros are valid.
     let mut new: libc::sigaction = unsafe { mem::zeroed() };
     new.sa_sigaction = handler;

@@ -366,6 +366,7 @@ impl Id {
             Self::stop_timer(&mut inner);
             inner.phase = Phase::Over;
             inner.unused = None;
+            inner.connection = None;
             return Err(libc::EINVAL);
         };
         qp.connect(Start {
