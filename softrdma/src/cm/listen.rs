@@ -37,6 +37,8 @@ struct State {
 
 /// When there is no room for one more, there may be soon.
 const NO_ROOM: Duration = Duration::from_millis(20);
+/// How many are taken in at a time, so that the thread's other work has its turn.
+const AT_A_TIME: usize = 64;
 /// How often a listener that waits for the program looks whether clients have given up.
 const FULL: Duration = Duration::from_secs(1);
 
@@ -169,7 +171,7 @@ impl Source for Listener {
     }
 
     fn ready(self: Arc<Self>, _seen: Interest) {
-        loop {
+        for _ in 0..AT_A_TIME {
             if !self.make_room() {
                 return;
             }
