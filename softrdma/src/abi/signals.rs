@@ -3,10 +3,10 @@
 //! `sigaction` and its relatives, in front of the C library's: the program shares the signals of a fault with
 //! this library, and sees only what is its own (`os::signals`). All other signals go to the C library.
 
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{c_int, c_void};
 use std::mem;
 
-use crate::os::signals;
+use crate::os::signals::{self, Next};
 
 type Handler = libc::sighandler_t;
 const ERROR: Handler = libc::SIG_ERR;
@@ -50,10 +50,35 @@ unsafe extern "C" fn __sigaction(
     unsafe { action(signal, new, old) }
 }
 
+static SIGNAL: Next = Next::new(c"signal");
+static BSD_SIGNAL: Next = Next::new(c"bsd_signal");
+static SSIGNAL: Next = Next::new(c"ssignal");
+static SYSV_SIGNAL: Next = Next::new(c"sysv_signal");
+static OTHER_SYSV_SIGNAL: Next = Next::new(c"__sysv_signal");
+
+#[used]
+#[unsafe(link_section = ".init_array")]
+static FIND_NEXT: extern "C" fn() = {
+    extern "C" fn at_load() {
+        let all = [
+            &signals::REAL,
+            &SIGNAL,
+            &BSD_SIGNAL,
+            &SSIGNAL,
+            &SYSV_SIGNAL,
+            &OTHER_SYSV_SIGNAL,
+        ];
+        for next in all {
+            next.get();
+        }
+    }
+    at_load
+};
+
 /// `signal` and what else sets a handler alone, with these flags.
-fn set(name: &CStr, signal: c_int, handler: Handler, flags: c_int) -> Handler {
+fn set(of_the_c_library: &Next, signal: c_int, handler: Handler, flags: c_int) -> Handler {
     if !signals::is_shared(signal) {
-        let next = signals::next(name);
+        let next = of_the_c_library.get();
         if next.is_null() {
             super::set_errno(libc::ENOSYS);
             return ERROR;
@@ -83,28 +108,28 @@ const ONCE: c_int = libc::SA_RESETHAND | libc::SA_NODEFER;
 
 #[unsafe(no_mangle)]
 extern "C" fn signal(signal: c_int, handler: Handler) -> Handler {
-    set(c"signal", signal, handler, libc::SA_RESTART)
+    set(&SIGNAL, signal, handler, libc::SA_RESTART)
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn bsd_signal(signal: c_int, handler: Handler) -> Handler {
-    set(c"bsd_signal", signal, handler, libc::SA_RESTART)
+    set(&BSD_SIGNAL, signal, handler, libc::SA_RESTART)
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn ssignal(signal: c_int, handler: Handler) -> Handler {
-    set(c"ssignal", signal, handler, libc::SA_RESTART)
+    set(&SSIGNAL, signal, handler, libc::SA_RESTART)
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn sysv_signal(signal: c_int, handler: Handler) -> Handler {
-    set(c"sysv_signal", signal, handler, ONCE)
+    set(&SYSV_SIGNAL, signal, handler, ONCE)
 }
 
 /// What `signal` is where strict standards are asked for.
 #[unsafe(no_mangle)]
 extern "C" fn __sysv_signal(signal: c_int, handler: Handler) -> Handler {
-    set(c"__sysv_signal", signal, handler, ONCE)
+    set(&OTHER_SYSV_SIGNAL, signal, handler, ONCE)
 }
 
 // --- Masks -------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@
 //! the kernel would call it, and the program sees its own when it asks.
 
 use std::cell::{Cell, UnsafeCell};
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicUsize, Ordering, fence};
 use std::{mem, ptr};
 
@@ -115,22 +115,39 @@ impl Drop for Changing {
     }
 }
 
-/// The C library's `sigaction`, which this library stands in front of.
-fn real() -> Option<Sigaction> {
-    static REAL: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
-    let mut found = REAL.load(Ordering::Acquire);
-    if found.is_null() {
-        found = next(c"sigaction");
-        REAL.store(found, Ordering::Release);
-    }
-    // SAFETY: a function of this type, or null.
-    unsafe { mem::transmute::<*mut c_void, Option<Sigaction>>(found) }
+/// The function of a name in the libraries behind this one. It is looked for when this library is loaded: signal
+/// handlers may call these, and must not look for anything.
+pub(crate) struct Next {
+    name: &'static CStr,
+    found: AtomicPtr<c_void>,
 }
 
-/// The function of this name in the libraries behind this one.
-pub(crate) fn next(name: &std::ffi::CStr) -> *mut c_void {
-    // SAFETY: a string.
-    unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) }
+impl Next {
+    pub(crate) const fn new(name: &'static CStr) -> Self {
+        Self {
+            name,
+            found: AtomicPtr::new(ptr::null_mut()),
+        }
+    }
+
+    /// NULL if there is none.
+    pub(crate) fn get(&self) -> *mut c_void {
+        let mut found = self.found.load(Ordering::Acquire);
+        if found.is_null() {
+            // SAFETY: a string.
+            found = unsafe { libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr()) };
+            self.found.store(found, Ordering::Release);
+        }
+        found
+    }
+}
+
+/// The C library's `sigaction`, which this library stands in front of.
+pub(crate) static REAL: Next = Next::new(c"sigaction");
+
+fn real() -> Option<Sigaction> {
+    // SAFETY: a function of this type, or null.
+    unsafe { mem::transmute::<*mut c_void, Option<Sigaction>>(REAL.get()) }
 }
 
 fn change(signal: c_int, new: Option<&libc::sigaction>) -> Result<libc::sigaction> {
