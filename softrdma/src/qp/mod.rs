@@ -196,6 +196,20 @@ impl Inner {
         self.copying.filter(|copying| !copying.made.is_inherited())
     }
 
+    /// It was reset and may have another connection, in which both sides begin to count anew.
+    fn forget_the_connection(&mut self) {
+        self.peer = Peer::Connected;
+        self.first = 0;
+        self.next = 0;
+        self.expected = 0;
+        self.no_receive = false;
+        self.dropping = false;
+        self.refused = false;
+        self.disconnected = false;
+        self.responses.clear();
+        self.cm = Weak::new();
+    }
+
     /// It takes no part in its connection: in error, or reset by the program.
     fn is_down(&self) -> bool {
         matches!(self.state, State::Error | State::Reset | State::Init)
@@ -359,8 +373,13 @@ impl Qp {
                 q.stopped = false;
                 self.tell_now_who_waits(q);
             }
-            (State::Reset, State::Init)
-            | (State::Init, State::Init | State::ReadyToReceive)
+            (State::Reset, State::Init) => {
+                q.state = State::Init;
+                if q.link.is_none() {
+                    q.forget_the_connection();
+                }
+            }
+            (State::Init, State::Init | State::ReadyToReceive)
             | (State::ReadyToReceive | State::ReadyToSend, State::ReadyToSend) => q.state = state,
             _ => return Err(libc::EINVAL),
         }

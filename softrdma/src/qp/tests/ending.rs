@@ -95,3 +95,37 @@ fn who_finds_no_receive_in_the_end_lets_the_other_one_know() -> Result<()> {
     a.end()?;
     b.end()
 }
+
+#[test]
+fn a_queue_pair_that_was_reset_may_have_another_connection() -> Result<()> {
+    let plan = Plan {
+        pid: NOBODY,
+        shared: false,
+    };
+    let (a, b) = Side::pair(plan)?;
+    for round in 0..2 {
+        a.post(0, ANY_WRITE, NOWHERE, PLAIN)?;
+        run(&a, &b);
+        assert_eq!(a.completions()?, [sent(0, Status::Success)], "{round}");
+        a.qp.disconnect(false);
+        run(&a, &b);
+        b.qp.disconnect(true);
+        run(&a, &b);
+        let (one, other) = Socket::pair()?;
+        for (side, socket) in [(&a, one), (&b, other)] {
+            side.qp.close();
+            for state in [
+                State::Reset,
+                State::Init,
+                State::ReadyToReceive,
+                State::ReadyToSend,
+            ] {
+                side.qp.modify(state)?;
+            }
+            let paths = Paths::within_the_host(Stream::Socket(socket));
+            side.qp.inner.lock().link = Some(Link::new(paths));
+        }
+    }
+    a.end()?;
+    b.end()
+}
