@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Weak};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::Result;
 use crate::channel::Unacknowledged;
@@ -140,7 +140,10 @@ impl Srq {
 
     /// The next receive, for a message that has come.
     pub(crate) fn take(self: &Arc<Self>) -> Option<Receive> {
-        let mut inner = self.inner.lock();
+        self.take_from(self.inner.lock())
+    }
+
+    fn take_from(self: &Arc<Self>, mut inner: MutexGuard<'_, Inner>) -> Option<Receive> {
         let receive = inner.receives.pop_front()?;
         if inner.limit > 0 && inner.receives.len() < inner.limit as usize {
             // One event for each time it is asked for.
@@ -156,13 +159,9 @@ impl Srq {
 
     /// The next receive; if there is none, `qp` is told of the next one that is posted.
     pub(crate) fn take_or_wait(self: &Arc<Self>, qp: &Arc<Qp>) -> Option<Receive> {
-        let receive = self.take();
-        if receive.is_some() {
-            return receive;
-        }
         let mut inner = self.inner.lock();
-        if let Some(receive) = inner.receives.pop_front() {
-            return Some(receive);
+        if !inner.receives.is_empty() {
+            return self.take_from(inner);
         }
         let waits = |other: &Weak<Qp>| other.as_ptr() == Arc::as_ptr(qp);
         inner.waiting.retain(|other| other.strong_count() > 0);
