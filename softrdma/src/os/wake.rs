@@ -51,7 +51,10 @@ impl Wake {
         if self.woken.swap(true, Ordering::SeqCst) {
             return Ok(());
         }
-        let fd = self.write.checked()?;
+        let fd = self.write.checked().inspect_err(|_| {
+            // There is nothing in the pipe: the next call fails too, and does not take the thread for woken.
+            self.woken.store(false, Ordering::SeqCst);
+        })?;
         let byte = 0u8;
         // SAFETY: a byte that lives through the call. It cannot fail: there is no other byte in the pipe.
         unsafe { sys::write(fd, (&raw const byte).cast(), 1) };
