@@ -255,9 +255,7 @@ impl Qp {
             Frame::ReadInBand { seq, from } => self.read_in_band(q, seq, from)?,
             Frame::Use => {
                 if let Some(link) = &mut q.link {
-                    if !std::mem::take(&mut link.awaits_use) {
-                        return Err(Malformed);
-                    }
+                    link.awaits_use = false;
                 }
                 if let Some(id) = q.cm.upgrade() {
                     id.client_uses_connection();
