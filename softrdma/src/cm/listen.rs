@@ -127,9 +127,10 @@ impl Listener {
         }
         self.full.store(true, Ordering::Release);
         self.pause(FULL);
-        // Looked at once more: the program may just have taken one.
+        // Looked at once more: the program may just have taken one, and have watched again before the pause.
         if self.has_room(room) {
-            self.request_taken();
+            self.full.store(false, Ordering::Release);
+            self.go_on();
         }
         false
     }
