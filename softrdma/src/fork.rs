@@ -506,7 +506,7 @@ fn hold_all(io: &'static Io, before: &mut Before) -> bool {
     before.listeners = reach.listeners;
     // After those of objects, since a thread that has one of these may decide who goes on.
     before.fork = FORK.try_lock_until(locks.deadline());
-    // Those of the process last: whoever holds them takes no other.
+    // Those of the process last: whoever holds them takes none of an object.
     if before.fork.is_none() || !io::hold_start(locks) || !own_qp::hold(locks) {
         return false;
     }

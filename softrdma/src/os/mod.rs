@@ -2,7 +2,7 @@
 
 //! The operating system, behind safe functions: descriptors, sockets, memory of programs.
 //!
-//! Together with `abi` the only place with unsafe code.
+//! The objects of the device, which use it, have no unsafe code.
 
 pub(crate) mod addr;
 pub(crate) mod cancel;
