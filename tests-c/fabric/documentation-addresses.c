@@ -22,13 +22,6 @@
 #define NOT_OWN "203.0.113.1"
 
 static void
-skip(const char *what)
-{
-	printf("skipped: %s: %s\n", what, strerror(errno));
-	exit(77);
-}
-
-static void
 give_address(int fd, const char *interface, const char *address)
 {
 	struct sockaddr_storage parsed;
@@ -38,10 +31,10 @@ give_address(int fd, const char *interface, const char *address)
 	strcpy(request.ifr_name, interface);
 	memcpy(&request.ifr_addr, &parsed, sizeof(request.ifr_addr));
 	if (ioctl(fd, SIOCSIFADDR, &request))
-		skip("setting an address");
+		skip_because("setting an address");
 	request.ifr_flags = IFF_UP | IFF_RUNNING;
 	if (ioctl(fd, SIOCSIFFLAGS, &request))
-		skip("starting the loopback interface");
+		skip_because("starting the loopback interface");
 }
 
 /* everything goes to the loopback interface */
@@ -55,7 +48,7 @@ make_default_route(int fd)
 	memcpy(&route.rt_dst, &any, sizeof(route.rt_dst));
 	memcpy(&route.rt_genmask, &any, sizeof(route.rt_genmask));
 	if (ioctl(fd, SIOCADDRT, &route))
-		skip("making a route");
+		skip_because("making a route");
 }
 
 static int
@@ -90,7 +83,7 @@ main(void)
 	int fd;
 
 	if (unshare(CLONE_NEWUSER | CLONE_NEWNET))
-		skip("a network namespace");
+		skip_because("a network namespace");
 	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	CHECK(fd >= 0);
 	give_address(fd, "lo", "127.0.0.1");

@@ -213,6 +213,7 @@ main(int argc, char *argv[])
 		trouble = (enum trouble)env_number("GONE_TROUBLE", 0);
 		return run_side();
 	}
+	skip_without(address);
 	for (int of_server = NONE; of_server < TROUBLES; of_server++) {
 		for (int of_client = NONE; of_client < TROUBLES; of_client++)
 			run_pair((enum trouble)of_server, (enum trouble)of_client);

@@ -124,13 +124,6 @@ wait_for_frame(unsigned before, enum wire_kind kind)
 /* --- processes ---------------------------------------------------------------------------------- */
 
 static void
-skip(const char *why)
-{
-	printf("skipped: %s: %s\n", why, strerror(errno));
-	exit(77);
-}
-
-static void
 wait_for_byte(int fd)
 {
 	struct pollfd readable = {.fd = fd, .events = POLLIN};
@@ -215,7 +208,7 @@ check_kernel(void)
 
 	CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
 	if (getsockopt(pair[0], SOL_SOCKET, SO_PEERPIDFD, &fd, &length))
-		skip("the kernel has no SO_PEERPIDFD");
+		skip_because("the kernel has no SO_PEERPIDFD");
 	close(fd);
 	close(pair[0]);
 	close(pair[1]);
@@ -225,7 +218,7 @@ check_kernel(void)
 		_exit(0);
 	CHECK(waitpid(pid, NULL, 0) == pid);
 	if (!start_with_number(pid))
-		skip("the number of a process cannot be chosen");
+		skip_because("the number of a process cannot be chosen");
 	end(pid);
 }
 
@@ -256,7 +249,7 @@ main(int argc, char *argv[])
 	CHECK(recv(invited.tcp, frames, WIRE_HEADER, MSG_WAITALL) == WIRE_HEADER);
 	CHECK(frames[0] == WIRE_CHANGES_OVER);
 	if (!wait_for_frame(0, WIRE_CAN_PULL))
-		skip("the server may not copy from another process");
+		skip_because("the server may not copy from another process");
 
 	end(pid);
 	CHECK(start_with_number(pid));

@@ -27,19 +27,13 @@
 #define CLIENT "10.77.0.1"
 #define SERVER "10.77.0.2"
 /*
- * Without retries it is 2.1 s, and softrdma takes no less than 4 s; with 7 retries it is 17.2 s. The rest is for the last look and a loaded machine.
+ * Without retries it is 2.1 s, and softrdma takes no less than 4 s; with 7 retries it is 17.2 s. The rest is for the
+ * last look and a loaded machine.
  */
 #define WITHOUT_RETRIES_MS 15000
 #define WITH_RETRIES_MS 30000
 
 /* --- namespaces --------------------------------------------------------------------------------- */
-
-static void
-skip(const char *why)
-{
-	printf("skipped: %s: %s\n", why, strerror(errno));
-	exit(77);
-}
 
 static bool
 write_file(const char *name, const char *text)
@@ -433,13 +427,13 @@ main(int argc, char *argv[])
 		return serve(argv[2]);
 
 	if (!own_network())
-		skip("no network namespaces");
+		skip_because("no network namespaces");
 	server = start("server", SERVER, 0);
 	expect(&server, "here");
 	snprintf(pid, sizeof(pid), "%d", (int)server.pid);
 	if (!ip("link", "add", "here", "type", "veth", "peer", "name", "there", "netns", pid, NULL)) {
 		kill_child(&server);
-		skip("no link between network namespaces");
+		skip_because("no link between network namespaces");
 	}
 	CHECK(ip("addr", "add", CLIENT "/24", "dev", "here", NULL));
 	CHECK(ip("link", "set", "here", "up", NULL));

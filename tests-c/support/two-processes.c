@@ -255,6 +255,13 @@ raise_descriptor_limit(void)
 }
 
 void
+skip_because(const char *what)
+{
+	printf("skipped: %s: %s\n", what, strerror(errno));
+	exit(77);
+}
+
+void
 skip_without(const char *address)
 {
 	struct sockaddr_storage parsed;

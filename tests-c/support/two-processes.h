@@ -58,6 +58,8 @@ unsigned tcp_connections(void);
 void raise_descriptor_limit(void);
 /* ends the process as a skipped test if this machine does not have the address */
 void skip_without(const char *address);
+/* the same, for what cannot be done here; errno says why */
+void skip_because(const char *what) __attribute__((noreturn));
 
 /* --- connections --- */
 

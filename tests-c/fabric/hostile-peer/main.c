@@ -513,6 +513,7 @@ main(int argc, char *argv[])
 	if (argc == 4)
 		return serve(argv[2]);
 
+	skip_without(address);
 	victim = start("victim", address, 0);
 	port = (unsigned)expect(&victim, "listening ");
 	channel = open_channel();
@@ -547,8 +548,9 @@ main(int argc, char *argv[])
 	finish(&victim);
 	rdma_destroy_event_channel(channel);
 	release_pd();
-	printf("seed %llu: %u attacks: nothing given away, nothing written, nothing left over: %u descriptors, %ld KiB, after "
-			"half of them %u and %ld\n", (unsigned long long)seed, done, now.descriptors, now.resident, before.descriptors, before.resident);
+	printf("seed %llu: %u attacks: nothing given away, nothing written, nothing left over: %u descriptors, %ld KiB, "
+			"after half of them %u and %ld\n", (unsigned long long)seed, done, now.descriptors, now.resident,
+			before.descriptors, before.resident);
 
 	return 0;
 }
