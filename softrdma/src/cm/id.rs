@@ -117,7 +117,8 @@ pub(super) struct End {
     complete: bool,
 }
 
-/// How long a peer may take to answer, and a client to use what it is given; the kernel's connection manager gives up after that time.
+/// How long a peer may take to answer, and a client to use the connection that it is given; the kernel's connection
+/// manager gives up after that time.
 const PATIENCE: Duration = Duration::from_secs(102);
 /// How long after its end the numbers of a connection are not used again, on a device.
 const TIME_WAIT: Duration = Duration::from_secs(2);

@@ -446,8 +446,8 @@ impl Qp {
         armed(&self.setup.send_cq) || armed(&self.setup.recv_cq)
     }
 
-    /// The program has polled since the last time, was the first to read what came, and waits for no event: it
-    /// will find out itself.
+    /// If the program has polled since the last time, has missed few requests so far, and waits for no event, its
+    /// polls will find what comes.
     fn take_a_nap_if_polled(&self, q: &Inner) {
         if !q.nap.may_begin()
             || !self.was_polled()

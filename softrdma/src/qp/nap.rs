@@ -3,16 +3,17 @@
 //! Whether a program that polls its completion queue finds all that comes. One that polls for its own completions
 //! only, and memory for what the peer writes, does not: then the I/O thread has to be woken for each message.
 
-/// What is known of the polls: from the first, they find no request, to the second.
+/// The range of `Nap::found`. At its lower end the polls find no requests, at its upper end all of them.
 const LEAST: i32 = -24;
 const MOST: i32 = 8;
-/// What a request counts that the polls were the first to read. One that the thread was the first to read counts 1.
+/// Added for a request that the polls were the first to read. For one that the thread was the first to read, 1 is
+/// subtracted.
 const FOUND: i32 = 2;
-/// What a nap counts in which the peer had to ring since the polls had not found something.
+/// Subtracted when a nap ends because the polls had not found something and the peer had to ring.
 const RUNG: i32 = 6;
 /// As above, when the thread has found it, later than that.
 const IN_VAIN: i32 = 24;
-/// With more than this the polls are left alone.
+/// With more than this a nap may begin: the connection is left to the polls.
 const ENOUGH: i32 = 2;
 
 /// The polls of any program find responses, so only requests count. On a busy machine the thread is first now and then

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! The message at the door (`doc/protocol.md`): what a client sends through a local socket to meet the server of its connection.
+//! The message at the door (`doc/protocol.md`): what a client sends through a local socket to meet the server of its
+//! connection.
 
 use std::net::{IpAddr, SocketAddr};
 
