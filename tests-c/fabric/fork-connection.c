@@ -169,6 +169,20 @@ exchange(int rounds)
 	}
 }
 
+/* of a connection that has ended for this process */
+static void
+complete_with_error(void)
+{
+	uint64_t limit = now_ns() + (uint64_t)wait_ms() * 1000000;
+	struct ibv_wc wc;
+
+	while (drain(&link_, &wc) == 0) {
+		if (now_ns() > limit)
+			die("no completion in %d ms", wait_ms());
+	}
+	CHECK(wc.status != IBV_WC_SUCCESS);
+}
+
 static void
 disconnect(void)
 {
@@ -266,14 +280,10 @@ child_comes_too_late(void)
 	CHECK(pipe(go) == 0);
 	pid = fork_or_die();
 	if (pid == 0) {
-		struct ibv_wc wc;
-
 		close(go[1]);
 		CHECK(read(go[0], &byte, 1) == 0);
 		post(&link_, IBV_WR_RDMA_WRITE, 1, 0, SIZE, 0);
-		while (drain(&link_, &wc) == 0)
-			;
-		CHECK(wc.status != IBV_WC_SUCCESS);
+		complete_with_error();
 		CHECK(rdma_ack_cm_event(get_event(channel, RDMA_CM_EVENT_DISCONNECTED)) == 0);
 		_exit(0);
 	}
@@ -293,7 +303,6 @@ parent_comes_too_late(void)
 {
 	struct child other = start_peer(1);
 	int taken[2], go[2];
-	struct ibv_wc wc;
 	pid_t pid;
 	char byte;
 
@@ -312,9 +321,7 @@ parent_comes_too_late(void)
 	close(taken[1]);
 	CHECK(read(taken[0], &byte, 1) == 0);
 	post(&link_, IBV_WR_RDMA_WRITE, 1, 0, SIZE, 0);
-	while (drain(&link_, &wc) == 0)
-		;
-	CHECK(wc.status != IBV_WC_SUCCESS);
+	complete_with_error();
 	CHECK(rdma_ack_cm_event(get_event(channel, RDMA_CM_EVENT_DISCONNECTED)) == 0);
 	/* what it releases then is its own */
 	link_close(&link_);
