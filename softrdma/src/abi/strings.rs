@@ -73,6 +73,25 @@ const WC_STATUSES: &[&CStr] = &[
     c"TM software rendezvous",
 ];
 
+const OPCODES: &[&CStr] = &[
+    c"IBV_WR_RDMA_WRITE",
+    c"IBV_WR_RDMA_WRITE_WITH_IMM",
+    c"IBV_WR_SEND",
+    c"IBV_WR_SEND_WITH_IMM",
+    c"IBV_WR_RDMA_READ",
+    c"IBV_WR_ATOMIC_CMP_AND_SWP",
+    c"IBV_WR_ATOMIC_FETCH_AND_ADD",
+    c"IBV_WR_LOCAL_INV",
+    c"IBV_WR_BIND_MW",
+    c"IBV_WR_SEND_WITH_INV",
+    c"IBV_WR_TSO",
+    c"IBV_WR_DRIVER1",
+    c"unknown",
+    c"unknown",
+    c"IBV_WR_FLUSH",
+    c"IBV_WR_ATOMIC_WRITE",
+];
+
 const CM_EVENTS: &[&CStr] = &[
     c"RDMA_CM_EVENT_ADDR_RESOLVED",
     c"RDMA_CM_EVENT_ADDR_ERROR",
@@ -130,6 +149,12 @@ fn name(names: &[&'static CStr], index: c_int, unknown: &'static CStr) -> *const
 #[unsafe(no_mangle)]
 extern "C" fn ibv_node_type_str(value: c_int) -> *const c_char {
     name(NODE_TYPES, value - 1, c"unknown")
+}
+
+/// For drivers, in newer releases of rdma-core.
+#[unsafe(no_mangle)]
+extern "C" fn ibv_wr_opcode_str(value: c_int) -> *const c_char {
+    name(OPCODES, value, c"unknown")
 }
 
 #[unsafe(no_mangle)]

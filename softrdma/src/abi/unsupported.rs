@@ -142,6 +142,7 @@ unsupported! {
     ibv_cmd_create_counters: Code => c_int;
     ibv_cmd_create_cq: Code => c_int;
     ibv_cmd_create_cq_ex: Code => c_int;
+    ibv_cmd_create_cq_ex2: Code => c_int;
     ibv_cmd_create_flow: Code => c_int;
     ibv_cmd_create_flow_action_esp: Code => c_int;
     ibv_cmd_create_qp: Code => c_int;
