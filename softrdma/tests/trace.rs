@@ -425,6 +425,7 @@ fn every_exported_function_is_in_the_list() {
         "ibv_rate_to_mult",
         "ibv_read_sysfs_file",
         "ibv_wc_status_str",
+        "ibv_wr_opcode_str",
         "rdma_event_str",
         "rdma_free_devices",
         "rdma_get_dst_port",
