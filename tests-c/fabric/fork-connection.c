@@ -29,27 +29,6 @@
 static const char *address = "127.0.0.1";
 static unsigned port;
 
-/* the child must end with 0 */
-static void
-wait_for(pid_t pid)
-{
-	int status;
-
-	CHECK(waitpid(pid, &status, 0) == pid);
-	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-		die("the child ended with %#x", status);
-}
-
-static pid_t
-fork_or_die(void)
-{
-	pid_t pid = fork();
-
-	CHECK(pid >= 0);
-
-	return pid;
-}
-
 static struct rdma_cm_event *
 get_event(struct rdma_event_channel *channel, enum rdma_cm_event_type wanted)
 {
@@ -209,7 +188,7 @@ child_goes_on(int rounds_before)
 		disconnect();
 		exit(0);
 	}
-	wait_for(pid);
+	wait_for_exit(pid);
 	expect(&other, "ended");
 	finish(&other);
 }
@@ -234,7 +213,7 @@ daemon_goes_on(void)
 	struct child other = start_peer(1);
 	struct child client = start("daemon-client", address, port);
 
-	wait_for(client.pid);
+	wait_for_exit(client.pid);
 	expect(&client, "done");
 	expect(&other, "ended");
 	finish(&other);
@@ -264,7 +243,7 @@ parent_goes_on(void)
 	expect(&other, "ended");
 	finish(&other);
 	close(alive[1]);
-	wait_for(pid);
+	wait_for_exit(pid);
 }
 
 /* the parent has gone on: for the child that comes too late, the connection has ended */
@@ -290,7 +269,7 @@ child_comes_too_late(void)
 	close(go[0]);
 	exchange(2);
 	close(go[1]);
-	wait_for(pid);
+	wait_for_exit(pid);
 	exchange(2);
 	disconnect();
 	expect(&other, "ended");
@@ -328,7 +307,7 @@ parent_comes_too_late(void)
 	rdma_destroy_event_channel(channel);
 	release_pd();
 	close(go[1]);
-	wait_for(pid);
+	wait_for_exit(pid);
 	expect(&other, "ended");
 	finish(&other);
 }
@@ -412,7 +391,7 @@ workers(void)
 	connect_one();
 	exchange(2);
 	for (int i = 0; i < 2; i++)
-		wait_for(pids[i]);
+		wait_for_exit(pids[i]);
 	CHECK(rdma_disconnect(link_.id) == 0);
 	CHECK(rdma_ack_cm_event(get_event(channel, RDMA_CM_EVENT_DISCONNECTED)) == 0);
 	link_close(&link_);
@@ -446,7 +425,7 @@ many_children(void)
 		}
 		if (i % 3)
 			exchange(1);
-		wait_for(pid);
+		wait_for_exit(pid);
 	}
 	exchange(1);
 	disconnect();
@@ -506,7 +485,7 @@ busy_parent(void)
 		}
 		if (pid == 0)
 			_exit(0);
-		wait_for(pid);
+		wait_for_exit(pid);
 	}
 	stop = true;
 	for (int i = 0; i < 2; i++) {

@@ -137,27 +137,6 @@ end(void)
 	release_pd();
 }
 
-/* the child must end with 0 */
-static void
-wait_for(pid_t pid)
-{
-	int status;
-
-	CHECK(waitpid(pid, &status, 0) == pid);
-	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-		die("the child ended with %#x", status);
-}
-
-static pid_t
-fork_or_die(void)
-{
-	pid_t pid = fork();
-
-	CHECK(pid >= 0);
-
-	return pid;
-}
-
 /* --- cases; each is a process that nothing has used before --- */
 
 /* the parent does nothing but wait for the child */
@@ -178,7 +157,7 @@ child_serves(void)
 		end();
 		exit(0);
 	}
-	wait_for(pid);
+	wait_for_exit(pid);
 }
 
 static void *
@@ -229,7 +208,7 @@ child_only_polls(void)
 	}
 	comes = start_client(port);
 	finish_client(&comes);
-	wait_for(pid);
+	wait_for_exit(pid);
 }
 
 /* as daemons do it: the parent is gone. Says on which port it listens, and serves one client */
@@ -303,7 +282,7 @@ daemon_serves(const char *role)
 
 	at = (unsigned)expect(&server, "listening ");
 	/* the parent is gone */
-	wait_for(server.pid);
+	wait_for_exit(server.pid);
 	comes = start_client(at);
 	finish_client(&comes);
 	expect(&server, "served");
@@ -334,7 +313,7 @@ parent_serves(bool child_lives)
 	serve();
 	finish_client(&comes);
 	close(alive[1]);
-	wait_for(pid);
+	wait_for_exit(pid);
 	end();
 }
 
@@ -367,7 +346,7 @@ child_comes_too_late(void)
 	serve();
 	finish_client(&comes);
 	close(go[1]);
-	wait_for(pid);
+	wait_for_exit(pid);
 	comes = start_client(port);
 	serve();
 	finish_client(&comes);
@@ -401,10 +380,10 @@ one_of_several(void)
 		_exit(0);
 	}
 	close(alive[0]);
-	wait_for(pids[1]);
+	wait_for_exit(pids[1]);
 	close(alive[1]);
-	wait_for(pids[0]);
-	wait_for(pids[2]);
+	wait_for_exit(pids[0]);
+	wait_for_exit(pids[2]);
 }
 
 /* the parent serves a client, then its child the next one, then a grandchild */
@@ -425,7 +404,7 @@ generations(int left)
 		generations(left - 1);
 		_exit(0);
 	}
-	wait_for(pid);
+	wait_for_exit(pid);
 }
 
 /* has a child that uses nothing, and goes on itself */

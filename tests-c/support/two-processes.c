@@ -172,6 +172,26 @@ kill_child(struct child *child)
 }
 
 void
+wait_for_exit(pid_t pid)
+{
+	int status;
+
+	CHECK(waitpid(pid, &status, 0) == pid);
+	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+		die("the child ended with %#x", status);
+}
+
+pid_t
+fork_or_die(void)
+{
+	pid_t pid = fork();
+
+	CHECK(pid >= 0);
+
+	return pid;
+}
+
+void
 report(const char *format, ...)
 {
 	va_list args;

@@ -45,6 +45,11 @@ void tell(struct child *child, const char *line);
 void finish(struct child *child);
 void kill_child(struct child *child);
 
+/* children that are made by fork alone */
+pid_t fork_or_die(void);
+/* the child must end with 0 */
+void wait_for_exit(pid_t pid);
+
 /* the other side of the pipes; they are the standard streams */
 void report(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* the next line of the parent; false at the end of file */
