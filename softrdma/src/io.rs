@@ -49,6 +49,24 @@ type Job = Box<dyn FnOnce() + Send>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Timer(Instant, u64);
 
+/// A timer that is cancelled when this goes: nothing that its job holds is kept after that.
+#[derive(Debug)]
+pub(crate) struct Alarm(Timer);
+
+impl From<Timer> for Alarm {
+    fn from(timer: Timer) -> Self {
+        Self(timer)
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if let Some(io) = get() {
+            io.cancel(self.0);
+        }
+    }
+}
+
 pub(crate) struct Io {
     epoll: Current,
     /// Held while another set takes its place.

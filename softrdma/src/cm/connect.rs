@@ -352,10 +352,12 @@ impl Id {
                 wanted.initiator_depth.min(MAX_READS),
                 wanted.responder_resources.min(MAX_READS),
             );
+            let (invitation, expected) = door::invite(&qp, inner.remote, inner.local).unzip();
+            inner.expected = expected;
             let answer = Hello {
                 greeting: Greeting::Reply,
                 params: offer.params,
-                invitation: door::invite(&qp, inner.remote, inner.local),
+                invitation,
                 private_data: offer.private_data,
             };
             (handshake, hello, answer)

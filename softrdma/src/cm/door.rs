@@ -46,6 +46,7 @@ const AT_A_TIME: usize = 64;
 /// When there is no descriptor for one more, there may be soon.
 const NO_ROOM: Duration = Duration::from_millis(20);
 
+#[derive(Debug)]
 struct Door {
     socket: Socket,
     token: Token,
@@ -72,6 +73,7 @@ impl Owner {
 }
 
 /// Whom an invitation is for.
+#[derive(Debug)]
 struct Guest {
     word: [u8; 16],
     until: Instant,
@@ -79,8 +81,27 @@ struct Guest {
     connection: Weak<Qp>,
 }
 
+/// Somebody who is expected, until this goes: an invitation whose client dies before it comes would keep the
+/// memory of the queue pair.
+#[derive(Debug)]
+pub(super) struct Expected {
+    door: Weak<Door>,
+    word: [u8; 16],
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        if let Some(door) = self.door.upgrade() {
+            // In a child nobody may be left who opens the lock, and its parent's door is not its own.
+            if door.owner.process == std::process::id() {
+                door.guests.lock().withdraw(&self.word);
+            }
+        }
+    }
+}
+
 /// Those whose invitation is good. The oldest is the first.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Guests(VecDeque<Guest>);
 
 impl Guests {
@@ -95,6 +116,10 @@ impl Guests {
         self.0.push_back(guest);
     }
 
+    fn withdraw(&mut self, word: &[u8; 16]) {
+        self.0.retain(|guest| guest.word != *word);
+    }
+
     /// The connection of the guest with this invitation, which is good no longer.
     fn recognize(&mut self, knock: &Knock, now: Instant) -> Option<Weak<Qp>> {
         let at = self.0.iter().position(|guest| guest.word == knock.word)?;
@@ -104,6 +129,7 @@ impl Guests {
 }
 
 /// Somebody of the same user who has said nothing yet.
+#[derive(Debug)]
 struct Visitor {
     door: Weak<Door>,
     token: Token,
@@ -132,12 +158,12 @@ pub(super) fn may_be_here(local: SocketAddr, remote: SocketAddr) -> bool {
     !instrument::socket_only() && (local == remote || (local.is_loopback() && remote.is_loopback()))
 }
 
-/// What the client of a connection with these addresses is told, if it may be on this host.
+/// What the client of a connection with these addresses is told, if it may be on this host, and for how long.
 pub(super) fn invite(
     connection: &Arc<Qp>,
     client: Option<SocketAddr>,
     server: Option<SocketAddr>,
-) -> Option<Invitation> {
+) -> Option<(Invitation, Expected)> {
     let (client, server) = client.zip(server)?;
     if !may_be_here(server, client) {
         return None;
@@ -152,10 +178,12 @@ pub(super) fn invite(
         connection: Arc::downgrade(connection),
     };
     door.guests.lock().expect(guest, now);
-    Some(Invitation {
+    let invitation = Invitation {
         door: door.name,
         word,
-    })
+    };
+    let door = Arc::downgrade(&door);
+    Some((invitation, Expected { door, word }))
 }
 
 /// A client meets the server that has invited it: from now on the server may share the memory of what is returned.
@@ -384,6 +412,18 @@ mod tests {
         assert!(!comes(&mut guests, 2, 2, 0));
         assert!(!comes(&mut guests, 3, 3, 3));
         assert!(comes(&mut guests, 4, 4, 0));
+    }
+
+    #[test]
+    fn an_invitation_that_is_withdrawn_is_good_no_longer() {
+        let mut guests = Guests::default();
+        invited(&mut guests, 1);
+        invited(&mut guests, 2);
+        guests.withdraw(&[1; 16]);
+        guests.withdraw(&[3; 16]);
+        assert!(!comes(&mut guests, 1, 1, 0));
+        assert!(comes(&mut guests, 2, 2, 0));
+        assert!(guests.0.is_empty());
     }
 
     #[test]

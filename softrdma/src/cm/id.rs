@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
+use super::door::Expected;
 use super::event::{Event, EventChannel, Kind, reason};
 use super::handshake::Handshake;
 use super::listen::Listener;
@@ -85,6 +86,8 @@ pub(super) struct Inner {
     pub(super) connection: Option<Arc<Qp>>,
     /// The client has not used it yet.
     pub(super) unused: Option<Unused>,
+    /// The client is on this host, perhaps, and was invited to share memory.
+    pub(super) expected: Option<Expected>,
     pub(super) end: End,
     pub(super) timer: Option<Timer>,
     /// How many timers there have been: a number for each.
@@ -149,6 +152,7 @@ impl Id {
                 qp: None,
                 connection: None,
                 unused: None,
+                expected: None,
                 end: End::default(),
                 timer: None,
                 timers: 0,
@@ -556,6 +560,7 @@ impl Id {
             inner.destroyed = true;
             inner.socket = None;
             inner.unused = None;
+            inner.expected = None;
             inner.qp = None;
             let phase = std::mem::replace(&mut inner.phase, Phase::Over);
             (

@@ -300,21 +300,20 @@ impl Qp {
         }
         let me = Weak::clone(&self.me);
         if let Some(io) = io::get() {
-            q.patience = Some(io.after(BETWEEN * u32::from(tries), move || {
+            let timer = io.after(BETWEEN * u32::from(tries), move || {
                 if let Some(qp) = me.upgrade() {
                     let mut q = qp.inner.lock();
                     qp.not_received(&mut q, seq);
                     qp.send_now(&mut q);
                 }
-            }));
+            });
+            q.patience = Some(timer.into());
         }
     }
 
     /// No message waits for a receive any more, or another one does.
     fn be_patient(q: &mut Inner) {
-        if let (Some(timer), Some(io)) = (q.patience.take(), io::get()) {
-            io.cancel(timer);
-        }
+        q.patience = None;
     }
 
     fn not_received(&self, q: &mut Inner, seq: u64) {

@@ -36,7 +36,7 @@ use crate::cm::id::Id;
 use crate::context::AsyncEvent;
 use crate::cq::{Completion, Cq};
 use crate::fork::Made;
-use crate::io::Timer;
+use crate::io::Alarm;
 use crate::limits;
 use crate::mr::Seal;
 use crate::numbers::QpNumber;
@@ -159,7 +159,7 @@ struct Inner {
     /// The responder has no receive for request `next`, and will say when.
     held: bool,
     /// How long this side waits for that, if not for ever.
-    patience: Option<Timer>,
+    patience: Option<Alarm>,
     /// A request failed before it was sent: it waits for those before it.
     stopped: bool,
     rq: VecDeque<Receive>,

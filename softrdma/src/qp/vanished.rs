@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::attributes::Attributes;
 use super::{Inner, Qp};
-use crate::io::{self, Timer};
+use crate::io::{self, Alarm, Timer};
 use crate::os::tcp::Acknowledged;
 
 /// How long a host may be silent, whatever the program has set: less time passes on a busy machine too, and
@@ -41,16 +41,8 @@ fn between_looks(patience: Duration) -> Duration {
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     since: Option<Instant>,
-    next: Option<Timer>,
-}
-
-/// A timer that nobody needs would keep the memory of the queue pair.
-impl Drop for Watch {
-    fn drop(&mut self) {
-        if let Some((io, timer)) = io::get().zip(self.next.take()) {
-            io.cancel(timer);
-        }
-    }
+    /// A timer that nobody needs would keep the memory of the queue pair.
+    next: Option<Alarm>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -83,7 +75,7 @@ impl Qp {
         let Some(link) = &mut q.link else { return };
         if link.watch.since.is_none() && link.paths.tcp_to_send().is_some() {
             link.watch.since = Some(Instant::now());
-            link.watch.next = self.look_later(patience(&q.attributes));
+            link.watch.next = self.look_later(patience(&q.attributes)).map(Alarm::from);
         }
     }
 
@@ -121,7 +113,7 @@ impl Qp {
             .look(Instant::now(), seen.unwrap_or_default(), patience)
         {
             Found::Idle => {}
-            Found::Answers => link.watch.next = self.look_later(patience),
+            Found::Answers => link.watch.next = self.look_later(patience).map(Alarm::from),
             Found::Vanished => {
                 self.host_vanished(&q);
                 self.lost(&mut q);
