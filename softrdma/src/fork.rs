@@ -31,13 +31,13 @@ use crate::cm::handshake::Handshake;
 use crate::cm::id::Id;
 use crate::cm::{door, own_qp, silent};
 use crate::io::{self, HeldWork, Io, Work};
+use crate::objects::{mr, numbers};
 use crate::os::cancel::Hold;
 use crate::os::handover::{DeadEnd, End, Handover, Lifeline, wait_for};
 use crate::os::held::{Guard as _, Locks};
 use crate::os::{child, process};
 use crate::qp::Qp;
 use crate::{Errno, Result};
-use crate::{mr, numbers};
 
 /// What every call fails with in a child that cannot use anything.
 const GONE: Errno = libc::ENODEV;

@@ -11,20 +11,13 @@ pub mod fuzzing;
 pub mod instrument;
 
 mod abi;
-mod channel;
 mod cm;
-mod context;
-mod cq;
 mod fork;
 mod io;
-mod limits;
-mod mr;
-mod numbers;
+mod objects;
 mod os;
-mod pd;
 mod qp;
-mod relief;
-mod srq;
+mod types;
 mod wire;
 
 /// What calls fail with.

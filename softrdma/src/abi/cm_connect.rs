@@ -15,7 +15,7 @@ use crate::Result;
 use crate::cm::connect::Offer;
 use crate::cm::event::reason;
 use crate::instrument::Args;
-use crate::limits::{ANY_READS, MAX_READS};
+use crate::types::limits::{ANY_READS, MAX_READS};
 use crate::wire::Params;
 
 /// # Safety

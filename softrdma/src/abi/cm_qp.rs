@@ -13,8 +13,8 @@ use super::qp::{self, Init, QpHandle};
 use super::unsupported::not_there;
 use super::{call, call_new, context, handle, minus_one, no_args, object, set_errno, shows};
 use crate::Result;
+use crate::objects::srq::Srq;
 use crate::qp::State;
-use crate::srq::Srq;
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn rdma_create_qp(

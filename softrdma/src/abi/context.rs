@@ -10,8 +10,8 @@ use rdma_sys as sys;
 
 use super::{cq, data, device, hand_out, mr, qp, srq, unsupported, zeroed};
 use crate::Result;
-use crate::context::{AsyncEvent, Context};
 use crate::instrument::live::{Kind, LIVE};
+use crate::objects::context::{AsyncEvent, Context};
 
 /// The extended context, whose last field is the context that programs see.
 #[repr(C)]

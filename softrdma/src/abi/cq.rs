@@ -12,8 +12,8 @@ use super::unsupported::not_there;
 use super::{call, call_new, code, given, hand_out, handle, minus_one, no_args, object, pointer};
 use super::{poll, set_errno, shows, take_back, zeroed};
 use crate::Result;
-use crate::cq::{CompChannel, Cq};
 use crate::instrument::live::Kind;
+use crate::objects::cq::{CompChannel, Cq};
 
 #[repr(C)]
 pub(super) struct ChannelHandle {

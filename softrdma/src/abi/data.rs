@@ -12,12 +12,13 @@ use super::srq::SrqHandle;
 use super::unsupported::not_there;
 use super::{code, handle, number_in, object, quick_call, set_errno, shows, zeroed};
 use crate::Result;
-use crate::cq::{Completion, Status};
 use crate::instrument::live::Kind;
 use crate::instrument::{Args, names};
-use crate::mr::{Mr, Range};
+use crate::objects::mr::Mr;
 use crate::os::memory;
-use crate::qp::work::{Data, Operation, Progress, Receive, Request, Scatter};
+use crate::types::completion::{Completion, Status};
+use crate::types::region::Range;
+use crate::types::work::{Data, Operation, Progress, Receive, Request, Scatter};
 
 const FENCE: u32 = 1;
 const SIGNALED: u32 = 1 << 1;
@@ -42,7 +43,7 @@ unsafe fn list<'a>(list: *const sys::ibv_sge, count: c_int) -> Result<&'a [sys::
     if count == 0 {
         return Ok(&[]);
     }
-    if list.is_null() || count > crate::limits::MAX_SGE as usize {
+    if list.is_null() || count > crate::types::limits::MAX_SGE as usize {
         return Err(libc::EINVAL);
     }
     // SAFETY: the caller's promise.
@@ -168,7 +169,7 @@ unsafe fn trace_data(args: &mut Args, sges: &[sys::ibv_sge], is_inline: bool) {
     if is_inline {
         let ranges = sges.iter().map(|sge| (sge.addr, sge.length as usize));
         // SAFETY: the caller's promise.
-        let data = unsafe { take_inline(ranges, crate::limits::MAX_INLINE) };
+        let data = unsafe { take_inline(ranges, crate::types::limits::MAX_INLINE) };
         if let Ok(Data::Inline(bytes)) = data {
             args.bytes("data", &bytes);
         }

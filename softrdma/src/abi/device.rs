@@ -10,7 +10,7 @@ use rdma_sys as sys;
 
 use super::{call, code, minus_one, no_args, pointer, set_errno, zeroed};
 use crate::instrument;
-use crate::limits;
+use crate::types::limits;
 
 const NAME: &[u8] = b"softrdma0";
 /// In network byte order, as a locally administered EUI-64.

@@ -15,8 +15,9 @@ use super::{call, call_new, code, hand_out, handle, no_args, object, pointer, sh
 use crate::Result;
 use crate::instrument::live::Kind;
 use crate::instrument::{self, names};
-use crate::mr::{Mr, Terms, access};
-use crate::pd::Pd;
+use crate::objects::mr::Mr;
+use crate::objects::pd::Pd;
+use crate::types::region::{Terms, access};
 
 #[repr(C)]
 pub(super) struct PdHandle {

@@ -12,8 +12,8 @@ use super::unsupported::{self, not_there};
 use super::{code, handle, object, quick_call, shows};
 use crate::Result;
 use crate::instrument::{self, names};
-use crate::mr::Range;
-use crate::qp::work::{Data, Operation, Progress, Request, Scatter};
+use crate::types::region::Range;
+use crate::types::work::{Data, Operation, Progress, Request, Scatter};
 
 /// The struct of the headers, and room for what newer headers have behind it.
 #[repr(C)]
@@ -347,7 +347,7 @@ unsafe extern "C" fn wr_set_sge_list(
             if count == 0 {
                 return Ok(NO_DATA);
             }
-            if list.is_null() || count > crate::limits::MAX_SGE as usize {
+            if list.is_null() || count > crate::types::limits::MAX_SGE as usize {
                 return Err(libc::EINVAL);
             }
             let sges = std::slice::from_raw_parts(list, count);
@@ -448,9 +448,9 @@ mod tests {
 
     use super::super::{hand_out, take_back, zeroed};
     use super::*;
-    use crate::context::Context;
-    use crate::cq::Cq;
-    use crate::pd::Pd;
+    use crate::objects::context::Context;
+    use crate::objects::cq::Cq;
+    use crate::objects::pd::Pd;
     use crate::qp::{Caps, Qp, Setup, State};
 
     /// What a batch of calls returns, and how many requests are in the queue afterwards.

@@ -11,9 +11,9 @@ use super::unsupported::not_there;
 use super::{call, code, handle, object, zeroed};
 use crate::cm::own_qp;
 use crate::instrument::names;
-use crate::limits::MAX_READS;
 use crate::qp::State;
 use crate::qp::attributes::{AddressVector, Attributes, room_for_reads};
+use crate::types::limits::MAX_READS;
 use crate::{Errno, Result};
 
 /// `enum ibv_qp_attr_mask`

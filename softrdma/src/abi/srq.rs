@@ -13,7 +13,7 @@ use super::zeroed;
 use super::{call, call_new, code, hand_out, handle, no_args, object, pointer, shows, take_back};
 use crate::Result;
 use crate::instrument::live::Kind;
-use crate::srq::Srq;
+use crate::objects::srq::Srq;
 
 #[repr(C)]
 pub(super) struct SrqHandle {

@@ -9,13 +9,13 @@ use super::event::{Event, Kind, reason};
 use super::handshake::Handshake;
 use super::id::{Id, Inner, Phase};
 use super::room::{MOST_REQUESTS, Unused};
-use crate::limits::{
-    ANY_READS, MAX_READS, REJECT_PRIVATE_DATA, REPLY_PRIVATE_DATA, REQUEST_PRIVATE_DATA,
-};
 use crate::os::socket::Socket;
 use crate::qp::attributes::Attributes;
 use crate::qp::link::{Side, Start};
 use crate::qp::{Qp, Setup, State};
+use crate::types::limits::{
+    ANY_READS, MAX_READS, REJECT_PRIVATE_DATA, REPLY_PRIVATE_DATA, REQUEST_PRIVATE_DATA,
+};
 use crate::wire::{Frame, Greeting, Hello, Params};
 use crate::{Errno, Result};
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::id::Id;
-use crate::channel::Channel;
+use crate::objects::channel::Channel;
 use crate::wire::Params;
 
 pub(crate) type EventChannel = Channel<Event>;

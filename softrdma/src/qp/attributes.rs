@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use super::{Qp, State};
 use crate::Result;
 use crate::instrument;
-use crate::limits::MAX_READS;
-use crate::mr::access;
+use crate::types::limits::MAX_READS;
+use crate::types::region::access;
 use crate::wire::Params;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

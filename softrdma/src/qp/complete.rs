@@ -5,15 +5,15 @@
 use std::sync::Weak;
 use std::time::Duration;
 
-use crate::context::AsyncEvent;
-use crate::cq::{Completion, Status};
 use crate::io;
+use crate::objects::context::AsyncEvent;
+use crate::types::completion::{Completion, Status};
 use crate::wire::{Malformed, Reason};
 
 use super::link::BodySource;
 use super::receive::Sink;
-use super::work::{Operation, Progress, Receive, Request};
 use super::{Inner, Qp, State};
+use crate::types::work::{Operation, Progress, Receive, Request};
 
 /// Whose doing an error is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

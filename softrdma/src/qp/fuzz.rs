@@ -7,18 +7,19 @@
 use std::sync::{Arc, OnceLock};
 
 use crate::Result;
-use crate::context::Context;
-use crate::cq::Cq;
-use crate::mr::{Mr, Range, Seal, SealRef, Terms, access};
-use crate::pd::Pd;
-use crate::srq::Srq;
+use crate::objects::context::Context;
+use crate::objects::cq::Cq;
+use crate::objects::mr::{Mr, Seal};
+use crate::objects::pd::Pd;
+use crate::objects::srq::Srq;
+use crate::types::region::{Range, SealRef, Terms, access};
 use crate::wire::{DESCRIPTOR, Descriptor, Frame, HEADER};
 
 use super::link::Link;
 use super::path::{Paths, Stream};
 use super::pulling::{Puller, Source};
-use super::work::{Data, Operation, Progress, Receive, Request, Scatter};
 use super::{Caps, Qp, Setup, State};
+use crate::types::work::{Data, Operation, Progress, Receive, Request, Scatter};
 
 /// How much memory the peer may touch.
 const MEMORY: usize = 4096;
@@ -184,7 +185,7 @@ impl Qp {
         {
             let mut q = qp.inner.lock();
             q.attributes.rnr_retry = 7;
-            q.attributes.reads = crate::limits::MAX_READS;
+            q.attributes.reads = crate::types::limits::MAX_READS;
             q.attributes.access = access::REMOTE_WRITE | access::REMOTE_READ;
             // What is sent goes nowhere, so all of it is under way at once.
             let stream = Stream::Memory {
@@ -253,7 +254,7 @@ impl Qp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cq::Status;
+    use crate::types::completion::Status;
     use crate::wire::{Carriage, Reason};
 
     struct Noise(u64);
@@ -411,7 +412,7 @@ mod tests {
         {
             let mut q = qp.inner.lock();
             q.attributes.rnr_retry = 7;
-            q.attributes.reads = crate::limits::MAX_READS;
+            q.attributes.reads = crate::types::limits::MAX_READS;
             q.attributes.access = access::REMOTE_WRITE | access::REMOTE_READ;
             let stream = Stream::Memory {
                 input: [].into(),

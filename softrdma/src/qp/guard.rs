@@ -3,8 +3,9 @@
 //! Which memory a queue pair may use: what the program's own requests and receives name, and what the
 //! peer's requests name. The peer has no other way to memory than `grant_to_peer`.
 
-use crate::limits::MAX_READS;
-use crate::mr::{self, Grant, Range, access};
+use crate::objects::mr::{self, Grant};
+use crate::types::limits::MAX_READS;
+use crate::types::region::{Range, access};
 use crate::wire::{Frame, Reason};
 
 use super::respond::Response;

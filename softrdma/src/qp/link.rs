@@ -12,14 +12,14 @@ use crate::Result;
 use crate::cm::id::Id;
 use crate::fork::{Made, Reach};
 use crate::io;
-use crate::limits::MAX_READS;
-use crate::mr::Grant;
+use crate::objects::mr::Grant;
 use crate::os::epoll::Interest;
 use crate::os::local::Local;
 use crate::os::process::Process;
 use crate::os::pull::may_pull;
 use crate::os::rings::Glance;
 use crate::os::socket::Socket;
+use crate::types::limits::MAX_READS;
 use crate::wire::Params;
 
 use super::attributes::Attributes;
@@ -436,13 +436,15 @@ impl Qp {
         }
         // So often as their queue for sends or receives. Waking a thread takes as long as so many calls.
         const MANY: usize = 128;
-        let many =
-            |cq: &Option<Arc<crate::cq::Cq>>| cq.as_ref().is_some_and(|cq| cq.users.count() > MANY);
+        let many = |cq: &Option<Arc<crate::objects::cq::Cq>>| {
+            cq.as_ref().is_some_and(|cq| cq.users.count() > MANY)
+        };
         many(&self.setup.send_cq) || many(&self.setup.recv_cq)
     }
 
     fn waits_for_an_event(&self) -> bool {
-        let armed = |cq: &Option<Arc<crate::cq::Cq>>| cq.as_ref().is_some_and(|cq| cq.is_armed());
+        let armed =
+            |cq: &Option<Arc<crate::objects::cq::Cq>>| cq.as_ref().is_some_and(|cq| cq.is_armed());
         armed(&self.setup.send_cq) || armed(&self.setup.recv_cq)
     }
 

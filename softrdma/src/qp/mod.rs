@@ -21,7 +21,6 @@ mod serve;
 mod tests;
 mod transmit;
 mod vanished;
-pub(crate) mod work;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
@@ -31,25 +30,26 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use crate::Result;
-use crate::channel::Unacknowledged;
 use crate::cm::id::Id;
-use crate::context::AsyncEvent;
-use crate::cq::{Completion, Cq};
 use crate::fork::Made;
 use crate::io::Alarm;
-use crate::limits;
-use crate::mr::Seal;
-use crate::numbers::QpNumber;
+use crate::objects::channel::Unacknowledged;
+use crate::objects::context::AsyncEvent;
+use crate::objects::cq::Cq;
+use crate::objects::mr::Seal;
+use crate::objects::numbers::QpNumber;
+use crate::objects::pd::Pd;
+use crate::objects::srq::Srq;
 use crate::os::held::Locks;
-use crate::pd::Pd;
-use crate::srq::Srq;
+use crate::types::completion::Completion;
+use crate::types::limits;
 use crate::wire::Params;
 
+use crate::types::work::{Receive, Request};
 use attributes::Attributes;
 use link::Link;
 use nap::Nap;
 use respond::Response;
-use work::{Receive, Request};
 
 /// What a queue pair is made of.
 #[derive(Debug, Default)]

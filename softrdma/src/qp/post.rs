@@ -4,13 +4,13 @@
 
 use parking_lot::MutexGuard;
 
-use crate::cq::Status;
-use crate::limits;
+use crate::types::completion::Status;
+use crate::types::limits;
 use crate::{Errno, Result};
 
 use super::respond::Response;
-use super::work::{Data, Operation, Receive, Request};
 use super::{Inner, Peer, Qp, State};
+use crate::types::work::{Data, Operation, Receive, Request};
 
 /// Requests that are being posted: they are sent when it is dropped.
 pub(crate) struct Posting<'a> {

@@ -20,16 +20,17 @@ use parking_lot::MutexGuard;
 use crate::fork::Made;
 use crate::instrument;
 use crate::io;
-use crate::mr::{Grant, Range, SealRef};
+use crate::objects::mr::Grant;
 use crate::os::memory::Span;
 use crate::os::pull::{Foreign, pull};
+use crate::types::region::{Range, SealRef};
 use crate::wire::{Carriage, DESCRIPTOR, Descriptor, Malformed, Reason};
 
 use super::guard::ServedRead;
 use super::receive::Sink;
 use super::respond::{self, Response};
-use super::work::{Operation, Progress};
 use super::{Copying, Inner, Qp};
+use crate::types::work::{Operation, Progress};
 
 /// Below this, bytes that come with their frame are as fast.
 const WORTH_IT: u32 = 16 * 1024;

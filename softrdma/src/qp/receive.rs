@@ -5,17 +5,17 @@
 //! Nothing here waits for the program. A message that finds no receive is dropped and asked for again
 //! when there is one, so that the responses behind it are never held up.
 
-use crate::cq::{Opcode, Status};
-use crate::mr::Range;
 use crate::os::memory::Span;
 use crate::os::socket;
+use crate::types::completion::{Opcode, Status};
+use crate::types::region::Range;
 use crate::wire::{Carriage, DESCRIPTOR, Frame, HEADER, Malformed, Reason};
 
 use super::guard::{Target, Wish};
 use super::link::Link;
 use super::pulling::{InMemory, Pull, Puller};
-use super::work::{Progress, Receive};
 use super::{Inner, Peer, Qp};
+use crate::types::work::{Progress, Receive};
 
 /// Input that is not for the program's memory, and what comes along with it.
 const BUFFER: usize = 4096;

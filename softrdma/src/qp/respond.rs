@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use crate::mr::Range;
+use crate::types::region::Range;
 use crate::wire::Reason;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

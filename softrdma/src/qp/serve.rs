@@ -4,17 +4,17 @@
 
 use std::sync::Weak;
 
-use crate::context::AsyncEvent;
-use crate::cq::{Completion, Opcode, Status};
-use crate::mr::{Range, access};
+use crate::objects::context::AsyncEvent;
+use crate::types::completion::{Completion, Opcode, Status};
+use crate::types::region::{Range, access};
 use crate::wire::{Frame, Malformed, Reason};
 
 use super::complete::Cause;
 use super::guard::Wish;
 use super::receive::{Sink, WithImm};
 use super::respond::{self, Response};
-use super::work::Receive;
 use super::{Inner, Qp};
+use crate::types::work::Receive;
 
 impl Qp {
     /// Whether a request is the next one and can be served.

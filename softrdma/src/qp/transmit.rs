@@ -7,13 +7,13 @@
 
 use std::sync::{Arc, Weak};
 
-use crate::context::AsyncEvent;
-use crate::cq::Status;
-use crate::limits;
-use crate::mr::{Range, SealRef, Violation};
+use crate::objects::context::AsyncEvent;
+use crate::objects::pd::Pd;
 use crate::os::memory::Span;
 use crate::os::socket;
-use crate::pd::Pd;
+use crate::types::completion::Status;
+use crate::types::limits;
+use crate::types::region::{Range, SealRef, Violation};
 use crate::wire::{Carriage, Descriptor, Frame, Reason};
 
 use super::complete::Cause;
@@ -21,8 +21,8 @@ use super::guard::{ServedRead, Wish};
 use super::link::{Body, BodySource, Tx};
 use super::pulling;
 use super::respond::Response;
-use super::work::{Data, Operation, Progress, Request, Scatter};
 use super::{Inner, Qp, State};
+use crate::types::work::{Data, Operation, Progress, Request, Scatter};
 
 /// Payloads up to this go behind their header.
 const COPIED: usize = 4096;

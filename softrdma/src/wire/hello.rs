@@ -3,7 +3,7 @@
 //! The first that each side sends: the connection manager's messages, of 256 bytes.
 
 use super::{Invitation, Malformed, bytes, u32_at};
-use crate::limits::{REJECT_PRIVATE_DATA, REPLY_PRIVATE_DATA, REQUEST_PRIVATE_DATA};
+use crate::types::limits::{REJECT_PRIVATE_DATA, REPLY_PRIVATE_DATA, REQUEST_PRIVATE_DATA};
 
 pub(crate) const HELLO: usize = 256;
 const MAGIC: [u8; 8] = *b"softrdma";

@@ -23,8 +23,8 @@ mod knock;
 #[cfg(test)]
 mod tests;
 
-use crate::limits;
-use crate::mr::Range;
+use crate::types::limits;
+use crate::types::region::Range;
 
 pub(crate) use descriptor::{DESCRIPTOR, Descriptor};
 pub(crate) use hello::{Greeting, HELLO, Hello, Params};

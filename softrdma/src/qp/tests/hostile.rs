@@ -4,7 +4,7 @@
 //! do over TCP is tested by a program, tests-c/fabric/hostile-peer.
 
 use super::*;
-use crate::mr::Seal;
+use crate::objects::mr::Seal;
 use crate::wire::{Carriage, DESCRIPTOR, Descriptor, Reason};
 
 /// Large enough to be copied by the peer.

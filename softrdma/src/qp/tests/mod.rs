@@ -11,14 +11,16 @@ mod protection;
 use std::sync::Arc;
 
 use crate::Result;
-use crate::context::Context;
-use crate::cq::{CompChannel, Cq, Opcode, Status};
-use crate::mr::{Mr, Range, Terms, access};
+use crate::objects::context::Context;
+use crate::objects::cq::{CompChannel, Cq};
+use crate::objects::mr::Mr;
+use crate::objects::pd::Pd;
+use crate::objects::srq::Srq;
 use crate::os::memory::Span;
 use crate::os::socket::Socket;
 use crate::os::testing::Mapped;
-use crate::pd::Pd;
-use crate::srq::Srq;
+use crate::types::completion::{Opcode, Status};
+use crate::types::region::{Range, Terms, access};
 use crate::wire::{Frame, HEADER};
 
 use super::attributes::Attributes;
@@ -26,8 +28,8 @@ use super::fuzz::small_setup;
 use super::link::Link;
 use super::path::{Paths, Stream};
 use super::pulling::{Puller, Source};
-use super::work::{Data, Operation, Progress, Receive, Request, Scatter};
 use super::{Qp, State};
+use crate::types::work::{Data, Operation, Progress, Receive, Request, Scatter};
 
 /// Large enough for more than one step of a copy.
 const BIG: u32 = 3 << 20;
@@ -104,7 +106,7 @@ impl Side {
         let qp = Qp::new(small_setup(pd, &cq, srq.clone()), State::ReadyToSend)?;
         qp.inner.lock().attributes = Attributes {
             rnr_retry: 7,
-            reads: crate::limits::MAX_READS,
+            reads: crate::types::limits::MAX_READS,
             access: access::REMOTE_WRITE | access::REMOTE_READ,
             ..Attributes::default()
         };

@@ -9,14 +9,14 @@ use std::sync::{Arc, Weak};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::Result;
-use crate::channel::Unacknowledged;
-use crate::context::AsyncEvent;
 use crate::io;
-use crate::limits;
+use crate::objects::channel::Unacknowledged;
+use crate::objects::context::AsyncEvent;
+use crate::objects::pd::{Pd, Users};
 use crate::os::held::Locks;
-use crate::pd::{Pd, Users};
 use crate::qp::Qp;
-use crate::qp::work::Receive;
+use crate::types::limits;
+use crate::types::work::Receive;
 
 #[derive(Debug)]
 pub(crate) struct Srq {

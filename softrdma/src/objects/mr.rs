@@ -10,53 +10,13 @@ use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::Result;
 use crate::instrument;
-use crate::numbers::Shuffle;
+use crate::objects::numbers::Shuffle;
+use crate::objects::pd::Pd;
 use crate::os::held::Locks;
 use crate::os::memory::Span;
 use crate::os::own_memory::{self, Fate};
 use crate::os::{guard, populate};
-use crate::pd::Pd;
-
-/// What a region may be used for: the bits of `enum ibv_access_flags`.
-pub(crate) mod access {
-    pub(crate) const LOCAL_WRITE: u32 = 1;
-    pub(crate) const REMOTE_WRITE: u32 = 1 << 1;
-    pub(crate) const REMOTE_READ: u32 = 1 << 2;
-    pub(crate) const REMOTE_ATOMIC: u32 = 1 << 3;
-    pub(crate) const MW_BIND: u32 = 1 << 4;
-    pub(crate) const ZERO_BASED: u32 = 1 << 5;
-    pub(crate) const ON_DEMAND: u32 = 1 << 6;
-    pub(crate) const HUGETLB: u32 = 1 << 7;
-    pub(crate) const FLUSH_GLOBAL: u32 = 1 << 8;
-    pub(crate) const FLUSH_PERSISTENT: u32 = 1 << 9;
-    pub(crate) const FLUSHES: u32 = FLUSH_GLOBAL | FLUSH_PERSISTENT;
-    /// Bits 20 to 29 may be ignored by a device.
-    pub(crate) const OPTIONAL: u32 = 0x3ff0_0000;
-    pub(crate) const KNOWN: u32 = LOCAL_WRITE
-        | REMOTE_WRITE
-        | REMOTE_READ
-        | REMOTE_ATOMIC
-        | MW_BIND
-        | ZERO_BASED
-        | ON_DEMAND
-        | HUGETLB
-        | FLUSH_GLOBAL
-        | FLUSH_PERSISTENT
-        | OPTIONAL;
-    /// What the device does with remote memory: it needs memory that can be written.
-    pub(crate) const WRITES: u32 = LOCAL_WRITE | REMOTE_WRITE | REMOTE_ATOMIC;
-}
-
-/// Where a region is, and how it may be used.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Terms {
-    /// Where the program has it.
-    pub(crate) addr: u64,
-    pub(crate) length: u64,
-    /// The address that requests name.
-    pub(crate) iova: u64,
-    pub(crate) access: u32,
-}
+use crate::types::region::{Range, SealRef, Terms, Violation, access};
 
 /// Terms that a region can have.
 #[derive(Clone, Copy, Debug)]
@@ -291,18 +251,6 @@ impl Mr {
     }
 }
 
-/// A range that some request names, with its key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Range {
-    pub(crate) addr: u64,
-    pub(crate) length: u32,
-    pub(crate) key: u32,
-}
-
-/// The region does not exist, is of another domain, does not have the range or does not permit this.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Violation;
-
 /// A region that was found to permit an access.
 #[derive(Clone)]
 pub(crate) struct Grant {
@@ -460,13 +408,6 @@ impl Held<'_> {
 pub(crate) struct Seal {
     place: &'static AtomicU64,
     value: u64,
-}
-
-/// Where a seal is, and what it must read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SealRef {
-    pub(crate) addr: u64,
-    pub(crate) value: u64,
 }
 
 static FREE_SEALS: parking_lot::Mutex<Vec<&'static AtomicU64>> =

@@ -2,6 +2,8 @@
 
 //! The I/O thread: it waits for all sockets of the process, and for points in time.
 
+pub(crate) mod relief;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,11 +14,11 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::Result;
 use crate::fork::{self, Reach};
+use crate::io::relief::{Lead, Relief};
 use crate::os::epoll::{Current, Epoll, Interest, Ready, WAKE};
 use crate::os::held::{Guard as _, Locks};
 use crate::os::{fd, thread};
 use crate::qp::Qp;
-use crate::relief::{Lead, Relief};
 
 /// What a socket belongs to.
 pub(crate) trait Source: Send + Sync {

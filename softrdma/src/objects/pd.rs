@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use crate::Result;
-use crate::context::Context;
+use crate::objects::context::Context;
 
 /// Counts what was made on an object: it cannot be destroyed before that.
 #[derive(Debug, Default)]

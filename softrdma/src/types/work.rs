@@ -2,8 +2,8 @@
 
 //! Work requests, as queue pairs keep them.
 
-use crate::cq::{Opcode, Status};
-use crate::mr::{Range, access};
+use crate::types::completion::{Opcode, Status};
+use crate::types::region::{Range, access};
 
 /// The ranges of a request. Most have one or none.
 #[derive(Clone, Debug)]

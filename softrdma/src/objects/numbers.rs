@@ -17,9 +17,9 @@ use std::hash::Hasher;
 use parking_lot::Mutex;
 
 use crate::Result;
-use crate::limits;
 use crate::os::held::Locks;
 use crate::os::random;
+use crate::types::limits;
 
 /// All numbers of so many bits in a random order: a Feistel network over a counter.
 #[derive(Debug)]

@@ -5,12 +5,12 @@
 use std::sync::{Arc, Weak};
 
 use crate::Result;
-use crate::channel::Channel;
-use crate::cq::Cq;
+use crate::objects::channel::Channel;
+use crate::objects::cq::Cq;
+use crate::objects::pd::Users;
+use crate::objects::srq::Srq;
 use crate::os::held::Locks;
-use crate::pd::Users;
 use crate::qp::Qp;
-use crate::srq::Srq;
 
 #[derive(Debug)]
 pub(crate) struct Context {

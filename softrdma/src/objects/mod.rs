@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! What programs make on a device, apart from queue pairs: protection domains, memory regions, completion
+//! queues, shared receive queues, event channels.
+
+pub(crate) mod channel;
+pub(crate) mod context;
+pub(crate) mod cq;
+pub(crate) mod mr;
+pub(crate) mod numbers;
+pub(crate) mod pd;
+pub(crate) mod srq;
