@@ -14,6 +14,7 @@ pub mod errno;
 pub mod live;
 pub mod names;
 pub mod settings;
+pub mod stamp;
 pub mod trace;
 
 use std::cell::Cell;
@@ -28,6 +29,7 @@ pub use calls::CALLS;
 pub use settings::{Caps, Fault, Settings};
 
 use calls::Call;
+use stamp::Stamp;
 use trace::Trace;
 
 use crate::os::cancel::Hold;
@@ -86,7 +88,7 @@ pub fn note(name: &'static str, args: impl FnOnce(&mut Args)) {
     }
     if let Some(trace) = &state().trace {
         let _uncancelled = Hold::new();
-        let mut line = Args::new(name);
+        let mut line = Args::new(&trace.stamps.begin(), name);
         args(&mut line);
         line.text.push_str(")\n");
         trace.write(&line.text);
@@ -145,10 +147,10 @@ pub struct Args {
 }
 
 impl Args {
-    fn new(name: &str) -> Self {
+    fn new(stamp: &Stamp, name: &str) -> Self {
         let mut text = String::with_capacity(120);
-        text.push_str(name);
-        text.push('(');
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{stamp}{name}(");
         Self { text, first: true }
     }
 
@@ -290,7 +292,10 @@ impl State {
             unsafe { libc::pthread_atfork(None, None, Some(count_anew)) };
         }
         Self {
-            trace: settings.trace.as_deref().map(Trace::new),
+            trace: settings
+                .trace
+                .as_deref()
+                .map(|name| Trace::new(name, settings.trace_stamps)),
             faults: settings
                 .faults
                 .into_iter()
@@ -449,18 +454,21 @@ impl State {
             return body();
         };
         let line = self.trace.as_ref().map(|trace| {
-            let mut line = Args::new(name);
+            let stamp = trace.stamps.begin();
+            let mut line = Args::new(&stamp, name);
             args(&mut line);
             line.text.push(')');
-            (trace, line)
+            (trace, line, stamp)
         });
         let injected = calls::find(name).and_then(|call| self.fault(call));
         let result = match injected {
             Some(errno) => Err(errno),
             None => body(),
         };
-        if let Some((trace, mut line)) = line {
+        if let Some((trace, mut line, stamp)) = line {
             if line.result(&result, injected.is_some(), found) {
+                stamp.end(&mut line.text);
+                line.text.push('\n');
                 trace.write(&line.text);
             }
         }
@@ -469,7 +477,7 @@ impl State {
 }
 
 impl Args {
-    /// Completes the line; returns whether it is to be written.
+    /// Adds the result; returns whether the line is to be written.
     fn result<T>(
         &mut self,
         result: &Result<T, c_int>,
@@ -497,7 +505,6 @@ impl Args {
                 }
             }
         }
-        self.text.push('\n');
         true
     }
 }

@@ -13,7 +13,9 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use softrdma::instrument::settings::{self, CAPS, FAIL, LEAKS, MR_EOPNOTSUPP, TRACE};
+use softrdma::instrument::settings::{
+    self, CAPS, FAIL, LEAKS, MR_EOPNOTSUPP, TRACE, TRACE_THREADS, TRACE_TIMES,
+};
 use softrdma::instrument::{Caps, Fault, trace};
 
 use library::Library;
@@ -22,6 +24,8 @@ use library::Library;
 #[derive(Debug)]
 pub(crate) struct Order {
     pub(crate) trace: Option<PathBuf>,
+    pub(crate) trace_times: bool,
+    pub(crate) trace_threads: bool,
     pub(crate) faults: Vec<Fault>,
     pub(crate) caps: Option<Caps>,
     pub(crate) mr_eopnotsupp: bool,
@@ -126,6 +130,12 @@ fn prepare(order: Order) -> Result<Ready, Problem> {
     }
     if let Some(trace) = &order.trace {
         set(TRACE, trace_file(trace)?.into());
+    }
+    if order.trace_times {
+        set(TRACE_TIMES, "1".into());
+    }
+    if order.trace_threads {
+        set(TRACE_THREADS, "1".into());
     }
     if !order.faults.is_empty() {
         let faults: Vec<_> = order.faults.iter().map(ToString::to_string).collect();

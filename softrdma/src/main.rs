@@ -49,6 +49,20 @@ struct Run {
     #[arg(long, value_name = "FILE", verbatim_doc_comment)]
     trace: Option<PathBuf>,
 
+    /// Show in each line of the trace when the call began and how long it took
+    ///
+    /// In front of the line are seconds since 1970, behind it the seconds that
+    /// the call took: "1764443487.123456 ibv_alloc_pd() = ok (pd=#1) <0.000004>".
+    #[arg(long, verbatim_doc_comment)]
+    trace_times: bool,
+
+    /// Show in each line of the trace which thread made the call
+    ///
+    /// Threads have numbers from 1, in the order in which the trace first
+    /// shows them: "T2 ibv_dereg_mr(mr=#1) = ok".
+    #[arg(long, verbatim_doc_comment)]
+    trace_threads: bool,
+
     /// Inject a failure: CALL:N[:ERRNO] or any:N[:ERRNO]
     ///
     /// The Nth call of CALL in each process fails and does nothing else; with
@@ -109,6 +123,8 @@ Environment:
   An option of \"softrdma run\" takes precedence over its variable. An empty
   variable counts as not set.
   SOFTRDMA_TRACE          the FILE of --trace, which is not emptied (default: no trace)
+  SOFTRDMA_TRACE_TIMES    1: as --trace-times (default: 0)
+  SOFTRDMA_TRACE_THREADS  1: as --trace-threads (default: 0)
   SOFTRDMA_FAIL           as --fail, more than one separated by commas (default: none)
   SOFTRDMA_CAPS           the LIST of --caps (default: none)
   SOFTRDMA_MR_EOPNOTSUPP  1: as --mr-eopnotsupp (default: 0)
@@ -155,6 +171,8 @@ fn main() -> ExitCode {
         Command::Run(run) => {
             let problem = launcher::run(launcher::Order {
                 trace: run.trace,
+                trace_times: run.trace_times,
+                trace_threads: run.trace_threads,
                 faults: run.fail,
                 caps: run.caps,
                 mr_eopnotsupp: run.mr_eopnotsupp,

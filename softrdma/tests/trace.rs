@@ -167,7 +167,16 @@ impl Fixture {
 
     fn run(&self, options: &[&str], arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_softrdma"));
-        for name in ["TRACE", "FAIL", "CAPS", "MR_EOPNOTSUPP", "LEAKS", "LIBRARY"] {
+        for name in [
+            "TRACE",
+            "TRACE_TIMES",
+            "TRACE_THREADS",
+            "FAIL",
+            "CAPS",
+            "MR_EOPNOTSUPP",
+            "LEAKS",
+            "LIBRARY",
+        ] {
             command.env_remove(format!("SOFTRDMA_{name}"));
         }
         command
@@ -237,6 +246,27 @@ fn calls_are_traced_in_order() {
     assert_eq!(it.trace("trace"), [LIST]);
     it.output(&[], &["1"]);
     assert_eq!(it.trace("trace"), [LIST]);
+}
+
+#[test]
+fn lines_show_times_and_threads_when_asked() {
+    let it = Fixture::new("stamps");
+    let options = ["--trace", "trace", "--trace-times", "--trace-threads"];
+    it.output(&options, &["1", "t"]);
+    let mut threads = BTreeSet::new();
+    for line in it.trace("trace") {
+        let words: Vec<_> = line.splitn(3, ' ').collect();
+        assert!(words[0].parse::<f64>().unwrap() > 1e9, "{line}");
+        threads.insert(words[1].to_owned());
+        let (call, took) = words[2].split_once(" <").unwrap();
+        assert_eq!(call, LIST);
+        assert!(took.ends_with('>'), "{line}");
+    }
+    let threads: Vec<_> = threads.iter().map(String::as_str).collect();
+    assert_eq!(threads, ["T1", "T2", "T3", "T4", "T5"]);
+
+    it.output(&["--trace", "trace", "--trace-threads"], &["1"]);
+    assert_eq!(it.trace("trace"), [format!("T1 {LIST}")]);
 }
 
 #[test]

@@ -11,9 +11,14 @@ use std::time::Duration;
 
 use super::calls::{self, Call, Kind};
 use super::errno::Errno;
+use super::stamp::Stamps;
 
 /// The environment variable with the name of the trace file.
 pub const TRACE: &str = "SOFTRDMA_TRACE";
+/// The environment variable that is 1 if the lines of the trace have times.
+pub const TRACE_TIMES: &str = "SOFTRDMA_TRACE_TIMES";
+/// The environment variable that is 1 if the lines of the trace have thread numbers.
+pub const TRACE_THREADS: &str = "SOFTRDMA_TRACE_THREADS";
 /// The environment variable with the failures, separated by commas.
 pub const FAIL: &str = "SOFTRDMA_FAIL";
 /// The environment variable with the capabilities, separated by commas.
@@ -32,6 +37,8 @@ pub const CM_TIMEOUT_MS: &str = "SOFTRDMA_CM_TIMEOUT_MS";
 pub struct Settings {
     /// Where the trace goes; may have `%p` in it.
     pub trace: Option<PathBuf>,
+    /// What its lines show besides the calls.
+    pub trace_stamps: Stamps,
     /// The failures to inject.
     pub faults: Vec<Fault>,
     /// The optional capabilities that the device reports.
@@ -75,6 +82,10 @@ impl Settings {
         }
         Ok(Self {
             trace: value(TRACE).map(PathBuf::from),
+            trace_stamps: Stamps {
+                times: flag(TRACE_TIMES)?,
+                threads: flag(TRACE_THREADS)?,
+            },
             faults,
             caps: match text(CAPS)? {
                 Some(list) => list.parse().map_err(|why| format!("{CAPS}: {why}"))?,

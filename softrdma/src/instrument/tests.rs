@@ -9,9 +9,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::errno::Errno;
-use super::settings::{CAPS, CM_TIMEOUT_MS, FAIL, MR_EOPNOTSUPP, SOCKET_ONLY, TRACE};
+use super::settings::{
+    CAPS, CM_TIMEOUT_MS, FAIL, MR_EOPNOTSUPP, SOCKET_ONLY, TRACE, TRACE_THREADS, TRACE_TIMES,
+};
 use super::*;
 
 fn settings(variables: &[(&str, &str)]) -> Result<Settings, String> {
@@ -28,8 +31,14 @@ struct Observed {
 
 impl Observed {
     fn new(test: &str, fail: &str) -> Self {
+        Self::with(test, &[(FAIL, fail)])
+    }
+
+    fn with(test: &str, variables: &[(&str, &str)]) -> Self {
         let file = std::env::temp_dir().join(format!("softrdma-{}-{test}", std::process::id()));
-        let settings = settings(&[(TRACE, file.to_str().unwrap()), (FAIL, fail)]).unwrap();
+        let mut all = vec![(TRACE, file.to_str().unwrap())];
+        all.extend(variables);
+        let settings = settings(&all).unwrap();
         Self {
             state: State::new(settings),
             file,
@@ -102,6 +111,39 @@ fn a_line_has_name_arguments_and_result() {
             "rdma_get_cm_event() = ok (event=ESTABLISHED, status=0)",
         ]
     );
+}
+
+#[test]
+fn a_line_has_time_and_thread_when_asked_for() {
+    let it = Observed::with("stamped", &[(TRACE_TIMES, "1"), (TRACE_THREADS, "1")]);
+    it.call("ibv_dealloc_pd").unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| it.call("ibv_alloc_pd").unwrap());
+    });
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs_f64();
+    let mut threads = Vec::new();
+    for (line, call) in it
+        .lines()
+        .iter()
+        .zip(["ibv_dealloc_pd() = ok", "ibv_alloc_pd() = ok"])
+    {
+        let (time, rest) = line.split_once(" T").unwrap();
+        assert!(
+            (now - 60.0..=now).contains(&time.parse().unwrap()),
+            "{line}"
+        );
+        let (thread, rest) = rest.split_once(' ').unwrap();
+        threads.push(thread.parse::<u64>().unwrap());
+        let (rest, took) = rest.split_once(" <").unwrap();
+        assert_eq!(rest, call);
+        let took: f64 = took.strip_suffix('>').unwrap().parse().unwrap();
+        assert!((0.0..60.0).contains(&took), "{line}");
+    }
+    assert_eq!(threads.len(), 2);
+    assert_ne!(threads[0], threads[1]);
 }
 
 #[test]
@@ -288,6 +330,8 @@ fn bad_settings_are_refused() {
     refused(CAPS, "odb", "'odb'");
     refused(MR_EOPNOTSUPP, "yes", "'yes'");
     refused(SOCKET_ONLY, "x", "'x'");
+    refused(TRACE_TIMES, "yes", "'yes'");
+    refused(TRACE_THREADS, "2", "'2'");
     refused(CM_TIMEOUT_MS, "abc", "'abc'");
     refused(CM_TIMEOUT_MS, "-1", "'-1'");
 }

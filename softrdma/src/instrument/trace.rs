@@ -17,6 +17,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use super::settings;
+use super::stamp::Stamps;
 
 /// The trace file's descriptor is moved to this number or above, so the program's own descriptors have the same
 /// numbers as without a trace.
@@ -29,6 +30,7 @@ pub(super) struct Trace {
     for_each_process: bool,
     open: AtomicPtr<Open>,
     failed: AtomicBool,
+    pub(super) stamps: Stamps,
 }
 
 /// An open trace file. It is freed only with the trace, as another thread may be using it. There is one for each
@@ -43,12 +45,13 @@ struct Open {
 }
 
 impl Trace {
-    pub(super) fn new(name: &Path) -> Self {
+    pub(super) fn new(name: &Path, stamps: Stamps) -> Self {
         Self {
             name: std::path::absolute(name).unwrap_or_else(|_| name.to_owned()),
             for_each_process: settings::for_each_process(name),
             open: AtomicPtr::new(ptr::null_mut()),
             failed: AtomicBool::new(false),
+            stamps,
         }
     }
 
