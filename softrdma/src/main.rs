@@ -49,14 +49,14 @@ struct Run {
     #[arg(long, value_name = "FILE", verbatim_doc_comment)]
     trace: Option<PathBuf>,
 
-    /// Show in each line of the trace when the call began and how long it took
+    /// Show in the trace when each call began and how long it took
     ///
     /// In front of the line are seconds since 1970, behind it the seconds that
     /// the call took: "1764443487.123456 ibv_alloc_pd() = ok (pd=#1) <0.000004>".
     #[arg(long, verbatim_doc_comment)]
     trace_times: bool,
 
-    /// Show in each line of the trace which thread made the call
+    /// Show in the trace which thread made each call
     ///
     /// Threads have numbers from 1, in the order in which the trace first
     /// shows them: "T2 ibv_dereg_mr(mr=#1) = ok".
