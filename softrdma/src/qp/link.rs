@@ -86,6 +86,24 @@ impl Tx {
         self.staged.is_empty() && self.body.is_none()
     }
 
+    /// So many bytes have gone.
+    pub(super) fn advance(&mut self, n: usize) {
+        let of_staged = n.min(self.staged.len() - self.sent);
+        self.sent += of_staged;
+        if let Some(body) = &mut self.body {
+            body.done += (n - of_staged) as u64;
+        }
+        let body_is_done = self
+            .body
+            .as_ref()
+            .is_none_or(|body| body.done >= body.length);
+        if self.sent == self.staged.len() && body_is_done {
+            self.staged.clear();
+            self.sent = 0;
+            self.body = None;
+        }
+    }
+
     pub(super) fn stop(&mut self) {
         self.staged.clear();
         self.sent = 0;

@@ -17,6 +17,8 @@ mod pulling;
 mod receive;
 mod respond;
 mod serve;
+mod stage_requests;
+mod stage_responses;
 #[cfg(test)]
 mod tests;
 mod transmit;

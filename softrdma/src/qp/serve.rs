@@ -77,28 +77,18 @@ impl Qp {
                 imm,
                 solicited,
                 carriage,
-            } => {
-                let Some(receive) = self.take_receive(q, seq) else {
-                    return Ok(Sink::Nowhere);
-                };
-                if receive.into.length() < u64::from(length) {
-                    self.complete_receive(q, receive.wr_id, Status::LocalLength);
-                    self.refuse(q, seq, Reason::InvalidRequest);
-                    return Ok(Sink::Nowhere);
+            } => match self.receive_for_send(q, seq, length) {
+                Some(receive) => {
+                    let sink = Sink::Receive {
+                        seq,
+                        receive,
+                        imm,
+                        solicited,
+                    };
+                    self.carried(q, sink, length, carriage)
                 }
-                if !self.can_receive(&receive, length) {
-                    self.complete_receive(q, receive.wr_id, Status::LocalProtection);
-                    self.refuse(q, seq, Reason::RemoteOperation);
-                    return Ok(Sink::Nowhere);
-                }
-                let sink = Sink::Receive {
-                    seq,
-                    receive,
-                    imm,
-                    solicited,
-                };
-                self.carried(q, sink, length, carriage)
-            }
+                None => Ok(Sink::Nowhere),
+            },
             Frame::Write {
                 seq,
                 to,
@@ -106,49 +96,18 @@ impl Qp {
                 solicited,
                 carriage,
             } => {
-                // A peer that may not write does not get a receive either.
-                let unrelated = Range { length: 0, ..to };
-                if !self.permits(q, seq, unrelated, Wish::Write) {
-                    return Ok(Sink::Nowhere);
+                let imm = imm.map(|imm| (imm, solicited));
+                match self.place_for_write(q, seq, to, imm) {
+                    Some(sink) => self.carried(q, sink, to.length, carriage),
+                    None => Ok(Sink::Nowhere),
                 }
-                let mut with_imm = None;
-                if let Some(imm) = imm {
-                    let Some(receive) = self.take_receive(q, seq) else {
-                        return Ok(Sink::Nowhere);
-                    };
-                    with_imm = Some(WithImm {
-                        receive,
-                        imm,
-                        solicited,
-                    });
-                }
-                if !self.permits(q, seq, to, Wish::Write) {
-                    if let Some(with) = with_imm {
-                        self.complete_receive(q, with.receive.wr_id, Status::RemoteAccess);
-                    }
-                    return Ok(Sink::Nowhere);
-                }
-                self.carried(q, Sink::Write { seq, to, with_imm }, to.length, carriage)
             }
             Frame::Read {
                 seq,
                 from,
                 can_pull,
             } => {
-                if q.has_too_many_reads() {
-                    return Err(Malformed);
-                }
-                if !self.permits(q, seq, from, Wish::Read) {
-                    return Ok(Sink::Nowhere);
-                }
-                let can_pull = can_pull && q.link.as_ref().is_some_and(|link| link.peer_pulls());
-                q.responses.push_back(Response::Data {
-                    seq,
-                    from,
-                    can_pull,
-                });
-                self.served(q, seq);
-                self.stage_responses_now(q);
+                self.serve_read(q, seq, from, can_pull)?;
                 Ok(Sink::Nowhere)
             }
             Frame::AtomicWrite { seq, to } => {
@@ -175,6 +134,75 @@ impl Qp {
             }
             _ => Ok(Sink::Nowhere),
         }
+    }
+
+    /// The receive that a message of this length goes to. If there is none that takes it, the peer was told.
+    fn receive_for_send(&self, q: &mut Inner, seq: u64, length: u32) -> Option<Receive> {
+        let receive = self.take_receive(q, seq)?;
+        if receive.into.length() < u64::from(length) {
+            self.complete_receive(q, receive.wr_id, Status::LocalLength);
+            self.refuse(q, seq, Reason::InvalidRequest);
+            return None;
+        }
+        if !self.can_receive(&receive, length) {
+            self.complete_receive(q, receive.wr_id, Status::LocalProtection);
+            self.refuse(q, seq, Reason::RemoteOperation);
+            return None;
+        }
+        Some(receive)
+    }
+
+    /// Where a write goes, with its immediate data and whether that is solicited. None if it was refused.
+    fn place_for_write(
+        &self,
+        q: &mut Inner,
+        seq: u64,
+        to: Range,
+        imm: Option<(u32, bool)>,
+    ) -> Option<Sink> {
+        // A peer that may not write does not get a receive either.
+        let unrelated = Range { length: 0, ..to };
+        if !self.permits(q, seq, unrelated, Wish::Write) {
+            return None;
+        }
+        let with_imm = match imm {
+            Some((imm, solicited)) => Some(WithImm {
+                receive: self.take_receive(q, seq)?,
+                imm,
+                solicited,
+            }),
+            None => None,
+        };
+        if !self.permits(q, seq, to, Wish::Write) {
+            if let Some(with) = with_imm {
+                self.complete_receive(q, with.receive.wr_id, Status::RemoteAccess);
+            }
+            return None;
+        }
+        Some(Sink::Write { seq, to, with_imm })
+    }
+
+    fn serve_read(
+        &self,
+        q: &mut Inner,
+        seq: u64,
+        from: Range,
+        can_pull: bool,
+    ) -> Result<(), Malformed> {
+        if q.has_too_many_reads() {
+            return Err(Malformed);
+        }
+        if self.permits(q, seq, from, Wish::Read) {
+            let can_pull = can_pull && q.link.as_ref().is_some_and(|link| link.peer_pulls());
+            q.responses.push_back(Response::Data {
+                seq,
+                from,
+                can_pull,
+            });
+            self.served(q, seq);
+            self.stage_responses_now(q);
+        }
+        Ok(())
     }
 
     /// Whether the peer gets what it asks for. If not, its request is refused.

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Requests become frames of the next batch.
+
+use std::sync::Arc;
+
+use crate::objects::pd::Pd;
+use crate::types::completion::Status;
+use crate::types::limits;
+use crate::types::region::{Range, SealRef, Violation};
+use crate::types::work::{Data, Operation, Progress, Request, Scatter};
+use crate::wire::{Carriage, Descriptor, Frame};
+
+use super::link::{BodySource, Link};
+use super::pulling;
+use super::transmit::{COPIED, index};
+use super::{Inner, Qp, State};
+
+impl Qp {
+    /// Stages the next request, if it may be sent now. Whether it was.
+    pub(super) fn stage_request(&self, q: &mut Inner) -> bool {
+        if q.state != State::ReadyToSend || q.held || q.stopped {
+            return false;
+        }
+        let seq = q.next;
+        let Some(index) = index(q.first, seq) else {
+            return false;
+        };
+        let Inner {
+            sq, link, reads, ..
+        } = q;
+        let (Some(request), Some(link)) = (sq.get_mut(index), link.as_mut()) else {
+            return false;
+        };
+        let waits_for_reads = request.fence && *reads > 0
+            || request.is_read() && *reads >= usize::from(q.attributes.reads);
+        if waits_for_reads {
+            return false;
+        }
+        let pd = self.setup.pd.as_ref();
+        if let Err(status) = check_locally(request, pd) {
+            request.progress = Progress::Failed(status);
+            q.stopped = true;
+            self.reap(q);
+            return false;
+        }
+        request.progress = Progress::Sent;
+        if request.is_read() {
+            *reads += 1;
+        }
+        let length = request.length();
+        let carriage = carriage_of(request, link);
+        let frame = frame_of(request, seq, link, carriage);
+        let staged = &mut link.tx.staged;
+        let before = staged.len();
+        staged.extend_from_slice(&frame.encode());
+        let has_body = frame.payload() > 0 && goes_as_body(request, carriage);
+        let staged_all = match &request.data {
+            _ if frame.payload() == 0 || has_body => Ok(()),
+            Data::Inline(bytes) => {
+                staged.extend_from_slice(bytes);
+                Ok(())
+            }
+            Data::Memory(Scatter::One(range)) if carriage == Carriage::ByReference => {
+                stage_descriptor(staged, *range, pd, q.seal.reference())
+            }
+            Data::Memory(scatter) => stage_bytes(staged, scatter, pd),
+        };
+        if staged_all.is_err() {
+            // Deregistered since it was checked a moment ago, or registered but not there.
+            staged.truncate(before);
+            request.progress = Progress::Failed(Status::LocalProtection);
+            q.stopped = true;
+            self.reap(q);
+            return false;
+        }
+        q.next += 1;
+        if has_body {
+            Self::set_body(q, BodySource::Request(seq), length);
+        }
+        true
+    }
+}
+
+/// Whether the peer copies the payload, or it comes behind the header.
+fn carriage_of(request: &Request, link: &Link) -> Carriage {
+    let by_reference = link.peer_pulls()
+        && link.paths.sends_locally()
+        && pulling::is_worth_it(request.length())
+        && request.can_go_by_reference();
+    if by_reference {
+        Carriage::ByReference
+    } else {
+        Carriage::Inband
+    }
+}
+
+/// Whether the payload is sent from where it is, as the last of the batch.
+fn goes_as_body(request: &Request, carriage: Carriage) -> bool {
+    matches!(request.data, Data::Memory(_))
+        && carriage == Carriage::Inband
+        && request.length() as usize > COPIED
+}
+
+fn frame_of(request: &Request, seq: u64, link: &Link, carriage: Carriage) -> Frame {
+    let length = request.length();
+    match request.operation {
+        Operation::Send => Frame::Send {
+            seq,
+            length,
+            imm: request.imm,
+            solicited: request.solicited,
+            carriage,
+        },
+        Operation::Write { to } => Frame::Write {
+            seq,
+            to: Range { length, ..to },
+            imm: request.imm,
+            solicited: request.solicited,
+            carriage,
+        },
+        Operation::Read { from } => Frame::Read {
+            seq,
+            from: Range { length, ..from },
+            can_pull: link.source.process().is_some() && request.can_go_by_reference(),
+        },
+        Operation::AtomicWrite { to } => Frame::AtomicWrite {
+            seq,
+            to: Range { length: 8, ..to },
+        },
+        Operation::Flush {
+            at,
+            placement,
+            whole_region,
+        } => Frame::Flush {
+            seq,
+            at,
+            placement,
+            whole_region,
+        },
+    }
+}
+
+fn stage_descriptor(
+    staged: &mut Vec<u8>,
+    range: Range,
+    pd: Option<&Arc<Pd>>,
+    owner: SealRef,
+) -> Result<(), Violation> {
+    let grant = range.grant(pd.ok_or(Violation)?, 0)?;
+    let held = grant.hold()?;
+    let descriptor = Descriptor {
+        addr: held.span(0).addr() as u64,
+        region: held.seal(),
+        owner,
+    };
+    staged.extend_from_slice(&descriptor.encode());
+    Ok(())
+}
+
+fn stage_bytes(
+    staged: &mut Vec<u8>,
+    scatter: &Scatter,
+    pd: Option<&Arc<Pd>>,
+) -> Result<(), Violation> {
+    for range in scatter.ranges() {
+        if range.length > 0 {
+            let grant = range.grant(pd.ok_or(Violation)?, 0)?;
+            grant.hold()?.append_to(staged)?;
+        }
+    }
+    Ok(())
+}
+
+/// The checks of the initiator's own memory.
+fn check_locally(request: &Request, pd: Option<&Arc<Pd>>) -> Result<(), Status> {
+    if request.data.length() > u64::from(limits::MAX_MESSAGE) {
+        return Err(Status::LocalLength);
+    }
+    let pd = pd.ok_or(Status::LocalProtection)?;
+    let needs = request.operation.local_needs();
+    for range in request.data.scatter().ranges() {
+        if range.length > 0 {
+            range
+                .grant(pd, needs)
+                .map_err(|_| Status::LocalProtection)?;
+        }
+    }
+    Ok(())
+}
