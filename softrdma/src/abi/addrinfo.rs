@@ -13,7 +13,6 @@ use crate::os::addr::RawAddr;
 
 const RAI_PASSIVE: c_int = 1;
 const RAI_NUMERICHOST: c_int = 2;
-const RAI_FAMILY: c_int = 8;
 
 /// What is handed out: the addresses that its pointers lead to stand behind it.
 #[repr(C)]
@@ -81,6 +80,85 @@ unsafe fn look_up(
     }
 }
 
+/// The addresses that the program has given, and those of the names. What the resolver has failed with goes to
+/// `resolver`.
+///
+/// # Safety
+///
+/// Strings, or NULL; the addresses of `hints` are as long as it says.
+unsafe fn resolve(
+    node: *const c_char,
+    service: *const c_char,
+    hints: Option<&sys::rdma_addrinfo>,
+    resolver: &mut c_int,
+) -> Result<(Option<RawAddr>, Option<RawAddr>), c_int> {
+    let mut src = None;
+    let mut dst = None;
+    if let Some(hints) = hints {
+        // SAFETY: the program's.
+        unsafe {
+            src = copy(hints.ai_src_addr, hints.ai_src_len);
+            dst = copy(hints.ai_dst_addr, hints.ai_dst_len);
+        }
+    }
+    if node.is_null() && service.is_null() {
+        return Ok((src, dst));
+    }
+    let flags = hints.map_or(0, |hints| hints.ai_flags);
+    let family = hints.map_or(0, |hints| hints.ai_family);
+    // SAFETY: the program's.
+    match unsafe { look_up(node, service, flags, family) } {
+        Ok(found) if flags & RAI_PASSIVE != 0 => src = Some(found),
+        Ok(found) => dst = Some(found),
+        Err(libc::EAI_SYSTEM) => return Err(crate::os::errno()),
+        Err(code) => {
+            *resolver = code;
+            return Err(libc::EADDRNOTAVAIL);
+        }
+    }
+    Ok((src, dst))
+}
+
+/// The answer, as the program gets it.
+fn info_of(
+    hints: Option<&sys::rdma_addrinfo>,
+    src: Option<RawAddr>,
+    dst: Option<RawAddr>,
+) -> *mut sys::rdma_addrinfo {
+    let given = |field: fn(&sys::rdma_addrinfo) -> c_int| hints.map_or(0, field);
+    let first = src.or(dst);
+    let info = Info {
+        // SAFETY: plain data and pointers.
+        abi: unsafe { zeroed() },
+        src: src.unwrap_or_else(RawAddr::empty),
+        dst: dst.unwrap_or_else(RawAddr::empty),
+    };
+    let raw = super::hand_out(info, |_| None);
+    // SAFETY: just made; the addresses do not move any more.
+    unsafe {
+        let abi = &mut (*raw).abi;
+        abi.ai_flags = given(|hints| hints.ai_flags);
+        abi.ai_family = first.map_or(0, |first| c_int::from(first.storage.ss_family));
+        abi.ai_qp_type = match given(|hints| hints.ai_qp_type) {
+            0 => sys::ibv_qp_type::IBV_QPT_RC as i32,
+            given => given,
+        };
+        abi.ai_port_space = match given(|hints| hints.ai_port_space) {
+            0 => sys::rdma_port_space::RDMA_PS_TCP as i32,
+            given => given,
+        };
+        if src.is_some() {
+            abi.ai_src_len = (*raw).src.length;
+            abi.ai_src_addr = (&raw mut (*raw).src.storage).cast();
+        }
+        if dst.is_some() {
+            abi.ai_dst_len = (*raw).dst.length;
+            abi.ai_dst_addr = (&raw mut (*raw).dst.storage).cast();
+        }
+    }
+    raw.cast()
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn rdma_getaddrinfo(
     node: *const c_char,
@@ -109,66 +187,10 @@ unsafe extern "C" fn rdma_getaddrinfo(
             if to.is_null() || (node.is_null() && service.is_null() && hints.is_none()) {
                 return Err(libc::EINVAL);
             }
-            let flags = hints.map_or(0, |hints| hints.ai_flags);
-            let mut src = None;
-            let mut dst = None;
-            if let Some(hints) = hints {
-                // SAFETY: the program's.
-                unsafe {
-                    src = copy(hints.ai_src_addr, hints.ai_src_len);
-                    dst = copy(hints.ai_dst_addr, hints.ai_dst_len);
-                }
-            }
-            if !node.is_null() || !service.is_null() {
-                let family = hints.map_or(0, |hints| {
-                    if hints.ai_flags & RAI_FAMILY != 0 || hints.ai_family != 0 {
-                        hints.ai_family
-                    } else {
-                        0
-                    }
-                });
-                // SAFETY: the program's.
-                let found = unsafe { look_up(node, service, flags, family) };
-                match found {
-                    Ok(found) if flags & RAI_PASSIVE != 0 => src = Some(found),
-                    Ok(found) => dst = Some(found),
-                    Err(libc::EAI_SYSTEM) => return Err(crate::os::errno()),
-                    Err(code) => {
-                        resolver = code;
-                        return Err(libc::EADDRNOTAVAIL);
-                    }
-                }
-            }
-            let first = src.or(dst);
-            let info = Info {
-                // SAFETY: plain data and pointers.
-                abi: unsafe { zeroed() },
-                src: src.unwrap_or_else(RawAddr::empty),
-                dst: dst.unwrap_or_else(RawAddr::empty),
-            };
-            let raw = super::hand_out(info, |_| None);
-            // SAFETY: just made; the addresses do not move any more.
+            // SAFETY: the program's.
             unsafe {
-                let abi = &mut (*raw).abi;
-                abi.ai_flags = flags;
-                abi.ai_family = first.map_or(0, |first| c_int::from(first.storage.ss_family));
-                abi.ai_qp_type = match hints.map_or(0, |hints| hints.ai_qp_type) {
-                    0 => sys::ibv_qp_type::IBV_QPT_RC as i32,
-                    given => given,
-                };
-                abi.ai_port_space = match hints.map_or(0, |hints| hints.ai_port_space) {
-                    0 => sys::rdma_port_space::RDMA_PS_TCP as i32,
-                    given => given,
-                };
-                if src.is_some() {
-                    abi.ai_src_len = (*raw).src.length;
-                    abi.ai_src_addr = (&raw mut (*raw).src.storage).cast();
-                }
-                if dst.is_some() {
-                    abi.ai_dst_len = (*raw).dst.length;
-                    abi.ai_dst_addr = (&raw mut (*raw).dst.storage).cast();
-                }
-                to.write(raw.cast());
+                let (src, dst) = resolve(node, service, hints, &mut resolver)?;
+                to.write(info_of(hints, src, dst));
             }
             Ok(())
         },

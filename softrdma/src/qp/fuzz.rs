@@ -182,49 +182,8 @@ impl Qp {
                 None => qp.post_receive(receive)?,
             }
         }
-        {
-            let mut q = qp.inner.lock();
-            q.attributes.rnr_retry = 7;
-            q.attributes.reads = crate::types::limits::MAX_READS;
-            q.attributes.access = access::REMOTE_WRITE | access::REMOTE_READ;
-            // What is sent goes nowhere, so all of it is under way at once.
-            let stream = Stream::Memory {
-                input: lend(input, bed).into(),
-                has_room: !is(setup::FULL),
-            };
-            let mut link = Link::new(Paths::within_the_host(stream));
-            link.awaits_use = is(setup::AWAITS_USE);
-            link.awaits_can_pull = true;
-            link.source = Source::of(if is(setup::COPIES) {
-                Some(std::process::id() as i32)
-            } else {
-                is(setup::CANNOT_COPY).then_some(NOBODY)
-            });
-            link.peer = Puller::that(is(setup::PEER_COPIES));
-            q.link = Some(link);
-        }
-        {
-            let mut posting = qp.posting();
-            for (wr_id, operation) in [
-                Operation::Send,
-                Operation::Read { from: of_peer(0) },
-                Operation::Write { to: of_peer(64) },
-            ]
-            .into_iter()
-            .enumerate()
-            {
-                posting.add(Request {
-                    wr_id: wr_id as u64,
-                    operation,
-                    data: Data::Memory(Scatter::One(part(1024))),
-                    imm: None,
-                    signaled: true,
-                    solicited: false,
-                    fence: false,
-                    progress: Progress::Waiting,
-                })?;
-            }
-        }
+        qp.connect_to_input(how, input, bed);
+        qp.post_one_of_each(part(1024), of_peer)?;
         for _ in 0..64 {
             qp.progress();
             let q = qp.inner.lock();
@@ -248,6 +207,54 @@ impl Qp {
             srq.destroy()?;
         }
         cq.destroy()
+    }
+
+    /// The connection's input is what the peer might send. What is sent goes nowhere, so all of it is under way at
+    /// once.
+    fn connect_to_input(&self, how: u8, input: &[u8], bed: &'static Bed) {
+        let is = |bit| how & bit != 0;
+        let mut q = self.inner.lock();
+        q.attributes.rnr_retry = 7;
+        q.attributes.reads = crate::types::limits::MAX_READS;
+        q.attributes.access = access::REMOTE_WRITE | access::REMOTE_READ;
+        let stream = Stream::Memory {
+            input: lend(input, bed).into(),
+            has_room: !is(setup::FULL),
+        };
+        let mut link = Link::new(Paths::within_the_host(stream));
+        link.awaits_use = is(setup::AWAITS_USE);
+        link.awaits_can_pull = true;
+        link.source = Source::of(if is(setup::COPIES) {
+            Some(std::process::id() as i32)
+        } else {
+            is(setup::CANNOT_COPY).then_some(NOBODY)
+        });
+        link.peer = Puller::that(is(setup::PEER_COPIES));
+        q.link = Some(link);
+    }
+
+    fn post_one_of_each(&self, data: Range, of_peer: impl Fn(u64) -> Range) -> Result<()> {
+        let mut posting = self.posting();
+        for (wr_id, operation) in [
+            Operation::Send,
+            Operation::Read { from: of_peer(0) },
+            Operation::Write { to: of_peer(64) },
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            posting.add(Request {
+                wr_id: wr_id as u64,
+                operation,
+                data: Data::Memory(Scatter::One(data)),
+                imm: None,
+                signaled: true,
+                solicited: false,
+                fence: false,
+                progress: Progress::Waiting,
+            })?;
+        }
+        Ok(())
     }
 }
 

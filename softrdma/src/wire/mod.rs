@@ -386,12 +386,8 @@ impl Frame {
                 solicited,
                 carriage,
             } => Fields {
-                kind: SEND,
-                flags: message_flags(imm, solicited, carriage),
                 length,
-                seq,
-                imm: imm.unwrap_or(0),
-                ..Fields::default()
+                ..Fields::message(SEND, seq, imm, solicited, carriage)
             },
             Self::Write {
                 seq,
@@ -399,42 +395,26 @@ impl Frame {
                 imm,
                 solicited,
                 carriage,
-            } => Fields {
-                kind: WRITE,
-                flags: message_flags(imm, solicited, carriage),
-                seq,
-                imm: imm.unwrap_or(0),
-                ..Fields::default()
-            }
-            .with_range(to),
+            } => Fields::message(WRITE, seq, imm, solicited, carriage).with_range(to),
             Self::Read {
                 seq,
                 from,
                 can_pull,
             } => Fields {
-                kind: READ,
                 flags: flag(can_pull, PULLS),
-                seq,
-                ..Fields::default()
+                ..Fields::numbered(READ, seq)
             }
             .with_range(from),
-            Self::AtomicWrite { seq, to } => Fields {
-                kind: ATOMIC_WRITE,
-                seq,
-                ..Fields::default()
-            }
-            .with_range(to),
+            Self::AtomicWrite { seq, to } => Fields::numbered(ATOMIC_WRITE, seq).with_range(to),
             Self::Flush {
                 seq,
                 at,
                 placement,
                 whole_region,
             } => Fields {
-                kind: FLUSH,
                 flags: flag(whole_region, WHOLE_REGION),
                 extra: u16::from(placement),
-                seq,
-                ..Fields::default()
+                ..Fields::numbered(FLUSH, seq)
             }
             .with_range(at),
             Self::Ack { seq } => Fields::numbered(ACK, seq),
@@ -447,9 +427,8 @@ impl Frame {
                 length,
                 carriage,
             } => Fields {
-                flags: message_flags(None, false, carriage),
                 length,
-                ..Fields::numbered(READ_DATA, seq)
+                ..Fields::message(READ_DATA, seq, None, false, carriage)
             },
             Self::NotReady { seq } => Fields::numbered(NOT_READY, seq),
             Self::Ready { seq } => Fields::numbered(READY, seq),
@@ -505,12 +484,17 @@ impl Fields {
             ..Self::default()
         }
     }
-}
 
-fn message_flags(imm: Option<u32>, solicited: bool, carriage: Carriage) -> u8 {
-    flag(imm.is_some(), WITH_IMM)
-        | flag(solicited, SOLICITED)
-        | flag(carriage == Carriage::ByReference, BY_REFERENCE)
+    /// With a payload that comes behind it or is copied by the other side.
+    fn message(kind: u8, seq: u64, imm: Option<u32>, solicited: bool, carriage: Carriage) -> Self {
+        Self {
+            flags: flag(imm.is_some(), WITH_IMM)
+                | flag(solicited, SOLICITED)
+                | flag(carriage == Carriage::ByReference, BY_REFERENCE),
+            imm: imm.unwrap_or(0),
+            ..Self::numbered(kind, seq)
+        }
+    }
 }
 
 fn carried(length: u32, carriage: Carriage) -> usize {
