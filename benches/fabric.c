@@ -1,99 +1,79 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * fabric [ADDRESS] [CONNECTIONS]: measures the speed of the RDMA device with this address (default: RXE_ADDR)
- * between two processes of this machine.
+ * fabric ADDRESS [cycles COUNT]: measures the speed of the RDMA device with this address, between two processes of
+ * this machine, and prints samples (bench.h) for run-fabric.
  *
- * Each figure is also printed as a ratio to a baseline of the same run: bandwidth to memcpy, round trips to two
- * processes that wake each other through eventfds, connections to TCP connections. Only the ratios are
- * meaningful on a machine that others use too. Each figure is the median of several rounds, between which
- * memcpy and the eventfds are measured. With FABRIC_BEST in the environment it is that of the best round, which
- * depends less on the load of the machine.
+ * In each round stand the device's operations and their yardsticks: memcpy, process_vm_writev(2), two
+ * processes that wake each other through eventfds, TCP. Only the ratios are meaningful on a machine that others
+ * use too.
+ *
+ * With `cycles`, only COUNT connections are made, used and ended, for run-fabric to count their system calls.
  */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <infiniband/verbs.h>
+#include <math.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
-#include <time.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-#include "../tests-c/fabric/conformance/conformance.h"
+#include "../tests-c/support/native.h"
+#include "bench.h"
 
-#define ROUNDS 7
-#define ROUND_NS 1e8
+#define ROUND_NS 3e7
+#define LONG_ROUND_NS 6e7	/* of what takes a millisecond */
+#define BATCH 16
 #define DEPTH 8
-#define MESSAGE 8
+#define REGION (2 * MIB)
+#define CYCLES 20
+/* how long an operation may take before it counts as one that waits for the owner of the memory */
+#define STOPPED_NS 3e8
+#define FOR_EVER 6e10
 
-enum command { COPY, POLLED, WAITED, EVENTFD, TCP, CONNECTIONS, END };
+enum command { POLLED, WAITED, EVENTFD, TCP_CONNECTIONS, TCP_POLLED, TCP_WAITED, TCP_WRITES, CONNECTIONS, END };
 
 struct order {
 	enum command command;
 	unsigned count;
 };
 
+/* memory of the server: private, and a file in memory that both processes have mapped */
+enum kind { PRIVATE, SHARED, KINDS };
+static const char *const kind_names[KINDS] = {"private", "file"};
+
 /* what the server sends to the client */
 struct server {
 	uint16_t port;
-	uint64_t addr;
-	uint32_t rkey;
+	struct remote regions[KINDS];
 };
 
-struct usage {
-	long bytes;
-	long descriptors;
+struct client {
+	int fd;
+	pid_t pid;
+	uint16_t port;
+	struct end end;
+	struct remote regions[KINDS];
+	struct sockaddr_storage tcp_address;
+	int tcp;
+	struct ibv_qp_ex *flushing;	/* NULL: without native flushes */
 };
 
-static int ping, pong;	/* eventfds */
+static int file;
+static uint8_t *mapped;	/* of the file */
 
-static double
-now_ns(void)
+static void
+give_order(struct client *client, enum command command, unsigned count)
 {
-	struct timespec now;
+	struct order order = {command, count};
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-
-	return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
-}
-
-static int
-by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-static double
-representative(double values[ROUNDS])
-{
-	qsort(values, ROUNDS, sizeof(values[0]), by_value);
-
-	return values[getenv("FABRIC_BEST") ? 0 : ROUNDS / 2];
-}
-
-static struct usage
-usage_now(void)
-{
-	struct usage usage = {0, 0};
-	FILE *statm = fopen("/proc/self/statm", "r");
-	DIR *fds = opendir("/proc/self/fd");
-	long pages = 0;
-
-	if (!statm || !fds || fscanf(statm, "%*d %ld", &pages) != 1)
-		broken("/proc/self");
-	usage.bytes = pages * sysconf(_SC_PAGESIZE);
-	while (readdir(fds))
-		usage.descriptors++;
-	fclose(statm);
-	closedir(fds);
-
-	return usage;
+	tell(client->fd, &order, sizeof(order));
 }
 
 static struct setup
@@ -103,7 +83,7 @@ bench_setup(void)
 
 	/* send completions are polled from time to time, the program may wait for receive completions */
 	setup.split_cq = true;
-	setup.length = 2 * MIB;
+	setup.length = REGION;
 
 	return setup;
 }
@@ -111,9 +91,11 @@ bench_setup(void)
 /* --- messages ---------------------------------------------------------------------------------- */
 
 static void
-next_receive(struct end *end, bool waited, struct ibv_wc *wc)
+next_receive(struct end *end, bool waited)
 {
-	while (ibv_poll_cq(end->rcq, 1, wc) == 0) {
+	struct ibv_wc wc;
+
+	while (ibv_poll_cq(end->rcq, 1, &wc) == 0) {
 		struct ibv_cq *cq;
 		void *context;
 
@@ -126,32 +108,37 @@ next_receive(struct end *end, bool waited, struct ibv_wc *wc)
 		ibv_ack_cq_events(cq, 1);
 		NEED(ibv_req_notify_cq(cq, 0));
 	}
-	if (wc->status != IBV_WC_SUCCESS)
-		broken(status_name(wc->status));
+	if (wc.status != IBV_WC_SUCCESS)
+		broken(status_name(wc.status));
 }
 
-static void
+/* returns how many earlier sends have completed */
+static int
 send_message(struct end *end)
 {
 	struct ibv_wc wc;
+	int done = 0;
 
 	NEED(post_send(end, 1, 0, MESSAGE));
-	while (ibv_poll_cq(end->cq, 1, &wc) == 1)
+	while (ibv_poll_cq(end->cq, 1, &wc) == 1) {
 		if (wc.status != IBV_WC_SUCCESS)
 			broken(status_name(wc.status));
+		done++;
+	}
+
+	return done;
 }
 
 /* answers messages until the last one, whose first byte is 1 */
 static void
 answer_messages(struct end *end, bool waited)
 {
-	struct ibv_wc wc;
 	bool last;
 
 	if (waited)
 		NEED(ibv_req_notify_cq(end->rcq, 0));
 	do {
-		next_receive(end, waited, &wc);
+		next_receive(end, waited);
 		last = end->memory[MESSAGE] == 1;
 		NEED(post_recv(end, 0, MESSAGE, MESSAGE));
 		send_message(end);
@@ -159,315 +146,316 @@ answer_messages(struct end *end, bool waited)
 }
 
 static double
-message_round(struct end *end, int fd, bool waited)
+message_round(struct client *client, bool waited)
 {
-	struct order order = {waited ? WAITED : POLLED, 0};
-	double start, end_of_round;
-	struct ibv_wc wc;
-	unsigned count = 0;
+	struct end *end = &client->end;
+	struct timer timer;
 	bool last = false;
+	int outstanding = 0;
 
-	tell(fd, &order, sizeof(order));
+	give_order(client, waited ? WAITED : POLLED, 0);
 	if (waited)
 		NEED(ibv_req_notify_cq(end->rcq, 0));
-	start = now_ns();
+	timer = timer_start(ROUND_NS, BATCH);
 	do {
-		last = now_ns() - start > ROUND_NS;
 		end->memory[0] = last;
-		send_message(end);
-		next_receive(end, waited, &wc);
+		outstanding += 1 - send_message(end);
+		next_receive(end, waited);
 		NEED(post_recv(end, 0, MESSAGE, MESSAGE));
-		count++;
-	} while (!last);
-	end_of_round = now_ns();
+		if (last)
+			break;
+		last = !timer_goes_on(&timer);
+	} while (true);
+	/* none of these completions may be taken for one of what follows */
+	for (; outstanding > 0; outstanding--)
+		if (!poll_one(end->cq, FOR_EVER))
+			broken("a send");
 
-	return (end_of_round - start) / count;
+	return timer_median(&timer);
+}
+
+/* --- one-sided operations ---------------------------------------------------------------------- */
+
+/* with `depth` outstanding requests; NAN if one takes longer than timeout_ns, and then they are still outstanding */
+static double
+rdma_round(struct end *end, enum ibv_wr_opcode opcode, struct remote remote, size_t length, unsigned depth,
+		double timeout_ns)
+{
+	struct timer timer = length < MIB ? timer_start(ROUND_NS, BATCH) : timer_start(LONG_ROUND_NS, depth);
+	unsigned outstanding = 0;
+
+	do {
+		for (; outstanding < depth; outstanding++)
+			NEED(post_op(end, opcode, 1, 0, length, remote));
+		if (!poll_one(end->cq, timeout_ns))
+			return NAN;
+		outstanding--;
+	} while (timer_goes_on(&timer));
+	for (; outstanding > 0; outstanding--)
+		if (!poll_one(end->cq, timeout_ns))
+			return NAN;
+
+	return timer_median(&timer);
 }
 
 static void
-answer_eventfd(void)
+post_flush(struct client *client, struct remote remote)
 {
-	eventfd_t value;
+	struct ibv_qp_ex *qp = client->flushing;
 
-	do {
-		NEED(eventfd_read(ping, &value));
-		NEED(eventfd_write(pong, 1));
-	} while (value == 1);
-}
-
-static double
-eventfd_round(int fd)
-{
-	struct order order = {EVENTFD, 0};
-	double start;
-	unsigned count = 0;
-	bool last;
-
-	tell(fd, &order, sizeof(order));
-	start = now_ns();
-	do {
-		eventfd_t value;
-
-		last = now_ns() - start > ROUND_NS;
-		NEED(eventfd_write(ping, last ? 2 : 1));
-		NEED(eventfd_read(pong, &value));
-		count++;
-	} while (!last);
-
-	return (now_ns() - start) / count;
-}
-
-/* --- 1 MiB ------------------------------------------------------------------------------------- */
-
-static double
-memcpy_round(uint8_t *to, const uint8_t *from)
-{
-	double start = now_ns();
-	unsigned count = 0;
-
-	do {
-		memcpy(to, from, MIB);
-		__asm__ volatile("" : : "r"(to) : "memory");
-		count++;
-	} while (now_ns() - start < ROUND_NS);
-
-	return (now_ns() - start) / count;
-}
-
-/* with `depth` outstanding requests */
-static double
-rdma_round(struct end *end, enum ibv_wr_opcode opcode, struct remote remote, size_t length, unsigned depth)
-{
-	double start = now_ns();
-	unsigned posted = 0, done = 0;
-	struct ibv_wc wc;
-
-	do {
-		while (posted - done < depth)
-			NEED(post_op(end, opcode, posted++, 0, length, remote));
-		while (ibv_poll_cq(end->cq, 1, &wc) == 0)
-			sched_yield();
-		if (wc.status != IBV_WC_SUCCESS)
-			broken(status_name(wc.status));
-		done++;
-	} while (now_ns() - start < ROUND_NS);
-	while (done < posted) {
-		if (ibv_poll_cq(end->cq, 1, &wc) == 0) {
-			sched_yield();
-			continue;
-		}
-		if (wc.status != IBV_WC_SUCCESS)
-			broken(status_name(wc.status));
-		done++;
+	if (!qp) {
+		/* as librpma flushes: a read of what was written last, or of anything else */
+		NEED(post_op(&client->end, IBV_WR_RDMA_READ, 2, 8, 8, remote));
+		return;
 	}
-
-	return (now_ns() - start) / done;
+	ibv_wr_start(qp);
+	qp->wr_id = 2;
+	qp->wr_flags = IBV_SEND_SIGNALED;
+	native_functions(qp)->wr_flush(qp, remote.rkey, remote.addr, 8, FLUSH_PLACEMENT_GLOBAL,
+			FLUSH_SELECTIVITY_RANGE);
+	NEED(ibv_wr_complete(qp));
 }
 
-/* a write of 8 bytes and then a read of 8 bytes, as librpma writes and flushes */
 static double
-flush_round(struct end *end, struct remote remote)
+flush_round(struct client *client, struct remote remote)
 {
-	double start = now_ns();
+	struct timer timer = timer_start(ROUND_NS, BATCH);
 	struct request request;
-	unsigned count = 0;
-	struct ibv_wc wc;
 
 	do {
-		prepare(&request, end, IBV_WR_RDMA_WRITE, 1, 0, 8, remote);
+		prepare(&request, &client->end, IBV_WR_RDMA_WRITE, 1, 0, 8, remote);
 		request.wr.send_flags = 0;
-		NEED(post(end, &request));
-		NEED(post_op(end, IBV_WR_RDMA_READ, 2, 8, 8, remote));
-		while (ibv_poll_cq(end->cq, 1, &wc) == 0)
-			sched_yield();
-		if (wc.status != IBV_WC_SUCCESS)
-			broken(status_name(wc.status));
-		count++;
-	} while (now_ns() - start < ROUND_NS);
+		NEED(post(&client->end, &request));
+		post_flush(client, remote);
+		if (!poll_one(client->end.cq, FOR_EVER))
+			broken("flush");
+	} while (timer_goes_on(&timer));
 
-	return (now_ns() - start) / count;
+	return timer_median(&timer);
+}
+
+/* 8-byte writes while the process that owns the memory is stopped */
+static double
+stopped_round(struct client *client, struct remote remote)
+{
+	double ns;
+	int status;
+
+	NEED(kill(client->pid, SIGSTOP));
+	if (waitpid(client->pid, &status, WUNTRACED) != client->pid || !WIFSTOPPED(status))
+		broken("SIGSTOP");
+	ns = rdma_round(&client->end, IBV_WR_RDMA_WRITE, remote, 8, 1, STOPPED_NS);
+	NEED(kill(client->pid, SIGCONT));
+	if (isnan(ns) && !poll_one(client->end.cq, FOR_EVER))
+		broken("a write after SIGCONT");
+
+	return ns;
+}
+
+/* --- copies ------------------------------------------------------------------------------------ */
+
+static double
+memcpy_round(uint8_t *to, const uint8_t *from, size_t length)
+{
+	struct timer timer = timer_start(ROUND_NS, length < MIB ? BATCH : 1);
+
+	do {
+		memcpy(to, from, length);
+		__asm__ volatile("" : : "r"(to) : "memory");
+	} while (timer_goes_on(&timer));
+
+	return timer_median(&timer);
+}
+
+/* the kernel copies into the other process; NAN where that is not permitted */
+static double
+writev_round(struct client *client, size_t length)
+{
+	struct iovec from = {client->end.memory, length};
+	struct iovec to = {(void *)(uintptr_t)client->regions[PRIVATE].addr, length};
+	struct timer timer = timer_start(ROUND_NS, length < MIB ? BATCH : 1);
+
+	do {
+		if (process_vm_writev(client->pid, &from, 1, &to, 1, 0) != (ssize_t)length)
+			return NAN;
+	} while (timer_goes_on(&timer));
+
+	return timer_median(&timer);
+}
+
+/* --- TCP --------------------------------------------------------------------------------------- */
+
+static void
+tcp_hear(int fd, void *data, size_t length, bool waited)
+{
+	while (!waited) {
+		ssize_t got = recv(fd, data, length, MSG_DONTWAIT);
+
+		if (got == (ssize_t)length)
+			return;
+		if (got >= 0 || errno != EAGAIN)
+			broken("recv");
+		sched_yield();
+	}
+	hear(fd, data, length);
+}
+
+static void
+tcp_answer(int fd, bool waited)
+{
+	uint8_t message[MESSAGE];
+
+	do {
+		tcp_hear(fd, message, MESSAGE, waited);
+		tell(fd, message, MESSAGE);
+	} while (message[0] == 0);
+}
+
+static double
+tcp_message_round(struct client *client, bool waited)
+{
+	uint8_t message[MESSAGE] = {0};
+	struct timer timer;
+
+	give_order(client, waited ? TCP_WAITED : TCP_POLLED, 0);
+	timer = timer_start(ROUND_NS, BATCH);
+	do {
+		tell(client->tcp, message, MESSAGE);
+		tcp_hear(client->tcp, message, MESSAGE, waited);
+		if (message[0])
+			break;
+		message[0] = !timer_goes_on(&timer);
+	} while (true);
+
+	return timer_median(&timer);
+}
+
+/* takes so many payloads of 1 MiB, and acknowledges each of them with a byte */
+static void
+tcp_take(int fd, uint8_t *memory, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		hear(fd, memory, MIB);
+		tell(fd, memory, 1);
+	}
+}
+
+static double
+tcp_write_round(struct client *client)
+{
+	const unsigned count = 64;
+	unsigned done = 0;
+	uint8_t byte;
+	struct timer timer;
+
+	give_order(client, TCP_WRITES, count);
+	timer = timer_start(FOR_EVER, DEPTH);
+	for (unsigned i = 0; i < count; i++) {
+		tell(client->tcp, client->end.memory, MIB);
+		for (; i >= DEPTH + done; done++)
+			hear(client->tcp, &byte, 1);
+		timer_goes_on(&timer);
+	}
+	for (; done < count; done++)
+		hear(client->tcp, &byte, 1);
+
+	return timer_median(&timer);
 }
 
 /* --- connections ------------------------------------------------------------------------------- */
 
-/* each connection has its own channels, CQs and queue pair, as with librpma; memory and PD are shared */
+/* an end with its own channels, CQ and queue pair, as with librpma; memory and PD are those of the first one */
+static struct end
+small_end(const struct end *first)
+{
+	return (struct end){.pd = first->pd, .memory = first->memory, .length = first->length, .mr = first->mr};
+}
+
 static struct setup
 small_setup(void)
 {
-	struct setup setup = bench_setup();
+	struct setup setup = usual();
 
-	setup.split_cq = false;
 	setup.cq_size = 10;
 	setup.sq_size = setup.rq_size = 10;
-	setup.length = 4096;
 
 	return setup;
 }
 
 static void
-share(struct end *end, const struct end *first)
+close_small(struct end *end)
 {
-	memset(end, 0, sizeof(*end));
-	end->pd = first->pd;
-	end->memory = first->memory;
-	end->length = first->length;
-	end->mr = first->mr;
-}
-
-static struct end *
-many_ends(unsigned count)
-{
-	struct rlimit limit;
-	struct end *ends;
-
-	NEED(getrlimit(RLIMIT_NOFILE, &limit));
-	limit.rlim_cur = limit.rlim_max;
-	NEED(setrlimit(RLIMIT_NOFILE, &limit));
-	NEED_POINTER(ends, calloc(count + 1, sizeof(*ends)));
-
-	return ends;
+	rdma_disconnect(end->id);
+	need_event(end->channel, RDMA_CM_EVENT_DISCONNECTED, NULL);
+	end->pd = NULL;
+	end->mr = NULL;
+	end->memory = NULL;
+	close_end(end);
 }
 
 static void
-take_down(struct end *ends, unsigned count)
-{
-	for (unsigned i = 0; i <= count; i++) {
-		rdma_disconnect(ends[i].id);
-		/* the first connection owns what is shared */
-		if (i > 0) {
-			ends[i].pd = NULL;
-			ends[i].mr = NULL;
-			ends[i].memory = NULL;
-		}
-	}
-	for (unsigned i = count; i <= count; i--)
-		close_end(&ends[i]);
-	free(ends);
-}
-
-static void
-serve_connections(int fd, struct listener *listener, unsigned count)
+serve_connections(struct listener *listener, const struct end *first, unsigned count)
 {
 	struct setup setup = small_setup();
-	struct end *ends = many_ends(count);
-	struct usage before = {0, 0}, after;
-	char byte;
 
-	for (unsigned i = 0; i <= count; i++) {
-		if (i > 0)
-			share(&ends[i], &ends[0]);
-		server_take(&ends[i], listener, &setup);
-		server_accept(&ends[i], &setup);
-		established(&ends[i]);
-		if (i == 0)
-			before = usage_now();
-	}
-	after = usage_now();
-	after.bytes -= before.bytes;
-	after.descriptors -= before.descriptors;
-	tell(fd, &after, sizeof(after));
-	hear(fd, &byte, 1);
-	take_down(ends, count);
-	tell(fd, &byte, 1);
-}
-
-struct setting_up {
-	double ns;
-	double ns_of_taking_down;
-	struct usage client, server;
-};
-
-static struct setting_up
-connections(int fd, uint16_t port, unsigned count)
-{
-	struct order order = {CONNECTIONS, count};
-	struct setup setup = small_setup();
-	struct end *ends = many_ends(count);
-	struct setting_up result;
-	struct usage before = {0, 0};
-	double start = 0;
-	char byte = 0;
-
-	tell(fd, &order, sizeof(order));
-	/* one more than those that are measured: it creates the shared objects */
-	for (unsigned i = 0; i <= count; i++) {
-		if (i > 0)
-			share(&ends[i], &ends[0]);
-		client_start(&ends[i], port, &setup);
-		established(&ends[i]);
-		if (i == 0) {
-			before = usage_now();
-			start = now_ns();
-		}
-	}
-	result.ns = (now_ns() - start) / count;
-	result.client = usage_now();
-	result.client.bytes -= before.bytes;
-	result.client.descriptors -= before.descriptors;
-	hear(fd, &result.server, sizeof(result.server));
-
-	start = now_ns();
-	tell(fd, &byte, 1);
-	take_down(ends, count);
-	hear(fd, &byte, 1);
-	result.ns_of_taking_down = (now_ns() - start) / count;
-
-	return result;
-}
-
-static void
-serve_tcp(int fd, unsigned count)
-{
-	struct sockaddr_storage storage;
-	socklen_t length = sizeof(storage);
-	int listener;
-
-	device_address(0, &storage);
-	listener = socket(storage.ss_family, SOCK_STREAM, 0);
-	NEED(bind(listener, (struct sockaddr *)&storage, sizeof(storage)));
-	NEED(listen(listener, 128));
-	NEED(getsockname(listener, (struct sockaddr *)&storage, &length));
-	tell(fd, &storage, sizeof(storage));
 	for (unsigned i = 0; i < count; i++) {
-		int connection = accept(listener, NULL, NULL);
-		char byte;
+		struct end end = small_end(first);
 
-		if (connection < 0)
-			broken("accept");
-		hear(connection, &byte, 1);
-		tell(connection, &byte, 1);
-		close(connection);
+		server_take(&end, listener, &setup);
+		server_accept(&end, &setup);
+		established(&end);
+		need_event(end.channel, RDMA_CM_EVENT_DISCONNECTED, NULL);
+		rdma_disconnect(end.id);
+		end.pd = NULL;
+		end.mr = NULL;
+		end.memory = NULL;
+		close_end(&end);
 	}
-	close(listener);
 }
 
-/* a TCP connection, and a byte in each direction */
+/* connects, writes 8 bytes, disconnects and destroys everything, so many times */
 static double
-tcp_connections(int fd, unsigned count)
+cycles(struct client *client, unsigned count)
 {
-	struct order order = {TCP, count};
-	struct sockaddr_storage storage;
-	double start;
+	struct setup setup = small_setup();
+	struct timer timer;
 
-	tell(fd, &order, sizeof(order));
-	hear(fd, &storage, sizeof(storage));
-	start = now_ns();
+	give_order(client, CONNECTIONS, count);
+	timer = timer_start(FOR_EVER, 1);
 	for (unsigned i = 0; i < count; i++) {
-		int connection = socket(storage.ss_family, SOCK_STREAM, 0);
-		char byte = 0;
+		struct end end = small_end(&client->end);
 
-		if (connection < 0)
-			broken("socket");
-		NEED(connect(connection, (struct sockaddr *)&storage, sizeof(storage)));
-		tell(connection, &byte, 1);
-		hear(connection, &byte, 1);
-		close(connection);
+		client_start(&end, client->port, &setup);
+		established(&end);
+		NEED(post_op(&end, IBV_WR_RDMA_WRITE, 1, 0, 8, client->regions[PRIVATE]));
+		if (!poll_one(end.cq, FOR_EVER))
+			broken("the first write");
+		close_small(&end);
+		timer_goes_on(&timer);
 	}
 
-	return (now_ns() - start) / count;
+	return timer_median(&timer);
 }
 
 /* --- both processes ---------------------------------------------------------------------------- */
+
+static struct remote
+region(struct ibv_pd *pd, uint8_t *memory, int access)
+{
+	struct ibv_mr *mr;
+
+	NEED_POINTER(mr, ibv_reg_mr(pd, memory, REGION, access));
+
+	return (struct remote){(uintptr_t)memory, mr->rkey};
+}
+
+static bool
+has_native_flush(struct ibv_context *context)
+{
+	struct ibv_device_attr_ex attr = {0};
+
+	return ibv_query_device_ex(context, NULL, &attr) == 0 && (attr.device_cap_flags_ex & DEVICE_FLUSH_GLOBAL);
+}
 
 static void
 server(int fd)
@@ -477,6 +465,9 @@ server(int fd)
 	struct end end = {0};
 	struct server self = {0};
 	struct order order;
+	uint8_t *memory;
+	int access = ALL_ACCESS;
+	int tcp_listener, tcp;
 
 	listen_any_port(&listener);
 	self.port = listener.port;
@@ -484,11 +475,18 @@ server(int fd)
 	server_take(&end, &listener, &setup);
 	for (unsigned i = 0; i < 4; i++)
 		NEED(post_recv(&end, 0, MESSAGE, MESSAGE));
+	memory = mmap(NULL, REGION, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (memory == MAP_FAILED)
+		broken("mmap");
+	if (has_native_flush(end.id->verbs))
+		access |= ACCESS_FLUSH_GLOBAL;
+	self.regions[PRIVATE] = region(end.pd, memory, access);
+	self.regions[SHARED] = region(end.pd, mapped, access);
 	server_accept(&end, &setup);
 	established(&end);
-	self.addr = remote_of(&end, 0).addr;
-	self.rkey = remote_of(&end, 0).rkey;
 	tell(fd, &self, sizeof(self));
+	tcp_listener = tcp_listen(fd);
+	tcp = tcp_accept(tcp_listener);
 
 	for (;;) {
 		hear(fd, &order, sizeof(order));
@@ -498,13 +496,20 @@ server(int fd)
 			answer_messages(&end, order.command == WAITED);
 			break;
 		case EVENTFD:
-			answer_eventfd();
+			eventfd_answer();
 			break;
-		case TCP:
-			serve_tcp(fd, order.count);
+		case TCP_CONNECTIONS:
+			tcp_serve(tcp_listener, order.count);
+			break;
+		case TCP_POLLED:
+		case TCP_WAITED:
+			tcp_answer(tcp, order.command == TCP_WAITED);
+			break;
+		case TCP_WRITES:
+			tcp_take(tcp, end.memory, order.count);
 			break;
 		case CONNECTIONS:
-			serve_connections(fd, &listener, order.count);
+			serve_connections(&listener, &end, order.count);
 			break;
 		default:
 			return;
@@ -512,99 +517,167 @@ server(int fd)
 	}
 }
 
+/* a queue pair that can flush natively takes the place of the usual one */
 static void
-say_bandwidth(const char *name, double ns, double reference)
+equip_for_flushes(struct client *client, const struct setup *setup)
 {
-	printf("%-34s %8.1f MB/s  %6.2f of memcpy\n", name, (double)MIB / ns * 1000, reference / ns);
-	fflush(stdout);
+	struct end *end = &client->end;
+	struct ibv_qp_init_attr_ex attr = {
+		.send_cq = end->cq,
+		.recv_cq = end->rcq,
+		.cap = {setup->sq_size, setup->rq_size, setup->sges, setup->sges, setup->inline_size},
+		.qp_type = IBV_QPT_RC,
+		.comp_mask = IBV_QP_INIT_ATTR_PD | IBV_QP_INIT_ATTR_SEND_OPS_FLAGS,
+		.pd = end->pd,
+		.send_ops_flags = IBV_QP_EX_WITH_RDMA_WRITE | IBV_QP_EX_WITH_RDMA_READ | IBV_QP_EX_WITH_SEND |
+			QP_EX_WITH_FLUSH,
+	};
+
+	rdma_destroy_qp(end->id);
+	NEED(rdma_create_qp_ex(end->id, &attr));
+	end->qp = end->id->qp;
+	client->flushing = ibv_qp_to_qp_ex(end->qp);
 }
 
 static void
-say_time(const char *name, double ns, double reference, const char *unit)
+start(struct client *client)
 {
-	printf("%-34s %8.1f us    %6.2f %s\n", name, ns / 1000, ns / reference, unit);
-	fflush(stdout);
+	struct setup setup = bench_setup();
+	struct rdma_conn_param param = conn_param(&setup);
+	struct end *end = &client->end;
+	struct process process;
+	struct server peer;
+
+	eventfd_create();
+	file = memfd_create("fabric", MFD_CLOEXEC);
+	if (file < 0 || ftruncate(file, REGION))
+		broken("memfd_create");
+	mapped = mmap(NULL, REGION, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	if (mapped == MAP_FAILED)
+		broken("mmap");
+	process = start_process(server);
+	client->fd = process.fd;
+	client->pid = process.pid;
+	hear(client->fd, &peer, sizeof(peer));
+	client->port = peer.port;
+	resolve(end, peer.port);
+	equip(end, &setup, setup.client_access);
+	if (has_native_flush(end->id->verbs))
+		equip_for_flushes(client, &setup);
+	NEED(rdma_connect(end->id, &param));
+	for (unsigned i = 0; i < 4; i++)
+		NEED(post_recv(end, 0, MESSAGE, MESSAGE));
+	established(end);
+	hear(client->fd, &peer, sizeof(peer));
+	memcpy(client->regions, peer.regions, sizeof(client->regions));
+	hear(client->fd, &client->tcp_address, sizeof(client->tcp_address));
+	client->tcp = tcp_connect(&client->tcp_address);
+	/* so that all pages are allocated */
+	memset(end->memory, 0, end->length);
+}
+
+static double
+eventfds(struct client *client)
+{
+	give_order(client, EVENTFD, 0);
+
+	return eventfd_round(ROUND_NS);
+}
+
+static const struct operation {
+	const char *name;
+	enum ibv_wr_opcode opcode;
+	size_t length;
+	unsigned depth;
+} operations[] = {
+	{"write of 8 B", IBV_WR_RDMA_WRITE, 8, 1},
+	{"read of 8 B", IBV_WR_RDMA_READ, 8, 1},
+	{"write of 4 KiB", IBV_WR_RDMA_WRITE, 4096, 1},
+	{"write of 64 KiB", IBV_WR_RDMA_WRITE, 65536, 1},
+	{"write of 1 MiB", IBV_WR_RDMA_WRITE, MIB, 1},
+	{"read of 1 MiB", IBV_WR_RDMA_READ, MIB, 1},
+	{"8 writes of 1 MiB", IBV_WR_RDMA_WRITE, MIB, DEPTH},
+	{"8 reads of 1 MiB", IBV_WR_RDMA_READ, MIB, DEPTH},
+};
+
+static void
+measure_copies(struct client *client)
+{
+	const struct end *end = &client->end;
+
+	add(writev_round(client, 8), "process_vm_writev of 8 B");
+	add(writev_round(client, 4096), "process_vm_writev of 4 KiB");
+	add(writev_round(client, 65536), "process_vm_writev of 64 KiB");
+	add(writev_round(client, MIB), "process_vm_writev of 1 MiB");
+	add(memcpy_round(mapped, end->memory, 4096), "memcpy of 4 KiB");
+	add(memcpy_round(mapped, end->memory, 65536), "memcpy of 64 KiB");
+	add(memcpy_round(end->memory + MIB, end->memory, MIB), "memcpy of 1 MiB");
+}
+
+static void
+measure_operations(struct client *client, bool stopped[KINDS])
+{
+	for (unsigned i = 0; i < COUNT_OF(operations); i++) {
+		const struct operation *op = &operations[i];
+
+		for (enum kind kind = 0; kind < KINDS; kind++)
+			add(rdma_round(&client->end, op->opcode, client->regions[kind], op->length, op->depth,
+					FOR_EVER), "%s, %s", op->name, kind_names[kind]);
+	}
+	for (enum kind kind = 0; kind < KINDS; kind++)
+		add(flush_round(client, client->regions[kind]), "write of 8 B and flush, %s", kind_names[kind]);
+	/* a device that waits for the owner costs a timeout: that is found out once */
+	for (enum kind kind = 0; kind < KINDS; kind++) {
+		double ns = stopped[kind] ? NAN : stopped_round(client, client->regions[kind]);
+
+		stopped[kind] = isnan(ns);
+		add(ns, "write of 8 B, owner stopped, %s", kind_names[kind]);
+	}
+}
+
+static void
+measure(struct client *client)
+{
+	bool stopped[KINDS] = {false, false};
+
+	for (enum kind kind = 0; kind < KINDS; kind++)
+		rdma_round(&client->end, IBV_WR_RDMA_WRITE, client->regions[kind], MIB, DEPTH, FOR_EVER);
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		double before = eventfds(client);
+
+		measure_copies(client);
+		measure_operations(client, stopped);
+		add(message_round(client, false), "message and back, polled");
+		add(message_round(client, true), "message and back, waited");
+		add((before + eventfds(client)) / 2, "eventfd round trip");
+		add(tcp_message_round(client, false), "TCP message and back, polled");
+		add(tcp_message_round(client, true), "TCP message and back, waited");
+		add(tcp_write_round(client), "TCP, 1 MiB");
+		give_order(client, TCP_CONNECTIONS, CYCLES);
+		add(tcp_connections(&client->tcp_address, CYCLES), "TCP connection");
+		add(cycles(client, CYCLES), "connect, write, disconnect");
+	}
+	print_samples();
 }
 
 int
 main(int argc, char *argv[])
 {
-	struct setup setup = bench_setup();
-	struct end end = {0};
-	struct process process;
-	struct server peer;
-	struct remote remote;
-	struct setting_up many;
-	unsigned count = 1000;
-	double tcp;
-	enum { MEMCPY, WRITE, READ, WRITE_ONE, READ_ONE, EVENTFDS, MESSAGE_POLLED, MESSAGE_WAITED,
-		WRITE_AND_READ, READ_8, KINDS };
-	double ns[KINDS][ROUNDS], of[KINDS];
+	static struct client client;
 
 	case_name = "fabric";
-	address = argc > 1 ? argv[1] : getenv("RXE_ADDR");
-	if (argc > 2)
-		count = (unsigned)atoi(argv[2]);
-	if (!address || argc > 3) {
-		fprintf(stderr, "usage: fabric ADDRESS [CONNECTIONS] (or RXE_ADDR=ADDRESS)\n");
+	address = argc > 1 ? argv[1] : NULL;
+	if (argc == 4 && strcmp(argv[2], "cycles") == 0) {
+		start(&client);
+		cycles(&client, (unsigned)atoi(argv[3]));
+	} else if (argc == 2) {
+		start(&client);
+		measure(&client);
+	} else {
+		fprintf(stderr, "usage: fabric ADDRESS [cycles COUNT]\n");
 		return 2;
 	}
-
-	ping = eventfd(0, 0);
-	pong = eventfd(0, 0);
-	process = start_process(server);
-	hear(process.fd, &peer, sizeof(peer));
-	client_start(&end, peer.port, &setup);
-	for (unsigned i = 0; i < 4; i++)
-		NEED(post_recv(&end, 0, MESSAGE, MESSAGE));
-	established(&end);
-	hear(process.fd, &peer, sizeof(peer));
-	remote = (struct remote){peer.addr, peer.rkey};
-	/* so that all pages are allocated */
-	memset(end.memory, 0, end.length);
-	rdma_round(&end, IBV_WR_RDMA_WRITE, remote, MIB, DEPTH);
-
-	for (unsigned round = 0; round < ROUNDS; round++) {
-		ns[MEMCPY][round] = memcpy_round(end.memory + MIB, end.memory);
-		ns[WRITE][round] = rdma_round(&end, IBV_WR_RDMA_WRITE, remote, MIB, DEPTH);
-		ns[READ][round] = rdma_round(&end, IBV_WR_RDMA_READ, remote, MIB, DEPTH);
-		ns[WRITE_ONE][round] = rdma_round(&end, IBV_WR_RDMA_WRITE, remote, MIB, 1);
-		ns[READ_ONE][round] = rdma_round(&end, IBV_WR_RDMA_READ, remote, MIB, 1);
-		ns[EVENTFDS][round] = eventfd_round(process.fd);
-		ns[MESSAGE_POLLED][round] = message_round(&end, process.fd, false);
-		ns[MESSAGE_WAITED][round] = message_round(&end, process.fd, true);
-		ns[WRITE_AND_READ][round] = flush_round(&end, remote);
-		ns[READ_8][round] = rdma_round(&end, IBV_WR_RDMA_READ, remote, 8, 1);
-	}
-	for (unsigned kind = 0; kind < KINDS; kind++)
-		of[kind] = representative(ns[kind]);
-
-	say_bandwidth("memcpy of 1 MiB", of[MEMCPY], of[MEMCPY]);
-	say_bandwidth("writes of 1 MiB, 8 at a time", of[WRITE], of[MEMCPY]);
-	say_bandwidth("reads of 1 MiB, 8 at a time", of[READ], of[MEMCPY]);
-	say_bandwidth("writes of 1 MiB, one at a time", of[WRITE_ONE], of[MEMCPY]);
-	say_bandwidth("reads of 1 MiB, one at a time", of[READ_ONE], of[MEMCPY]);
-	say_time("eventfd round trip", of[EVENTFDS], of[EVENTFDS], "eventfd round trips");
-	say_time("8-byte message and back, polled", of[MESSAGE_POLLED], of[EVENTFDS], "eventfd round trips");
-	say_time("8-byte message and back, waited", of[MESSAGE_WAITED], of[EVENTFDS], "eventfd round trips");
-	say_time("8-byte write, then 8-byte read", of[WRITE_AND_READ], of[EVENTFDS], "eventfd round trips");
-	say_time("8-byte read", of[READ_8], of[EVENTFDS], "eventfd round trips");
-
-	if (count == 0)
-		return 0;
-	tcp = tcp_connections(process.fd, count);
-	many = connections(process.fd, peer.port, count);
-	printf("%u connections, one after the other\n", count);
-	say_time("  TCP, and a byte each way", tcp, tcp, "TCP connections");
-	say_time("  RDMA, until ESTABLISHED", many.ns, tcp, "TCP connections");
-	printf("%-34s %8.0f a second\n", "  which is", 1e9 / many.ns);
-	say_time("  disconnect and destroy", many.ns_of_taking_down, tcp, "TCP connections");
-	printf("%-34s %8.1f KiB of memory, %.2f descriptors\n", "  each, at the client",
-			(double)many.client.bytes / 1024 / count, (double)many.client.descriptors / count);
-	printf("%-34s %8.1f KiB of memory, %.2f descriptors\n", "  each, at the server",
-			(double)many.server.bytes / 1024 / count, (double)many.server.descriptors / count);
-
-	tell(process.fd, &(struct order){END, 0}, sizeof(struct order));
+	give_order(&client, END, 0);
 
 	return 0;
 }

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What fabric and fabric-many share: samples, the clock and the yardsticks, which are measured in turn with the
+ * device.
+ *
+ * A sample is a line: a name and the values of all rounds, separated by tabs. Times are in nanoseconds.
+ * run-fabric makes medians and ratios of them.
+ */
+#ifndef BENCH_H
+#define BENCH_H
+
+#include "../tests-c/fabric/conformance/conformance.h"
+
+#define ROUNDS 7
+#define MESSAGE 8
+
+double now_ns(void);
+
+/* adds the value of one more round to the sample; "%u" and the like in its name are filled in */
+void add(double value, const char *name, ...) __attribute__((format(printf, 2, 3)));
+/* prints all samples, in the order in which they were added first, and forgets them */
+void print_samples(void);
+
+double median(double *values, unsigned count);
+
+/*
+ * One round of one operation: the time of an operation is the median of batches of operations, so that the times in
+ * which another program has the processor do not count.
+ */
+struct timer {
+	double limit, batch_start;
+	unsigned batch, in_batch, batches;
+	double values[4096];
+};
+
+/* a round of this time, in batches of so many operations */
+struct timer timer_start(double round_ns, unsigned batch);
+/* after each operation; false at the end of the round */
+bool timer_goes_on(struct timer *timer);
+double timer_median(struct timer *timer);
+
+/* --- eventfds: two processes that wake each other ---------------------------------------------- */
+
+/* before the other process is started */
+void eventfd_create(void);
+/*
+ * Wakes the other process, and waits to be woken by it; the time of each of them. Both run on one processor
+ * meanwhile: to wake an idle one takes from 3 to 30 us, whatever the scheduler decides.
+ */
+double eventfd_round(double round_ns);
+/* the part of the other process, until the end of one round */
+void eventfd_answer(void);
+
+/* --- TCP connections --------------------------------------------------------------------------- */
+
+/* a listener at the address of the device; says its address on `fd` */
+int tcp_listen(int fd);
+int tcp_connect(const struct sockaddr_storage *to);
+int tcp_accept(int listener);
+/* the time of `count` connections, one after the other, with a byte in each direction; tcp_serve is the other side */
+double tcp_connections(const struct sockaddr_storage *to, unsigned count);
+void tcp_serve(int listener, unsigned count);
+
+/* --- requests ---------------------------------------------------------------------------------- */
+
+/* the next completion, which is polled for; false if there is none in time. It must be a success */
+bool poll_one(struct ibv_cq *cq, double timeout_ns);
+
+#endif
