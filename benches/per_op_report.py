@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Reads per-op.counts and per-op.aims, and makes doc/performance.md and its chart from them."""
+"""Reads per-op.counts and per-op.aims, and makes doc/performance.md and its chart from them. The document ends with what
+fabric_report makes."""
 import pathlib
 import re
 import sys
 from xml.sax.saxutils import escape
+
+import fabric_report
 
 HERE = pathlib.Path(__file__).resolve().parent
 COUNTS = HERE / "per-op.counts"
@@ -75,8 +78,11 @@ def aims(raw):
 # --- the document ----------------------------------------------------------------------------------
 
 DOCUMENT_TEXT = """<!-- SPDX-License-Identifier: BSD-3-Clause -->
-<!-- Made by benches/run-per-op. Do not edit: change benches/per_op_report.py, then run run-per-op --report. -->
+<!-- Made by benches/run-per-op and run-fabric. Do not edit: change per_op_report.py or fabric_report.py, then run
+     benches/run-per-op --report. -->
 # Performance
+
+First what librpma costs, then [how fast softrdma is](#speed-of-softrdma).
 
 What librpma adds to the verbs that it calls, counted in instructions. The RDMA device is one that does
 nothing, so only software is counted, and every run gives the same count. `rpma-perf` measures time on a real
@@ -117,7 +123,7 @@ Bytes of stack that a failing call takes, beyond what the C library's functions 
 (`strerror_r`, `localtime_r`, `strftime`, `fputs`; `syslog` is not counted on either side). The original
 does not log an invalid argument.
 
-## Reproduce it
+## Repeat the counts
 
 Measured with {environment}. With other versions the counts are a little different.
 
@@ -240,11 +246,12 @@ def chart(section):
 
 
 def made():
-    """The text of each file that is made from the first section of per-op.counts."""
+    """The text of each file that is made from the first section of per-op.counts, and from fabric.results."""
     sections = read_counts()
     if not sections:
         sys.exit(f"{COUNTS.name} has no counts")
-    return {DOCUMENT: document(sections[0]), CHART: chart(sections[0])}
+    of_softrdma, charts = fabric_report.made()
+    return {DOCUMENT: document(sections[0]) + of_softrdma, CHART: chart(sections[0]), **charts}
 
 
 def write():
@@ -256,5 +263,5 @@ def differs():
     """Whether a committed file differs from the one that would be made."""
     wrong = [path for path, text in made().items() if not path.exists() or path.read_text() != text]
     for path in wrong:
-        print(f"{path.name} does not belong to {COUNTS.name} and {AIMS.name}: run benches/run-per-op --report")
+        print(f"{path.name} does not belong to {COUNTS.name}, {AIMS.name} and {fabric_report.RESULTS.name}: run benches/run-per-op --report")
     return bool(wrong)
