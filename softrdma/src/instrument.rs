@@ -15,6 +15,7 @@ pub mod live;
 pub mod names;
 pub mod settings;
 pub mod stamp;
+pub(crate) mod strict;
 pub mod trace;
 
 use std::cell::Cell;
@@ -26,7 +27,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 pub use calls::CALLS;
-pub use settings::{Caps, Fault, Settings};
+pub use settings::{Caps, Fault, Settings, Strict};
 
 use calls::Call;
 use stamp::Stamp;
@@ -278,7 +279,9 @@ fn is_off_unread() -> bool {
 fn state() -> &'static State {
     STATE.get_or_init(|| {
         // Invalid settings have already ended the program when it started (below).
-        let state = State::new(Settings::from_environment().unwrap_or_default());
+        let settings = Settings::from_environment().unwrap_or_default();
+        strict::set(settings.strict);
+        let state = State::new(settings);
         let observed = state.trace.is_some() || !state.faults.is_empty();
         MODE.store(if observed { ON } else { OFF }, Ordering::Relaxed);
         state

@@ -14,9 +14,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use softrdma::instrument::settings::{
-    self, CAPS, FAIL, LEAKS, MR_EOPNOTSUPP, TRACE, TRACE_THREADS, TRACE_TIMES,
+    self, CAPS, FAIL, LEAKS, MR_EOPNOTSUPP, STRICT, TRACE, TRACE_THREADS, TRACE_TIMES,
 };
-use softrdma::instrument::{Caps, Fault, trace};
+use softrdma::instrument::{Caps, Fault, Strict, trace};
 
 use library::Library;
 
@@ -30,6 +30,7 @@ pub(crate) struct Order {
     pub(crate) caps: Option<Caps>,
     pub(crate) mr_eopnotsupp: bool,
     pub(crate) leaks: bool,
+    pub(crate) strict: Option<Strict>,
     /// The program and its arguments.
     pub(crate) program: Vec<OsString>,
 }
@@ -149,6 +150,9 @@ fn prepare(order: Order) -> Result<Ready, Problem> {
     }
     if order.leaks {
         set(LEAKS, "1".into());
+    }
+    if let Some(strict) = order.strict {
+        set(STRICT, strict.to_string().into());
     }
     Ok(Ready {
         file,

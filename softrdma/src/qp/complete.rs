@@ -5,8 +5,10 @@
 use std::sync::Weak;
 use std::time::Duration;
 
+use crate::instrument::strict;
 use crate::io;
 use crate::objects::context::AsyncEvent;
+use crate::objects::strict as watch;
 use crate::types::completion::{Completion, Status};
 use crate::wire::{Malformed, Reason};
 
@@ -25,6 +27,9 @@ pub(super) enum Cause {
 
 impl Qp {
     pub(super) fn complete_request(&self, request: &Request, status: Status) {
+        if strict::is_on() {
+            self.completed_strictly(request, status);
+        }
         let Some(cq) = &self.setup.send_cq else {
             return;
         };
@@ -46,7 +51,10 @@ impl Qp {
         // In the order in which they were used.
         self.show_received(q);
         if let Some(cq) = &self.setup.recv_cq {
-            cq.push(Completion::failed(wr_id, self.number, status));
+            cq.push(Completion {
+                received: true,
+                ..Completion::failed(wr_id, self.number, status)
+            });
         }
     }
 
@@ -125,6 +133,9 @@ impl Qp {
         q.reads = 0;
         q.held = false;
         q.stopped = false;
+        if strict::is_on() {
+            self.withdrawn_strictly(q);
+        }
         for receive in in_transit.into_iter().chain(std::mem::take(&mut q.rq)) {
             self.complete_receive(q, receive.wr_id, Status::Flushed);
         }
@@ -175,7 +186,12 @@ impl Qp {
             None if q.state == State::Error => {
                 self.complete_receive(q, receive.wr_id, Status::Flushed);
             }
-            None => q.rq.push_front(receive),
+            None => {
+                if strict::is_on() {
+                    watch::receive_put_back(self.setup.pd.as_ref(), &receive);
+                }
+                q.rq.push_front(receive);
+            }
         }
     }
 
