@@ -174,10 +174,12 @@ impl Side {
     fn completions(&self) -> Result<Vec<Seen>> {
         let mut seen = Vec::new();
         self.cq.poll(64, |completion| {
+            // Of a failed one the program does not see the opcode.
+            let is_message = completion.received && completion.status == Status::Success;
             seen.push(Seen {
                 wr_id: completion.wr_id,
                 status: completion.status,
-                received: completion.received.then_some(completion.opcode),
+                received: is_message.then_some(completion.opcode),
             });
         })?;
         Ok(seen)
