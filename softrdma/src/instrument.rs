@@ -11,12 +11,14 @@
 
 pub mod calls;
 pub mod errno;
+pub mod fault;
+pub mod inject;
 pub mod live;
 pub mod names;
 pub mod settings;
 pub mod stamp;
-pub(crate) mod strict;
 pub mod trace;
+pub mod units;
 
 use std::cell::Cell;
 use std::ffi::c_int;
@@ -27,9 +29,12 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 pub use calls::CALLS;
-pub use settings::{Caps, Fault, Settings, Strict};
+pub use fault::FabricFault;
+pub use settings::{Caps, Fault, Settings};
+pub use units::{Bandwidth, Span};
 
 use calls::Call;
+use inject::Faults;
 use stamp::Stamp;
 use trace::Trace;
 
@@ -239,6 +244,7 @@ fn hash(bytes: &[u8]) -> u32 {
 struct State {
     trace: Option<Trace>,
     faults: Vec<Armed>,
+    fabric_faults: Faults,
     caps: Caps,
     mr_eopnotsupp: bool,
     leaks: bool,
@@ -279,9 +285,7 @@ fn is_off_unread() -> bool {
 fn state() -> &'static State {
     STATE.get_or_init(|| {
         // Invalid settings have already ended the program when it started (below).
-        let settings = Settings::from_environment().unwrap_or_default();
-        strict::set(settings.strict);
-        let state = State::new(settings);
+        let state = State::new(Settings::from_environment().unwrap_or_default());
         let observed = state.trace.is_some() || !state.faults.is_empty();
         MODE.store(if observed { ON } else { OFF }, Ordering::Relaxed);
         state
@@ -290,7 +294,11 @@ fn state() -> &'static State {
 
 impl State {
     fn new(settings: Settings) -> Self {
-        if !settings.faults.is_empty() || settings.leaks || settings.trace.is_some() {
+        if !settings.faults.is_empty()
+            || !settings.fabric_faults.is_empty()
+            || settings.leaks
+            || settings.trace.is_some()
+        {
             // SAFETY: the handler only stores to atomics.
             unsafe { libc::pthread_atfork(None, None, Some(count_anew)) };
         }
@@ -307,6 +315,7 @@ impl State {
                     seen: AtomicU64::new(0),
                 })
                 .collect(),
+            fabric_faults: Faults::new(settings.fabric_faults, settings.seed),
             caps: settings.caps,
             mr_eopnotsupp: settings.mr_eopnotsupp,
             leaks: settings.leaks,
@@ -337,6 +346,7 @@ extern "C" fn count_anew() {
         for armed in &state.faults {
             armed.seen.store(0, Ordering::Relaxed);
         }
+        state.fabric_faults.count_anew();
     }
 }
 

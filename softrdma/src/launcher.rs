@@ -14,9 +14,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use softrdma::instrument::settings::{
-    self, CAPS, FAIL, LEAKS, MR_EOPNOTSUPP, STRICT, TRACE, TRACE_THREADS, TRACE_TIMES,
+    self, CAPS, FAIL, FAULT, LEAKS, MR_EOPNOTSUPP, SEED, TRACE, TRACE_THREADS, TRACE_TIMES,
 };
-use softrdma::instrument::{Caps, Fault, Strict, trace};
+use softrdma::instrument::{Caps, FabricFault, Fault, Settings, inject, trace};
 
 use library::Library;
 
@@ -27,10 +27,11 @@ pub(crate) struct Order {
     pub(crate) trace_times: bool,
     pub(crate) trace_threads: bool,
     pub(crate) faults: Vec<Fault>,
+    pub(crate) fabric_faults: Vec<FabricFault>,
+    pub(crate) seed: Option<u64>,
     pub(crate) caps: Option<Caps>,
     pub(crate) mr_eopnotsupp: bool,
     pub(crate) leaks: bool,
-    pub(crate) strict: Option<Strict>,
     /// The program and its arguments.
     pub(crate) program: Vec<OsString>,
 }
@@ -142,6 +143,17 @@ fn prepare(order: Order) -> Result<Ready, Problem> {
         let faults: Vec<_> = order.faults.iter().map(ToString::to_string).collect();
         set(FAIL, faults.join(",").into());
     }
+    if !order.fabric_faults.is_empty() {
+        let faults: Vec<_> = order
+            .fabric_faults
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        set(FAULT, faults.join(",").into());
+    }
+    if let Some(seed) = order.seed {
+        set(SEED, seed.to_string().into());
+    }
     if let Some(caps) = order.caps {
         set(CAPS, caps.to_string().into());
     }
@@ -151,14 +163,27 @@ fn prepare(order: Order) -> Result<Ready, Problem> {
     if order.leaks {
         set(LEAKS, "1".into());
     }
-    if let Some(strict) = order.strict {
-        set(STRICT, strict.to_string().into());
-    }
+    choose_seed_if_needed(&mut environment);
     Ok(Ready {
         file,
         arguments: order.program,
         environment,
     })
+}
+
+/// All processes of the program have the same seed, and it is printed once.
+fn choose_seed_if_needed(environment: &mut Vec<(OsString, OsString)>) {
+    let settings = Settings::from_variables(|name| {
+        let variable = environment.iter().find(|(variable, _)| variable == name);
+        variable.map(|(_, value)| value.clone())
+    });
+    // The library says what is wrong with invalid settings.
+    if settings.is_ok_and(|settings| settings.lacks_seed()) {
+        let seed = inject::choose_seed();
+        inject::tell_seed(seed);
+        environment.retain(|(variable, _)| variable != SEED);
+        environment.push((SEED.into(), seed.to_string().into()));
+    }
 }
 
 /// Makes the name of the trace file absolute, as the program may change its directory. Empties a file that all

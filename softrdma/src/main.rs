@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use softrdma::instrument::{CALLS, Caps, Fault, Strict};
+use softrdma::instrument::{CALLS, Caps, FabricFault, Fault};
 
 /// Runs RDMA programs without an RDMA device.
 #[derive(Debug, Parser)]
@@ -73,6 +73,32 @@ struct Run {
     #[arg(long, value_name = "CALL:N[:ERRNO]", verbatim_doc_comment)]
     fail: Vec<Fault>,
 
+    /// Inject a fault of the device, a connection or the peer
+    ///
+    ///   completion[:qp=Q]:WHEN:STATUS  a completion gets an error status, such
+    ///                                  as WR_FLUSH_ERR, and its queue pair too
+    ///   event:EVENT[:WHEN]             a connection gets an event: rejected,
+    ///                                  unreachable, disconnected,
+    ///                                  device-removal or timewait-exit
+    ///   async:EVENT[:WHEN]             the device has an event at a connection:
+    ///                                  port-err, port-active, device-fatal,
+    ///                                  qp-fatal, qp-req-err or qp-access-err
+    ///   peer-dies[:qp=Q]:WHEN          the peer is gone after a request
+    ///   rnr[:qp=Q]:WHEN:DURATION       the peer has no receive for a message,
+    ///                                  for a while such as 20ms
+    ///
+    /// WHEN is N, the Nth of all in the process (1 unless given), or
+    /// random:A/B, each with that probability. qp=Q: only those of the Qth
+    /// queue pair that the process made. May be given several times.
+    #[arg(long, value_name = "FAULT", verbatim_doc_comment)]
+    fault: Vec<FabricFault>,
+
+    /// Repeat the random faults of an earlier run
+    ///
+    /// Without it a seed is chosen, and printed on standard error.
+    #[arg(long, value_name = "N", verbatim_doc_comment)]
+    seed: Option<u64>,
+
     /// Optional capabilities of the device: odp,atomic-write,flush
     ///
     /// Separated by commas: odp is on-demand paging, atomic-write and flush
@@ -95,24 +121,6 @@ struct Run {
     #[arg(long, verbatim_doc_comment)]
     leaks: bool,
 
-    /// Report what a device would punish and softrdma otherwise forgives
-    ///
-    /// One line on standard error for each error of the program, which begins
-    /// with "softrdma: strict: " and names the object, what is wrong with it
-    /// and what a device does; calls and requests fail as they would there.
-    /// "man softrdma" lists all that is found. The exit status stays that of the
-    /// program. With --strict=abort it aborts after the first such line, so
-    /// that a debugger stops there. It makes programs slower.
-    #[arg(
-        long,
-        value_name = "report|abort",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "report",
-        verbatim_doc_comment
-    )]
-    strict: Option<Strict>,
-
     /// The program and its arguments
     #[arg(
         required = true,
@@ -130,7 +138,6 @@ Examples:
   softrdma run -- ./server 127.0.0.1 7204
   softrdma run --trace calls.txt -- ./client 127.0.0.1 7204
   softrdma run --fail ibv_reg_mr:2:ENOMEM --caps odp,flush -- ./client 127.0.0.1 7204
-  softrdma run --strict -- ./client 127.0.0.1 7204
   softrdma run -- ibv_devinfo"
     };
 }
@@ -145,10 +152,11 @@ Environment:
   SOFTRDMA_TRACE_TIMES    1: as --trace-times (default: 0)
   SOFTRDMA_TRACE_THREADS  1: as --trace-threads (default: 0)
   SOFTRDMA_FAIL           as --fail, more than one separated by commas (default: none)
+  SOFTRDMA_FAULT          as --fault, more than one separated by commas (default: none)
+  SOFTRDMA_SEED           the N of --seed (default: one is chosen)
   SOFTRDMA_CAPS           the LIST of --caps (default: none)
   SOFTRDMA_MR_EOPNOTSUPP  1: as --mr-eopnotsupp (default: 0)
   SOFTRDMA_LEAKS          1: as --leaks (default: 0)
-  SOFTRDMA_STRICT         1 or report: as --strict, abort: as --strict=abort (default: 0)
   SOFTRDMA_SOCKET_ONLY    1: all data goes over TCP, also between processes of one
                           machine (default: 0, shared memory and direct copies)
   SOFTRDMA_CM_TIMEOUT_MS  milliseconds that a client waits for the answer of a server, and
@@ -194,10 +202,11 @@ fn main() -> ExitCode {
                 trace_times: run.trace_times,
                 trace_threads: run.trace_threads,
                 faults: run.fail,
+                fabric_faults: run.fault,
+                seed: run.seed,
                 caps: run.caps,
                 mr_eopnotsupp: run.mr_eopnotsupp,
                 leaks: run.leaks,
-                strict: run.strict,
                 program: run.program,
             });
             // A failure to write to standard error cannot be reported anywhere.

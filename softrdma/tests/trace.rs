@@ -172,6 +172,8 @@ impl Fixture {
             "TRACE_TIMES",
             "TRACE_THREADS",
             "FAIL",
+            "FAULT",
+            "SEED",
             "CAPS",
             "MR_EOPNOTSUPP",
             "LEAKS",
@@ -305,6 +307,41 @@ fn the_nth_call_fails() {
         it.output(&["--fail", "ibv_get_device_list:4"], &["3"]),
         ["listed"; 3]
     );
+}
+
+#[test]
+fn the_seed_of_random_faults_is_printed_once_unless_it_was_given() {
+    let it = Fixture::new("seed");
+    let random = ["--fault", "completion:random:1/2:GENERAL_ERR"];
+    let output = it.run(&random, &["1", "f", "1"]);
+    let printed = lines(&output.stderr);
+    assert_eq!(printed.len(), 1, "{printed:?}");
+    let (_, seed) = printed[0].rsplit_once(" (--seed ").unwrap();
+    assert!(
+        seed.split(' ').next().unwrap().parse::<u64>().is_ok(),
+        "{seed}"
+    );
+
+    let output = it.run(&[random[0], random[1], "--seed", "7"], &["1"]);
+    assert!(output.stderr.is_empty(), "{output:?}");
+    // Without chance there is no seed.
+    it.output(&["--fault", "completion:1:GENERAL_ERR"], &["1"]);
+}
+
+#[test]
+fn a_bad_fault_is_refused() {
+    let it = Fixture::new("bad-fault");
+    for (options, why) in [
+        (["--fault", "evnt:rejected"], "did you mean event?"),
+        (["--seed", "x"], "'x'"),
+    ] {
+        let output = it.run(&options, &["1"]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(
+            String::from_utf8_lossy(&output.stderr).contains(why),
+            "{output:?}"
+        );
+    }
 }
 
 #[test]

@@ -174,6 +174,9 @@ unsafe extern "C" fn ibv_close_device(context: *mut sys::ibv_context) -> c_int {
     }))
 }
 
+/// The element of an event that is not of an object: the only port.
+const THE_PORT: sys::ibv_async_event_element_t = sys::ibv_async_event_element_t { port_num: 1 };
+
 // --- Events of the device ----------------------------------------------------------------------------
 
 #[unsafe(no_mangle)]
@@ -208,6 +211,7 @@ unsafe extern "C-unwind" fn ibv_get_async_event(
                             srq.unacknowledged.add();
                         }
                     }
+                    AsyncEvent::PortError | AsyncEvent::PortActive | AsyncEvent::DeviceFatal => {}
                 })?;
                 let (element, event_type) = match &taken {
                     AsyncEvent::CqError(cq) => {
@@ -240,6 +244,9 @@ unsafe extern "C-unwind" fn ibv_get_async_event(
                             kind::IBV_EVENT_SRQ_LIMIT_REACHED,
                         )
                     }
+                    AsyncEvent::PortError => (THE_PORT, kind::IBV_EVENT_PORT_ERR),
+                    AsyncEvent::PortActive => (THE_PORT, kind::IBV_EVENT_PORT_ACTIVE),
+                    AsyncEvent::DeviceFatal => (THE_PORT, kind::IBV_EVENT_DEVICE_FATAL),
                 };
                 // SAFETY: room for an event, the program's.
                 unsafe {

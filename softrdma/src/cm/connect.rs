@@ -9,6 +9,7 @@ use super::event::{Event, Kind, reason};
 use super::handshake::Handshake;
 use super::id::{Id, Inner, Phase};
 use super::room::{MOST_REQUESTS, Unused};
+use crate::instrument::inject;
 use crate::os::socket::Socket;
 use crate::qp::attributes::Attributes;
 use crate::qp::link::{Side, Start};
@@ -36,6 +37,9 @@ impl Id {
             return Err(libc::EINVAL);
         }
         let remote = inner.remote.ok_or(libc::EINVAL)?;
+        if inject::is_armed() && self.is_not_to_connect(&mut inner) {
+            return Ok(());
+        }
         let socket = match inner.socket.take() {
             Some(socket) => socket,
             None => {
@@ -116,7 +120,7 @@ impl Id {
         }
     }
 
-    fn unreachable(&self, inner: &mut Inner) {
+    pub(super) fn unreachable(&self, inner: &mut Inner) {
         if inner.phase == Phase::Connecting {
             inner.phase = Phase::Over;
             // The I/O thread has it too, and would look at a socket that failed over and over.
@@ -135,7 +139,7 @@ impl Id {
         });
     }
 
-    fn refused_locked(&self, inner: &mut Inner, why: u8, private_data: Vec<u8>) {
+    pub(super) fn refused_locked(&self, inner: &mut Inner, why: u8, private_data: Vec<u8>) {
         if inner.phase == Phase::Connecting {
             inner.phase = Phase::Over;
             Self::stop_timer(inner);
@@ -191,7 +195,11 @@ impl Id {
             if let Some(handshake) = handshake {
                 handshake.abandon();
             }
-        })
+        })?;
+        if inject::is_armed() {
+            self.suffer();
+        }
+        Ok(())
     }
 
     fn use_reply(&self) -> Result<()> {
@@ -338,6 +346,13 @@ impl Id {
             let mut inner = self.inner.lock();
             if inner.phase != Phase::Requested {
                 return Err(libc::EINVAL);
+            }
+            if inject::is_armed() {
+                if let Some(handshake) = self.is_not_to_accept(&mut inner) {
+                    drop(inner);
+                    handshake.reject(reason::CONSUMER, &[]);
+                    return Ok(());
+                }
             }
             let handshake = inner.handshake.take().ok_or(libc::EINVAL)?;
             let hello = inner.hello.take().ok_or(libc::EINVAL)?;

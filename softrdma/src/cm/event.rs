@@ -22,6 +22,7 @@ pub(crate) enum Kind {
     Rejected = 8,
     Established = 9,
     Disconnected = 10,
+    DeviceRemoval = 11,
     TimewaitExit = 15,
 }
 

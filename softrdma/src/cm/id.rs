@@ -19,6 +19,7 @@ use super::room::Unused;
 use crate::Result;
 use crate::fork::Made;
 use crate::instrument;
+use crate::instrument::inject::Planned;
 use crate::io::{self, Timer};
 use crate::objects::channel::Unacknowledged;
 use crate::os::held::Locks;
@@ -95,6 +96,8 @@ pub(super) struct Inner {
     /// What the peer has sent, and what this side offers.
     pub(super) hello: Option<Hello>,
     pub(super) offered: Params,
+    /// The faults that are to be injected.
+    pub(super) planned: Planned,
 }
 
 impl Inner {
@@ -158,6 +161,7 @@ impl Id {
                 timers: 0,
                 hello: None,
                 offered: Params::default(),
+                planned: Planned::default(),
             }),
         })
     }
@@ -358,7 +362,7 @@ impl Id {
                 }
             }
         }
-        self.unacknowledged.wait_for_none("an rdma_cm_id");
+        self.unacknowledged.wait_for_none();
     }
 
     // --- The end of a connection -----------------------------------------------------------------
@@ -598,7 +602,7 @@ impl Id {
                 event.id.destroy();
             }
         }
-        self.unacknowledged.wait_for_none("an rdma_cm_id");
+        self.unacknowledged.wait_for_none();
     }
 }
 

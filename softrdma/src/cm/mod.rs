@@ -6,6 +6,7 @@
 pub(crate) mod connect;
 pub(crate) mod door;
 pub(crate) mod event;
+mod faults;
 pub(crate) mod handshake;
 pub(crate) mod id;
 pub(crate) mod listen;

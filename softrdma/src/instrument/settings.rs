@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::calls::{self, Call, Kind};
 use super::errno::Errno;
+use super::fault::FabricFault;
 use super::stamp::Stamps;
 
 /// The environment variable with the name of the trace file.
@@ -21,14 +22,16 @@ pub const TRACE_TIMES: &str = "SOFTRDMA_TRACE_TIMES";
 pub const TRACE_THREADS: &str = "SOFTRDMA_TRACE_THREADS";
 /// The environment variable with the failures, separated by commas.
 pub const FAIL: &str = "SOFTRDMA_FAIL";
+/// The environment variable with the faults of the device, connections and peers, separated by commas.
+pub const FAULT: &str = "SOFTRDMA_FAULT";
+/// The environment variable with the seed of random faults.
+pub const SEED: &str = "SOFTRDMA_SEED";
 /// The environment variable with the capabilities, separated by commas.
 pub const CAPS: &str = "SOFTRDMA_CAPS";
 /// The environment variable that is 1 if memory can be registered for on-demand paging only.
 pub const MR_EOPNOTSUPP: &str = "SOFTRDMA_MR_EOPNOTSUPP";
 /// The environment variable that is 1 if the program's objects are to be listed at exit.
 pub const LEAKS: &str = "SOFTRDMA_LEAKS";
-/// The environment variable that says what is done with what a device would punish.
-pub const STRICT: &str = "SOFTRDMA_STRICT";
 /// The environment variable that is 1 if connections stay on TCP, also within one host.
 pub const SOCKET_ONLY: &str = "SOFTRDMA_SOCKET_ONLY";
 /// The environment variable that says how long a client waits for an answer, in milliseconds.
@@ -43,14 +46,16 @@ pub struct Settings {
     pub trace_stamps: Stamps,
     /// The failures to inject.
     pub faults: Vec<Fault>,
+    /// The faults of the device, connections and peers to inject.
+    pub fabric_faults: Vec<FabricFault>,
+    /// The seed of those that are random.
+    pub seed: Option<u64>,
     /// The optional capabilities that the device reports.
     pub caps: Caps,
     /// Registering memory fails with `EOPNOTSUPP` unless it is for on-demand paging.
     pub mr_eopnotsupp: bool,
     /// Objects that the program has not destroyed are listed at exit.
     pub leaks: bool,
-    /// What is done when the program does what a device would punish.
-    pub strict: Strict,
     /// Connections use TCP only, also within one host.
     pub socket_only: bool,
     /// How long a client waits for an answer, if not the default.
@@ -61,6 +66,11 @@ impl Settings {
     /// Reads them from the environment.
     pub fn from_environment() -> Result<Self, String> {
         Self::from_variables(|name| env::var_os(name))
+    }
+
+    /// Whether a seed has to be chosen.
+    pub fn lacks_seed(&self) -> bool {
+        self.seed.is_none() && self.fabric_faults.iter().any(FabricFault::is_random)
     }
 
     /// Reads them from variables. An empty variable counts as not set.
@@ -84,6 +94,14 @@ impl Settings {
         for fault in text(FAIL)?.iter().flat_map(|list| list.split(',')) {
             faults.push(fault.parse().map_err(|why| format!("{FAIL}: {why}"))?);
         }
+        let mut fabric_faults = Vec::new();
+        for fault in text(FAULT)?.iter().flat_map(|list| list.split(',')) {
+            fabric_faults.push(fault.parse().map_err(|why| format!("{FAULT}: {why}"))?);
+        }
+        let seed = |text: String| {
+            let seed = text.parse();
+            seed.map_err(|_| format!("{SEED}: '{text}' is not a number from 0 to {}", u64::MAX))
+        };
         Ok(Self {
             trace: value(TRACE).map(PathBuf::from),
             trace_stamps: Stamps {
@@ -91,17 +109,14 @@ impl Settings {
                 threads: flag(TRACE_THREADS)?,
             },
             faults,
+            fabric_faults,
+            seed: text(SEED)?.map(seed).transpose()?,
             caps: match text(CAPS)? {
                 Some(list) => list.parse().map_err(|why| format!("{CAPS}: {why}"))?,
                 None => Caps::default(),
             },
             mr_eopnotsupp: flag(MR_EOPNOTSUPP)?,
             leaks: flag(LEAKS)?,
-            strict: match text(STRICT)?.as_deref() {
-                None | Some("0") => Strict::Off,
-                Some("1") => Strict::Report,
-                Some(name) => name.parse().map_err(|why| format!("{STRICT}: {why}"))?,
-            },
             socket_only: flag(SOCKET_ONLY)?,
             cm_timeout: text(CM_TIMEOUT_MS)?
                 .map(|text| milliseconds(&text))
@@ -162,40 +177,6 @@ impl fmt::Display for Caps {
             between = ",";
         }
         Ok(())
-    }
-}
-
-/// What is done when the program does what a device would punish, and softrdma otherwise forgives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Strict {
-    /// Nothing: it is not looked for.
-    #[default]
-    Off,
-    /// A line on standard error; the call or request fails as on a device.
-    Report,
-    /// A line, and then the process aborts, so that a debugger stops there.
-    Abort,
-}
-
-impl FromStr for Strict {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "report" => Ok(Self::Report),
-            "abort" => Ok(Self::Abort),
-            _ => Err(format!("'{text}' is neither report nor abort")),
-        }
-    }
-}
-
-impl fmt::Display for Strict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Off => "0",
-            Self::Report => "report",
-            Self::Abort => "abort",
-        })
     }
 }
 

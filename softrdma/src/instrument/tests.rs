@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::errno::Errno;
 use super::settings::{
-    CAPS, CM_TIMEOUT_MS, FAIL, MR_EOPNOTSUPP, SOCKET_ONLY, STRICT, TRACE, TRACE_THREADS,
+    CAPS, CM_TIMEOUT_MS, FAIL, FAULT, MR_EOPNOTSUPP, SEED, SOCKET_ONLY, TRACE, TRACE_THREADS,
     TRACE_TIMES,
 };
 use super::*;
@@ -294,6 +294,7 @@ fn settings_are_read() {
     let read = settings(&[
         (TRACE, "calls.txt"),
         (FAIL, "ibv_reg_mr:2:enomem,any:7"),
+        (FAULT, "event:rejected:2,peer-dies:random:1/9"),
         (CAPS, "odp,flush"),
         (MR_EOPNOTSUPP, "1"),
         (SOCKET_ONLY, "0"),
@@ -303,21 +304,13 @@ fn settings_are_read() {
     assert_eq!(read.trace, Some("calls.txt".into()));
     let faults: Vec<_> = read.faults.iter().map(ToString::to_string).collect();
     assert_eq!(faults, ["ibv_reg_mr:2:ENOMEM", "any:7"]);
+    let faults: Vec<_> = read.fabric_faults.iter().map(ToString::to_string).collect();
+    assert_eq!(faults, ["event:rejected:2", "peer-dies:random:1/9"]);
+    assert!(read.lacks_seed());
     assert_eq!(read.caps.to_string(), "odp,flush");
     assert!(read.mr_eopnotsupp);
     assert!(!read.socket_only);
     assert_eq!(read.cm_timeout, Some(Duration::from_millis(500)));
-}
-
-#[test]
-fn strict_mode_has_two_ways() {
-    let strict = |value: &str| settings(&[(STRICT, value)]).map(|settings| settings.strict);
-    assert_eq!(strict(""), Ok(Strict::Off));
-    assert_eq!(strict("0"), Ok(Strict::Off));
-    assert_eq!(strict("1"), Ok(Strict::Report));
-    for mode in [Strict::Report, Strict::Abort] {
-        assert_eq!(strict(&mode.to_string()), Ok(mode));
-    }
 }
 
 #[test]
@@ -339,10 +332,13 @@ fn bad_settings_are_refused() {
     refused(FAIL, "ibv_regmr:1:EIO", "did you mean ibv_reg_mr?");
     refused(FAIL, "printf:1:EIO", "softrdma calls");
     refused(FAIL, "rdma_destroy_qp:1:EIO", "cannot fail");
+    refused(FAULT, "event:rejected,", "unknown kind of fault ''");
+    refused(FAULT, "event:rejekted", "did you mean rejected?");
+    refused(SEED, "-1", "'-1' is not a number");
+    refused(SEED, "x", "'x' is not a number");
     refused(CAPS, "odb", "'odb'");
     refused(MR_EOPNOTSUPP, "yes", "'yes'");
     refused(SOCKET_ONLY, "x", "'x'");
-    refused(STRICT, "yes", "neither report nor abort");
     refused(TRACE_TIMES, "yes", "'yes'");
     refused(TRACE_THREADS, "2", "'2'");
     refused(CM_TIMEOUT_MS, "abc", "'abc'");

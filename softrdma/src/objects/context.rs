@@ -27,6 +27,9 @@ pub(crate) enum AsyncEvent {
     QpAccessError(Weak<Qp>),
     LastWqeReached(Weak<Qp>),
     SrqLimitReached(Weak<Srq>),
+    PortError,
+    PortActive,
+    DeviceFatal,
 }
 
 impl Context {

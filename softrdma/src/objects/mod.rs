@@ -10,4 +10,3 @@ pub(crate) mod mr;
 pub(crate) mod numbers;
 pub(crate) mod pd;
 pub(crate) mod srq;
-pub(crate) mod strict;

@@ -4,6 +4,7 @@
 //! a meaning here; all of it can be asked for.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::{Qp, State};
 use crate::Result;
@@ -28,6 +29,17 @@ pub(crate) struct Attributes {
     pub(crate) retry_count: u8,
     pub(crate) rnr_retry: u8,
     pub(crate) address: AddressVector,
+}
+
+impl Attributes {
+    /// How long a message is offered to a peer that has no receive for it, if not for ever.
+    pub(super) fn receiver_patience(&self) -> Option<Duration> {
+        /// For ever.
+        const NO_END: u8 = 7;
+        /// The delay that connections of the connection manager have.
+        const BETWEEN: Duration = Duration::from_millis(655);
+        (self.rnr_retry < NO_END).then(|| BETWEEN * u32::from(self.rnr_retry))
+    }
 }
 
 /// How the peer is reached: the fields of `struct ibv_ah_attr`.

@@ -3,12 +3,10 @@
 //! The end of work requests: done, failed, flushed.
 
 use std::sync::Weak;
-use std::time::Duration;
 
-use crate::instrument::strict;
+use crate::instrument::inject;
 use crate::io;
 use crate::objects::context::AsyncEvent;
-use crate::objects::strict as watch;
 use crate::types::completion::{Completion, Status};
 use crate::wire::{Malformed, Reason};
 
@@ -27,9 +25,6 @@ pub(super) enum Cause {
 
 impl Qp {
     pub(super) fn complete_request(&self, request: &Request, status: Status) {
-        if strict::is_on() {
-            self.completed_strictly(request, status);
-        }
         let Some(cq) = &self.setup.send_cq else {
             return;
         };
@@ -51,10 +46,7 @@ impl Qp {
         // In the order in which they were used.
         self.show_received(q);
         if let Some(cq) = &self.setup.recv_cq {
-            cq.push(Completion {
-                received: true,
-                ..Completion::failed(wr_id, self.number, status)
-            });
+            cq.push(Completion::failed(wr_id, self.number, status));
         }
     }
 
@@ -63,9 +55,21 @@ impl Qp {
         while let Some(request) = q.sq.front() {
             match request.progress {
                 Progress::Done => {
+                    if inject::is_armed() {
+                        if q.faults.peer_died {
+                            return;
+                        }
+                        if let Some(status) = self.injected_status(request) {
+                            self.fail(q, status, Cause::Local);
+                            return;
+                        }
+                    }
                     self.complete_request(request, Status::Success);
                     q.sq.pop_front();
                     q.first += 1;
+                    if inject::is_armed() && self.peer_dies_now(q) {
+                        return;
+                    }
                 }
                 Progress::Failed(status) => {
                     // The peer knows of those failures that it has reported itself.
@@ -133,9 +137,6 @@ impl Qp {
         q.reads = 0;
         q.held = false;
         q.stopped = false;
-        if strict::is_on() {
-            self.withdrawn_strictly(q);
-        }
         for receive in in_transit.into_iter().chain(std::mem::take(&mut q.rq)) {
             self.complete_receive(q, receive.wr_id, Status::Flushed);
         }
@@ -186,12 +187,7 @@ impl Qp {
             None if q.state == State::Error => {
                 self.complete_receive(q, receive.wr_id, Status::Flushed);
             }
-            None => {
-                if strict::is_on() {
-                    watch::receive_put_back(self.setup.pd.as_ref(), &receive);
-                }
-                q.rq.push_front(receive);
-            }
+            None => q.rq.push_front(receive),
         }
     }
 
@@ -302,21 +298,16 @@ impl Qp {
     /// The peer has said how often a message is offered that finds no receive.
     fn lose_patience(&self, q: &mut Inner, seq: u64) {
         Self::be_patient(q);
-        /// For ever.
-        const NO_END: u8 = 7;
-        /// The delay that connections of the connection manager have.
-        const BETWEEN: Duration = Duration::from_millis(655);
-        let tries = q.attributes.rnr_retry;
-        if tries >= NO_END {
+        let Some(patience) = q.attributes.receiver_patience() else {
             return;
-        }
-        if tries == 0 {
+        };
+        if patience.is_zero() {
             self.not_received(q, seq);
             return;
         }
         let me = Weak::clone(&self.me);
         if let Some(io) = io::get() {
-            let timer = io.after(BETWEEN * u32::from(tries), move || {
+            let timer = io.after(patience, move || {
                 if let Some(qp) = me.upgrade() {
                     let mut q = qp.inner.lock();
                     qp.not_received(&mut q, seq);

@@ -249,6 +249,9 @@ impl Qp {
     /// Watches for what is of interest now.
     pub(super) fn update_interest(&self, q: &mut Inner) {
         let napping = self.napping.load(Ordering::Acquire);
+        if q.faults.peer_died {
+            self.lose_dead_peer(q);
+        }
         self.expect_acknowledgement(q);
         // Who copies reads on afterwards.
         let reads_on = q.copying().is_some() && self.is_pulling(q);
@@ -288,6 +291,18 @@ impl Qp {
     /// The other end is gone, or sends what is no protocol.
     pub(super) fn lost(&self, q: &mut Inner) {
         io::look_after_descriptors();
+        self.cut_off(q);
+        if let Some(id) = q.cm.upgrade() {
+            id.connection_lost();
+        }
+        if q.peer != Peer::Gone {
+            q.peer = Peer::Gone;
+            self.fail_for_the_peer(q);
+        }
+    }
+
+    /// Nothing is sent or received any more.
+    pub(super) fn cut_off(&self, q: &mut Inner) {
         if let Some(link) = &mut q.link {
             link.paths.stop_watching();
             link.tx.stop();
@@ -298,13 +313,6 @@ impl Qp {
             link.paths.shut_down();
         }
         q.responses.clear();
-        if let Some(id) = q.cm.upgrade() {
-            id.connection_lost();
-        }
-        if q.peer != Peer::Gone {
-            q.peer = Peer::Gone;
-            self.fail_for_the_peer(q);
-        }
     }
 
     /// The client has never used the connection.

@@ -7,6 +7,7 @@
 
 pub(crate) mod attributes;
 mod complete;
+mod faults;
 mod fuzz;
 mod guard;
 pub(crate) mod link;
@@ -19,7 +20,6 @@ mod respond;
 mod serve;
 mod stage_requests;
 mod stage_responses;
-mod strict;
 #[cfg(test)]
 mod tests;
 mod transmit;
@@ -35,6 +35,7 @@ use parking_lot::Mutex;
 use crate::Result;
 use crate::cm::id::Id;
 use crate::fork::Made;
+use crate::instrument::inject::{self, Counts};
 use crate::io::Alarm;
 use crate::objects::channel::Unacknowledged;
 use crate::objects::context::AsyncEvent;
@@ -50,6 +51,7 @@ use crate::wire::Params;
 
 use crate::types::work::{Receive, Request};
 use attributes::Attributes;
+use faults::Faults;
 use link::Link;
 use nap::Nap;
 use respond::Response;
@@ -130,6 +132,8 @@ pub(crate) struct Qp {
     inner: Mutex<Inner>,
     /// The number of the copy that a thread makes for it, without the lock.
     copies: AtomicU64,
+    /// What injected faults count.
+    counts: Counts,
     /// How often the program had polled its completion queues, when somebody last looked.
     polls: AtomicU32,
     /// The program looks for input itself: the I/O thread does not watch for it.
@@ -191,6 +195,7 @@ struct Inner {
     peer_params: Params,
     attributes: Attributes,
     nap: Nap,
+    faults: Faults,
 }
 
 impl Inner {
@@ -210,6 +215,7 @@ impl Inner {
         self.refused = false;
         self.disconnected = false;
         self.responses.clear();
+        self.faults = Faults::default();
         self.cm = Weak::new();
     }
 
@@ -230,6 +236,7 @@ impl std::fmt::Debug for Qp {
 impl Qp {
     pub(crate) fn new(setup: Setup, state: State) -> Result<Arc<Self>> {
         let number = QpNumber::take()?;
+        let counts = inject::queue_pair(setup.pd.is_some());
         let qp = Arc::new_cyclic(|me| Self {
             number: number.get(),
             _taken: number,
@@ -269,8 +276,10 @@ impl Qp {
                     ..Attributes::default()
                 },
                 nap: Nap::new(),
+                faults: Faults::default(),
             }),
             copies: AtomicU64::new(0),
+            counts,
             polls: AtomicU32::new(0),
             napping: AtomicBool::new(false),
             listed: AtomicBool::new(false),
@@ -368,7 +377,6 @@ impl Qp {
                 q.seal = Seal::new();
                 self.put_back_the_receive_in_transit(q);
                 self.drop_data_in_transit(q);
-                self.forget_if_strict(q);
                 q.sq.clear();
                 q.rq.clear();
                 q.first = q.next;
@@ -422,7 +430,6 @@ impl Qp {
             q.released = true;
             q.state = State::Error;
             q.seal.break_it();
-            self.forget_if_strict(&q);
             q.sq.clear();
             q.rq.clear();
             q.first = q.next;
@@ -452,7 +459,6 @@ impl Qp {
                 _ => false,
             });
         }
-        self.unacknowledged
-            .wait_for_none(format_args!("QP {:#x}", self.number));
+        self.unacknowledged.wait_for_none();
     }
 }

@@ -5,6 +5,7 @@
 //! Nothing here waits for the program. A message that finds no receive is dropped and asked for again
 //! when there is one, so that the responses behind it are never held up.
 
+use crate::instrument::inject;
 use crate::os::memory::Span;
 use crate::os::socket;
 use crate::types::completion::{Opcode, Status};
@@ -198,6 +199,10 @@ impl Qp {
                 Step::Went => {}
                 Step::Needs => return Ok(()),
             }
+            if q.faults.peer_died {
+                self.lose_dead_peer(q);
+                return Ok(());
+            }
         }
     }
 
@@ -259,6 +264,9 @@ impl Qp {
                 }
                 if let Some(id) = q.cm.upgrade() {
                     id.client_uses_connection();
+                    if inject::is_armed() {
+                        self.suffer_locked(q, &id, id.take_planned());
+                    }
                 }
             }
             Frame::ChangesOver => self.peer_changes_over(q)?,

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use crate::instrument::inject;
 use crate::objects::pd::Pd;
 use crate::types::completion::Status;
 use crate::types::limits;
@@ -20,6 +21,9 @@ impl Qp {
     /// Stages the next request, if it may be sent now. Whether it was.
     pub(super) fn stage_request(&self, q: &mut Inner) -> bool {
         if q.state != State::ReadyToSend || q.held || q.stopped {
+            return false;
+        }
+        if inject::is_armed() && self.finds_no_receive(q) {
             return false;
         }
         let seq = q.next;

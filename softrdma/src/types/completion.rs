@@ -2,18 +2,65 @@
 
 //! Completions, as completion queues hold them.
 
-/// The statuses of `enum ibv_wc_status` that occur.
+/// The statuses of `enum ibv_wc_status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
     Success = 0,
     LocalLength = 1,
+    LocalQpOperation = 2,
+    LocalEecOperation = 3,
     LocalProtection = 4,
     Flushed = 5,
+    MemoryWindowBind = 6,
+    BadResponse = 7,
+    LocalAccess = 8,
     RemoteInvalidRequest = 9,
     RemoteAccess = 10,
     RemoteOperation = 11,
     RetryExceeded = 12,
     ReceiverNotReady = 13,
+    LocalRddViolation = 14,
+    RemoteInvalidRdRequest = 15,
+    RemoteAborted = 16,
+    InvalidEecNumber = 17,
+    InvalidEecState = 18,
+    Fatal = 19,
+    ResponseTimeout = 20,
+    General = 21,
+}
+
+impl Status {
+    /// All of them: each one at its number.
+    const ALL: [Self; 22] = [
+        Self::Success,
+        Self::LocalLength,
+        Self::LocalQpOperation,
+        Self::LocalEecOperation,
+        Self::LocalProtection,
+        Self::Flushed,
+        Self::MemoryWindowBind,
+        Self::BadResponse,
+        Self::LocalAccess,
+        Self::RemoteInvalidRequest,
+        Self::RemoteAccess,
+        Self::RemoteOperation,
+        Self::RetryExceeded,
+        Self::ReceiverNotReady,
+        Self::LocalRddViolation,
+        Self::RemoteInvalidRdRequest,
+        Self::RemoteAborted,
+        Self::InvalidEecNumber,
+        Self::InvalidEecState,
+        Self::Fatal,
+        Self::ResponseTimeout,
+        Self::General,
+    ];
+
+    /// The one that a test has asked for. Most of them never occur otherwise.
+    pub(crate) fn of_number(number: u8) -> Self {
+        let found = Self::ALL.get(usize::from(number));
+        found.copied().unwrap_or(Self::General)
+    }
 }
 
 /// The opcodes of `enum ibv_wc_opcode` that occur.
@@ -52,6 +99,18 @@ impl Completion {
             qp_num,
             received: false,
             solicited: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Status;
+
+    #[test]
+    fn each_status_has_its_number() {
+        for number in 0..22 {
+            assert_eq!(Status::of_number(number) as u8, number);
         }
     }
 }
