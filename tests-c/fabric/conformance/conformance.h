@@ -22,6 +22,8 @@ struct test_case {
 	void (*run)(void);
 	/* seconds, if the default limit is too short */
 	unsigned limit;
+	/* it waits for timeouts of many seconds: it starts before the others, where several run at a time */
+	bool slow;
 	/* why it runs only when it is named; NULL: it always runs */
 	const char *optional;
 };

@@ -454,10 +454,10 @@ fork_child_goes_on(void)
 const struct test_case process_cases[] = {
 	{.name = "processes-exchange", .run = exchange},
 	{.name = "processes-write-then-tell", .run = write_then_tell},
-	{.name = "peer-killed", .run = peer_killed},
+	{.name = "peer-killed", .run = peer_killed, .slow = true},
 	{.name = "peer-exits", .run = peer_exits},
-	{.name = "peer-killed-with-sends-waiting", .run = peer_killed_under_load},
-	{.name = "peer-stopped", .run = peer_stopped},
+	{.name = "peer-killed-with-sends-waiting", .run = peer_killed_under_load, .slow = true},
+	{.name = "peer-stopped", .run = peer_stopped, .slow = true},
 	{.name = "client-killed", .run = client_killed},
 	{.name = "client-killed-before-accept", .run = client_killed_before_accept},
 	{.name = "server-killed-before-accept", .run = server_killed_before_accept},

@@ -239,7 +239,7 @@ const struct test_case refused_cases[] = {
 	{.name = "request-not-answered", .run = request_not_answered, .limit = 300,
 		.optional = "takes minutes; the kernel goes on waiting for more than four"},
 	{.name = "no-route", .run = no_route},
-	{.name = "host-never-answers", .run = host_never_answers, .limit = 300},
+	{.name = "host-never-answers", .run = host_never_answers, .limit = 300, .slow = true},
 	{.name = "client-gone-before-accept", .run = client_gone_before_accept},
 	{.name = "client-disconnects-before-accept", .run = client_disconnects_before_accept},
 	{0},
