@@ -17,6 +17,7 @@ pub(crate) mod handover;
 pub(crate) mod held;
 pub(crate) mod local;
 mod maps;
+mod memfd;
 pub(crate) mod memory;
 pub(crate) mod own_memory;
 mod pages;

@@ -11,8 +11,8 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use super::memfd;
 use super::memory::Span;
-use super::{check, owned};
 use crate::Result;
 
 /// What each ring holds.
@@ -143,39 +143,15 @@ pub(crate) struct Rings {
 impl Rings {
     /// New ones, and what the other side makes its end of.
     pub(crate) fn new() -> Result<(Self, OwnedFd)> {
-        // The signal for a file above the limit would end the program.
-        if !may_make_files_of(SIZE) {
-            return Err(libc::EFBIG);
-        }
-        let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
-        // Kernels before 6.3 do not know the flag, others may insist on it.
-        let fd = match memory_file(flags | libc::MFD_NOEXEC_SEAL) {
-            Err(libc::EINVAL) => memory_file(flags)?,
-            made => made?,
-        };
-        // With its pages: to find out later that there are none would be fatal.
-        loop {
-            // SAFETY: no pointers.
-            match check(unsafe { libc::fallocate(fd.as_raw_fd(), 0, 0, SIZE as libc::off_t) }) {
-                Err(libc::EINTR) => {}
-                done => {
-                    done?;
-                    break;
-                }
-            };
-        }
-        // SAFETY: no pointers.
-        check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_ADD_SEALS, SEALS) })?;
+        let fd = memfd::create(SIZE)?;
+        memfd::allocate(fd.as_raw_fd(), 0, SIZE)?;
+        memfd::seal(&fd, SEALS)?;
         Ok((Self::end(Memory::map(&fd)?, 0), fd))
     }
 
     /// The other end. Fails for what has not been made by `new`.
     pub(crate) fn other_end(fd: &OwnedFd) -> Result<Self> {
-        // SAFETY: no pointers.
-        let seals = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GET_SEALS) })?;
-        if seals & SEALS != SEALS || size(fd)? != SIZE as u64 {
-            return Err(libc::EINVAL);
-        }
+        memfd::check_sent(fd, SIZE, SEALS)?;
         Ok(Self::end(Memory::map(fd)?, 1))
     }
 
@@ -336,35 +312,13 @@ impl Rings {
     }
 }
 
-fn may_make_files_of(size: usize) -> bool {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: room for the answer.
-    check(unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) }).is_ok()
-        && limit.rlim_cur >= size as libc::rlim_t
-}
-
-fn memory_file(flags: libc::c_uint) -> Result<OwnedFd> {
-    // SAFETY: a string that ends with 0.
-    owned(unsafe { libc::memfd_create(c"softrdma".as_ptr(), flags) })
-}
-
-fn size(fd: &OwnedFd) -> Result<u64> {
-    // SAFETY: plain data, for which zeros are valid.
-    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-    // SAFETY: room for the answer.
-    check(unsafe { libc::fstat(fd.as_raw_fd(), &raw mut stat) })?;
-    u64::try_from(stat.st_size).map_err(|_| libc::EINVAL)
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::fs::File;
 
     use super::*;
+    use crate::os::owned;
     use crate::os::testing::Mapped;
 
     fn ends() -> (Rings, Rings) {

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Memory files (`memfd_create(2)`): memory that processes share by a descriptor.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use super::{check, owned};
+use crate::Result;
+
+/// A new one of size 0, for up to `size` bytes.
+pub(super) fn create(size: usize) -> Result<OwnedFd> {
+    // The signal for a file above the limit would end the program.
+    if !may_make_files_of(size) {
+        return Err(libc::EFBIG);
+    }
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    // Kernels before 6.3 do not know the flag, others may insist on it.
+    match create_with(flags | libc::MFD_NOEXEC_SEAL) {
+        Err(libc::EINVAL) => create_with(flags),
+        made => made,
+    }
+}
+
+fn create_with(flags: libc::c_uint) -> Result<OwnedFd> {
+    // SAFETY: a string that ends with 0.
+    owned(unsafe { libc::memfd_create(c"softrdma".as_ptr(), flags) })
+}
+
+/// Allocates the pages of a range, and enlarges the file if the range ends behind it. An access to a page for which
+/// there is no memory would be fatal.
+pub(super) fn allocate(fd: i32, at: usize, length: usize) -> Result<()> {
+    loop {
+        let (at, length) = (at as libc::off_t, length as libc::off_t);
+        // SAFETY: no pointers.
+        match check(unsafe { libc::fallocate(fd, 0, at, length) }) {
+            Err(libc::EINTR) => {}
+            done => return done.map(|_| ()),
+        }
+    }
+}
+
+/// Enlarges the file without allocating pages.
+pub(super) fn set_size(fd: &OwnedFd, size: usize) -> Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::ftruncate(fd.as_raw_fd(), size as libc::off_t) }).map(|_| ())
+}
+
+pub(super) fn seal(fd: &OwnedFd, seals: i32) -> Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_ADD_SEALS, seals) }).map(|_| ())
+}
+
+/// Checks a descriptor that a peer has sent: fails unless it is a memory file of this size that has these seals.
+pub(super) fn check_sent(fd: &OwnedFd, size: usize, seals: i32) -> Result<()> {
+    // SAFETY: no pointers. Of files that have no seals, it fails.
+    let has = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GET_SEALS) })?;
+    // SAFETY: plain data, for which zeros are valid.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: room for the answer.
+    check(unsafe { libc::fstat(fd.as_raw_fd(), &raw mut stat) })?;
+    if has & seals == seals && u64::try_from(stat.st_size) == Ok(size as u64) {
+        Ok(())
+    } else {
+        Err(libc::EINVAL)
+    }
+}
+
+fn may_make_files_of(size: usize) -> bool {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: room for the answer.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) }).is_ok()
+        && limit.rlim_cur >= size as libc::rlim_t
+}
