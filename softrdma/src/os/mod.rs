@@ -15,6 +15,8 @@ pub(crate) mod fd;
 pub(crate) mod guard;
 pub(crate) mod handover;
 pub(crate) mod held;
+#[allow(dead_code)] // Queue pairs are to use it.
+pub(crate) mod lease;
 pub(crate) mod local;
 mod maps;
 mod memfd;
@@ -26,10 +28,13 @@ pub(crate) mod process;
 pub(crate) mod pull;
 pub(crate) mod random;
 pub(crate) mod readiness;
+#[allow(dead_code)] // Queue pairs are to use it.
+pub(crate) mod region_table;
 pub(crate) mod rings;
 pub(crate) mod semaphore;
 pub(crate) mod signals;
 pub(crate) mod socket;
+mod sync;
 pub(crate) mod tcp;
 mod sys;
 #[cfg(test)]

@@ -85,6 +85,20 @@ impl Process {
     }
 }
 
+#[cfg(test)]
+impl Process {
+    /// Fails where the kernel does not tell of its end.
+    pub(super) fn of_child(pid: u32) -> Result<Arc<Self>> {
+        // SAFETY: no pointers.
+        let end = owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) } as i32)?;
+        Ok(Arc::new(Self {
+            pid: pid as i32,
+            end: Some(Fd::new(end)),
+            pages: OnceLock::new(),
+        }))
+    }
+}
+
 fn end_of_peer(socket: RawFd) -> Result<Option<Fd>> {
     let mut fd = -1;
     let mut length = mem::size_of::<i32>() as libc::socklen_t;

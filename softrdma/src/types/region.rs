@@ -33,7 +33,7 @@ pub(crate) mod access {
 }
 
 /// Where a region is, and how it may be used.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Terms {
     /// Where the program has it.
     pub(crate) addr: u64,
