@@ -93,9 +93,7 @@ median(double *values, unsigned count)
 struct timer
 timer_start(double round_ns, unsigned batch)
 {
-	struct timer timer = {.batch = batch, .batch_start = now_ns()};
-
-	timer.limit = timer.batch_start + round_ns;
+	struct timer timer = {.round_ns = round_ns, .batch = batch, .in_batch = batch - 1, .batch_start = now_ns()};
 
 	return timer;
 }
@@ -108,7 +106,15 @@ timer_goes_on(struct timer *timer)
 	if (++timer->in_batch < timer->batch)
 		return true;
 	now = now_ns();
-	timer->values[timer->batches++] = (now - timer->batch_start) / timer->batch;
+	if (timer->limit == 0) {
+		/* the first operation is a batch that does not count, unless operations are slow: then each one does */
+		timer->limit = timer->batch_start + timer->round_ns;
+		if (now - timer->batch_start > timer->round_ns / timer->batch)
+			timer->batch = 1;
+		timer->first = now - timer->batch_start;
+	} else if (timer->batches < COUNT_OF(timer->values)) {
+		timer->values[timer->batches++] = (now - timer->batch_start) / timer->batch;
+	}
 	timer->in_batch = 0;
 	timer->batch_start = now;
 
@@ -118,7 +124,7 @@ timer_goes_on(struct timer *timer)
 double
 timer_median(struct timer *timer)
 {
-	return median(timer->values, timer->batches);
+	return timer->batches ? median(timer->values, timer->batches) : timer->first;
 }
 
 /* --- eventfds ---------------------------------------------------------------------------------- */

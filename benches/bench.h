@@ -28,7 +28,7 @@ double median(double *values, unsigned count);
  * which another program has the processor do not count.
  */
 struct timer {
-	double limit, batch_start;
+	double round_ns, limit, batch_start, first;
 	unsigned batch, in_batch, batches;
 	double values[4096];
 };

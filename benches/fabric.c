@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * fabric ADDRESS [cycles COUNT]: measures the speed of the RDMA device with this address, between two processes of
- * this machine, and prints samples (bench.h) for run-fabric.
+ * fabric ADDRESS [brief | flush | cycles COUNT]: measures the speed of the RDMA device with this address, between two
+ * processes of this machine, and prints samples (bench.h) for run-fabric.
  *
  * In each round stand the device's operations and their yardsticks: memcpy, process_vm_writev(2), two
  * processes that wake each other through eventfds, TCP. Only the ratios are meaningful on a machine that others
  * use too.
  *
- * With `cycles`, only COUNT connections are made, used and ended, for run-fabric to count their system calls.
+ * With `brief`, only what two devices are compared by is measured, and with `flush` flushes. With `cycles`, only COUNT
+ * connections are made, used and ended, for run-fabric to count their system calls.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -32,7 +33,7 @@
 #define BATCH 16
 #define DEPTH 8
 #define REGION (2 * MIB)
-#define CYCLES 20
+#define CYCLES 10
 /* how long an operation may take before it counts as one that waits for the owner of the memory */
 #define STOPPED_NS 3e8
 #define FOR_EVER 6e10
@@ -343,7 +344,7 @@ tcp_take(int fd, uint8_t *memory, unsigned count)
 static double
 tcp_write_round(struct client *client)
 {
-	const unsigned count = 64;
+	const unsigned count = 32;
 	unsigned done = 0;
 	uint8_t byte;
 	struct timer timer;
@@ -615,17 +616,27 @@ measure_copies(struct client *client)
 }
 
 static void
+measure_operation(struct client *client, const struct operation *op, enum kind kind)
+{
+	add(rdma_round(&client->end, op->opcode, client->regions[kind], op->length, op->depth, FOR_EVER), "%s, %s",
+			op->name, kind_names[kind]);
+}
+
+static void
+measure_flush(struct client *client, enum kind kind)
+{
+	add(flush_round(client, client->regions[kind]), "write of 8 B and %s, %s",
+			client->flushing ? "native flush" : "flush", kind_names[kind]);
+}
+
+static void
 measure_operations(struct client *client, bool stopped[KINDS])
 {
-	for (unsigned i = 0; i < COUNT_OF(operations); i++) {
-		const struct operation *op = &operations[i];
-
+	for (unsigned i = 0; i < COUNT_OF(operations); i++)
 		for (enum kind kind = 0; kind < KINDS; kind++)
-			add(rdma_round(&client->end, op->opcode, client->regions[kind], op->length, op->depth,
-					FOR_EVER), "%s, %s", op->name, kind_names[kind]);
-	}
+			measure_operation(client, &operations[i], kind);
 	for (enum kind kind = 0; kind < KINDS; kind++)
-		add(flush_round(client, client->regions[kind]), "write of 8 B and flush, %s", kind_names[kind]);
+		measure_flush(client, kind);
 	/* a device that waits for the owner costs a timeout: that is found out once */
 	for (enum kind kind = 0; kind < KINDS; kind++) {
 		double ns = stopped[kind] ? NAN : stopped_round(client, client->regions[kind]);
@@ -636,26 +647,62 @@ measure_operations(struct client *client, bool stopped[KINDS])
 }
 
 static void
-measure(struct client *client)
+measure_connections(struct client *client)
+{
+	give_order(client, TCP_CONNECTIONS, CYCLES);
+	add(tcp_connections(&client->tcp_address, CYCLES), "TCP connection");
+	add(cycles(client, CYCLES), "connect, write, disconnect");
+}
+
+static void
+measure_all(struct client *client, bool stopped[KINDS])
+{
+	double before = eventfds(client);
+
+	measure_copies(client);
+	measure_operations(client, stopped);
+	add(message_round(client, false), "message and back, polled");
+	add(message_round(client, true), "message and back, waited");
+	add((before + eventfds(client)) / 2, "eventfd round trip");
+	add(tcp_message_round(client, false), "TCP message and back, polled");
+	add(tcp_message_round(client, true), "TCP message and back, waited");
+	add(tcp_write_round(client), "TCP, 1 MiB");
+	measure_connections(client);
+}
+
+static void
+measure_brief(struct client *client)
+{
+	for (unsigned i = 0; i < COUNT_OF(operations); i++)
+		if (operations[i].depth > 1)
+			measure_operation(client, &operations[i], PRIVATE);
+	measure_flush(client, PRIVATE);
+	add(message_round(client, false), "message and back, polled");
+	measure_connections(client);
+}
+
+static void
+measure_flushes(struct client *client)
+{
+	for (enum kind kind = 0; kind < KINDS; kind++)
+		measure_flush(client, kind);
+	add(eventfds(client), "eventfd round trip");
+}
+
+static void
+measure(struct client *client, const char *what)
 {
 	bool stopped[KINDS] = {false, false};
 
 	for (enum kind kind = 0; kind < KINDS; kind++)
 		rdma_round(&client->end, IBV_WR_RDMA_WRITE, client->regions[kind], MIB, DEPTH, FOR_EVER);
 	for (unsigned round = 0; round < ROUNDS; round++) {
-		double before = eventfds(client);
-
-		measure_copies(client);
-		measure_operations(client, stopped);
-		add(message_round(client, false), "message and back, polled");
-		add(message_round(client, true), "message and back, waited");
-		add((before + eventfds(client)) / 2, "eventfd round trip");
-		add(tcp_message_round(client, false), "TCP message and back, polled");
-		add(tcp_message_round(client, true), "TCP message and back, waited");
-		add(tcp_write_round(client), "TCP, 1 MiB");
-		give_order(client, TCP_CONNECTIONS, CYCLES);
-		add(tcp_connections(&client->tcp_address, CYCLES), "TCP connection");
-		add(cycles(client, CYCLES), "connect, write, disconnect");
+		if (strcmp(what, "brief") == 0)
+			measure_brief(client);
+		else if (strcmp(what, "flush") == 0)
+			measure_flushes(client);
+		else
+			measure_all(client, stopped);
 	}
 	print_samples();
 }
@@ -664,17 +711,18 @@ int
 main(int argc, char *argv[])
 {
 	static struct client client;
+	const char *what = argc > 2 ? argv[2] : "all";
 
 	case_name = "fabric";
 	address = argc > 1 ? argv[1] : NULL;
-	if (argc == 4 && strcmp(argv[2], "cycles") == 0) {
+	if (argc == 4 && strcmp(what, "cycles") == 0) {
 		start(&client);
 		cycles(&client, (unsigned)atoi(argv[3]));
-	} else if (argc == 2) {
+	} else if (argc == 2 || (argc == 3 && (strcmp(what, "brief") == 0 || strcmp(what, "flush") == 0))) {
 		start(&client);
-		measure(&client);
+		measure(&client, what);
 	} else {
-		fprintf(stderr, "usage: fabric ADDRESS [cycles COUNT]\n");
+		fprintf(stderr, "usage: fabric ADDRESS [brief | flush | cycles COUNT]\n");
 		return 2;
 	}
 	give_order(&client, END, 0);

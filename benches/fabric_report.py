@@ -11,6 +11,7 @@ DOC = HERE.parent / "doc"
 
 KIB, MIB = 1024, 1024 * 1024
 EVENTFD = "eventfd round trip"
+FLUSHES_EVENTFD = "eventfd round trip, beside native flushes"
 KINDS = {"file": "file", "private": "private memory"}
 SIDES = ("client", "server")
 
@@ -136,6 +137,8 @@ def rows_of_operations():
                 ("process_vm_writev of 8 B",), 1, lambda value, copy: value / (1.5 * copy + 500)),
             Row(f"8 B read, {name}", f"read of 8 B, {kind}", aim=0.25, **in_eventfds),
             Row(f"8 B write and flush, {name}", f"write of 8 B and flush, {kind}", aim=0.45, **in_eventfds),
+            Row(f"8 B write and native flush, {name}", f"write of 8 B and native flush, {kind}", "eventfd round trips",
+                (FLUSHES_EVENTFD,), 0.45),
         ]
     for size in ("4 KiB", "64 KiB"):
         rows += [Row(f"{size} write, {name}", f"write of {size}, {kind}", f"(2 {copy_of(kind, '')[:-4]} + 0.5 µs)",
@@ -353,7 +356,8 @@ in memory that it has mapped shared, as persistent memory is; *private memory* i
 
 ![How many times the aim each figure is](performance-softrdma.svg)
 
-A flush is an 8-byte read after the write, as librpma flushes on devices without native flushes. *Owner stopped*: the
+A flush is an 8-byte read after the write, as librpma flushes on devices without native flushes; with `--caps flush`
+softrdma has native ones. *Owner stopped*: the
 process that owns the memory has got SIGSTOP; *waits* means that the write completes only when it goes on. *Idle
 connection*: what one of {idle} connections that have moved no data takes. The aim for connecting is half of what it
 took when this was first measured: 8.6 TCP connections, and 309 system calls.
