@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #define _GNU_SOURCE
+#include <errno.h>
+#include <math.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sched.h>
@@ -8,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -193,6 +196,35 @@ eventfd_answer(void)
 	NEED(sched_setaffinity(0, sizeof(before), &before));
 }
 
+/* --- copies ------------------------------------------------------------------------------------ */
+
+double
+memcpy_round(uint8_t *to, const uint8_t *from, size_t length, double round_ns)
+{
+	struct timer timer = timer_start(round_ns, length < MIB ? BATCH : 1);
+
+	do {
+		memcpy(to, from, length);
+		__asm__ volatile("" : : "r"(to) : "memory");
+	} while (timer_goes_on(&timer));
+
+	return timer_median(&timer);
+}
+
+double
+writev_round(pid_t pid, uint64_t to, uint8_t *from, size_t length, double round_ns)
+{
+	struct iovec local = {from, length}, remote = {(void *)(uintptr_t)to, length};
+	struct timer timer = timer_start(round_ns, length < MIB ? BATCH : 1);
+
+	do {
+		if (process_vm_writev(pid, &local, 1, &remote, 1, 0) != (ssize_t)length)
+			return NAN;
+	} while (timer_goes_on(&timer));
+
+	return timer_median(&timer);
+}
+
 /* --- TCP --------------------------------------------------------------------------------------- */
 
 int
@@ -274,6 +306,78 @@ tcp_connections(const struct sockaddr_storage *to, unsigned count)
 		close(connection);
 		timer_goes_on(&timer);
 	}
+
+	return timer_median(&timer);
+}
+
+static void
+tcp_hear(int fd, void *data, size_t length, bool waited)
+{
+	while (!waited) {
+		ssize_t got = recv(fd, data, length, MSG_DONTWAIT);
+
+		if (got == (ssize_t)length)
+			return;
+		if (got >= 0 || errno != EAGAIN)
+			broken("recv");
+		sched_yield();
+	}
+	hear(fd, data, length);
+}
+
+/* answers until the last message, whose first byte is not 0 */
+void
+tcp_answer(int fd, bool waited)
+{
+	uint8_t message[MESSAGE];
+
+	do {
+		tcp_hear(fd, message, MESSAGE, waited);
+		tell(fd, message, MESSAGE);
+	} while (message[0] == 0);
+}
+
+double
+tcp_message_round(int fd, bool waited, double round_ns)
+{
+	uint8_t message[MESSAGE] = {0};
+	struct timer timer = timer_start(round_ns, BATCH);
+
+	do {
+		tell(fd, message, MESSAGE);
+		tcp_hear(fd, message, MESSAGE, waited);
+		if (message[0])
+			break;
+		message[0] = !timer_goes_on(&timer);
+	} while (true);
+
+	return timer_median(&timer);
+}
+
+void
+tcp_take(int fd, uint8_t *to, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		hear(fd, to, MIB);
+		tell(fd, to, 1);
+	}
+}
+
+double
+tcp_write_round(int fd, const uint8_t *from, unsigned count, unsigned depth)
+{
+	struct timer timer = timer_start(1e10, depth);
+	unsigned done = 0;
+	uint8_t byte;
+
+	for (unsigned i = 0; i < count; i++) {
+		tell(fd, from, MIB);
+		for (; i >= depth + done; done++)
+			hear(fd, &byte, 1);
+		timer_goes_on(&timer);
+	}
+	for (; done < count; done++)
+		hear(fd, &byte, 1);
 
 	return timer_median(&timer);
 }

@@ -13,6 +13,8 @@
 
 #define ROUNDS 7
 #define MESSAGE 8
+/* operations in a batch */
+#define BATCH 16
 
 double now_ns(void);
 
@@ -51,7 +53,13 @@ double eventfd_round(double round_ns);
 /* the part of the other process, until the end of one round */
 void eventfd_answer(void);
 
-/* --- TCP connections --------------------------------------------------------------------------- */
+/* --- copies ------------------------------------------------------------------------------------ */
+
+double memcpy_round(uint8_t *to, const uint8_t *from, size_t length, double round_ns);
+/* the kernel copies to this address of another process; NAN where that is not permitted */
+double writev_round(pid_t pid, uint64_t to, uint8_t *from, size_t length, double round_ns);
+
+/* --- TCP --------------------------------------------------------------------------------------- */
 
 /* a listener at the address of the device; says its address on `fd` */
 int tcp_listen(int fd);
@@ -60,6 +68,12 @@ int tcp_accept(int listener);
 /* the time of `count` connections, one after the other, with a byte in each direction; tcp_serve is the other side */
 double tcp_connections(const struct sockaddr_storage *to, unsigned count);
 void tcp_serve(int listener, unsigned count);
+/* a message and back on a connection, polled or waited for; tcp_answer is the other side */
+double tcp_message_round(int fd, bool waited, double round_ns);
+void tcp_answer(int fd, bool waited);
+/* payloads of 1 MiB, each acknowledged by a byte, `depth` at a time; tcp_take is the other side */
+double tcp_write_round(int fd, const uint8_t *from, unsigned count, unsigned depth);
+void tcp_take(int fd, uint8_t *to, unsigned count);
 
 /* --- requests ---------------------------------------------------------------------------------- */
 

@@ -11,7 +11,6 @@
  * connections are made, used and ended, for run-fabric to count their system calls.
  */
 #define _GNU_SOURCE
-#include <errno.h>
 #include <fcntl.h>
 #include <infiniband/verbs.h>
 #include <math.h>
@@ -21,7 +20,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -30,10 +28,10 @@
 
 #define ROUND_NS 3e7
 #define LONG_ROUND_NS 6e7	/* of what takes a millisecond */
-#define BATCH 16
 #define DEPTH 8
 #define REGION (2 * MIB)
 #define CYCLES 10
+#define TCP_MIB 32	/* in each round */
 /* how long an operation may take before it counts as one that waits for the owner of the memory */
 #define STOPPED_NS 3e8
 #define FOR_EVER 6e10
@@ -251,116 +249,6 @@ stopped_round(struct client *client, struct remote remote)
 		broken("a write after SIGCONT");
 
 	return ns;
-}
-
-/* --- copies ------------------------------------------------------------------------------------ */
-
-static double
-memcpy_round(uint8_t *to, const uint8_t *from, size_t length)
-{
-	struct timer timer = timer_start(ROUND_NS, length < MIB ? BATCH : 1);
-
-	do {
-		memcpy(to, from, length);
-		__asm__ volatile("" : : "r"(to) : "memory");
-	} while (timer_goes_on(&timer));
-
-	return timer_median(&timer);
-}
-
-/* the kernel copies into the other process; NAN where that is not permitted */
-static double
-writev_round(struct client *client, size_t length)
-{
-	struct iovec from = {client->end.memory, length};
-	struct iovec to = {(void *)(uintptr_t)client->regions[PRIVATE].addr, length};
-	struct timer timer = timer_start(ROUND_NS, length < MIB ? BATCH : 1);
-
-	do {
-		if (process_vm_writev(client->pid, &from, 1, &to, 1, 0) != (ssize_t)length)
-			return NAN;
-	} while (timer_goes_on(&timer));
-
-	return timer_median(&timer);
-}
-
-/* --- TCP --------------------------------------------------------------------------------------- */
-
-static void
-tcp_hear(int fd, void *data, size_t length, bool waited)
-{
-	while (!waited) {
-		ssize_t got = recv(fd, data, length, MSG_DONTWAIT);
-
-		if (got == (ssize_t)length)
-			return;
-		if (got >= 0 || errno != EAGAIN)
-			broken("recv");
-		sched_yield();
-	}
-	hear(fd, data, length);
-}
-
-static void
-tcp_answer(int fd, bool waited)
-{
-	uint8_t message[MESSAGE];
-
-	do {
-		tcp_hear(fd, message, MESSAGE, waited);
-		tell(fd, message, MESSAGE);
-	} while (message[0] == 0);
-}
-
-static double
-tcp_message_round(struct client *client, bool waited)
-{
-	uint8_t message[MESSAGE] = {0};
-	struct timer timer;
-
-	give_order(client, waited ? TCP_WAITED : TCP_POLLED, 0);
-	timer = timer_start(ROUND_NS, BATCH);
-	do {
-		tell(client->tcp, message, MESSAGE);
-		tcp_hear(client->tcp, message, MESSAGE, waited);
-		if (message[0])
-			break;
-		message[0] = !timer_goes_on(&timer);
-	} while (true);
-
-	return timer_median(&timer);
-}
-
-/* takes so many payloads of 1 MiB, and acknowledges each of them with a byte */
-static void
-tcp_take(int fd, uint8_t *memory, unsigned count)
-{
-	for (unsigned i = 0; i < count; i++) {
-		hear(fd, memory, MIB);
-		tell(fd, memory, 1);
-	}
-}
-
-static double
-tcp_write_round(struct client *client)
-{
-	const unsigned count = 32;
-	unsigned done = 0;
-	uint8_t byte;
-	struct timer timer;
-
-	give_order(client, TCP_WRITES, count);
-	timer = timer_start(FOR_EVER, DEPTH);
-	for (unsigned i = 0; i < count; i++) {
-		tell(client->tcp, client->end.memory, MIB);
-		for (; i >= DEPTH + done; done++)
-			hear(client->tcp, &byte, 1);
-		timer_goes_on(&timer);
-	}
-	for (; done < count; done++)
-		hear(client->tcp, &byte, 1);
-
-	return timer_median(&timer);
 }
 
 /* --- connections ------------------------------------------------------------------------------- */
@@ -604,15 +492,21 @@ static const struct operation {
 static void
 measure_copies(struct client *client)
 {
+	static const struct {
+		size_t length;
+		const char *name;
+	} lengths[] = {{8, "8 B"}, {4096, "4 KiB"}, {65536, "64 KiB"}, {MIB, "1 MiB"}};
 	const struct end *end = &client->end;
 
-	add(writev_round(client, 8), "process_vm_writev of 8 B");
-	add(writev_round(client, 4096), "process_vm_writev of 4 KiB");
-	add(writev_round(client, 65536), "process_vm_writev of 64 KiB");
-	add(writev_round(client, MIB), "process_vm_writev of 1 MiB");
-	add(memcpy_round(mapped, end->memory, 4096), "memcpy of 4 KiB");
-	add(memcpy_round(mapped, end->memory, 65536), "memcpy of 64 KiB");
-	add(memcpy_round(end->memory + MIB, end->memory, MIB), "memcpy of 1 MiB");
+	for (unsigned i = 0; i < COUNT_OF(lengths); i++) {
+		const size_t length = lengths[i].length;
+
+		add(writev_round(client->pid, client->regions[PRIVATE].addr, end->memory, length, ROUND_NS),
+				"process_vm_writev of %s", lengths[i].name);
+		if (length > MESSAGE)
+			add(memcpy_round(length < MIB ? mapped : end->memory + MIB, end->memory, length, ROUND_NS),
+					"memcpy of %s", lengths[i].name);
+	}
 }
 
 static void
@@ -664,9 +558,12 @@ measure_all(struct client *client, bool stopped[KINDS])
 	add(message_round(client, false), "message and back, polled");
 	add(message_round(client, true), "message and back, waited");
 	add((before + eventfds(client)) / 2, "eventfd round trip");
-	add(tcp_message_round(client, false), "TCP message and back, polled");
-	add(tcp_message_round(client, true), "TCP message and back, waited");
-	add(tcp_write_round(client), "TCP, 1 MiB");
+	give_order(client, TCP_POLLED, 0);
+	add(tcp_message_round(client->tcp, false, ROUND_NS), "TCP message and back, polled");
+	give_order(client, TCP_WAITED, 0);
+	add(tcp_message_round(client->tcp, true, ROUND_NS), "TCP message and back, waited");
+	give_order(client, TCP_WRITES, TCP_MIB);
+	add(tcp_write_round(client->tcp, client->end.memory, TCP_MIB, DEPTH), "TCP, 1 MiB");
 	measure_connections(client);
 }
 
