@@ -17,6 +17,7 @@ pub mod live;
 pub mod names;
 pub mod settings;
 pub mod stamp;
+pub(crate) mod strict;
 pub mod trace;
 pub mod units;
 
@@ -30,7 +31,7 @@ use std::time::Duration;
 
 pub use calls::CALLS;
 pub use fault::FabricFault;
-pub use settings::{Caps, Fault, Settings};
+pub use settings::{Caps, Fault, Settings, Strict};
 pub use units::{Bandwidth, Span};
 
 use calls::Call;
@@ -285,7 +286,9 @@ fn is_off_unread() -> bool {
 fn state() -> &'static State {
     STATE.get_or_init(|| {
         // Invalid settings have already ended the program when it started (below).
-        let state = State::new(Settings::from_environment().unwrap_or_default());
+        let settings = Settings::from_environment().unwrap_or_default();
+        strict::set(settings.strict);
+        let state = State::new(settings);
         let observed = state.trace.is_some() || !state.faults.is_empty();
         MODE.store(if observed { ON } else { OFF }, Ordering::Relaxed);
         state

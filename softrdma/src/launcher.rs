@@ -14,9 +14,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use softrdma::instrument::settings::{
-    self, CAPS, FAIL, FAULT, LEAKS, MR_EOPNOTSUPP, SEED, TRACE, TRACE_THREADS, TRACE_TIMES,
+    self, CAPS, FAIL, FAULT, LEAKS, MR_EOPNOTSUPP, SEED, STRICT, TRACE, TRACE_THREADS, TRACE_TIMES,
 };
-use softrdma::instrument::{Caps, FabricFault, Fault, Settings, inject, trace};
+use softrdma::instrument::{Caps, FabricFault, Fault, Settings, Strict, inject, trace};
 
 use library::Library;
 
@@ -32,6 +32,7 @@ pub(crate) struct Order {
     pub(crate) caps: Option<Caps>,
     pub(crate) mr_eopnotsupp: bool,
     pub(crate) leaks: bool,
+    pub(crate) strict: Option<Strict>,
     /// The program and its arguments.
     pub(crate) program: Vec<OsString>,
 }
@@ -162,6 +163,9 @@ fn prepare(order: Order) -> Result<Ready, Problem> {
     }
     if order.leaks {
         set(LEAKS, "1".into());
+    }
+    if let Some(strict) = order.strict {
+        set(STRICT, strict.to_string().into());
     }
     choose_seed_if_needed(&mut environment);
     Ok(Ready {

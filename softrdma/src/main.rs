@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use softrdma::instrument::{CALLS, Caps, FabricFault, Fault};
+use softrdma::instrument::{CALLS, Caps, FabricFault, Fault, Strict};
 
 /// Runs RDMA programs without an RDMA device.
 #[derive(Debug, Parser)]
@@ -121,6 +121,24 @@ struct Run {
     #[arg(long, verbatim_doc_comment)]
     leaks: bool,
 
+    /// Report what a device would punish and softrdma otherwise forgives
+    ///
+    /// One line on standard error for each error of the program, which begins
+    /// with "softrdma: strict: " and names the object, what is wrong with it
+    /// and what a device does; calls and requests fail as they would there.
+    /// "man softrdma" lists all that is found. The exit status stays that of the
+    /// program. With --strict=abort it aborts after the first such line, so
+    /// that a debugger stops there. It makes programs slower.
+    #[arg(
+        long,
+        value_name = "report|abort",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "report",
+        verbatim_doc_comment
+    )]
+    strict: Option<Strict>,
+
     /// The program and its arguments
     #[arg(
         required = true,
@@ -138,6 +156,7 @@ Examples:
   softrdma run -- ./server 127.0.0.1 7204
   softrdma run --trace calls.txt -- ./client 127.0.0.1 7204
   softrdma run --fail ibv_reg_mr:2:ENOMEM --caps odp,flush -- ./client 127.0.0.1 7204
+  softrdma run --strict -- ./client 127.0.0.1 7204
   softrdma run -- ibv_devinfo"
     };
 }
@@ -157,6 +176,7 @@ Environment:
   SOFTRDMA_CAPS           the LIST of --caps (default: none)
   SOFTRDMA_MR_EOPNOTSUPP  1: as --mr-eopnotsupp (default: 0)
   SOFTRDMA_LEAKS          1: as --leaks (default: 0)
+  SOFTRDMA_STRICT         1 or report: as --strict, abort: as --strict=abort (default: 0)
   SOFTRDMA_SOCKET_ONLY    1: all data goes over TCP, also between processes of one
                           machine (default: 0, shared memory and direct copies)
   SOFTRDMA_CM_TIMEOUT_MS  milliseconds that a client waits for the answer of a server, and
@@ -207,6 +227,7 @@ fn main() -> ExitCode {
                 caps: run.caps,
                 mr_eopnotsupp: run.mr_eopnotsupp,
                 leaks: run.leaks,
+                strict: run.strict,
                 program: run.program,
             });
             // A failure to write to standard error cannot be reported anywhere.

@@ -254,6 +254,7 @@ fn calls_lists_the_calls() {
 
 #[test]
 fn a_bad_command_line_is_refused() {
+    refused(&mut run(&["--strict=x", "true"]), 2, &["report", "abort"]);
     refused(&mut softrdma(LAUNCHER), 2, &["Usage"]);
     refused(softrdma(LAUNCHER).arg("rum"), 2, &["'run'"]);
     refused(&mut run::<&str>(&[]), 2, &["PROGRAM"]);
@@ -336,7 +337,13 @@ fn options_become_variables() {
         "--fail",
         "any:7",
     ]);
-    command.args(["--caps", "flush,odp", "--mr-eopnotsupp", "--leaks"]);
+    command.args([
+        "--caps",
+        "flush,odp",
+        "--mr-eopnotsupp",
+        "--leaks",
+        "--strict",
+    ]);
     command.args(["--", "env"]);
     let variables = stdout(command.current_dir(&directory.0));
     let has = |line: &str| {
@@ -353,6 +360,9 @@ fn options_become_variables() {
     has("SOFTRDMA_CAPS=odp,flush");
     has("SOFTRDMA_MR_EOPNOTSUPP=1");
     has("SOFTRDMA_LEAKS=1");
+    has("SOFTRDMA_STRICT=report");
+    let variables = stdout(&mut run(&["--strict=abort", "env"]));
+    assert!(variables.contains("SOFTRDMA_STRICT=abort\n"), "{variables}");
 }
 
 #[test]

@@ -364,6 +364,7 @@ listen_at(struct rdma_event_channel *channel, const char *address, unsigned port
 }
 
 uint8_t connection_retries = 7;
+uint8_t connection_reads = RDMA_MAX_INIT_DEPTH;
 
 struct rdma_conn_param
 conn_param(const void *data, size_t size)
@@ -372,7 +373,7 @@ conn_param(const void *data, size_t size)
 		.private_data = data,
 		.private_data_len = (uint8_t)size,
 		.responder_resources = RDMA_MAX_RESP_RES,
-		.initiator_depth = RDMA_MAX_INIT_DEPTH,
+		.initiator_depth = connection_reads,
 		.retry_count = connection_retries,
 		.rnr_retry_count = 7,
 	};

@@ -118,7 +118,9 @@ void parse_address(struct sockaddr_storage *parsed, const char *address, unsigne
 
 /* how often requests are sent again on connections that are made from now on: 7 */
 extern uint8_t connection_retries;
-/* the parameters of a connection: as many reads as the device can, and this private data */
+/* how many reads this side may have under way: as many as the device can */
+extern uint8_t connection_reads;
+/* the parameters of a connection, with this private data */
 struct rdma_conn_param conn_param(const void *data, size_t size);
 void accept_link(struct link *link);
 /* connects; false if that was refused or ended early, and then nothing is left of it */

@@ -226,7 +226,7 @@ unsafe extern "C" fn ibv_ack_cq_events(cq: *mut sys::ibv_cq, count: c_uint) {
     let result = call("ibv_ack_cq_events", args, || {
         // SAFETY: a queue of the program.
         let handle: &CqHandle = unsafe { handle(cq) }?;
-        handle.engine.unacknowledged.acknowledge(u64::from(count));
+        handle.engine.acknowledge(count);
         Ok(())
     });
     if let Err(errno) = result {

@@ -362,7 +362,7 @@ impl Id {
                 }
             }
         }
-        self.unacknowledged.wait_for_none();
+        self.unacknowledged.wait_for_none("an rdma_cm_id");
     }
 
     // --- The end of a connection -----------------------------------------------------------------
@@ -602,7 +602,7 @@ impl Id {
                 event.id.destroy();
             }
         }
-        self.unacknowledged.wait_for_none();
+        self.unacknowledged.wait_for_none("an rdma_cm_id");
     }
 }
 

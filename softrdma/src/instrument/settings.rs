@@ -32,6 +32,8 @@ pub const CAPS: &str = "SOFTRDMA_CAPS";
 pub const MR_EOPNOTSUPP: &str = "SOFTRDMA_MR_EOPNOTSUPP";
 /// The environment variable that is 1 if the program's objects are to be listed at exit.
 pub const LEAKS: &str = "SOFTRDMA_LEAKS";
+/// The environment variable that says what is done with what a device would punish.
+pub const STRICT: &str = "SOFTRDMA_STRICT";
 /// The environment variable that is 1 if connections stay on TCP, also within one host.
 pub const SOCKET_ONLY: &str = "SOFTRDMA_SOCKET_ONLY";
 /// The environment variable that says how long a client waits for an answer, in milliseconds.
@@ -56,6 +58,8 @@ pub struct Settings {
     pub mr_eopnotsupp: bool,
     /// Objects that the program has not destroyed are listed at exit.
     pub leaks: bool,
+    /// What is done when the program does what a device would punish.
+    pub strict: Strict,
     /// Connections use TCP only, also within one host.
     pub socket_only: bool,
     /// How long a client waits for an answer, if not the default.
@@ -117,6 +121,11 @@ impl Settings {
             },
             mr_eopnotsupp: flag(MR_EOPNOTSUPP)?,
             leaks: flag(LEAKS)?,
+            strict: match text(STRICT)?.as_deref() {
+                None | Some("0") => Strict::Off,
+                Some("1") => Strict::Report,
+                Some(name) => name.parse().map_err(|why| format!("{STRICT}: {why}"))?,
+            },
             socket_only: flag(SOCKET_ONLY)?,
             cm_timeout: text(CM_TIMEOUT_MS)?
                 .map(|text| milliseconds(&text))
@@ -177,6 +186,40 @@ impl fmt::Display for Caps {
             between = ",";
         }
         Ok(())
+    }
+}
+
+/// What is done when the program does what a device would punish, and softrdma otherwise forgives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strict {
+    /// Nothing: it is not looked for.
+    #[default]
+    Off,
+    /// A line on standard error; the call or request fails as on a device.
+    Report,
+    /// A line, and then the process aborts, so that a debugger stops there.
+    Abort,
+}
+
+impl FromStr for Strict {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "report" => Ok(Self::Report),
+            "abort" => Ok(Self::Abort),
+            _ => Err(format!("'{text}' is neither report nor abort")),
+        }
+    }
+}
+
+impl fmt::Display for Strict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Off => "0",
+            Self::Report => "report",
+            Self::Abort => "abort",
+        })
     }
 }
 

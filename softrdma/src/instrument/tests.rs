@@ -13,8 +13,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::errno::Errno;
 use super::settings::{
-    CAPS, CM_TIMEOUT_MS, FAIL, FAULT, MR_EOPNOTSUPP, SEED, SOCKET_ONLY, TRACE, TRACE_THREADS,
-    TRACE_TIMES,
+    CAPS, CM_TIMEOUT_MS, FAIL, FAULT, MR_EOPNOTSUPP, SEED, SOCKET_ONLY, STRICT, TRACE,
+    TRACE_THREADS, TRACE_TIMES,
 };
 use super::*;
 
@@ -314,6 +314,17 @@ fn settings_are_read() {
 }
 
 #[test]
+fn strict_mode_has_two_ways() {
+    let strict = |value: &str| settings(&[(STRICT, value)]).map(|settings| settings.strict);
+    assert_eq!(strict(""), Ok(Strict::Off));
+    assert_eq!(strict("0"), Ok(Strict::Off));
+    assert_eq!(strict("1"), Ok(Strict::Report));
+    for mode in [Strict::Report, Strict::Abort] {
+        assert_eq!(strict(&mode.to_string()), Ok(mode));
+    }
+}
+
+#[test]
 fn bad_settings_are_refused() {
     let refused = |name: &str, value: &str, why: &str| {
         let problem = settings(&[(name, value)]).unwrap_err();
@@ -339,6 +350,7 @@ fn bad_settings_are_refused() {
     refused(CAPS, "odb", "'odb'");
     refused(MR_EOPNOTSUPP, "yes", "'yes'");
     refused(SOCKET_ONLY, "x", "'x'");
+    refused(STRICT, "yes", "neither report nor abort");
     refused(TRACE_TIMES, "yes", "'yes'");
     refused(TRACE_THREADS, "2", "'2'");
     refused(CM_TIMEOUT_MS, "abc", "'abc'");

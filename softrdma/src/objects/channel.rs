@@ -3,14 +3,17 @@
 //! Channels: a descriptor that is readable while there are events, and the events.
 
 use std::collections::VecDeque;
+use std::fmt::Display;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::Result;
 use crate::fork::{self, Made};
+use crate::instrument::strict;
 use crate::os::checker;
 use crate::os::child;
 use crate::os::held::Locks;
@@ -210,6 +213,9 @@ impl<E> Channel<E> {
     }
 }
 
+/// Another thread may be about to acknowledge an event.
+const LATE: Duration = Duration::from_secs(1);
+
 /// Events that the program has taken and not acknowledged. Their object waits for it when it goes.
 #[derive(Debug, Default)]
 pub(crate) struct Unacknowledged {
@@ -222,16 +228,31 @@ impl Unacknowledged {
         *self.count.lock() += 1;
     }
 
-    pub(crate) fn acknowledge(&self, n: u64) {
+    /// How many of the `n` the program has not taken.
+    pub(crate) fn acknowledge(&self, n: u64) -> u64 {
         let mut count = self.count.lock();
+        let surplus = n.saturating_sub(*count);
         *count = count.saturating_sub(n);
         if *count == 0 {
             self.changed.notify_all();
         }
+        surplus
     }
 
-    pub(crate) fn wait_for_none(&self) {
+    /// `whose` is for the line that strict mode prints when this takes long.
+    pub(crate) fn wait_for_none(&self, whose: impl Display) {
         let mut count = self.count.lock();
+        if *count > 0 && strict::is_on() {
+            let late = Instant::now() + LATE;
+            while *count > 0 && !self.changed.wait_until(&mut count, late).timed_out() {}
+            if *count > 0 {
+                strict::finding(&format_args!(
+                    "{whose}: the call that destroys it waits for {count} of its events that are not acknowledged, by now for \
+                     {} s; on a device it waits as well",
+                    LATE.as_secs()
+                ));
+            }
+        }
         while *count > 0 {
             self.changed.wait(&mut count);
         }

@@ -10,10 +10,12 @@ use parking_lot::Mutex;
 
 use crate::Result;
 use crate::fork;
+use crate::instrument;
 use crate::io;
 use crate::objects::channel::{Channel, Unacknowledged};
 use crate::objects::context::{AsyncEvent, Context};
 use crate::objects::pd::Users;
+use crate::objects::strict;
 use crate::os::checker;
 use crate::os::held::Locks;
 use crate::os::rings::Glance;
@@ -142,6 +144,13 @@ struct Entry {
     glance: Option<Arc<Glance>>,
 }
 
+/// As programs know it: by the address of its `struct ibv_cq`.
+impl std::fmt::Display for Cq {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "CQ {:#x}", self.handle.load(Ordering::Relaxed))
+    }
+}
+
 impl Cq {
     /// A queue for at least `size` completions.
     pub(crate) fn new(
@@ -202,6 +211,7 @@ impl Cq {
                 .is_none_or(|channel| locks.hold(channel, |channel| &channel.untold))
     }
 
+    /// How many completions it holds at most.
     pub(crate) fn room(&self) -> usize {
         self.inner.lock().room
     }
@@ -228,8 +238,11 @@ impl Cq {
         self.context.events.withdraw(
             |event| matches!(event, AsyncEvent::CqError(cq) if cq.as_ptr() == Arc::as_ptr(self)),
         );
-        self.unacknowledged.wait_for_none();
-        self.async_unacknowledged.wait_for_none();
+        if instrument::strict::is_on() {
+            strict::forget_cq(self);
+        }
+        self.unacknowledged.wait_for_none(self);
+        self.async_unacknowledged.wait_for_none(self);
         if let Some(channel) = &self.channel {
             channel.users.remove();
         }
@@ -277,7 +290,11 @@ impl Cq {
             // Without memory for one more, the completion is lost in the same way as in a full queue.
             if inner.completions.len() >= inner.room || inner.completions.try_reserve(1).is_err() {
                 inner.overrun = true;
+                let room = inner.room;
                 drop(inner);
+                if instrument::strict::is_on() {
+                    strict::overrun(self, completion.qp_num, room);
+                }
                 self.overrun();
                 return;
             }
@@ -324,6 +341,10 @@ impl Cq {
     fn take(&self, most: usize, each: &mut impl FnMut(Completion)) -> Result<usize> {
         let mut inner = self.inner.lock();
         let n = most.min(inner.completions.len());
+        if instrument::strict::is_on() {
+            // Under the lock: in the order of the completions, and before another thread knows of a later one.
+            inner.completions.iter().take(n).for_each(strict::polled);
+        }
         for completion in inner.completions.drain(..n) {
             each(completion);
         }
@@ -333,6 +354,14 @@ impl Cq {
             return Err(libc::EIO);
         }
         Ok(n)
+    }
+
+    /// The program acknowledges events.
+    pub(crate) fn acknowledge(&self, count: u32) {
+        let surplus = self.unacknowledged.acknowledge(u64::from(count));
+        if surplus > 0 && instrument::strict::is_on() {
+            strict::acknowledged_too_often(self, surplus);
+        }
     }
 
     /// Arms the queue for one event.

@@ -10,3 +10,4 @@ pub(crate) mod mr;
 pub(crate) mod numbers;
 pub(crate) mod pd;
 pub(crate) mod srq;
+pub(crate) mod strict;

@@ -12,6 +12,7 @@ use crate::Result;
 use crate::instrument;
 use crate::objects::numbers::Shuffle;
 use crate::objects::pd::Pd;
+use crate::objects::strict;
 use crate::os::held::Locks;
 use crate::os::memory::Span;
 use crate::os::own_memory::{self, Fate};
@@ -101,7 +102,9 @@ struct Table {
 /// Before a fork.
 pub(crate) fn hold(locks: &mut Locks) -> bool {
     let table = TABLE.try_write_until(locks.deadline());
-    table.is_some_and(|table| locks.keep(table)) && locks.hold_static(&FREE_SEALS)
+    table.is_some_and(|table| locks.keep(table))
+        && locks.hold_static(&FREE_SEALS)
+        && strict::hold(locks)
 }
 
 static TABLE: RwLock<Table> = RwLock::new(Table {
@@ -111,7 +114,7 @@ static TABLE: RwLock<Table> = RwLock::new(Table {
 });
 
 /// The bit of a key that peers name a region by.
-const REMOTE: u32 = 1;
+pub(super) const REMOTE: u32 = 1;
 
 impl Table {
     fn slot_of(&self, key: u32) -> usize {
@@ -185,6 +188,9 @@ impl Mr {
         if let Some(registration) = registration.take() {
             registration.pd.users.remove();
         }
+        if instrument::strict::is_on() {
+            strict::deregistered(self.lkey);
+        }
         drop(registration);
         let mut table = TABLE.write();
         let slot = table.slot_of(self.lkey);
@@ -236,6 +242,14 @@ impl Mr {
     pub(crate) fn terms(&self) -> Option<Terms> {
         let registration = self.registration.read();
         registration.as_ref().map(|registration| registration.terms)
+    }
+
+    /// The number of its protection domain.
+    pub(super) fn domain(&self) -> Option<u32> {
+        let registration = self.registration.read();
+        registration
+            .as_ref()
+            .map(|registration| registration.pd.number)
     }
 
     /// The region that this process names by this key.
@@ -317,6 +331,11 @@ impl Range {
 }
 
 impl Grant {
+    /// What the request names.
+    pub(super) fn range(&self) -> Range {
+        self.range
+    }
+
     /// Keeps the region registered while bytes move. It may be gone by now.
     pub(crate) fn hold(&self) -> Result<Held<'_>, Violation> {
         if self.mr.changes.load(Ordering::SeqCst) {
@@ -389,10 +408,17 @@ impl Held<'_> {
             if what == Fate::Replaced {
                 self.mr.replaced.store(true, Ordering::Relaxed);
             }
-            instrument::warn(&format!(
+            let text = format!(
                 "{length} bytes at {addr:#x} cannot be accessed: this memory {what}, and is still \
                  registered (lkey {key:#x})"
-            ));
+            );
+            if instrument::strict::is_on() {
+                instrument::strict::finding(&format_args!(
+                    "{text}; a device goes on with the pages that it had then, which the program cannot see any more"
+                ));
+            } else {
+                instrument::warn(&text);
+            }
         }
         Violation
     }

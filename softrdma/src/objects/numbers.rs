@@ -125,6 +125,11 @@ impl QpNumber {
     pub(crate) fn get(&self) -> u32 {
         self.0
     }
+
+    /// Whether a queue pair of this process has it. One of another process has the same by chance only.
+    pub(crate) fn is_taken(number: u32) -> bool {
+        QP_NUMBERS.lock().taken.contains(&number)
+    }
 }
 
 impl Drop for QpNumber {

@@ -3,16 +3,18 @@
 //! Shared receive queues.
 
 use std::collections::VecDeque;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::Result;
+use crate::instrument;
 use crate::io;
 use crate::objects::channel::Unacknowledged;
 use crate::objects::context::AsyncEvent;
 use crate::objects::pd::{Pd, Users};
+use crate::objects::strict;
 use crate::os::held::Locks;
 use crate::qp::Qp;
 use crate::types::limits;
@@ -66,10 +68,18 @@ impl Srq {
 
     pub(crate) fn destroy(self: &Arc<Self>) -> Result<()> {
         self.users.refuse_if_any()?;
+        if instrument::strict::is_on() {
+            for receive in &self.inner.lock().receives {
+                strict::receive_withdrawn(receive);
+            }
+        }
         self.pd.context.events.withdraw(
             |event| matches!(event, AsyncEvent::SrqLimitReached(srq) if srq.as_ptr() == Arc::as_ptr(self)),
         );
-        self.unacknowledged.wait_for_none();
+        self.unacknowledged.wait_for_none(format_args!(
+            "SRQ {:#x}",
+            self.handle.load(Ordering::Relaxed)
+        ));
         self.pd.users.remove();
         Ok(())
     }
@@ -112,6 +122,9 @@ impl Srq {
                 return Err(libc::ENOMEM);
             }
             inner.receives.try_reserve(1).map_err(|_| libc::ENOMEM)?;
+            if instrument::strict::is_on() {
+                strict::receive_posted(Some(&self.pd), &receive);
+            }
             inner.receives.push_back(receive);
             std::mem::take(&mut inner.waiting)
         };
@@ -123,6 +136,9 @@ impl Srq {
 
     /// A receive that was taken for a message that did not arrive.
     pub(crate) fn put_back(&self, receive: Receive) {
+        if instrument::strict::is_on() {
+            strict::receive_put_back(Some(&self.pd), &receive);
+        }
         let waiting = {
             let mut inner = self.inner.lock();
             inner.receives.push_front(receive);

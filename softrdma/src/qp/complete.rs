@@ -4,9 +4,10 @@
 
 use std::sync::Weak;
 
-use crate::instrument::inject;
+use crate::instrument::{inject, strict};
 use crate::io;
 use crate::objects::context::AsyncEvent;
+use crate::objects::strict as watch;
 use crate::types::completion::{Completion, Status};
 use crate::wire::{Malformed, Reason};
 
@@ -25,6 +26,9 @@ pub(super) enum Cause {
 
 impl Qp {
     pub(super) fn complete_request(&self, request: &Request, status: Status) {
+        if strict::is_on() {
+            self.completed_strictly(request, status);
+        }
         let Some(cq) = &self.setup.send_cq else {
             return;
         };
@@ -46,7 +50,10 @@ impl Qp {
         // In the order in which they were used.
         self.show_received(q);
         if let Some(cq) = &self.setup.recv_cq {
-            cq.push(Completion::failed(wr_id, self.number, status));
+            cq.push(Completion {
+                received: true,
+                ..Completion::failed(wr_id, self.number, status)
+            });
         }
     }
 
@@ -137,6 +144,9 @@ impl Qp {
         q.reads = 0;
         q.held = false;
         q.stopped = false;
+        if strict::is_on() {
+            self.withdrawn_strictly(q);
+        }
         for receive in in_transit.into_iter().chain(std::mem::take(&mut q.rq)) {
             self.complete_receive(q, receive.wr_id, Status::Flushed);
         }
@@ -187,7 +197,12 @@ impl Qp {
             None if q.state == State::Error => {
                 self.complete_receive(q, receive.wr_id, Status::Flushed);
             }
-            None => q.rq.push_front(receive),
+            None => {
+                if strict::is_on() {
+                    watch::receive_put_back(self.setup.pd.as_ref(), &receive);
+                }
+                q.rq.push_front(receive);
+            }
         }
     }
 

@@ -20,6 +20,7 @@ mod respond;
 mod serve;
 mod stage_requests;
 mod stage_responses;
+mod strict;
 #[cfg(test)]
 mod tests;
 mod transmit;
@@ -377,6 +378,7 @@ impl Qp {
                 q.seal = Seal::new();
                 self.put_back_the_receive_in_transit(q);
                 self.drop_data_in_transit(q);
+                self.forget_if_strict(q);
                 q.sq.clear();
                 q.rq.clear();
                 q.first = q.next;
@@ -430,6 +432,7 @@ impl Qp {
             q.released = true;
             q.state = State::Error;
             q.seal.break_it();
+            self.forget_if_strict(&q);
             q.sq.clear();
             q.rq.clear();
             q.first = q.next;
@@ -459,6 +462,7 @@ impl Qp {
                 _ => false,
             });
         }
-        self.unacknowledged.wait_for_none();
+        self.unacknowledged
+            .wait_for_none(format_args!("QP {:#x}", self.number));
     }
 }

@@ -4,6 +4,8 @@
 
 use parking_lot::MutexGuard;
 
+use crate::instrument::strict;
+use crate::objects::strict as watch;
 use crate::types::completion::Status;
 use crate::types::limits;
 use crate::{Errno, Result};
@@ -48,6 +50,9 @@ impl Qp {
             return Err(libc::ENOMEM);
         }
         q.rq.try_reserve(1).map_err(|_| libc::ENOMEM)?;
+        if strict::is_on() {
+            watch::own_receive_posted(self.pair(&q), &receive);
+        }
         q.rq.push_back(receive);
         self.go_on_with_a_receive(&mut q);
         Ok(())
@@ -102,10 +107,16 @@ impl Posting<'_> {
             }
             q.sq.try_reserve(requests.len()).map_err(|_| libc::ENOMEM)?;
         }
+        if strict::is_on() {
+            watch::may_post(self.qp.pair(q), requests.len(), q.sq.len())?;
+        }
         Ok(())
     }
 
     fn take(&mut self, request: Request) {
+        if strict::is_on() {
+            self.qp.posted_strictly(&self.q, &request);
+        }
         if self.q.state == State::Error {
             self.qp.complete_request(&request, Status::Flushed);
         } else {

@@ -4,8 +4,9 @@
 
 use std::sync::Weak;
 
-use crate::instrument::inject;
+use crate::instrument::{inject, strict};
 use crate::objects::context::AsyncEvent;
+use crate::objects::strict as watch;
 use crate::types::completion::{Completion, Opcode, Status};
 use crate::types::region::{Range, access};
 use crate::wire::{Frame, Malformed, Reason};
@@ -140,6 +141,9 @@ impl Qp {
     /// The receive that a message of this length goes to. If there is none that takes it, the peer was told.
     fn receive_for_send(&self, q: &mut Inner, seq: u64, length: u32) -> Option<Receive> {
         let receive = self.take_receive(q, seq)?;
+        if strict::is_on() {
+            watch::message_arrives(self.number, self.setup.pd.as_ref(), &receive);
+        }
         if receive.into.length() < u64::from(length) {
             self.complete_receive(q, receive.wr_id, Status::LocalLength);
             self.refuse(q, seq, Reason::InvalidRequest);
@@ -174,6 +178,9 @@ impl Qp {
             }),
             None => None,
         };
+        if let (true, Some(with)) = (strict::is_on(), &with_imm) {
+            watch::receive_withdrawn(&with.receive);
+        }
         if !self.permits(q, seq, to, Wish::Write) {
             if let Some(with) = with_imm {
                 self.complete_receive(q, with.receive.wr_id, Status::RemoteAccess);
@@ -210,6 +217,9 @@ impl Qp {
     fn permits(&self, q: &mut Inner, seq: u64, range: Range, wish: Wish) -> bool {
         let granted = self.grant_to_peer(q, range, wish);
         if let Err(reason) = granted {
+            if strict::is_on() {
+                self.refused_strictly(range, reason);
+            }
             if reason == Reason::InvalidRequest {
                 q.violation = Some(AsyncEvent::QpRequestError(Weak::clone(&self.me)));
             }
@@ -239,6 +249,10 @@ impl Qp {
                 break;
             }
             if range.length > 0 && self.grant_own(*range, access::LOCAL_WRITE).is_none() {
+                if strict::is_on() {
+                    let pd = self.setup.pd.as_deref();
+                    watch::own_key_refused(self.number, *range, pd);
+                }
                 return false;
             }
             left = left.saturating_sub(range.length);

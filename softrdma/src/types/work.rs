@@ -83,6 +83,17 @@ impl Operation {
         }
     }
 
+    /// The memory of the peer that it names.
+    pub(crate) fn remote(self) -> Option<Range> {
+        match self {
+            Self::Send => None,
+            Self::Write { to: remote }
+            | Self::AtomicWrite { to: remote }
+            | Self::Read { from: remote }
+            | Self::Flush { at: remote, .. } => Some(remote),
+        }
+    }
+
     /// What it does with the initiator's memory.
     pub(crate) fn local_needs(self) -> u32 {
         match self {
