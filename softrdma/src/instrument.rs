@@ -353,17 +353,6 @@ extern "C" fn count_anew() {
     }
 }
 
-/// Says what is wrong with what the program does.
-pub(crate) fn warn(text: &str) {
-    if cfg!(test) {
-        return;
-    }
-    // Locks may be held.
-    let _uncancelled = Hold::new();
-    // A failure to write to standard error cannot be reported anywhere.
-    let _ = writeln!(std::io::stderr(), "softrdma: {text}");
-}
-
 /// The exit status of a program that was started with invalid settings.
 const BAD_SETTINGS: c_int = 2;
 /// The exit status of a program whose trace file cannot be written.

@@ -4,14 +4,14 @@
 
 use std::ffi::c_int;
 use std::mem::{self, offset_of};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use rdma_sys as sys;
 
 use super::{cq, data, device, hand_out, mr, qp, srq, unsupported, zeroed};
 use crate::Result;
 use crate::instrument::live::{Kind, LIVE};
-use crate::objects::context::{AsyncEvent, Context};
+use crate::objects::context::{AsyncKind, Context, EventSource};
 
 /// The extended context, whose last field is the context that programs see.
 #[repr(C)]
@@ -179,12 +179,45 @@ const THE_PORT: sys::ibv_async_event_element_t = sys::ibv_async_event_element_t 
 
 // --- Events of the device ----------------------------------------------------------------------------
 
+fn event_for_program(kind: AsyncKind, source: Option<&dyn EventSource>) -> sys::ibv_async_event {
+    use sys::ibv_async_event_element_t as Element;
+    use sys::ibv_event_type as event;
+    let element = match source.map(EventSource::handle) {
+        None => THE_PORT,
+        Some(source) => match kind {
+            AsyncKind::CqError => Element {
+                cq: super::given(source),
+            },
+            AsyncKind::SrqLimitReached => Element {
+                srq: super::given(source),
+            },
+            _ => Element {
+                qp: super::given(source),
+            },
+        },
+    };
+    let event_type = match kind {
+        AsyncKind::CqError => event::IBV_EVENT_CQ_ERR,
+        AsyncKind::QpFatal => event::IBV_EVENT_QP_FATAL,
+        AsyncKind::QpRequestError => event::IBV_EVENT_QP_REQ_ERR,
+        AsyncKind::QpAccessError => event::IBV_EVENT_QP_ACCESS_ERR,
+        AsyncKind::LastWqeReached => event::IBV_EVENT_QP_LAST_WQE_REACHED,
+        AsyncKind::SrqLimitReached => event::IBV_EVENT_SRQ_LIMIT_REACHED,
+        AsyncKind::PortError => event::IBV_EVENT_PORT_ERR,
+        AsyncKind::PortActive => event::IBV_EVENT_PORT_ACTIVE,
+        AsyncKind::DeviceFatal => event::IBV_EVENT_DEVICE_FATAL,
+    };
+    sys::ibv_async_event {
+        element,
+        event_type,
+    }
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn ibv_get_async_event(
     context: *mut sys::ibv_context,
     event: *mut sys::ibv_async_event,
 ) -> c_int {
-    use sys::ibv_event_type as kind;
     super::minus_one(super::poll(
         "ibv_get_async_event",
         super::no_args,
@@ -192,69 +225,18 @@ unsafe extern "C-unwind" fn ibv_get_async_event(
             // SAFETY: a context of the program.
             let handle = unsafe { of(context) }?;
             loop {
-                let taken = handle.engine.events.take(|event| match event {
-                    AsyncEvent::CqError(cq) => {
-                        if let Some(cq) = cq.upgrade() {
-                            cq.async_unacknowledged.add();
-                        }
+                let taken = handle.engine.events.take(|event| {
+                    if let Some(source) = event.source.as_ref().and_then(Weak::upgrade) {
+                        source.async_unacknowledged().add();
                     }
-                    AsyncEvent::QpFatal(qp)
-                    | AsyncEvent::QpRequestError(qp)
-                    | AsyncEvent::QpAccessError(qp)
-                    | AsyncEvent::LastWqeReached(qp) => {
-                        if let Some(qp) = qp.upgrade() {
-                            qp.unacknowledged.add();
-                        }
-                    }
-                    AsyncEvent::SrqLimitReached(srq) => {
-                        if let Some(srq) = srq.upgrade() {
-                            srq.unacknowledged.add();
-                        }
-                    }
-                    AsyncEvent::PortError | AsyncEvent::PortActive | AsyncEvent::DeviceFatal => {}
                 })?;
-                let (element, event_type) = match &taken {
-                    AsyncEvent::CqError(cq) => {
-                        let Some(cq) = cq.upgrade() else { continue };
-                        let cq = super::given(&cq.handle);
-                        (
-                            sys::ibv_async_event_element_t { cq },
-                            kind::IBV_EVENT_CQ_ERR,
-                        )
-                    }
-                    AsyncEvent::QpFatal(qp)
-                    | AsyncEvent::QpRequestError(qp)
-                    | AsyncEvent::QpAccessError(qp)
-                    | AsyncEvent::LastWqeReached(qp) => {
-                        let Some(qp) = qp.upgrade() else { continue };
-                        let qp = super::given(&qp.handle);
-                        let kind = match &taken {
-                            AsyncEvent::QpFatal(_) => kind::IBV_EVENT_QP_FATAL,
-                            AsyncEvent::QpRequestError(_) => kind::IBV_EVENT_QP_REQ_ERR,
-                            AsyncEvent::QpAccessError(_) => kind::IBV_EVENT_QP_ACCESS_ERR,
-                            _ => kind::IBV_EVENT_QP_LAST_WQE_REACHED,
-                        };
-                        (sys::ibv_async_event_element_t { qp }, kind)
-                    }
-                    AsyncEvent::SrqLimitReached(srq) => {
-                        let Some(srq) = srq.upgrade() else { continue };
-                        let srq = super::given(&srq.handle);
-                        (
-                            sys::ibv_async_event_element_t { srq },
-                            kind::IBV_EVENT_SRQ_LIMIT_REACHED,
-                        )
-                    }
-                    AsyncEvent::PortError => (THE_PORT, kind::IBV_EVENT_PORT_ERR),
-                    AsyncEvent::PortActive => (THE_PORT, kind::IBV_EVENT_PORT_ACTIVE),
-                    AsyncEvent::DeviceFatal => (THE_PORT, kind::IBV_EVENT_DEVICE_FATAL),
-                };
-                // SAFETY: room for an event, the program's.
-                unsafe {
-                    event.write(sys::ibv_async_event {
-                        element,
-                        event_type,
-                    });
+                let source = taken.source.as_ref().and_then(Weak::upgrade);
+                if source.is_none() && taken.source.is_some() {
+                    // It was destroyed in the meantime.
+                    continue;
                 }
+                // SAFETY: room for an event, the program's.
+                unsafe { event.write(event_for_program(taken.kind, source.as_deref())) };
                 return Ok(());
             }
         },

@@ -32,6 +32,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::fork;
 use crate::instrument::live::{Kind, LIVE};
 use crate::instrument::{self, Args};
+use crate::io::fork_state;
 use crate::os::cancel::Hold;
 use crate::{Errno, Result};
 
@@ -54,7 +55,7 @@ fn quick_call<T>(
     args: impl FnOnce(&mut Args),
     body: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
-    fork::check()?;
+    fork_state::check()?;
     instrument::call(name, args, body)
 }
 
@@ -66,7 +67,7 @@ fn call_new<C: Object>(
     body: impl FnOnce() -> Result<*mut C>,
 ) -> Result<*mut C> {
     let _uncancelled = Hold::new();
-    fork::check()?;
+    fork_state::check()?;
     instrument::call_then(name, args, body, |&made, line| {
         // SAFETY: just made.
         unsafe { object(line, made) };
@@ -93,7 +94,7 @@ fn quick_poll<T>(
     body: impl FnOnce() -> Result<T>,
     found: impl FnOnce(&T, &mut Args) -> bool,
 ) -> Result<T> {
-    fork::check()?;
+    fork_state::check()?;
     instrument::poll(name, args, body, found)
 }
 
@@ -256,6 +257,16 @@ unsafe fn take_back<C, H: Handle>(of: *mut C) {
 fn given<C>(slot: &AtomicUsize) -> *mut C {
     std::ptr::with_exposed_provenance_mut(slot.load(Ordering::Acquire))
 }
+
+/// Nothing of this library runs before it.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static AT_LOAD: extern "C" fn() = {
+    extern "C" fn at_load() {
+        fork::install();
+    }
+    at_load
+};
 
 /// A C struct of zeros.
 ///

@@ -228,7 +228,7 @@ impl Id {
         };
         qp.connect(Start {
             socket,
-            cm: Weak::clone(&self.me),
+            owner: Some(Weak::clone(&self.me) as _),
             attributes: Attributes::of_connection(
                 self.path(),
                 &peer,
@@ -388,7 +388,7 @@ impl Id {
         };
         qp.connect(Start {
             socket,
-            cm: Weak::clone(&self.me),
+            owner: Some(Weak::clone(&self.me) as _),
             attributes: Attributes::of_connection(
                 self.path(),
                 &hello.params,

@@ -14,6 +14,7 @@
 //! The name of a door can be seen by every process of the network name space. So it is open to anybody, and keeps
 //! only a few that say nothing, for a short time. Whatever fails at the door, the connection stays with TCP.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
@@ -316,6 +317,10 @@ impl Door {
 }
 
 impl Source for Door {
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+
     fn ready(self: Arc<Self>, _seen: Interest) {
         let Some(io) = io::get() else { return };
         for _ in 0..AT_A_TIME {
@@ -356,6 +361,10 @@ impl Visitor {
 }
 
 impl Source for Visitor {
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+
     fn ready(self: Arc<Self>, _seen: Interest) {
         // A message comes in one piece: whoever sends something else has to go.
         if let Some((neighbour, door)) = self.take().zip(self.door.upgrade()) {

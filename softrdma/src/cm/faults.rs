@@ -10,8 +10,9 @@ use super::event::{Kind, reason};
 use super::handshake::Handshake;
 use super::id::{Id, Inner, Phase};
 use crate::instrument::fault::Event;
-use crate::instrument::inject::{self, Planned};
+use crate::instrument::inject;
 use crate::qp::Qp;
+use crate::qp::owner::ConnectionOwner as _;
 
 impl Id {
     /// A client asks for a connection. Whether the answer is here already, and nobody is asked.
@@ -51,11 +52,6 @@ impl Id {
         Some(handshake)
     }
 
-    /// What is to happen to the connection once it is established.
-    pub(crate) fn take_planned(&self) -> Planned {
-        std::mem::take(&mut self.inner.lock().planned)
-    }
-
     /// The client's program has taken the event that says that the connection is established.
     #[cold]
     pub(super) fn suffer(&self) {
@@ -65,18 +61,8 @@ impl Id {
         }
     }
 
-    // The queue pair that has the connection calls these, with its lock held.
-
-    pub(crate) fn ends_with_timewait_exit(&self) {
-        self.ends_with(Kind::TimewaitExit);
-    }
-
-    pub(crate) fn ends_with_device_removal(&self) {
-        self.ends_with(Kind::DeviceRemoval);
-    }
-
     /// The connection is over, and no other event will tell of that.
-    fn ends_with(&self, kind: Kind) {
+    pub(super) fn ends_with(&self, kind: Kind) {
         let mut inner = self.inner.lock();
         Self::stop_timer(&mut inner);
         inner.phase = Phase::Over;

@@ -2,6 +2,7 @@
 
 //! A connection before it is one: the exchange of hellos.
 
+use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -13,7 +14,6 @@ use super::id::Id;
 use super::refusal::Refusals;
 use super::silent;
 use crate::Result;
-use crate::fork::Reach;
 use crate::io::{self, Source, Timer, Token};
 use crate::os::epoll::{HANG_UP, Interest, READABLE, WRITABLE};
 use crate::os::held::Locks;
@@ -382,17 +382,21 @@ impl Handshake {
     }
 }
 
-impl Source for Handshake {
-    fn reach(self: Arc<Self>, reach: &mut Reach) {
-        // The program may be connecting or answering it at this moment.
-        let id = match &self.inner.lock().stage {
+impl Handshake {
+    /// The identifier whose program may be connecting or answering it at this moment.
+    pub(crate) fn id(&self) -> Option<Arc<Id>> {
+        match &self.inner.lock().stage {
             Stage::Connecting { id, .. } | Stage::Asked { id } | Stage::Requested { id } => {
                 id.upgrade()
             }
             Stage::Serving { .. } | Stage::Over => None,
-        };
-        reach.ids.extend(id);
-        reach.handshakes.push(self);
+        }
+    }
+}
+
+impl Source for Handshake {
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
     }
 
     fn lose(self: Arc<Self>) {

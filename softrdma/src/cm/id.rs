@@ -2,6 +2,7 @@
 
 //! Identifiers of the connection manager: what a socket is to TCP.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::RawFd;
@@ -17,15 +18,16 @@ use super::handshake::Handshake;
 use super::listen::Listener;
 use super::room::Unused;
 use crate::Result;
-use crate::fork::Made;
 use crate::instrument;
 use crate::instrument::inject::Planned;
+use crate::io::fork_state::Made;
 use crate::io::{self, Timer};
 use crate::objects::channel::Unacknowledged;
 use crate::os::held::Locks;
 use crate::os::socket::{self, Socket};
 use crate::qp::Qp;
 use crate::qp::attributes::{ACK_TIMEOUT, AddressVector, Path};
+use crate::qp::owner::ConnectionOwner;
 use crate::wire::{Hello, Params};
 
 #[derive(Debug)]
@@ -479,34 +481,6 @@ impl Id {
         }
     }
 
-    // The queue pair that has the connection calls these, with its lock held.
-
-    pub(crate) fn peer_disconnected(&self) {
-        self.ended_by_the_peer(self.inner.lock());
-    }
-
-    pub(crate) fn peer_answered_disconnect(&self) {
-        self.answered(&mut self.inner.lock());
-    }
-
-    pub(crate) fn connection_lost(&self) {
-        self.ended_by_the_peer(self.inner.lock());
-    }
-
-    pub(crate) fn client_uses_connection(&self) {
-        let mut inner = self.inner.lock();
-        if inner.phase == Phase::Accepted {
-            inner.phase = Phase::Connected;
-            inner.unused = None;
-            if !inner.end.sent {
-                Self::stop_timer(&mut inner);
-            }
-            if !inner.notified {
-                self.post(&inner, Kind::Established, 0);
-            }
-        }
-    }
-
     /// The client has been accepted, and has to say in time that it uses the connection.
     pub(super) fn expect_use(&self, inner: &mut Inner) {
         self.start_timer(inner, Self::patience(), |id, inner| {
@@ -527,11 +501,6 @@ impl Id {
         Self::stop_timer(inner);
         self.post(inner, Kind::Unreachable, -libc::ETIMEDOUT);
         inner.connection.take()
-    }
-
-    /// The host of the peer does not answer any more.
-    pub(crate) fn host_vanished(&self) {
-        self.client_does_not_come(&mut self.inner.lock());
     }
 
     /// The program says that the client uses the connection.
@@ -603,6 +572,54 @@ impl Id {
             }
         }
         self.unacknowledged.wait_for_none("an rdma_cm_id");
+    }
+}
+
+impl ConnectionOwner for Id {
+    fn peer_disconnected(&self) {
+        self.ended_by_the_peer(self.inner.lock());
+    }
+
+    fn peer_answered_disconnect(&self) {
+        self.answered(&mut self.inner.lock());
+    }
+
+    fn connection_lost(&self) {
+        self.ended_by_the_peer(self.inner.lock());
+    }
+
+    fn client_uses_connection(&self) {
+        let mut inner = self.inner.lock();
+        if inner.phase == Phase::Accepted {
+            inner.phase = Phase::Connected;
+            inner.unused = None;
+            if !inner.end.sent {
+                Self::stop_timer(&mut inner);
+            }
+            if !inner.notified {
+                self.post(&inner, Kind::Established, 0);
+            }
+        }
+    }
+
+    fn host_vanished(&self) {
+        self.client_does_not_come(&mut self.inner.lock());
+    }
+
+    fn take_planned(&self) -> Planned {
+        std::mem::take(&mut self.inner.lock().planned)
+    }
+
+    fn ends_with_timewait_exit(&self) {
+        self.ends_with(Kind::TimewaitExit);
+    }
+
+    fn ends_with_device_removal(&self) {
+        self.ends_with(Kind::DeviceRemoval);
+    }
+
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
     }
 }
 

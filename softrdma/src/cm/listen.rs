@@ -2,6 +2,7 @@
 
 //! Listening for connections.
 
+use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -13,7 +14,6 @@ use super::id::Id;
 use super::room::{Room, Unused};
 use super::silent;
 use crate::Result;
-use crate::fork::Reach;
 use crate::io::{self, Source, Timer, Token};
 use crate::os::epoll::{Interest, READABLE};
 use crate::os::socket::{Socket, would_block};
@@ -100,6 +100,10 @@ impl Listener {
         }
     }
 
+    pub(crate) fn id(&self) -> Option<Arc<Id>> {
+        self.id.upgrade()
+    }
+
     /// The program has taken a request.
     pub(super) fn request_taken(&self) {
         if self.full.swap(false, Ordering::AcqRel) {
@@ -145,8 +149,8 @@ impl Listener {
 }
 
 impl Source for Listener {
-    fn reach(self: Arc<Self>, reach: &mut Reach) {
-        reach.ids.extend(self.id.upgrade());
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
     }
 
     fn announce(self: Arc<Self>) -> bool {

@@ -2,6 +2,7 @@
 
 //! Strict mode: whether it is on, and the lines of what it finds. What is looked for is in `objects::strict`.
 
+use crate::os::warning::warn;
 use std::fmt::Display;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
@@ -49,8 +50,8 @@ pub(crate) fn warning(text: &dyn Display) {
 fn write(text: &str) {
     let before = LINES.fetch_add(1, Ordering::Relaxed);
     if before < MOST_LINES {
-        super::warn(text);
+        warn(text);
     } else if before == MOST_LINES {
-        super::warn("strict: more was found, which is not printed");
+        warn("strict: more was found, which is not printed");
     }
 }

@@ -2,8 +2,11 @@
 
 //! The I/O thread: it waits for all sockets of the process, and for points in time.
 
+pub(crate) mod endpoint;
+pub(crate) mod fork_state;
 pub(crate) mod relief;
 
+use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,12 +16,11 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::Result;
-use crate::fork::{self, Reach};
+use crate::io::endpoint::Endpoint;
 use crate::io::relief::{Lead, Relief};
 use crate::os::epoll::{Current, Epoll, Interest, Ready, WAKE};
 use crate::os::held::{Guard as _, Locks};
 use crate::os::{fd, thread};
-use crate::qp::Qp;
 
 /// What a socket belongs to.
 pub(crate) trait Source: Send + Sync {
@@ -28,8 +30,8 @@ pub(crate) trait Source: Send + Sync {
     /// the program has closed ends.
     fn watch_again(self: Arc<Self>, io: &Io, token: Token);
 
-    /// Before a fork: what has to be whole in the child.
-    fn reach(self: Arc<Self>, _reach: &mut Reach) {}
+    /// The object itself, for what has to know its type: before a fork, it is to be whole in the child.
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 
     /// After a fork, before it is known which process has it: something has come in. Whether the program has been
     /// told that it has to make a call.
@@ -78,9 +80,9 @@ pub(crate) struct Io {
     timers: Mutex<BTreeMap<Timer, Job>>,
     jobs: Mutex<VecDeque<Job>>,
     /// Connections whose program looks for input itself, by polling.
-    napping: Mutex<VecDeque<Weak<Qp>>>,
+    napping: Mutex<VecDeque<Weak<dyn Endpoint>>>,
     /// Connections with work that no socket announces.
-    busy: Mutex<VecDeque<Arc<Qp>>>,
+    busy: Mutex<VecDeque<Arc<dyn Endpoint>>>,
     relief: Relief,
     next: AtomicU64,
     /// There is a thread.
@@ -93,8 +95,8 @@ pub(crate) struct Work {
     sources: BTreeMap<Token, Arc<dyn Source>>,
     timers: BTreeMap<Timer, Job>,
     jobs: VecDeque<Job>,
-    napping: VecDeque<Weak<Qp>>,
-    busy: VecDeque<Arc<Qp>>,
+    napping: VecDeque<Weak<dyn Endpoint>>,
+    busy: VecDeque<Arc<dyn Endpoint>>,
 }
 
 impl std::fmt::Debug for Work {
@@ -108,8 +110,8 @@ pub(crate) struct HeldWork {
     sources: MutexGuard<'static, BTreeMap<Token, Arc<dyn Source>>>,
     timers: MutexGuard<'static, BTreeMap<Timer, Job>>,
     jobs: MutexGuard<'static, VecDeque<Job>>,
-    napping: MutexGuard<'static, VecDeque<Weak<Qp>>>,
-    busy: MutexGuard<'static, VecDeque<Arc<Qp>>>,
+    napping: MutexGuard<'static, VecDeque<Weak<dyn Endpoint>>>,
+    busy: MutexGuard<'static, VecDeque<Arc<dyn Endpoint>>>,
 }
 
 impl HeldWork {
@@ -156,7 +158,7 @@ pub(crate) fn start() -> Result<&'static Io> {
         return Ok(io);
     }
     let io = Io::new()?;
-    fork::watch();
+    fork_state::watch();
     // Without a thread there is no I/O: the next call tries again.
     spawn()?;
     let io = IO.get_or_init(|| io);
@@ -202,7 +204,7 @@ pub(crate) fn get() -> Option<&'static Io> {
 
 /// The acknowledgements that wait for company go out before the process is gone.
 extern "C" fn at_exit() {
-    if !fork::is_settled() {
+    if !fork_state::is_settled() {
         return;
     }
     if let Some(io) = IO.get() {
@@ -315,12 +317,12 @@ impl Io {
     }
 
     /// Looks after a connection whose program polls, from time to time.
-    pub(crate) fn nap(&self, qp: Weak<Qp>) {
+    pub(crate) fn nap(&self, qp: Weak<dyn Endpoint>) {
         self.napping.lock().push_back(qp);
     }
 
     /// Comes back to a connection soon.
-    pub(crate) fn busy(&self, qp: Arc<Qp>) {
+    pub(crate) fn busy(&self, qp: Arc<dyn Endpoint>) {
         self.busy.lock().push_back(qp);
         self.wake();
     }
@@ -459,8 +461,8 @@ impl Io {
         let mut ready: Vec<Ready> = Vec::new();
         let mut looked = Instant::now();
         while lead.goes_on() && self.epoll.is(epoll) {
-            if fork::concerns_thread() {
-                fork::wait_on_thread(self);
+            if fork_state::concerns_thread() {
+                fork_state::wait_on_thread();
             }
             let is_woken = |event: &Ready| event.token == WAKE;
             let waited = epoll.wait(&mut ready, self.timeout());
@@ -475,7 +477,7 @@ impl Io {
                 }
                 continue;
             }
-            if fork::concerns_thread() {
+            if fork_state::concerns_thread() {
                 // What is ready is found again.
                 continue;
             }

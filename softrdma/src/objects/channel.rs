@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::Result;
-use crate::fork::{self, Made};
 use crate::instrument::strict;
+use crate::io::fork_state::{self, Made};
 use crate::os::checker;
 use crate::os::child;
 use crate::os::held::Locks;
@@ -158,9 +158,9 @@ impl<E> Channel<E> {
                     self.lower_if_shared();
                     return Err(libc::EAGAIN);
                 }
-                fork::waits(true);
+                fork_state::waits(true);
                 let taken = self.tokens.take();
-                fork::waits(false);
+                fork_state::waits(false);
                 taken?;
             }
             let mut events = self.events.lock();

@@ -9,17 +9,15 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 
 use crate::Result;
-use crate::fork;
 use crate::instrument;
-use crate::io;
+use crate::io::{self, fork_state};
+use crate::objects::attached::{Attached, Picks, QueuePairs, any_polls};
 use crate::objects::channel::{Channel, Unacknowledged};
-use crate::objects::context::{AsyncEvent, Context};
-use crate::objects::pd::Users;
+use crate::objects::context::{AsyncEvent, AsyncKind, Context, EventSource};
 use crate::objects::strict;
+use crate::objects::users::Users;
 use crate::os::checker;
 use crate::os::held::Locks;
-use crate::os::rings::Glance;
-use crate::qp::Qp;
 use crate::types::completion::{Completion, Status};
 use crate::types::limits;
 
@@ -128,22 +126,6 @@ impl Inner {
     }
 }
 
-#[derive(Debug, Default)]
-struct QueuePairs {
-    all: Vec<Entry>,
-    /// The one that looks for input next.
-    next: usize,
-    /// Where the next one goes that has something.
-    next_recent: usize,
-}
-
-#[derive(Debug)]
-struct Entry {
-    qp: Weak<Qp>,
-    /// Once its input comes through shared memory.
-    glance: Option<Arc<Glance>>,
-}
-
 /// As programs know it: by the address of its `struct ibv_cq`.
 impl std::fmt::Display for Cq {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -235,9 +217,9 @@ impl Cq {
         if let Some(channel) = &self.channel {
             channel.forget(self);
         }
-        self.context.events.withdraw(
-            |event| matches!(event, AsyncEvent::CqError(cq) if cq.as_ptr() == Arc::as_ptr(self)),
-        );
+        self.context
+            .events
+            .withdraw(|event| event.is_of(self.as_ref()));
         if instrument::strict::is_on() {
             strict::forget_cq(self);
         }
@@ -250,34 +232,19 @@ impl Cq {
         Ok(())
     }
 
-    pub(crate) fn attach(&self, qp: &Arc<Qp>) {
-        let mut queue_pairs = self.queue_pairs.lock();
-        // It may be attached twice, for both of its queues.
-        let last = queue_pairs.all.last();
-        if last.is_none_or(|last| last.qp.as_ptr() != Arc::as_ptr(qp)) {
-            queue_pairs.all.push(Entry {
-                qp: Arc::downgrade(qp),
-                glance: None,
-            });
-        }
+    pub(crate) fn attach<Q: Attached + 'static>(&self, qp: &Arc<Q>) {
+        let qp: Arc<dyn Attached> = Arc::clone(qp) as _;
+        self.queue_pairs.lock().add(&qp);
         self.users.add();
     }
 
-    pub(crate) fn detach(&self, qp: &Qp) {
-        self.queue_pairs
-            .lock()
-            .all
-            .retain(|other| !std::ptr::eq(other.qp.as_ptr(), qp));
+    pub(crate) fn detach<Q: Attached>(&self, qp: &Q) {
+        self.queue_pairs.lock().remove(qp);
         self.users.remove();
     }
 
-    fn queue_pairs(&self) -> Vec<Arc<Qp>> {
-        let queue_pairs = self.queue_pairs.lock();
-        queue_pairs
-            .all
-            .iter()
-            .filter_map(|entry| entry.qp.upgrade())
-            .collect()
+    fn queue_pairs(&self) -> Vec<Arc<dyn Attached>> {
+        self.queue_pairs.lock().all()
     }
 
     /// Adds a completion, and an event if the queue is armed for it.
@@ -318,9 +285,10 @@ impl Cq {
     /// its lock.
     #[cold]
     fn overrun(self: &Arc<Self>) {
-        self.context
-            .events
-            .push(AsyncEvent::CqError(Arc::downgrade(self)));
+        self.context.events.push(AsyncEvent::new(
+            AsyncKind::CqError,
+            Arc::downgrade(self) as _,
+        ));
         let cq = Arc::clone(self);
         io::later(move || {
             for qp in cq.queue_pairs() {
@@ -366,7 +334,7 @@ impl Cq {
 
     /// Arms the queue for one event.
     pub(crate) fn arm(self: &Arc<Self>, solicited_only: bool) {
-        if !fork::is_settled() {
+        if !fork_state::is_settled() {
             for qp in self.queue_pairs() {
                 qp.touch_if_connected();
             }
@@ -384,13 +352,8 @@ impl Cq {
             channel.is_untold(self);
         }
         // The program may go to sleep now: the I/O thread takes over.
-        if !Qp::any_naps() {
-            return;
-        }
-        for entry in &self.queue_pairs.lock().all {
-            if let Some(qp) = entry.qp.upgrade() {
-                qp.end_nap();
-            }
+        if any_polls() {
+            self.queue_pairs.lock().each(|qp| qp.end_nap());
         }
     }
 
@@ -439,77 +402,20 @@ impl Cq {
                 continue;
             };
             if let (Some(index), Some(mut queue_pairs)) = (index, self.queue_pairs.try_lock()) {
-                let entry = queue_pairs.all.get_mut(index);
-                if let Some(entry) = entry.filter(|entry| entry.qp.as_ptr() == Arc::as_ptr(&qp)) {
-                    entry.glance = Some(glance);
-                }
+                queue_pairs.set_glance(index, &qp, glance);
             }
         }
         progress
     }
 }
 
-/// How many queue pairs a poll takes to look closer at.
-const AT_ONCE: usize = 4;
-/// How many of them it only glances at.
-const GLANCES: usize = 64;
-/// So many come first, each time: those that had something last.
-const RECENT: usize = 8;
-
-/// With the places of those that have no glance yet.
-type Picks = [Option<(Option<usize>, Arc<Qp>)>; AT_ONCE];
-
-impl QueuePairs {
-    /// Picks those that may have something, by a glance where that is possible.
-    fn pick(&mut self, picks: &mut Picks) {
-        let count = self.all.len();
-        let recent = if count > RECENT { RECENT } else { 0 };
-        let mut picked = 0;
-        for index in 0..recent {
-            if picked < AT_ONCE && self.all[index].has_something() {
-                picks[picked] = self.all[index].qp.upgrade().map(|qp| (None, qp));
-                picked += 1;
-            }
-        }
-        for _ in 0..GLANCES.min(count) {
-            if picked == AT_ONCE {
-                break;
-            }
-            if self.next >= count {
-                self.next = 0;
-            }
-            let index = self.next;
-            self.next += 1;
-            let entry = &mut self.all[index];
-            if entry
-                .glance
-                .as_ref()
-                .is_some_and(|glance| glance.is_closed())
-            {
-                entry.glance = None;
-            }
-            match &entry.glance {
-                // Of the recent ones it was looked at above.
-                Some(glance) if index < recent || !glance.is_worth_a_look() => continue,
-                Some(_) => {
-                    picks[picked] = entry.qp.upgrade().map(|qp| (None, qp));
-                    if recent > 0 {
-                        // The others are looked at in no particular order.
-                        self.all.swap(index, self.next_recent);
-                        self.next_recent = (self.next_recent + 1) % recent;
-                    }
-                }
-                None => picks[picked] = entry.qp.upgrade().map(|qp| (Some(index), qp)),
-            }
-            picked += 1;
-        }
+impl EventSource for Cq {
+    fn handle(&self) -> &AtomicUsize {
+        &self.handle
     }
-}
 
-impl Entry {
-    fn has_something(&self) -> bool {
-        let glance = self.glance.as_ref();
-        glance.is_some_and(|glance| !glance.is_closed() && glance.is_worth_a_look())
+    fn async_unacknowledged(&self) -> &Unacknowledged {
+        &self.async_unacknowledged
     }
 }
 

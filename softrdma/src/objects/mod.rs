@@ -3,6 +3,7 @@
 //! What programs make on a device, apart from queue pairs: protection domains, memory regions, completion
 //! queues, shared receive queues, event channels.
 
+pub(crate) mod attached;
 pub(crate) mod channel;
 pub(crate) mod context;
 pub(crate) mod cq;
@@ -11,3 +12,4 @@ pub(crate) mod numbers;
 pub(crate) mod pd;
 pub(crate) mod srq;
 pub(crate) mod strict;
+pub(crate) mod users;

@@ -16,7 +16,7 @@ use crate::objects::strict;
 use crate::os::held::Locks;
 use crate::os::memory::Span;
 use crate::os::own_memory::{self, Fate};
-use crate::os::{guard, populate};
+use crate::os::{guard, populate, warning};
 use crate::types::region::{Range, SealRef, Terms, Violation, access};
 
 /// Terms that a region can have.
@@ -417,7 +417,7 @@ impl Held<'_> {
                     "{text}; a device goes on with the pages that it had then, which the program cannot see any more"
                 ));
             } else {
-                instrument::warn(&text);
+                warning::warn(&text);
             }
         }
         Violation

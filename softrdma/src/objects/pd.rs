@@ -1,38 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! Protection domains, and what keeps an object busy.
+//! Protection domains.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::Result;
 use crate::objects::context::Context;
-
-/// Counts what was made on an object: it cannot be destroyed before that.
-#[derive(Debug, Default)]
-pub(crate) struct Users(AtomicUsize);
-
-impl Users {
-    pub(crate) fn add(&self) {
-        self.0.fetch_add(1, Ordering::AcqRel);
-    }
-
-    pub(crate) fn remove(&self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-
-    pub(crate) fn count(&self) -> usize {
-        self.0.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn refuse_if_any(&self) -> Result<()> {
-        if self.0.load(Ordering::Acquire) == 0 {
-            Ok(())
-        } else {
-            Err(libc::EBUSY)
-        }
-    }
-}
+use crate::objects::users::Users;
 
 #[derive(Debug)]
 pub(crate) struct Pd {

@@ -12,13 +12,18 @@ use crate::Result;
 use crate::instrument;
 use crate::io;
 use crate::objects::channel::Unacknowledged;
-use crate::objects::context::AsyncEvent;
-use crate::objects::pd::{Pd, Users};
+use crate::objects::context::{AsyncEvent, AsyncKind, EventSource};
+use crate::objects::pd::Pd;
 use crate::objects::strict;
+use crate::objects::users::Users;
 use crate::os::held::Locks;
-use crate::qp::Qp;
 use crate::types::limits;
 use crate::types::work::Receive;
+
+/// A queue pair with a message that has found no receive.
+pub(crate) trait ReceiveWaiter: Send + Sync {
+    fn receive_posted(&self);
+}
 
 #[derive(Debug)]
 pub(crate) struct Srq {
@@ -36,8 +41,7 @@ struct Inner {
     size: u32,
     /// An event is wanted when fewer are left; 0 for none.
     limit: u32,
-    /// Queue pairs with a message that has found no receive.
-    waiting: Vec<Weak<Qp>>,
+    waiting: Vec<Weak<dyn ReceiveWaiter>>,
 }
 
 impl Srq {
@@ -73,9 +77,10 @@ impl Srq {
                 strict::receive_withdrawn(receive);
             }
         }
-        self.pd.context.events.withdraw(
-            |event| matches!(event, AsyncEvent::SrqLimitReached(srq) if srq.as_ptr() == Arc::as_ptr(self)),
-        );
+        self.pd
+            .context
+            .events
+            .withdraw(|event| event.is_of(self.as_ref()));
         self.unacknowledged.wait_for_none(format_args!(
             "SRQ {:#x}",
             self.handle.load(Ordering::Relaxed)
@@ -165,25 +170,37 @@ impl Srq {
             // One event for each time it is asked for.
             inner.limit = 0;
             drop(inner);
-            self.pd
-                .context
-                .events
-                .push(AsyncEvent::SrqLimitReached(Arc::downgrade(self)));
+            let event = AsyncEvent::new(AsyncKind::SrqLimitReached, Arc::downgrade(self) as _);
+            self.pd.context.events.push(event);
         }
         Some(receive)
     }
 
     /// The next receive; if there is none, `qp` is told of the next one that is posted.
-    pub(crate) fn take_or_wait(self: &Arc<Self>, qp: &Arc<Qp>) -> Option<Receive> {
+    pub(crate) fn take_or_wait<Q: ReceiveWaiter + 'static>(
+        self: &Arc<Self>,
+        qp: &Arc<Q>,
+    ) -> Option<Receive> {
         let mut inner = self.inner.lock();
         if !inner.receives.is_empty() {
             return self.take_from(inner);
         }
-        let waits = |other: &Weak<Qp>| other.as_ptr() == Arc::as_ptr(qp);
+        let waits =
+            |other: &Weak<dyn ReceiveWaiter>| std::ptr::addr_eq(other.as_ptr(), Arc::as_ptr(qp));
         inner.waiting.retain(|other| other.strong_count() > 0);
         if !inner.waiting.iter().any(waits) {
-            inner.waiting.push(Arc::downgrade(qp));
+            inner.waiting.push(Arc::downgrade(qp) as _);
         }
         None
+    }
+}
+
+impl EventSource for Srq {
+    fn handle(&self) -> &AtomicUsize {
+        &self.handle
+    }
+
+    fn async_unacknowledged(&self) -> &Unacknowledged {
+        &self.unacknowledged
     }
 }

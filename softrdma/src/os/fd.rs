@@ -10,8 +10,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use super::{check, child, descriptors, owned, sys};
-use crate::instrument;
+use super::{check, child, descriptors, owned, sys, warning};
 use crate::{Errno, Result};
 
 /// What a file is: device and inode. Event descriptors of the kernel and their like all have the same.
@@ -170,7 +169,7 @@ impl Fd {
         child::closing(self.number);
         MEDDLED.store(true, Ordering::Release);
         if !REPORTED.swap(true, Ordering::Relaxed) {
-            instrument::warn(
+            warning::warn(
                 "the program has closed or replaced descriptors that are not its own (closefrom, \
                  close_range or dup2): the connections that need them end",
             );

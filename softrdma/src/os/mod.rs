@@ -41,6 +41,7 @@ mod sys;
 pub(crate) mod testing;
 pub(crate) mod thread;
 mod wake;
+pub(crate) mod warning;
 
 use std::ffi::c_int;
 use std::os::fd::{FromRawFd, OwnedFd};

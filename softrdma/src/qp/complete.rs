@@ -6,7 +6,7 @@ use std::sync::Weak;
 
 use crate::instrument::{inject, strict};
 use crate::io;
-use crate::objects::context::AsyncEvent;
+use crate::objects::context::AsyncKind;
 use crate::objects::strict as watch;
 use crate::types::completion::{Completion, Status};
 use crate::wire::{Malformed, Reason};
@@ -155,12 +155,12 @@ impl Qp {
             return;
         }
         if let (Some(event), Some(pd)) = (violation, &self.setup.pd) {
-            pd.context.events.push(event);
+            pd.context.events.push(self.event(event));
         }
         if let (Some(_), Some(pd)) = (&self.setup.srq, &self.setup.pd) {
             pd.context
                 .events
-                .push(AsyncEvent::LastWqeReached(Weak::clone(&self.me)));
+                .push(self.event(AsyncKind::LastWqeReached));
         }
     }
 

@@ -9,12 +9,12 @@ use std::sync::Weak;
 use std::time::Duration;
 
 use super::complete::Cause;
+use super::owner::ConnectionOwner;
 use super::{Inner, Peer, Qp, State};
-use crate::cm::id::Id;
 use crate::instrument::fault::{Async, Event};
 use crate::instrument::inject::Planned;
 use crate::io::{self, Alarm};
-use crate::objects::context::AsyncEvent;
+use crate::objects::context::{AsyncEvent, AsyncKind};
 use crate::types::completion::{Completion, Status};
 use crate::types::work::{Operation, Progress, Request};
 
@@ -150,11 +150,16 @@ impl Qp {
     // --- Events ----------------------------------------------------------------------------------
 
     /// The connection is established, and gets what is planned for it.
-    pub(crate) fn suffer(&self, id: &Id, planned: Planned) {
-        self.suffer_locked(&mut self.inner.lock(), id, planned);
+    pub(crate) fn suffer(&self, owner: &dyn ConnectionOwner, planned: Planned) {
+        self.suffer_locked(&mut self.inner.lock(), owner, planned);
     }
 
-    pub(super) fn suffer_locked(&self, q: &mut Inner, id: &Id, planned: Planned) {
+    pub(super) fn suffer_locked(
+        &self,
+        q: &mut Inner,
+        owner: &dyn ConnectionOwner,
+        planned: Planned,
+    ) {
         if let Some(event) = planned.async_event {
             self.suffer_event_of_device(q, event);
         }
@@ -162,15 +167,15 @@ impl Qp {
             Some(Event::Disconnected) => {
                 self.cut_off(q);
                 q.peer = Peer::Left;
-                id.peer_disconnected();
+                owner.peer_disconnected();
             }
             Some(Event::TimewaitExit) => {
                 self.cut_off(q);
                 q.peer = Peer::Left;
-                id.ends_with_timewait_exit();
+                owner.ends_with_timewait_exit();
             }
             Some(Event::DeviceRemoval) => {
-                id.ends_with_device_removal();
+                owner.ends_with_device_removal();
                 self.enter_error(q, Cause::Local);
                 self.lost(q);
             }
@@ -180,14 +185,13 @@ impl Qp {
     }
 
     fn suffer_event_of_device(&self, q: &mut Inner, event: Async) {
-        let me = Weak::clone(&self.me);
         let (event, is_fatal) = match event {
-            Async::PortErr => (AsyncEvent::PortError, false),
-            Async::PortActive => (AsyncEvent::PortActive, false),
-            Async::DeviceFatal => (AsyncEvent::DeviceFatal, true),
-            Async::QpFatal => (AsyncEvent::QpFatal(me), true),
-            Async::QpReqErr => (AsyncEvent::QpRequestError(me), true),
-            Async::QpAccessErr => (AsyncEvent::QpAccessError(me), true),
+            Async::PortErr => (AsyncEvent::of_device(AsyncKind::PortError), false),
+            Async::PortActive => (AsyncEvent::of_device(AsyncKind::PortActive), false),
+            Async::DeviceFatal => (AsyncEvent::of_device(AsyncKind::DeviceFatal), true),
+            Async::QpFatal => (self.event(AsyncKind::QpFatal), true),
+            Async::QpReqErr => (self.event(AsyncKind::QpRequestError), true),
+            Async::QpAccessErr => (self.event(AsyncKind::QpAccessError), true),
         };
         if let Some(pd) = &self.setup.pd {
             pd.context.events.push(event);

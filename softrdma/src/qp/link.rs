@@ -2,16 +2,19 @@
 
 //! A queue pair's end of a connection: what is on its way in and out, and who looks after it.
 
+use std::any::Any;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use parking_lot::MutexGuard;
 
 use crate::Result;
-use crate::cm::id::Id;
-use crate::fork::{Made, Reach};
 use crate::io;
+use crate::io::endpoint::Endpoint;
+use crate::io::fork_state::Made;
+use crate::objects::attached::{Attached, count_polled};
+use crate::objects::context::AsyncKind;
 use crate::objects::mr::Grant;
 use crate::os::epoll::Interest;
 use crate::os::local::Local;
@@ -23,7 +26,9 @@ use crate::types::limits::MAX_READS;
 use crate::wire::Params;
 
 use super::attributes::Attributes;
+use super::complete::Cause;
 use super::guard::ServedRead;
+use super::owner::ConnectionOwner;
 use super::path::{Paths, Stream};
 use super::pulling::{Copier, Puller, Source};
 use super::receive::Rx;
@@ -158,9 +163,6 @@ impl Link {
     }
 }
 
-/// How many queue pairs nap.
-static NAPPING: AtomicUsize = AtomicUsize::new(0);
-
 impl Drop for Qp {
     fn drop(&mut self) {
         self.set_napping(false);
@@ -170,7 +172,7 @@ impl Drop for Qp {
 /// What a connection begins with.
 pub(crate) struct Start {
     pub(crate) socket: Socket,
-    pub(crate) cm: Weak<Id>,
+    pub(crate) owner: Option<Weak<dyn ConnectionOwner>>,
     /// What the peer has said of itself.
     pub(crate) peer: Params,
     /// What the queue pair is told, unless the program has told it itself.
@@ -201,7 +203,7 @@ impl Qp {
         link.tx.staged.extend_from_slice(&start.first);
         link.awaits_use = start.side == Side::Server;
         link.paths.start_watching(io, Arc::clone(self) as _)?;
-        q.cm = start.cm;
+        q.owner = start.owner;
         q.peer_params = start.peer;
         if q.state == State::Init {
             q.attributes = start.attributes;
@@ -282,18 +284,12 @@ impl Qp {
         }
     }
 
-    /// It has come back to.
-    pub(crate) fn progress_again(&self) {
-        self.comes_back.store(false, Ordering::Release);
-        self.progress();
-    }
-
     /// The other end is gone, or sends what is no protocol.
     pub(super) fn lost(&self, q: &mut Inner) {
         io::look_after_descriptors();
         self.cut_off(q);
-        if let Some(id) = q.cm.upgrade() {
-            id.connection_lost();
+        if let Some(owner) = q.owner() {
+            owner.connection_lost();
         }
         if q.peer != Peer::Gone {
             q.peer = Peer::Gone;
@@ -338,7 +334,7 @@ impl Qp {
     pub(crate) fn disconnect(&self, peer_was_first: bool) {
         self.made.touch();
         let mut q = self.inner.lock();
-        self.enter_error(&mut q, super::complete::Cause::Local);
+        self.enter_error(&mut q, Cause::Local);
         if q.disconnected {
             return;
         }
@@ -380,55 +376,9 @@ impl Qp {
         }
     }
 
-    /// As above, on a thread of the program that has found its completion queue empty. Whether there
-    /// was anything.
-    pub(crate) fn progress_by_polling(&self) -> bool {
-        let Some(mut q) = self.inner.try_lock() else {
-            return false;
-        };
-        if q.link.is_none() {
-            return false;
-        }
-        self.made.touch();
-        let before = q.expected;
-        let something = self.receive_and_copy(&mut q, Copier::Program);
-        if something {
-            let requests = q.expected != before;
-            q.nap.polls_have_read(requests);
-        } else if let Some(link) = &mut q.link {
-            link.paths.urge();
-        }
-        // What the program posts next may take the acknowledgement with it.
-        let can_wait = something
-            && self.napping.load(Ordering::Acquire)
-            && q.link.as_ref().is_some_and(|link| link.tx.is_idle())
-            && q.responses.len() == 1
-            && matches!(q.responses.front(), Some(Response::Ack(_)));
-        if can_wait {
-            self.show_received(&mut q);
-        } else {
-            self.acknowledge_and_show(&mut q);
-            self.transmit(&mut q);
-        }
-        self.update_interest(&mut q);
-        something
-    }
-
-    pub(crate) fn flush_responses(&self) {
-        if let Some(mut q) = self.inner.try_lock() {
-            self.send_now(&mut q);
-        }
-    }
-
     /// Of a connection that is looked at for input in shared memory.
     fn glance_of(q: &Inner) -> Option<&Arc<Glance>> {
         q.link.as_ref().and_then(|link| link.paths.glance())
-    }
-
-    pub(crate) fn glance(&self) -> Option<Arc<Glance>> {
-        self.inner
-            .try_lock()
-            .and_then(|q| Self::glance_of(&q).cloned())
     }
 
     /// Whether the program has polled since this was asked last.
@@ -446,10 +396,8 @@ impl Qp {
     /// Whether it did the opposite before.
     fn set_napping(&self, naps: bool) -> bool {
         let changed = self.napping.swap(naps, Ordering::AcqRel) != naps;
-        if changed && naps {
-            NAPPING.fetch_add(1, Ordering::AcqRel);
-        } else if changed {
-            NAPPING.fetch_sub(1, Ordering::AcqRel);
+        if changed {
+            count_polled(naps);
         }
         changed
     }
@@ -492,26 +440,52 @@ impl Qp {
         }
         if !self.listed.swap(true, Ordering::AcqRel) {
             if let Some(io) = io::get() {
-                io.nap(Weak::clone(&self.me));
+                io.nap(Weak::clone(&self.me) as _);
             }
         }
     }
+}
 
-    /// Whether any does. Usually none: then a program with many connections need not look at all.
-    pub(crate) fn any_naps() -> bool {
-        NAPPING.load(Ordering::Acquire) > 0
+impl io::Source for Qp {
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
     }
 
-    /// The program is about to wait for an event.
-    pub(crate) fn end_nap(&self) {
-        if self.set_napping(false) {
+    fn lose(self: Arc<Self>) {
+        self.lost(&mut self.inner.lock());
+    }
+
+    fn ready(self: Arc<Self>, _seen: Interest) {
+        let mut q = self.inner.lock();
+        let may_be_for_room = q.link.as_ref().is_some_and(|link| link.tx.blocked);
+        self.progress_of(&mut q, |q, something| {
+            if !self.napping.load(Ordering::Acquire) {
+                self.take_a_nap_if_polled(q);
+            } else if something && !may_be_for_room && self.set_napping(false) {
+                q.nap.was_ended();
+            }
+        });
+    }
+
+    fn watch_again(self: Arc<Self>, _: &io::Io, _: io::Token) {
+        {
             let mut q = self.inner.lock();
-            self.send_now(&mut q);
+            if let Some(link) = &mut q.link {
+                link.paths.is_not_watched();
+            }
+            self.update_interest(&mut q);
         }
+        self.progress();
+    }
+}
+
+impl Endpoint for Qp {
+    fn progress_again(&self) {
+        self.comes_back.store(false, Ordering::Release);
+        self.progress();
     }
 
-    /// Whether the program goes on polling, and finds what comes. If not, the I/O thread looks for input again.
-    pub(crate) fn still_naps(&self) -> bool {
+    fn still_naps(&self) -> bool {
         let polls = self.was_polled();
         if self.napping.load(Ordering::Acquire) {
             // Whoever has it locked is at work on it.
@@ -542,37 +516,75 @@ impl Qp {
         self.progress();
         false
     }
+
+    fn flush_responses(&self) {
+        if let Some(mut q) = self.inner.try_lock() {
+            self.send_now(&mut q);
+        }
+    }
 }
 
-impl io::Source for Qp {
-    fn reach(self: Arc<Self>, reach: &mut Reach) {
-        reach.qps.push(self);
-    }
-
-    fn lose(self: Arc<Self>) {
-        self.lost(&mut self.inner.lock());
-    }
-
-    fn ready(self: Arc<Self>, _seen: Interest) {
-        let mut q = self.inner.lock();
-        let may_be_for_room = q.link.as_ref().is_some_and(|link| link.tx.blocked);
-        self.progress_of(&mut q, |q, something| {
-            if !self.napping.load(Ordering::Acquire) {
-                self.take_a_nap_if_polled(q);
-            } else if something && !may_be_for_room && self.set_napping(false) {
-                q.nap.was_ended();
-            }
-        });
-    }
-
-    fn watch_again(self: Arc<Self>, _: &io::Io, _: io::Token) {
-        {
-            let mut q = self.inner.lock();
-            if let Some(link) = &mut q.link {
-                link.paths.is_not_watched();
-            }
-            self.update_interest(&mut q);
+impl Attached for Qp {
+    fn progress_by_polling(&self) -> bool {
+        let Some(mut q) = self.inner.try_lock() else {
+            return false;
+        };
+        if q.link.is_none() {
+            return false;
         }
-        self.progress();
+        self.made.touch();
+        let before = q.expected;
+        let something = self.receive_and_copy(&mut q, Copier::Program);
+        if something {
+            let requests = q.expected != before;
+            q.nap.polls_have_read(requests);
+        } else if let Some(link) = &mut q.link {
+            link.paths.urge();
+        }
+        // What the program posts next may take the acknowledgement with it.
+        let can_wait = something
+            && self.napping.load(Ordering::Acquire)
+            && q.link.as_ref().is_some_and(|link| link.tx.is_idle())
+            && q.responses.len() == 1
+            && matches!(q.responses.front(), Some(Response::Ack(_)));
+        if can_wait {
+            self.show_received(&mut q);
+        } else {
+            self.acknowledge_and_show(&mut q);
+            self.transmit(&mut q);
+        }
+        self.update_interest(&mut q);
+        something
+    }
+
+    fn glance(&self) -> Option<Arc<Glance>> {
+        self.inner
+            .try_lock()
+            .and_then(|q| Self::glance_of(&q).cloned())
+    }
+
+    fn end_nap(&self) {
+        if self.set_napping(false) {
+            let mut q = self.inner.lock();
+            self.send_now(&mut q);
+        }
+    }
+
+    fn touch_if_connected(&self) {
+        if self.has_connection() {
+            self.made.touch();
+        }
+    }
+
+    fn fail_for_its_cq(&self) {
+        let mut q = self.inner.lock();
+        if q.released || q.state == State::Error {
+            return;
+        }
+        if let Some(pd) = &self.setup.pd {
+            pd.context.events.push(self.event(AsyncKind::QpFatal));
+        }
+        self.enter_error(&mut q, Cause::Local);
+        self.tell_now_who_waits(&mut q);
     }
 }

@@ -12,6 +12,7 @@ mod fuzz;
 mod guard;
 pub(crate) mod link;
 mod nap;
+pub(crate) mod owner;
 mod path;
 mod post;
 mod pulling;
@@ -34,12 +35,11 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use crate::Result;
-use crate::cm::id::Id;
-use crate::fork::Made;
 use crate::instrument::inject::{self, Counts};
 use crate::io::Alarm;
+use crate::io::fork_state::Made;
 use crate::objects::channel::Unacknowledged;
-use crate::objects::context::AsyncEvent;
+use crate::objects::context::{AsyncEvent, AsyncKind, EventSource};
 use crate::objects::cq::Cq;
 use crate::objects::mr::Seal;
 use crate::objects::numbers::QpNumber;
@@ -55,6 +55,7 @@ use attributes::Attributes;
 use faults::Faults;
 use link::Link;
 use nap::Nap;
+use owner::ConnectionOwner;
 use respond::Response;
 
 /// What a queue pair is made of.
@@ -183,7 +184,7 @@ struct Inner {
     /// The peer was told that the queue pair is in error.
     refused: bool,
     /// What the program is told of a request of the peer that broke a rule, once the queue pair is in error.
-    violation: Option<AsyncEvent>,
+    violation: Option<AsyncKind>,
     /// This side has disconnected.
     disconnected: bool,
     /// The program has destroyed it.
@@ -191,7 +192,8 @@ struct Inner {
     link: Option<Link>,
     /// What a thread of this process copies, or has copied and is about to say so.
     copying: Option<Copying>,
-    cm: Weak<Id>,
+    /// Who has made the connection.
+    owner: Option<Weak<dyn ConnectionOwner>>,
     seal: Seal,
     peer_params: Params,
     attributes: Attributes,
@@ -217,7 +219,11 @@ impl Inner {
         self.disconnected = false;
         self.responses.clear();
         self.faults = Faults::default();
-        self.cm = Weak::new();
+        self.owner = None;
+    }
+
+    fn owner(&self) -> Option<Arc<dyn ConnectionOwner>> {
+        self.owner.as_ref().and_then(Weak::upgrade)
     }
 
     /// It takes no part in its connection: in error, or reset by the program.
@@ -268,7 +274,7 @@ impl Qp {
                 released: false,
                 link: None,
                 copying: None,
-                cm: Weak::new(),
+                owner: None,
                 seal: Seal::new(),
                 peer_params: Params::default(),
                 attributes: Attributes {
@@ -305,16 +311,13 @@ impl Qp {
         Ok(qp)
     }
 
-    /// Its program waits for what its connection brings.
-    pub(crate) fn touch_if_connected(&self) {
-        if self.has_connection() {
-            self.made.touch();
-        }
-    }
-
-    /// Before a fork, with the identifier of its connection.
-    pub(crate) fn hold(self: &Arc<Self>, locks: &mut Locks, ids: &mut Vec<Arc<Id>>) -> bool {
-        locks.hold_and(self, |qp| &qp.inner, |q| ids.extend(q.cm.upgrade()))
+    /// Before a fork, with the owner of its connection.
+    pub(crate) fn hold(
+        self: &Arc<Self>,
+        locks: &mut Locks,
+        owners: &mut Vec<Arc<dyn ConnectionOwner>>,
+    ) -> bool {
+        locks.hold_and(self, |qp| &qp.inner, |q| owners.extend(q.owner()))
     }
 
     /// What is taken before its lock.
@@ -345,6 +348,10 @@ impl Qp {
                 .pd
                 .as_ref()
                 .is_none_or(|pd| pd.context.hold(locks))
+    }
+
+    fn event(&self, kind: AsyncKind) -> AsyncEvent {
+        AsyncEvent::new(kind, Weak::clone(&self.me) as _)
     }
 
     pub(crate) fn state(&self) -> State {
@@ -406,21 +413,6 @@ impl Qp {
         self.enter_error(&mut self.inner.lock(), complete::Cause::Local);
     }
 
-    /// Its completion queue is full: a completion of it may be lost.
-    pub(crate) fn fail_for_its_cq(&self) {
-        let mut q = self.inner.lock();
-        if q.released || q.state == State::Error {
-            return;
-        }
-        if let Some(pd) = &self.setup.pd {
-            pd.context
-                .events
-                .push(AsyncEvent::QpFatal(Weak::clone(&self.me)));
-        }
-        self.enter_error(&mut q, complete::Cause::Local);
-        self.tell_now_who_waits(&mut q);
-    }
-
     /// The program destroys it. Its connection, if it has one, stays with the identifier.
     pub(crate) fn release(&self) {
         self.made.touch();
@@ -454,15 +446,19 @@ impl Qp {
         }
         if let Some(pd) = pd {
             pd.users.remove();
-            pd.context.events.withdraw(|event| match event {
-                AsyncEvent::QpFatal(qp)
-                | AsyncEvent::QpRequestError(qp)
-                | AsyncEvent::QpAccessError(qp)
-                | AsyncEvent::LastWqeReached(qp) => std::ptr::eq(qp.as_ptr(), self),
-                _ => false,
-            });
+            pd.context.events.withdraw(|event| event.is_of(self));
         }
         self.unacknowledged
             .wait_for_none(format_args!("QP {:#x}", self.number));
+    }
+}
+
+impl EventSource for Qp {
+    fn handle(&self) -> &AtomicUsize {
+        &self.handle
+    }
+
+    fn async_unacknowledged(&self) -> &Unacknowledged {
+        &self.unacknowledged
     }
 }

@@ -5,6 +5,7 @@
 use parking_lot::MutexGuard;
 
 use crate::instrument::strict;
+use crate::objects::srq::ReceiveWaiter;
 use crate::objects::strict as watch;
 use crate::types::completion::Status;
 use crate::types::limits;
@@ -56,12 +57,6 @@ impl Qp {
         q.rq.push_back(receive);
         self.go_on_with_a_receive(&mut q);
         Ok(())
-    }
-
-    /// A receive was posted to the shared receive queue that a message waits for.
-    pub(crate) fn receive_posted(&self) {
-        let mut q = self.inner.lock();
-        self.go_on_with_a_receive(&mut q);
     }
 
     fn go_on_with_a_receive(&self, q: &mut Inner) {
@@ -144,5 +139,12 @@ impl Drop for Posting<'_> {
             self.qp.fail_for_the_peer(&mut self.q);
         }
         self.qp.send_now(&mut self.q);
+    }
+}
+
+impl ReceiveWaiter for Qp {
+    fn receive_posted(&self) {
+        let mut q = self.inner.lock();
+        self.go_on_with_a_receive(&mut q);
     }
 }

@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::MutexGuard;
 
-use crate::fork::Made;
 use crate::instrument;
 use crate::io;
+use crate::io::fork_state::Made;
 use crate::objects::mr::Grant;
 use crate::os::memory::Span;
 use crate::os::pull::{Foreign, pull};

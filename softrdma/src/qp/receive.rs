@@ -262,10 +262,10 @@ impl Qp {
                 if let Some(link) = &mut q.link {
                     link.awaits_use = false;
                 }
-                if let Some(id) = q.cm.upgrade() {
-                    id.client_uses_connection();
+                if let Some(owner) = q.owner() {
+                    owner.client_uses_connection();
                     if inject::is_armed() {
-                        self.suffer_locked(q, &id, id.take_planned());
+                        self.suffer_locked(q, owner.as_ref(), owner.take_planned());
                     }
                 }
             }
@@ -281,8 +281,8 @@ impl Qp {
             }
             Frame::Disconnect => {
                 q.peer = Peer::Left;
-                if let Some(id) = q.cm.upgrade() {
-                    id.peer_disconnected();
+                if let Some(owner) = q.owner() {
+                    owner.peer_disconnected();
                 }
             }
             Frame::Disconnected => {
@@ -290,8 +290,8 @@ impl Qp {
                     return Err(Malformed);
                 }
                 q.peer = Peer::Left;
-                if let Some(id) = q.cm.upgrade() {
-                    id.peer_answered_disconnect();
+                if let Some(owner) = q.owner() {
+                    owner.peer_answered_disconnect();
                 }
             }
         }

@@ -2,10 +2,8 @@
 
 //! Serving the peer's requests: what of the program's memory and receives each one gets.
 
-use std::sync::Weak;
-
 use crate::instrument::{inject, strict};
-use crate::objects::context::AsyncEvent;
+use crate::objects::context::AsyncKind;
 use crate::objects::strict as watch;
 use crate::types::completion::{Completion, Opcode, Status};
 use crate::types::region::{Range, access};
@@ -221,7 +219,7 @@ impl Qp {
                 self.refused_strictly(range, reason);
             }
             if reason == Reason::InvalidRequest {
-                q.violation = Some(AsyncEvent::QpRequestError(Weak::clone(&self.me)));
+                q.violation = Some(AsyncKind::QpRequestError);
             }
             self.refuse(q, seq, reason);
         }

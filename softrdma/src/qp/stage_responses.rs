@@ -2,9 +2,7 @@
 
 //! Responses become frames of the next batch.
 
-use std::sync::Weak;
-
-use crate::objects::context::AsyncEvent;
+use crate::objects::context::AsyncKind;
 use crate::types::region::Range;
 use crate::wire::{Carriage, Descriptor, Frame, Reason};
 
@@ -28,7 +26,7 @@ impl Qp {
                 // Only now: what was being sent to the peer is complete.
                 if !q.is_down() {
                     if reason == Reason::RemoteAccess {
-                        q.violation = Some(AsyncEvent::QpAccessError(Weak::clone(&self.me)));
+                        q.violation = Some(AsyncKind::QpAccessError);
                     }
                     self.enter_error(q, Cause::Local);
                 }

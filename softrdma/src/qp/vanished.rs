@@ -81,8 +81,8 @@ impl Qp {
 
     /// A server whose client was to come says so; any other end is what it always is.
     pub(super) fn host_vanished(&self, q: &Inner) {
-        if let Some(id) = q.cm.upgrade() {
-            id.host_vanished();
+        if let Some(owner) = q.owner() {
+            owner.host_vanished();
         }
     }
 

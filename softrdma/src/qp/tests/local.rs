@@ -2,7 +2,6 @@
 
 //! Connections that leave TCP for memory that both ends share, with the I/O thread at work.
 
-use std::sync::Weak;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -35,7 +34,7 @@ fn connected() -> Result<(Side, Side)> {
     let server = Side::unconnected(false, true)?;
     let start = |socket, first, local, side| Start {
         socket,
-        cm: Weak::new(),
+        owner: None,
         peer: PARAMS,
         attributes: Attributes::of_connection(Path::default(), &PARAMS, 16, 16),
         first,

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Lines on standard error.
+
+use std::io::Write as _;
+
+use super::cancel::Hold;
+
+/// Says what is wrong with what the program does.
+pub(crate) fn warn(text: &str) {
+    if cfg!(test) {
+        return;
+    }
+    // Locks may be held.
+    let _uncancelled = Hold::new();
+    // A failure to write to standard error cannot be reported anywhere.
+    let _ = writeln!(std::io::stderr(), "softrdma: {text}");
+}
