@@ -6,17 +6,6 @@ use std::os::fd::AsRawFd;
 
 use super::{fd, owned};
 
-/// How many it may have.
-pub(crate) fn limit() -> usize {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: room for the limits.
-    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
-    usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
-}
-
 /// How many are in use, as far as is known, unless all are: those below the lowest free number, and those of this
 /// library that have higher ones.
 pub(crate) fn in_use() -> Option<usize> {

@@ -10,7 +10,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use super::{check, child, descriptors, owned, sys, warning};
+use super::{check, child, owned, sys, warning};
 use crate::{Errno, Result};
 
 /// What a file is: device and inode. Event descriptors of the kernel and their like all have the same.
@@ -40,6 +40,17 @@ fn load(identity: &[AtomicU64; 2]) -> Identity {
     )
 }
 
+/// How many descriptors the process may have.
+pub(crate) fn limit() -> usize {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: room for the limits.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
+}
+
 /// How many have high numbers.
 static HIGH: AtomicUsize = AtomicUsize::new(0);
 /// One was found to be something else, and nobody has looked after the others yet.
@@ -52,7 +63,7 @@ pub(super) fn lowest_high() -> RawFd {
     static LOWEST: AtomicUsize = AtomicUsize::new(0);
     match LOWEST.load(Ordering::Relaxed) {
         0 => {
-            let lowest = (descriptors::limit() / 2).clamp(3, 4096);
+            let lowest = (limit() / 2).clamp(3, 4096);
             LOWEST.store(lowest, Ordering::Relaxed);
             lowest as RawFd
         }

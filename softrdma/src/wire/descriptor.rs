@@ -2,7 +2,7 @@
 
 //! The payload that stands for bytes that the other side copies itself.
 
-use super::u64_at;
+use super::bytes::u64_at;
 use crate::types::region::SealRef;
 
 pub(crate) const DESCRIPTOR: usize = 40;

@@ -2,7 +2,8 @@
 
 //! The first that each side sends: the connection manager's messages, of 256 bytes.
 
-use super::{Invitation, Malformed, bytes, u32_at};
+use super::bytes::{bytes, u32_at};
+use super::{Invitation, Malformed};
 use crate::types::limits::{REJECT_PRIVATE_DATA, REPLY_PRIVATE_DATA, REQUEST_PRIVATE_DATA};
 
 pub(crate) const HELLO: usize = 256;

@@ -5,7 +5,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Malformed, bytes};
+use super::Malformed;
+use super::bytes::bytes;
 
 pub(crate) const KNOCK: usize = 64;
 const MAGIC: [u8; 8] = *b"softdoor";

@@ -17,6 +17,7 @@
 //! | 28..32 | immediate, or a reason |
 //! | 32..48 | zero |
 
+mod bytes;
 mod descriptor;
 mod hello;
 mod knock;
@@ -25,6 +26,8 @@ mod tests;
 
 use crate::types::limits;
 use crate::types::region::Range;
+
+use bytes::{bytes, u32_at, u64_at};
 
 pub(crate) use descriptor::{DESCRIPTOR, Descriptor};
 pub(crate) use hello::{Greeting, HELLO, Hello, Params};
@@ -199,22 +202,6 @@ struct Fields {
     addr: u64,
     key: u32,
     imm: u32,
-}
-
-fn bytes<const N: usize>(from: &[u8], at: usize) -> [u8; N] {
-    let mut out = [0; N];
-    if let Some(part) = from.get(at..at + N) {
-        out.copy_from_slice(part);
-    }
-    out
-}
-
-fn u64_at(from: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(bytes(from, at))
-}
-
-fn u32_at(from: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(bytes(from, at))
 }
 
 impl Fields {
