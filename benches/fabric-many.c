@@ -260,6 +260,17 @@ disconnect_one(struct client *client, struct rdma_cm_id *id)
 	end_id(id);
 }
 
+static void
+say_stopped(const struct client *client)
+{
+	struct rlimit limit;
+	const char *why = errno ? strerror(errno) : "another event";
+
+	NEED(getrlimit(RLIMIT_NOFILE, &limit));
+	printf("stopped\t%u\t%s: %s (the limit is %lu descriptors)\n", client->count, client->failed, why,
+			(unsigned long)limit.rlim_cur);
+}
+
 /* more connections, until there are so many; false if that is not possible */
 static bool
 connect_until(struct client *client, unsigned count)
@@ -268,8 +279,7 @@ connect_until(struct client *client, unsigned count)
 		struct rdma_cm_id *id = connect_one(client);
 
 		if (!id) {
-			printf("stopped\t%u\t%s: %s\n", client->count, client->failed,
-					errno ? strerror(errno) : "another event");
+			say_stopped(client);
 			return false;
 		}
 		client->ids[client->count++] = id;
@@ -535,7 +545,7 @@ connect_round(struct client *client)
 
 		id = connect_one(client);
 		if (!id) {
-			printf("stopped\t%u\t%s, for one more: %s\n", client->count, client->failed, strerror(errno));
+			say_stopped(client);
 			return false;
 		}
 		each[i] = now_ns() - start;

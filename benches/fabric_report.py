@@ -302,6 +302,7 @@ def others(results):
     same = {title: title for title in OPERATIONS}
     return {
         "softrdma": figures(results, "softrdma", OPERATIONS),
+        "softrdma on TCP": figures(results, "softrdma, TCP only", OPERATIONS),
         "TCP, loopback": figures(results, "softrdma", TCP),
         "UCX, shared memory": figures(results, "UCX", same, min),
         "libfabric, shared memory": figures(results, "libfabric", same, min),
@@ -380,7 +381,8 @@ event channel and a completion queue.{stopped}
 
 {others}
 
-TCP has no one-sided operations, and its 1 MiB is acknowledged by a byte; its connection carries one byte in each
+softrdma uses TCP between users, hosts and network name spaces, and with `SOFTRDMA_SOCKET_ONLY=1`, as here. TCP itself
+has no one-sided operations, and its 1 MiB is acknowledged by a byte; its connection carries one byte in each
 direction. UCX is `ucx_perftest` with `UCX_TLS=posix`, where the owner's memory is mapped shared; libfabric is
 `fi_pingpong -p shm`, whose mean includes the times in which other programs had the processor. Of both it is the best
 of several runs.
