@@ -15,6 +15,7 @@ pub mod fault;
 pub mod inject;
 pub mod live;
 pub mod names;
+pub mod pace;
 pub mod settings;
 pub mod stamp;
 pub(crate) mod strict;
@@ -297,6 +298,7 @@ fn state() -> &'static State {
 
 impl State {
     fn new(settings: Settings) -> Self {
+        settings.link.install();
         if !settings.faults.is_empty()
             || !settings.fabric_faults.is_empty()
             || settings.leaks

@@ -14,9 +14,12 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use softrdma::instrument::settings::{
-    self, CAPS, FAIL, FAULT, LEAKS, MR_EOPNOTSUPP, SEED, STRICT, TRACE, TRACE_THREADS, TRACE_TIMES,
+    self, BANDWIDTH, CAPS, DELAY, FAIL, FAULT, LEAKS, MR_EOPNOTSUPP, SEED, STRICT, TRACE,
+    TRACE_THREADS, TRACE_TIMES,
 };
-use softrdma::instrument::{Caps, FabricFault, Fault, Settings, Strict, inject, trace};
+use softrdma::instrument::{
+    Bandwidth, Caps, FabricFault, Fault, Settings, Span, Strict, inject, trace,
+};
 
 use library::Library;
 
@@ -29,6 +32,8 @@ pub(crate) struct Order {
     pub(crate) faults: Vec<Fault>,
     pub(crate) fabric_faults: Vec<FabricFault>,
     pub(crate) seed: Option<u64>,
+    pub(crate) delay: Option<Span>,
+    pub(crate) bandwidth: Option<Bandwidth>,
     pub(crate) caps: Option<Caps>,
     pub(crate) mr_eopnotsupp: bool,
     pub(crate) leaks: bool,
@@ -154,6 +159,12 @@ fn prepare(order: Order) -> Result<Ready, Problem> {
     }
     if let Some(seed) = order.seed {
         set(SEED, seed.to_string().into());
+    }
+    if let Some(delay) = order.delay {
+        set(DELAY, delay.to_string().into());
+    }
+    if let Some(bandwidth) = order.bandwidth {
+        set(BANDWIDTH, bandwidth.to_string().into());
     }
     if let Some(caps) = order.caps {
         set(CAPS, caps.to_string().into());

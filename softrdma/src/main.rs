@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use softrdma::instrument::{CALLS, Caps, FabricFault, Fault, Strict};
+use softrdma::instrument::{Bandwidth, CALLS, Caps, FabricFault, Fault, Span, Strict};
 
 /// Runs RDMA programs without an RDMA device.
 #[derive(Debug, Parser)]
@@ -99,6 +99,21 @@ struct Run {
     #[arg(long, value_name = "N", verbatim_doc_comment)]
     seed: Option<u64>,
 
+    /// Let what is sent, and what completes, take this long on its way
+    ///
+    /// A duration such as 5us; the units are ns, us, ms and s. A request reaches
+    /// the peer so much later, and completes so much later again. Each process
+    /// delays its own requests, so give the option to both ends.
+    #[arg(long, value_name = "DURATION", verbatim_doc_comment)]
+    delay: Option<Span>,
+
+    /// Let no more than this pass in each direction
+    ///
+    /// A bandwidth such as 10Gbit; the units are bit, Kbit, Mbit and Gbit per
+    /// second. It counts the payloads of all requests of the process.
+    #[arg(long, value_name = "BANDWIDTH", verbatim_doc_comment)]
+    bandwidth: Option<Bandwidth>,
+
     /// Optional capabilities of the device: odp,atomic-write,flush
     ///
     /// Separated by commas: odp is on-demand paging, atomic-write and flush
@@ -173,6 +188,8 @@ Environment:
   SOFTRDMA_FAIL           as --fail, more than one separated by commas (default: none)
   SOFTRDMA_FAULT          as --fault, more than one separated by commas (default: none)
   SOFTRDMA_SEED           the N of --seed (default: one is chosen)
+  SOFTRDMA_DELAY          the DURATION of --delay (default: none)
+  SOFTRDMA_BANDWIDTH      the BANDWIDTH of --bandwidth (default: no limit)
   SOFTRDMA_CAPS           the LIST of --caps (default: none)
   SOFTRDMA_MR_EOPNOTSUPP  1: as --mr-eopnotsupp (default: 0)
   SOFTRDMA_LEAKS          1: as --leaks (default: 0)
@@ -224,6 +241,8 @@ fn main() -> ExitCode {
                 faults: run.fail,
                 fabric_faults: run.fault,
                 seed: run.seed,
+                delay: run.delay,
+                bandwidth: run.bandwidth,
                 caps: run.caps,
                 mr_eopnotsupp: run.mr_eopnotsupp,
                 leaks: run.leaks,

@@ -12,7 +12,9 @@ use std::time::Duration;
 use super::calls::{self, Call, Kind};
 use super::errno::Errno;
 use super::fault::FabricFault;
+use super::pace::Link;
 use super::stamp::Stamps;
+use super::units::Span;
 
 /// The environment variable with the name of the trace file.
 pub const TRACE: &str = "SOFTRDMA_TRACE";
@@ -26,6 +28,10 @@ pub const FAIL: &str = "SOFTRDMA_FAIL";
 pub const FAULT: &str = "SOFTRDMA_FAULT";
 /// The environment variable with the seed of random faults.
 pub const SEED: &str = "SOFTRDMA_SEED";
+/// The environment variable with the latency of the link.
+pub const DELAY: &str = "SOFTRDMA_DELAY";
+/// The environment variable with the bandwidth of the link.
+pub const BANDWIDTH: &str = "SOFTRDMA_BANDWIDTH";
 /// The environment variable with the capabilities, separated by commas.
 pub const CAPS: &str = "SOFTRDMA_CAPS";
 /// The environment variable that is 1 if memory can be registered for on-demand paging only.
@@ -52,6 +58,8 @@ pub struct Settings {
     pub fabric_faults: Vec<FabricFault>,
     /// The seed of those that are random.
     pub seed: Option<u64>,
+    /// The link that requests take.
+    pub link: Link,
     /// The optional capabilities that the device reports.
     pub caps: Caps,
     /// Registering memory fails with `EOPNOTSUPP` unless it is for on-demand paging.
@@ -115,6 +123,12 @@ impl Settings {
             faults,
             fabric_faults,
             seed: text(SEED)?.map(seed).transpose()?,
+            link: Link {
+                delay: parsed(DELAY, text(DELAY)?)?
+                    .map(|Span(delay)| delay)
+                    .unwrap_or_default(),
+                bandwidth: parsed(BANDWIDTH, text(BANDWIDTH)?)?,
+            },
             caps: match text(CAPS)? {
                 Some(list) => list.parse().map_err(|why| format!("{CAPS}: {why}"))?,
                 None => Caps::default(),
@@ -132,6 +146,12 @@ impl Settings {
                 .transpose()?,
         })
     }
+}
+
+/// A value of its type, if there is one.
+fn parsed<T: FromStr<Err = String>>(name: &str, text: Option<String>) -> Result<Option<T>, String> {
+    text.map(|text| text.parse().map_err(|why| format!("{name}: {why}")))
+        .transpose()
 }
 
 fn milliseconds(text: &str) -> Result<Duration, String> {

@@ -13,8 +13,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::errno::Errno;
 use super::settings::{
-    CAPS, CM_TIMEOUT_MS, FAIL, FAULT, MR_EOPNOTSUPP, SEED, SOCKET_ONLY, STRICT, TRACE,
-    TRACE_THREADS, TRACE_TIMES,
+    BANDWIDTH, CAPS, CM_TIMEOUT_MS, DELAY, FAIL, FAULT, MR_EOPNOTSUPP, SEED, SOCKET_ONLY, STRICT,
+    TRACE, TRACE_THREADS, TRACE_TIMES,
 };
 use super::*;
 
@@ -295,6 +295,8 @@ fn settings_are_read() {
         (TRACE, "calls.txt"),
         (FAIL, "ibv_reg_mr:2:enomem,any:7"),
         (FAULT, "event:rejected:2,peer-dies:random:1/9"),
+        (DELAY, "5us"),
+        (BANDWIDTH, "10Gbit"),
         (CAPS, "odp,flush"),
         (MR_EOPNOTSUPP, "1"),
         (SOCKET_ONLY, "0"),
@@ -307,6 +309,8 @@ fn settings_are_read() {
     let faults: Vec<_> = read.fabric_faults.iter().map(ToString::to_string).collect();
     assert_eq!(faults, ["event:rejected:2", "peer-dies:random:1/9"]);
     assert!(read.lacks_seed());
+    assert_eq!(read.link.delay, Duration::from_micros(5));
+    assert_eq!(read.link.bandwidth, "10Gbit".parse().ok());
     assert_eq!(read.caps.to_string(), "odp,flush");
     assert!(read.mr_eopnotsupp);
     assert!(!read.socket_only);
@@ -345,6 +349,8 @@ fn bad_settings_are_refused() {
     refused(FAIL, "rdma_destroy_qp:1:EIO", "cannot fail");
     refused(FAULT, "event:rejected,", "unknown kind of fault ''");
     refused(FAULT, "event:rejekted", "did you mean rejected?");
+    refused(DELAY, "5", "'5' is not a duration");
+    refused(BANDWIDTH, "10G", "'10G' is not a bandwidth");
     refused(SEED, "-1", "'-1' is not a number");
     refused(SEED, "x", "'x' is not a number");
     refused(CAPS, "odb", "'odb'");

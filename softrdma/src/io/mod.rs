@@ -4,6 +4,7 @@
 
 pub(crate) mod endpoint;
 pub(crate) mod fork_state;
+pub(crate) mod pace;
 pub(crate) mod relief;
 
 use std::any::Any;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::Result;
+use crate::instrument;
 use crate::io::endpoint::Endpoint;
 use crate::io::relief::{Lead, Relief};
 use crate::os::epoll::{Current, Epoll, Interest, Ready, WAKE};
@@ -395,7 +397,7 @@ impl Io {
     /// Before a fork.
     pub(crate) fn hold(&'static self, locks: &mut Locks) -> Option<HeldWork> {
         let until = locks.deadline();
-        if !locks.hold_static(&self.renewing) || !self.relief.hold(locks) {
+        if !locks.hold_static(&self.renewing) || !self.relief.hold(locks) || !pace::hold(locks) {
             return None;
         }
         Some(HeldWork {
@@ -456,6 +458,9 @@ impl Io {
 
     /// Serves everything, until another thread has taken over.
     fn run(&'static self) {
+        if instrument::pace::is_on() {
+            thread::wake_in_time();
+        }
         let lead = self.relief.lead();
         let mut epoll = self.epoll.get();
         let mut ready: Vec<Ready> = Vec::new();
@@ -465,7 +470,7 @@ impl Io {
                 fork_state::wait_on_thread();
             }
             let is_woken = |event: &Ready| event.token == WAKE;
-            let waited = epoll.wait(&mut ready, self.timeout());
+            let waited = self.wait(epoll, &mut ready);
             let is_lost = waited.is_err() || ready.iter().any(is_woken) && epoll.clear().is_err();
             if is_lost {
                 match self.renew() {
@@ -499,6 +504,9 @@ impl Io {
             each(&self.jobs, &lead, |job| job());
             each(&self.busy, &lead, |qp| qp.progress_again());
             self.run_timers(&lead);
+            if instrument::pace::is_on() {
+                pace::run_due(true);
+            }
             if looked.elapsed() >= NAP {
                 looked = Instant::now();
                 each(&self.napping, &lead, |napping| {
@@ -508,6 +516,18 @@ impl Io {
                 });
             }
         }
+    }
+
+    fn wait(&self, epoll: &Epoll, ready: &mut Vec<Ready>) -> Result<()> {
+        let timeout = self.timeout();
+        if instrument::pace::is_on() {
+            if let Some(left) = pace::left() {
+                // That of the others is -1 if there is none.
+                let others = u64::try_from(timeout).map_or(Duration::MAX, Duration::from_millis);
+                return epoll.wait_precisely(ready, left.min(others));
+            }
+        }
+        epoll.wait(ready, timeout)
     }
 
     fn timeout(&self) -> i32 {

@@ -300,6 +300,9 @@ impl Cq {
     /// Hands out completions, `most` at most. None and an overrun queue: `EIO`.
     pub(crate) fn poll(&self, most: usize, mut each: impl FnMut(Completion)) -> Result<usize> {
         let mut n = self.take(most, &mut each)?;
+        if n == 0 && instrument::pace::is_on() && io::pace::run_due(false) {
+            n = self.take(most, &mut each)?;
+        }
         if n == 0 && self.look_for_input() {
             n = self.take(most, &mut each)?;
         }

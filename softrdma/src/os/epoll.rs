@@ -5,6 +5,7 @@
 use std::os::fd::RawFd;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
+use std::time::Duration;
 
 use super::fd::Fd;
 use super::wake::Wake;
@@ -30,6 +31,9 @@ pub(crate) struct Epoll {
     fd: Fd,
     wake: Wake,
 }
+
+/// How many events one wait finds.
+const MOST: usize = 64;
 
 /// What the thread is woken by has this token.
 pub(crate) const WAKE: u64 = 0;
@@ -110,14 +114,39 @@ impl Epoll {
     /// Waits for events, `timeout_ms` at most (-1: for ever). An interrupted wait has none. Fails when the set is not
     /// there any more.
     pub(crate) fn wait(&self, ready: &mut Vec<Ready>, timeout_ms: i32) -> Result<()> {
-        const MOST: usize = 64;
+        self.wait_by(ready, |events| {
+            // SAFETY: room for as many events as said.
+            unsafe { sys::epoll_wait(self.fd.raw(), events.as_mut_ptr(), MOST as i32, timeout_ms) }
+        })
+    }
+
+    /// As `wait`, with a timeout that is not rounded where the kernel can do that (Linux 5.11).
+    pub(crate) fn wait_precisely(&self, ready: &mut Vec<Ready>, timeout: Duration) -> Result<()> {
+        let in_time = self.wait_by(ready, |events| {
+            // SAFETY: room for as many events as said.
+            unsafe { sys::epoll_wait_for(self.fd.raw(), events.as_mut_ptr(), MOST as i32, timeout) }
+        });
+        if in_time == Err(libc::ENOSYS) {
+            // Rounded up: not to wake too early, again and again.
+            let ms = i32::try_from(timeout.as_millis() + 1).unwrap_or(i32::MAX);
+            return self.wait(ready, ms);
+        }
+        in_time
+    }
+
+    fn wait_by(
+        &self,
+        ready: &mut Vec<Ready>,
+        wait: impl FnOnce(&mut [libc::epoll_event; MOST]) -> i32,
+    ) -> Result<()> {
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; MOST];
         ready.clear();
-        // SAFETY: room for as many events as said.
-        let n =
-            unsafe { sys::epoll_wait(self.fd.raw(), events.as_mut_ptr(), MOST as i32, timeout_ms) };
-        if n < 0 && errno() != libc::EINTR {
-            return Err(libc::EBADF);
+        let n = wait(&mut events);
+        match errno() {
+            _ if n >= 0 => {}
+            libc::EINTR => {}
+            libc::ENOSYS => return Err(libc::ENOSYS),
+            _ => return Err(libc::EBADF),
         }
         let n = usize::try_from(n).unwrap_or(0);
         ready.extend(events.iter().take(n).map(|event| Ready {

@@ -8,6 +8,7 @@
 use std::ffi::{c_int, c_void};
 use std::os::fd::RawFd;
 use std::ptr;
+use std::time::Duration;
 
 /// # Safety
 /// A buffer of this length.
@@ -88,6 +89,36 @@ pub(super) unsafe fn epoll_wait(
             events,
             most,
             timeout_ms,
+            mask,
+            8usize,
+        ) as c_int
+    }
+}
+
+/// As above, with a timeout in nanoseconds.
+///
+/// # Safety
+/// Room for as many events.
+pub(super) unsafe fn epoll_wait_for(
+    fd: RawFd,
+    events: *mut libc::epoll_event,
+    most: c_int,
+    timeout: Duration,
+) -> c_int {
+    // As the call has it on every processor: 64 bits each.
+    let timeout: [i64; 2] = [
+        i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+        timeout.subsec_nanos().into(),
+    ];
+    let mask = ptr::null::<c_void>();
+    // SAFETY: the caller's promise; the timeout lives through the call; no signal mask.
+    unsafe {
+        libc::syscall(
+            libc::SYS_epoll_pwait2,
+            fd,
+            events,
+            most,
+            timeout.as_ptr(),
             mask,
             8usize,
         ) as c_int

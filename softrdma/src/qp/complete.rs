@@ -4,7 +4,7 @@
 
 use std::sync::Weak;
 
-use crate::instrument::{inject, strict};
+use crate::instrument::{inject, pace, strict};
 use crate::io;
 use crate::objects::context::AsyncKind;
 use crate::objects::strict as watch;
@@ -59,7 +59,8 @@ impl Qp {
 
     /// Completes what is done, in order, up to the first that is not.
     pub(super) fn reap(&self, q: &mut Inner) {
-        while let Some(request) = q.sq.front() {
+        while !(pace::is_on() && self.is_on_its_way_back(q)) {
+            let Some(request) = q.sq.front() else { return };
             match request.progress {
                 Progress::Done => {
                     if inject::is_armed() {
@@ -109,6 +110,9 @@ impl Qp {
 
     /// What was posted to a peer that is gone fails.
     pub(super) fn fail_for_the_peer(&self, q: &mut Inner) {
+        if pace::is_on() && self.completes_before_the_end(q) {
+            return;
+        }
         if q.state == State::ReadyToSend && !q.sq.is_empty() {
             self.fail(q, Status::RetryExceeded, Cause::Peer);
         }

@@ -82,8 +82,8 @@ impl Qp {
     /// Takes the connection of a dead peer away.
     #[cold]
     pub(super) fn lose_dead_peer(&self, q: &mut Inner) {
-        q.faults.peer_died = false;
         self.lost(q);
+        q.faults.peer_died = false;
     }
 
     // --- No receive ------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ mod guard;
 pub(crate) mod link;
 mod nap;
 pub(crate) mod owner;
+mod pace;
 mod path;
 mod post;
 mod pulling;
@@ -56,6 +57,7 @@ use faults::Faults;
 use link::Link;
 use nap::Nap;
 use owner::ConnectionOwner;
+use pace::Pace;
 use respond::Response;
 
 /// What a queue pair is made of.
@@ -199,6 +201,7 @@ struct Inner {
     attributes: Attributes,
     nap: Nap,
     faults: Faults,
+    pace: Pace,
 }
 
 impl Inner {
@@ -284,6 +287,7 @@ impl Qp {
                 },
                 nap: Nap::new(),
                 faults: Faults::default(),
+                pace: Pace::default(),
             }),
             copies: AtomicU64::new(0),
             counts,

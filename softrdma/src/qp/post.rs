@@ -4,7 +4,7 @@
 
 use parking_lot::MutexGuard;
 
-use crate::instrument::strict;
+use crate::instrument::{pace, strict};
 use crate::objects::srq::ReceiveWaiter;
 use crate::objects::strict as watch;
 use crate::types::completion::Status;
@@ -116,6 +116,9 @@ impl Posting<'_> {
             self.qp.complete_request(&request, Status::Flushed);
         } else {
             self.q.sq.push_back(request);
+            if pace::is_on() {
+                self.qp.plan_last_request(&mut self.q);
+            }
         }
     }
 

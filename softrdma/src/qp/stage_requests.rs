@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::instrument::inject;
+use crate::instrument::{inject, pace};
 use crate::objects::pd::Pd;
 use crate::types::completion::Status;
 use crate::types::limits;
@@ -21,6 +21,9 @@ impl Qp {
     /// Stages the next request, if it may be sent now. Whether it was.
     pub(super) fn stage_request(&self, q: &mut Inner) -> bool {
         if q.state != State::ReadyToSend || q.held || q.stopped {
+            return false;
+        }
+        if pace::is_on() && self.is_on_its_way(q) {
             return false;
         }
         if inject::is_armed() && self.finds_no_receive(q) {

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Requests that take as long as on a link of a certain latency and bandwidth (`--delay`, `--bandwidth`).
+//!
+//! The process has one such link to all of its peers, as if it had one port. When a request is posted, the time of its
+//! arrival and of its completion is known: its bytes go out after those that were posted before it, or come back after
+//! those of the reads before it, and each way takes the latency. A request is not sent before it would have arrived, and
+//! does not complete before its answer would be here. Who has to wait is in one list, by time; polls look at it, and the
+//! I/O thread waits no longer than until the first entry. Responses to requests of the peer are not held up: the peer's
+//! own link does that.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::instrument::pace::{self, Link, nanoseconds};
+use crate::os::held::Locks;
+
+/// A point in time: nanoseconds since the first one that this process has asked for.
+pub(crate) type Time = u64;
+
+/// There is nobody to wait for.
+const NEVER: Time = Time::MAX;
+
+/// When a request is where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Times {
+    pub(crate) arrives: Time,
+    pub(crate) completes: Time,
+}
+
+/// Who waits for a point in time.
+pub(crate) trait Paced: Send + Sync {
+    /// It has come. False: somebody else has this locked, and `may_wait` is not set, so nothing was done.
+    fn go_on(&self, may_wait: bool) -> bool;
+}
+
+/// When each direction of the link is free again.
+struct Wire {
+    out: AtomicU64,
+    back: AtomicU64,
+}
+
+static WIRE: Wire = Wire {
+    out: AtomicU64::new(0),
+    back: AtomicU64::new(0),
+};
+
+type Waiting = BTreeMap<(Time, u64), Weak<dyn Paced>>;
+
+static WAITING: Mutex<Waiting> = Mutex::new(BTreeMap::new());
+/// The time of the first in the list.
+static FIRST: AtomicU64 = AtomicU64::new(NEVER);
+
+pub(crate) fn now() -> Time {
+    static BEGIN: OnceLock<Instant> = OnceLock::new();
+    nanoseconds(BEGIN.get_or_init(Instant::now).elapsed())
+}
+
+impl Wire {
+    /// A request is posted now: with so many bytes that go out, and so many that come back.
+    fn plan(&self, link: Link, now: Time, out: u32, back: u32) -> Times {
+        let delay = nanoseconds(link.delay);
+        let arrives = occupy(&self.out, now, link.time_for(out)).saturating_add(delay);
+        let answered = occupy(&self.back, arrives, link.time_for(back));
+        Times {
+            arrives,
+            completes: answered.saturating_add(delay),
+        }
+    }
+}
+
+/// Takes one direction for so long, from this time on or when it is free. The end of it.
+fn occupy(direction: &AtomicU64, from: Time, takes: u64) -> Time {
+    if takes == 0 {
+        // What has no length fits in between.
+        return from;
+    }
+    let end = |free: Time| free.max(from).saturating_add(takes);
+    let before =
+        direction.fetch_update(Ordering::AcqRel, Ordering::Acquire, |free| Some(end(free)));
+    end(before.unwrap_or_default())
+}
+
+/// When a request that is posted now arrives and completes.
+pub(crate) fn plan(out: u32, back: u32) -> Times {
+    WIRE.plan(pace::link(), now(), out, back)
+}
+
+/// Has `who` go on at this time. Whether that is before all others, so that the I/O thread has to be woken: it waits
+/// for those.
+pub(crate) fn wait_until(time: Time, who: Weak<dyn Paced>) -> bool {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let mut waiting = WAITING.lock();
+    waiting.insert((time, number), who);
+    time < FIRST.fetch_min(time, Ordering::AcqRel)
+}
+
+/// How long until the first one goes on.
+pub(super) fn left() -> Option<Duration> {
+    let first = FIRST.load(Ordering::Acquire);
+    (first != NEVER).then(|| Duration::from_nanos(first.saturating_sub(now())))
+}
+
+/// Lets those go on whose time has come. A program that polls does not wait for locks. Whether there was any.
+pub(crate) fn run_due(may_wait: bool) -> bool {
+    let mut any = false;
+    while let Some((key, who)) = take_first_due() {
+        let Some(paced) = who.upgrade() else { continue };
+        if !paced.go_on(may_wait) {
+            put_back(key, who);
+            break;
+        }
+        any = true;
+    }
+    any
+}
+
+fn take_first_due() -> Option<((Time, u64), Weak<dyn Paced>)> {
+    if FIRST.load(Ordering::Acquire) > now() {
+        return None;
+    }
+    let mut waiting = WAITING.lock();
+    let first = waiting.first_entry().filter(|first| first.key().0 <= now());
+    let taken = first.map(|first| first.remove_entry());
+    note_first(&waiting);
+    taken
+}
+
+fn put_back(key: (Time, u64), who: Weak<dyn Paced>) {
+    let mut waiting = WAITING.lock();
+    waiting.insert(key, who);
+    note_first(&waiting);
+}
+
+fn note_first(waiting: &MutexGuard<'_, Waiting>) {
+    let first = waiting.first_key_value();
+    FIRST.store(first.map_or(NEVER, |(key, _)| key.0), Ordering::Release);
+}
+
+/// Before a fork.
+pub(super) fn hold(locks: &mut Locks) -> bool {
+    locks.hold_static(&WAITING)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn new() -> Wire {
+        Wire {
+            out: AtomicU64::new(0),
+            back: AtomicU64::new(0),
+        }
+    }
+
+    fn link(delay_ns: u64, bandwidth: &str) -> Link {
+        Link {
+            delay: Duration::from_nanos(delay_ns),
+            bandwidth: bandwidth.parse().ok(),
+        }
+    }
+
+    fn times(arrives: Time, completes: Time) -> Times {
+        Times { arrives, completes }
+    }
+
+    #[test]
+    fn each_way_takes_the_latency() {
+        let wire = new();
+        let link = link(5_000, "");
+        assert_eq!(wire.plan(link, 100, 1 << 20, 0), times(5_100, 10_100));
+        assert_eq!(wire.plan(link, 100, 0, 1 << 20), times(5_100, 10_100));
+    }
+
+    #[test]
+    fn bytes_go_one_after_the_other_in_each_direction() {
+        let wire = new();
+        // A byte in a nanosecond.
+        let link = link(10, "8Gbit");
+        assert_eq!(wire.plan(link, 100, 1000, 0), times(1110, 1120));
+        // It has to wait for the one before it.
+        assert_eq!(wire.plan(link, 200, 1000, 0), times(2110, 2120));
+        // A read has no bytes on the way out.
+        assert_eq!(wire.plan(link, 200, 0, 500), times(210, 720));
+        assert_eq!(wire.plan(link, 200, 0, 500), times(210, 1220));
+        // The link was idle meanwhile.
+        assert_eq!(wire.plan(link, 5000, 1000, 0), times(6010, 6020));
+    }
+}

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Requests that take as long as on a link of a certain latency and bandwidth (`io/pace.rs`).
+//!
+//! The functions here are called only if there is such a link.
+
+use std::collections::VecDeque;
+use std::sync::Weak;
+
+use super::{Inner, Peer, Qp};
+use crate::io;
+use crate::io::pace::{self, Paced, Time, Times};
+use crate::types::work::Progress;
+
+/// When the requests of a queue pair arrive and complete.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    /// With their numbers, in order.
+    times: VecDeque<(u64, Times)>,
+    /// When it goes on, if it waits.
+    waits_until: Option<Time>,
+}
+
+impl Pace {
+    fn of(&mut self, seq: u64, first: u64) -> Option<Times> {
+        while self.times.front().is_some_and(|(seq, _)| *seq < first) {
+            self.times.pop_front();
+        }
+        let index = self
+            .times
+            .binary_search_by_key(&seq, |(seq, _)| *seq)
+            .ok()?;
+        self.times.get(index).map(|(_, times)| *times)
+    }
+}
+
+impl Qp {
+    /// The last request was just posted.
+    #[cold]
+    pub(super) fn plan_last_request(&self, q: &mut Inner) {
+        let Some(request) = q.sq.back() else { return };
+        let length = request.length();
+        let (out, back) = if request.is_read() {
+            (0, length)
+        } else {
+            (length, 0)
+        };
+        let seq = q.first + q.sq.len() as u64 - 1;
+        let planned = &mut q.pace.times;
+        // Those of requests that were flushed, whose numbers are used again.
+        while planned.back().is_some_and(|(last, _)| *last >= seq) {
+            planned.pop_back();
+        }
+        // Without memory for its times it takes none.
+        if planned.try_reserve(1).is_ok() {
+            planned.push_back((seq, pace::plan(out, back)));
+        }
+    }
+
+    /// Whether the next request has still to arrive.
+    #[cold]
+    pub(super) fn is_on_its_way(&self, q: &mut Inner) -> bool {
+        let times = q.pace.of(q.next, q.first);
+        times.is_some_and(|times| self.has_to_wait(q, times.arrives))
+    }
+
+    /// Whether the first request was answered, and the answer has still to come.
+    #[cold]
+    pub(super) fn is_on_its_way_back(&self, q: &mut Inner) -> bool {
+        let is_answered = |progress| matches!(progress, Progress::Done | Progress::Failed(_));
+        let first = q.sq.front();
+        if !first.is_some_and(|request| is_answered(request.progress)) {
+            return false;
+        }
+        let times = q.pace.of(q.first, q.first);
+        times.is_some_and(|times| self.has_to_wait(q, times.completes))
+    }
+
+    fn has_to_wait(&self, q: &mut Inner, until: Time) -> bool {
+        if until <= pace::now() {
+            return false;
+        }
+        if q.pace.waits_until.is_none_or(|before| until < before) {
+            q.pace.waits_until = Some(until);
+            let me = Weak::clone(&self.me);
+            if let (true, Some(io)) = (pace::wait_until(until, me), io::get()) {
+                io.wake();
+            }
+        }
+        true
+    }
+
+    /// The peer is gone, but has answered before: what it has answered completes first, when the answer comes.
+    #[cold]
+    pub(super) fn completes_before_the_end(&self, q: &mut Inner) -> bool {
+        if q.faults.peer_died {
+            return false;
+        }
+        self.reap(q);
+        q.sq.front()
+            .is_some_and(|request| request.progress == Progress::Done)
+    }
+}
+
+impl Paced for Qp {
+    fn go_on(&self, may_wait: bool) -> bool {
+        let q = if may_wait {
+            Some(self.inner.lock())
+        } else {
+            self.inner.try_lock()
+        };
+        let Some(mut q) = q else { return false };
+        if !may_wait {
+            self.made.touch();
+        }
+        q.pace.waits_until = None;
+        self.reap(&mut q);
+        if q.peer == Peer::Gone {
+            self.fail_for_the_peer(&mut q);
+        }
+        self.send_now(&mut q);
+        true
+    }
+}
