@@ -69,7 +69,7 @@ fn unpack(word: u64) -> (u32, u32) {
 }
 
 impl Entry {
-    #[cfg(test)]
+    #[cfg(all(loom, test))]
     pub(super) fn new() -> Self {
         let zero = || AtomicU64::new(0);
         Self {
@@ -92,15 +92,8 @@ impl Entry {
 
     // --- The owner -------------------------------------------------------------------------------
 
-    /// Describes a region from now on.
+    /// Describes a region from now on. The entry must be free or withdrawn.
     pub(super) fn publish(&self, region: &SharedRegion) {
-        // Relaxed: only this side writes it.
-        let generation = self.generation.load(Ordering::Relaxed);
-        let even = generation.wrapping_add(generation & 1);
-        self.generation.store(even, Ordering::Relaxed);
-        // With the fence in `read`: a reader that sees one of the following stores sees the store before it too,
-        // and finds that the generation has changed.
-        fence(Ordering::Release);
         let SharedRegion { key, terms, .. } = *region;
         for (place, value) in [
             (&self.key, pack(key, terms.access)),
@@ -110,9 +103,12 @@ impl Entry {
             (&self.domain, pack(region.domain, region.file)),
             (&self.file_offset, region.file_offset),
         ] {
-            // Relaxed: between the fence and the store below.
+            // Relaxed: between the fence in `withdraw` and the store below. With the fence in `read`, a reader that sees
+            // one of these also sees what was stored before that fence, and finds that the generation has changed.
             place.store(value, Ordering::Relaxed);
         }
+        // Relaxed: only this side writes it.
+        let even = self.generation.load(Ordering::Relaxed);
         // Release: a reader that sees this generation sees all of its region, and the program's memory as it was
         // when the region was registered.
         self.generation
@@ -126,7 +122,7 @@ impl Entry {
         let even = generation.wrapping_add(generation & 1);
         // Relaxed: ordered by the fence.
         self.generation.store(even, Ordering::Relaxed);
-        // Before the loads of lease slots; see the top of this file.
+        // Before the loads of lease slots; see the top of this file. And before the stores of `publish`.
         fence(Ordering::SeqCst);
     }
 
@@ -207,7 +203,7 @@ impl LeaseName {
 pub(super) struct LeaseSlot(AtomicU64);
 
 impl LeaseSlot {
-    #[cfg(test)]
+    #[cfg(all(loom, test))]
     pub(super) fn new() -> Self {
         Self(AtomicU64::new(0))
     }
@@ -483,7 +479,7 @@ mod model {
             });
             world.deregister();
             world.write(0);
-            initiators.map(join);
+            initiators.into_iter().for_each(join);
         });
     }
 
@@ -501,7 +497,7 @@ mod model {
             });
             world.deregister();
             world.write(0);
-            threads.map(join);
+            threads.into_iter().for_each(join);
         });
     }
 

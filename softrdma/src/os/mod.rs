@@ -31,6 +31,8 @@ pub(crate) mod readiness;
 #[allow(dead_code)] // Queue pairs are to use it.
 pub(crate) mod region_table;
 pub(crate) mod rings;
+#[cfg(all(loom, test))]
+mod rings_model;
 pub(crate) mod semaphore;
 pub(crate) mod signals;
 pub(crate) mod socket;

@@ -85,7 +85,7 @@ impl Process {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 impl Process {
     /// Fails where the kernel does not tell of its end.
     pub(super) fn of_child(pid: u32) -> Result<Arc<Self>> {

@@ -7,16 +7,23 @@
 //! anything.
 
 use std::os::fd::{AsRawFd, OwnedFd};
+#[cfg(not(all(loom, test)))]
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use super::memfd;
 use super::memory::Span;
+#[cfg(all(loom, test))]
+use super::rings_model::Memory;
+use super::sync::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::Result;
 
 /// What each ring holds.
+#[cfg(not(all(loom, test)))]
 const ROOM: usize = 32 * 1024;
+#[cfg(all(loom, test))]
+pub(super) const ROOM: usize = 4;
 /// Where the first ring begins: both have their controls before it.
 const RINGS_AT: usize = 4096;
 const SIZE: usize = RINGS_AT + 2 * ROOM;
@@ -25,27 +32,31 @@ const SEALS: i32 = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
 
 /// What one side writes stands by itself: a cache line each. The other side may be another build.
 #[repr(C, align(64))]
-struct Line<T>(T);
+pub(super) struct Line<T>(pub(super) T);
 
 /// How far a ring is, and who waits. Zeros are right for a ring that is empty.
 #[repr(C)]
-struct Control {
-    written: Line<AtomicU64>,
-    read: Line<AtomicU64>,
+pub(super) struct Control {
+    pub(super) written: Line<AtomicU64>,
+    pub(super) read: Line<AtomicU64>,
     /// The reader has to be woken when there is something.
-    reader_sleeps: Line<AtomicU32>,
+    pub(super) reader_sleeps: Line<AtomicU32>,
     /// The writer has to be woken when there is room.
-    writer_waits: Line<AtomicU32>,
+    pub(super) writer_waits: Line<AtomicU32>,
 }
 
 /// Mapped until it is dropped.
-struct Memory(NonNull<u8>);
+#[cfg(not(all(loom, test)))]
+pub(super) struct Memory(NonNull<u8>);
 
 // SAFETY: it is mapped for the process, not for a thread; who uses it when is the business of `Rings`.
+#[cfg(not(all(loom, test)))]
 unsafe impl Send for Memory {}
 // SAFETY: of a shared reference, others than `Rings` use the controls alone, which are atomic.
+#[cfg(not(all(loom, test)))]
 unsafe impl Sync for Memory {}
 
+#[cfg(not(all(loom, test)))]
 impl Memory {
     fn map(fd: &OwnedFd) -> Result<Self> {
         // SAFETY: a new mapping, wherever the kernel likes.
@@ -78,8 +89,12 @@ impl Memory {
         // bytes matters to their meaning only, as with memory of the program.
         unsafe { Span::from_raw(self.0.add(RINGS_AT + (ring & 1) * ROOM + at), ROOM - at) }
     }
+
+    /// For the model checker: these bytes of a ring have been written, or read.
+    fn accessed(&self, _ring: usize, _at: u64, _length: usize, _written: bool) {}
 }
 
+#[cfg(not(all(loom, test)))]
 impl Drop for Memory {
     fn drop(&mut self) {
         // SAFETY: mapped by `map`, and nothing of it is used any more.
@@ -155,7 +170,7 @@ impl Rings {
         Ok(Self::end(Memory::map(fd)?, 1))
     }
 
-    fn end(memory: Memory, own: usize) -> Self {
+    pub(super) fn end(memory: Memory, own: usize) -> Self {
         Self {
             glance: Arc::new(Glance {
                 memory,
@@ -184,7 +199,8 @@ impl Rings {
 
     /// How much fits in. Fails when the other side's counter is nonsense.
     fn room(&self) -> Result<usize> {
-        let read = self.outgoing().read.0.load(Ordering::SeqCst);
+        // Acquire: what the reader has read it does not read any more, so it may be overwritten.
+        let read = self.outgoing().read.0.load(Ordering::Acquire);
         usize::try_from(self.written.wrapping_sub(read))
             .ok()
             .and_then(|used| ROOM.checked_sub(used))
@@ -192,7 +208,8 @@ impl Rings {
     }
 
     fn available(&self) -> Result<usize> {
-        let written = self.incoming().written.0.load(Ordering::SeqCst);
+        // Acquire: the bytes are there.
+        let written = self.incoming().written.0.load(Ordering::Acquire);
         usize::try_from(written.wrapping_sub(self.read))
             .ok()
             .filter(|&available| available <= ROOM)
@@ -215,7 +232,9 @@ impl Rings {
                     break;
                 }
                 // It may have read meanwhile, without having seen this: so there is another look.
-                self.outgoing().writer_waits.0.store(1, Ordering::SeqCst);
+                // Relaxed: ordered by the fence.
+                self.outgoing().writer_waits.0.store(1, Ordering::Relaxed);
+                fence(Ordering::SeqCst);
                 asked = true;
                 continue;
             }
@@ -230,18 +249,22 @@ impl Rings {
                     Err(_) => break,
                 }
             };
+            let memory = &self.glance.memory;
+            memory.accessed(self.own, self.written, n, true);
             sent += n;
             self.written = self.written.wrapping_add(n as u64);
+            // Release: the bytes come before it.
             self.outgoing()
                 .written
                 .0
-                .store(self.written, Ordering::SeqCst);
+                .store(self.written, Ordering::Release);
         }
         if sent == 0 {
-            Err(libc::EAGAIN)
-        } else {
-            Ok(sent)
+            return Err(libc::EAGAIN);
         }
+        // Between the store to `written` and the load in `reader_sleeps`.
+        fence(Ordering::SeqCst);
+        Ok(sent)
     }
 
     /// Reads into `program`, which may be memory that is not there (`EFAULT`), and then into `own`, a buffer of
@@ -260,6 +283,8 @@ impl Rings {
             } else {
                 from.copy_to(own.after(received - program.len()))
             };
+            let memory = &self.glance.memory;
+            memory.accessed(1 - self.own, self.read, n, false);
             received += n;
             left -= n;
             self.read = self.read.wrapping_add(n as u64);
@@ -268,7 +293,10 @@ impl Rings {
             return Err(libc::EAGAIN);
         }
         self.glance.read.store(self.read, Ordering::Relaxed);
-        self.incoming().read.0.store(self.read, Ordering::SeqCst);
+        // Release: the bytes have been read before it.
+        self.incoming().read.0.store(self.read, Ordering::Release);
+        // Between this store and the load in `writer_waits`.
+        fence(Ordering::SeqCst);
         Ok(received)
     }
 
@@ -280,39 +308,55 @@ impl Rings {
 
     // --- Who waits -------------------------------------------------------------------------------
 
+    // Whoever is about to sleep says so, and looks once more. Whoever has something to say does it, and looks whether
+    // the other one sleeps. Between the two steps of each there is a fence, so that one of them sees the other one.
+
     /// After something was written: whether the reader has to be woken.
     pub(crate) fn reader_sleeps(&self) -> bool {
         let sleeps = &self.outgoing().reader_sleeps.0;
-        sleeps.load(Ordering::SeqCst) != 0 && sleeps.swap(0, Ordering::SeqCst) != 0
+        // Relaxed: behind the fence in `send`. It only decides who wakes the reader.
+        sleeps.load(Ordering::Relaxed) != 0 && sleeps.swap(0, Ordering::Relaxed) != 0
     }
 
     /// After something was read: whether the writer has to be woken. Not for each byte: when half of the ring
     /// is free.
     pub(crate) fn writer_waits(&self) -> bool {
         let waits = &self.incoming().writer_waits.0;
-        waits.load(Ordering::SeqCst) != 0
+        // Relaxed: behind the fence in `receive`; otherwise as above.
+        waits.load(Ordering::Relaxed) != 0
             && self.available().is_ok_and(|used| used <= ROOM / 2)
-            && waits.swap(0, Ordering::SeqCst) != 0
+            && waits.swap(0, Ordering::Relaxed) != 0
     }
 
     /// This side wants to be woken when there is something to read. Whether there is something already, of
     /// which it will not be told.
     pub(crate) fn sleep(&self) -> bool {
         let sleeps = &self.incoming().reader_sleeps.0;
-        if sleeps.swap(1, Ordering::SeqCst) != 0 || self.available() == Ok(0) {
+        // Relaxed: ordered by the fence.
+        if sleeps.swap(1, Ordering::Relaxed) != 0 {
             return false;
         }
-        sleeps.store(0, Ordering::SeqCst);
+        // Between the store to `reader_sleeps` and the load of `written`.
+        fence(Ordering::SeqCst);
+        if self.available() == Ok(0) {
+            return false;
+        }
+        self.stay_awake();
         true
     }
 
     /// This side looks by itself.
     pub(crate) fn stay_awake(&self) {
-        self.incoming().reader_sleeps.0.store(0, Ordering::SeqCst);
+        let sleeps = &self.incoming().reader_sleeps.0;
+        // Relaxed: a writer that does not see it wakes this side for nothing. A swap like all other changes of it, so
+        // that they are in one order.
+        if sleeps.load(Ordering::Relaxed) != 0 {
+            sleeps.swap(0, Ordering::Relaxed);
+        }
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::fs::File;
