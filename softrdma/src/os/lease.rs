@@ -103,8 +103,8 @@ impl Entry {
             (&self.domain, pack(region.domain, region.file)),
             (&self.file_offset, region.file_offset),
         ] {
-            // Relaxed: between the fence in `withdraw` and the store below. With the fence in `read`, a reader that sees
-            // one of these also sees what was stored before that fence, and finds that the generation has changed.
+            // Relaxed: between the fence in `withdraw` and the store below. With the fence in `Offer::lease`, a reader
+            // that sees one of these sees what was stored before that fence too: that the generation has changed.
             place.store(value, Ordering::Relaxed);
         }
         // Relaxed: only this side writes it.
@@ -134,14 +134,15 @@ impl Entry {
 
     // --- The initiator ---------------------------------------------------------------------------
 
-    /// The region and the generation of its description, if there is one now. All of it is of one region.
+    /// The region and the generation of its description, if there is one now. If it still has this generation after
+    /// an acquire fence, then all of it is of one region.
     fn read(&self) -> Option<(SharedRegion, u64)> {
         // Acquire: what `publish` has stored before this generation is there.
         let generation = self.generation.load(Ordering::Acquire);
         if generation & 1 == 0 {
             return None;
         }
-        // Relaxed: between the load above and the fence below.
+        // Relaxed: between the load above and the fence of the caller.
         let load = |place: &AtomicU64| place.load(Ordering::Relaxed);
         let (key, access) = unpack(load(&self.key));
         let (domain, file) = unpack(load(&self.domain));
@@ -157,9 +158,7 @@ impl Entry {
             file,
             file_offset: load(&self.file_offset),
         };
-        // With the fence in `publish`.
-        fence(Ordering::Acquire);
-        self.is_still(generation).then_some((region, generation))
+        Some((region, generation))
     }
 
     fn is_still(&self, generation: u64) -> bool {
@@ -261,7 +260,7 @@ impl Offer<'_> {
             return None;
         }
         let claim = claim(self.name)?;
-        // Between the store of the name and the loads below; see the top of this file.
+        // Between the store of the name and the loads below; see the top of this file. And behind the loads of `read`.
         fence(Ordering::SeqCst);
         // Acquire: the copy does not begin before this.
         let open = self.closed.load(Ordering::Acquire) == 0;
