@@ -8,7 +8,7 @@ pub(crate) trait Endpoint: Send + Sync {
     fn progress_again(&self);
 
     /// Whether the program goes on polling, and finds what comes. If not, the I/O thread looks for input again.
-    fn still_naps(&self) -> bool;
+    fn check_polling(&self) -> bool;
 
     /// Sends the acknowledgements that wait for company.
     fn flush_responses(&self);

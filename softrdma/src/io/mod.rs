@@ -82,7 +82,7 @@ pub(crate) struct Io {
     timers: Mutex<BTreeMap<Timer, Job>>,
     jobs: Mutex<VecDeque<Job>>,
     /// Connections whose program looks for input itself, by polling.
-    napping: Mutex<VecDeque<Weak<dyn Endpoint>>>,
+    polled: Mutex<VecDeque<Weak<dyn Endpoint>>>,
     /// Connections with work that no socket announces.
     busy: Mutex<VecDeque<Arc<dyn Endpoint>>>,
     relief: Relief,
@@ -97,7 +97,7 @@ pub(crate) struct Work {
     sources: BTreeMap<Token, Arc<dyn Source>>,
     timers: BTreeMap<Timer, Job>,
     jobs: VecDeque<Job>,
-    napping: VecDeque<Weak<dyn Endpoint>>,
+    polled: VecDeque<Weak<dyn Endpoint>>,
     busy: VecDeque<Arc<dyn Endpoint>>,
 }
 
@@ -112,7 +112,7 @@ pub(crate) struct HeldWork {
     sources: MutexGuard<'static, BTreeMap<Token, Arc<dyn Source>>>,
     timers: MutexGuard<'static, BTreeMap<Timer, Job>>,
     jobs: MutexGuard<'static, VecDeque<Job>>,
-    napping: MutexGuard<'static, VecDeque<Weak<dyn Endpoint>>>,
+    polled: MutexGuard<'static, VecDeque<Weak<dyn Endpoint>>>,
     busy: MutexGuard<'static, VecDeque<Arc<dyn Endpoint>>>,
 }
 
@@ -122,7 +122,7 @@ impl HeldWork {
         self.sources.forget_waiters();
         self.timers.forget_waiters();
         self.jobs.forget_waiters();
-        self.napping.forget_waiters();
+        self.polled.forget_waiters();
         self.busy.forget_waiters();
     }
 
@@ -131,7 +131,7 @@ impl HeldWork {
             sources: std::mem::take(&mut *self.sources),
             timers: std::mem::take(&mut *self.timers),
             jobs: std::mem::take(&mut *self.jobs),
-            napping: std::mem::take(&mut *self.napping),
+            polled: std::mem::take(&mut *self.polled),
             busy: std::mem::take(&mut *self.busy),
         }
     }
@@ -140,7 +140,7 @@ impl HeldWork {
 /// How long it may take until there is a descriptor again.
 const NO_ROOM: Duration = Duration::from_millis(20);
 /// How often the thread looks whether a program still polls.
-const NAP: Duration = Duration::from_millis(1);
+const CHECK_INTERVAL: Duration = Duration::from_millis(1);
 
 static IO: OnceLock<Io> = OnceLock::new();
 static STARTING: Mutex<()> = Mutex::new(());
@@ -210,8 +210,8 @@ extern "C" fn at_exit() {
         return;
     }
     if let Some(io) = IO.get() {
-        let napping = io.napping.try_lock().map(|napping| napping.clone());
-        for qp in napping.iter().flatten().filter_map(Weak::upgrade) {
+        let polled = io.polled.try_lock().map(|polled| polled.clone());
+        for qp in polled.iter().flatten().filter_map(Weak::upgrade) {
             qp.flush_responses();
         }
     }
@@ -225,7 +225,7 @@ impl Io {
             sources: Mutex::new(BTreeMap::new()),
             timers: Mutex::new(BTreeMap::new()),
             jobs: Mutex::new(VecDeque::new()),
-            napping: Mutex::new(VecDeque::new()),
+            polled: Mutex::new(VecDeque::new()),
             busy: Mutex::new(VecDeque::new()),
             relief: Relief::new(),
             next: AtomicU64::new(WAKE + 1),
@@ -319,8 +319,8 @@ impl Io {
     }
 
     /// Looks after a connection whose program polls, from time to time.
-    pub(crate) fn nap(&self, qp: Weak<dyn Endpoint>) {
-        self.napping.lock().push_back(qp);
+    pub(crate) fn check_polled(&self, qp: Weak<dyn Endpoint>) {
+        self.polled.lock().push_back(qp);
     }
 
     /// Comes back to a connection soon.
@@ -404,7 +404,7 @@ impl Io {
             sources: self.sources.try_lock_until(until)?,
             timers: self.timers.try_lock_until(until)?,
             jobs: self.jobs.try_lock_until(until)?,
-            napping: self.napping.try_lock_until(until)?,
+            polled: self.polled.try_lock_until(until)?,
             busy: self.busy.try_lock_until(until)?,
         })
     }
@@ -423,7 +423,7 @@ impl Io {
         if goes_on {
             self.timers.lock().extend(work.timers);
             self.jobs.lock().extend(work.jobs);
-            self.napping.lock().extend(work.napping);
+            self.polled.lock().extend(work.polled);
             self.busy.lock().extend(work.busy);
         }
     }
@@ -464,7 +464,7 @@ impl Io {
         let lead = self.relief.lead();
         let mut epoll = self.epoll.get();
         let mut ready: Vec<Ready> = Vec::new();
-        let mut looked = Instant::now();
+        let mut checked = Instant::now();
         while lead.goes_on() && self.epoll.is(epoll) {
             if fork_state::concerns_thread() {
                 fork_state::wait_on_thread();
@@ -507,11 +507,11 @@ impl Io {
             if instrument::pace::is_on() {
                 pace::run_due(true);
             }
-            if looked.elapsed() >= NAP {
-                looked = Instant::now();
-                each(&self.napping, &lead, |napping| {
-                    if napping.upgrade().is_some_and(|qp| qp.still_naps()) {
-                        self.napping.lock().push_back(napping);
+            if checked.elapsed() >= CHECK_INTERVAL {
+                checked = Instant::now();
+                each(&self.polled, &lead, |qp| {
+                    if qp.upgrade().is_some_and(|qp| qp.check_polling()) {
+                        self.polled.lock().push_back(qp);
                     }
                 });
             }
@@ -534,8 +534,8 @@ impl Io {
         if !self.busy.lock().is_empty() || !self.jobs.lock().is_empty() {
             return 0;
         }
-        if !self.napping.lock().is_empty() {
-            return NAP.as_millis() as i32;
+        if !self.polled.lock().is_empty() {
+            return CHECK_INTERVAL.as_millis() as i32;
         }
         match self.timers.lock().first_key_value() {
             None => -1,

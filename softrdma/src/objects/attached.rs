@@ -15,8 +15,8 @@ pub(crate) trait Attached: Send + Sync {
     /// What shows in shared memory that something has come, if it comes that way.
     fn glance(&self) -> Option<Arc<Glance>>;
 
-    /// The program is about to wait for an event.
-    fn end_nap(&self);
+    /// The program is about to wait for an event: the I/O thread reads what comes from now on.
+    fn leave_polling_mode(&self);
 
     /// After a fork: the program waits for what its connection brings.
     fn touch_if_connected(&self);
@@ -25,10 +25,10 @@ pub(crate) trait Attached: Send + Sync {
     fn fail_for_its_cq(&self);
 }
 
-/// How many queue pairs are left to the polls of their program.
+/// How many queue pairs are in polling mode: left to the polls of their program.
 static POLLED: AtomicUsize = AtomicUsize::new(0);
 
-/// One more queue pair is left to the polls of its program, or one less.
+/// One more queue pair is in polling mode, or one less.
 pub(crate) fn count_polled(is_polled: bool) {
     if is_polled {
         POLLED.fetch_add(1, Ordering::AcqRel);
@@ -38,7 +38,7 @@ pub(crate) fn count_polled(is_polled: bool) {
 }
 
 /// Whether any is. Usually none: then a program with many connections need not look at all.
-pub(super) fn any_polls() -> bool {
+pub(super) fn any_is_polled() -> bool {
     POLLED.load(Ordering::Acquire) > 0
 }
 

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use crate::Result;
 use crate::instrument;
 use crate::io::{self, fork_state};
-use crate::objects::attached::{Attached, Picks, QueuePairs, any_polls};
+use crate::objects::attached::{Attached, Picks, QueuePairs, any_is_polled};
 use crate::objects::channel::{Channel, Unacknowledged};
 use crate::objects::context::{AsyncEvent, AsyncKind, Context, EventSource};
 use crate::objects::strict;
@@ -355,8 +355,8 @@ impl Cq {
             channel.is_untold(self);
         }
         // The program may go to sleep now: the I/O thread takes over.
-        if any_polls() {
-            self.queue_pairs.lock().each(|qp| qp.end_nap());
+        if any_is_polled() {
+            self.queue_pairs.lock().each(|qp| qp.leave_polling_mode());
         }
     }
 

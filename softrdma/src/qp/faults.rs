@@ -65,7 +65,7 @@ impl Qp {
             self.enter_error(q, Cause::Local);
             self.tell_who_waits(q);
             // Whoever shows completions may be in the middle of sending.
-            self.come_back();
+            self.progress_later();
         }
     }
 
@@ -199,7 +199,7 @@ impl Qp {
         if is_fatal {
             self.enter_error(q, Cause::Local);
             self.tell_who_waits(q);
-            self.come_back();
+            self.progress_later();
         }
     }
 }

@@ -1,26 +1,17 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! A queue pair's end of a connection: what is on its way in and out, and who looks after it.
+//! A queue pair's end of a connection: what is on its way in and out, and how it ends.
 
-use std::any::Any;
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
-
-use parking_lot::MutexGuard;
 
 use crate::Result;
 use crate::io;
-use crate::io::endpoint::Endpoint;
 use crate::io::fork_state::Made;
-use crate::objects::attached::{Attached, count_polled};
-use crate::objects::context::AsyncKind;
 use crate::objects::mr::Grant;
-use crate::os::epoll::Interest;
 use crate::os::local::Local;
 use crate::os::process::Process;
 use crate::os::pull::may_pull;
-use crate::os::rings::Glance;
 use crate::os::socket::Socket;
 use crate::types::limits::MAX_READS;
 use crate::wire::Params;
@@ -30,11 +21,11 @@ use super::complete::Cause;
 use super::guard::ServedRead;
 use super::owner::ConnectionOwner;
 use super::path::{Paths, Stream};
-use super::pulling::{Copier, Puller, Source};
+use super::pulling::{Puller, Source};
 use super::receive::Rx;
 use super::respond::Response;
 use super::vanished::{Watch, patience};
-use super::{Inner, Peer, Qp, Setup, State};
+use super::{Inner, Peer, Qp, State};
 
 pub(super) struct Link {
     pub(super) paths: Paths,
@@ -163,12 +154,6 @@ impl Link {
     }
 }
 
-impl Drop for Qp {
-    fn drop(&mut self) {
-        self.set_napping(false);
-    }
-}
-
 /// What a connection begins with.
 pub(crate) struct Start {
     pub(crate) socket: Socket,
@@ -248,42 +233,6 @@ impl Qp {
         }
     }
 
-    /// Watches for what is of interest now.
-    pub(super) fn update_interest(&self, q: &mut Inner) {
-        let napping = self.napping.load(Ordering::Acquire);
-        if q.faults.peer_died {
-            self.lose_dead_peer(q);
-        }
-        self.expect_acknowledgement(q);
-        // Who copies reads on afterwards.
-        let reads_on = q.copying().is_some() && self.is_pulling(q);
-        let Some(link) = &mut q.link else { return };
-        match link.paths.watch(!napping && !reads_on, link.tx.blocked) {
-            Ok(false) => {}
-            Ok(true) => self.come_back(),
-            Err(_) => self.lost(q),
-        }
-        if let Some(link) = &mut q.link {
-            link.paths
-                .owe(!q.responses.is_empty() || !link.tx.is_idle());
-        }
-    }
-
-    /// Sends what there is to send, and has the rest sent when there is room.
-    pub(super) fn send_now(&self, q: &mut Inner) {
-        self.transmit(q);
-        self.update_interest(q);
-    }
-
-    /// The I/O thread makes progress soon.
-    pub(super) fn come_back(&self) {
-        if let (Some(io), Some(me)) = (io::get(), self.me.upgrade()) {
-            if !self.comes_back.swap(true, Ordering::AcqRel) {
-                io.busy(me);
-            }
-        }
-    }
-
     /// The other end is gone, or sends what is no protocol.
     pub(super) fn lost(&self, q: &mut Inner) {
         io::look_after_descriptors();
@@ -345,246 +294,5 @@ impl Qp {
             Response::Disconnect
         });
         self.send_now(&mut q);
-    }
-
-    // --- Who looks for input ---------------------------------------------------------------------
-
-    /// Reads and writes what goes, on the I/O thread.
-    pub(crate) fn progress(&self) {
-        self.progress_of(&mut self.inner.lock(), |_, _| ());
-    }
-
-    /// As above; `decide` is told whether anything has come, before it is watched for more.
-    fn progress_of(&self, q: &mut MutexGuard<'_, Inner>, decide: impl FnOnce(&mut Inner, bool)) {
-        if let Some(link) = &mut q.link {
-            link.paths.hear();
-        }
-        let before = q.expected;
-        let something = self.receive_and_copy(q, Copier::IoThread);
-        self.acknowledge_and_show(q);
-        if q.expected != before {
-            q.nap.thread_has_read();
-        }
-        decide(q, something);
-        self.send_now(q);
-        // While something is copied it is back soon anyway.
-        if !self.is_pulling(q) {
-            let link = q.link.as_mut();
-            if link.is_some_and(|link| link.paths.sleep_again()) {
-                self.come_back();
-            }
-        }
-    }
-
-    /// Of a connection that is looked at for input in shared memory.
-    fn glance_of(q: &Inner) -> Option<&Arc<Glance>> {
-        q.link.as_ref().and_then(|link| link.paths.glance())
-    }
-
-    /// Whether the program has polled since this was asked last.
-    fn was_polled(&self) -> bool {
-        let Setup {
-            send_cq, recv_cq, ..
-        } = &self.setup;
-        let polls = [send_cq, recv_cq]
-            .into_iter()
-            .flatten()
-            .fold(0u32, |sum, cq| sum.wrapping_add(cq.polls()));
-        self.polls.swap(polls, Ordering::Relaxed) != polls
-    }
-
-    /// Whether it did the opposite before.
-    fn set_napping(&self, naps: bool) -> bool {
-        let changed = self.napping.swap(naps, Ordering::AcqRel) != naps;
-        if changed {
-            count_polled(naps);
-        }
-        changed
-    }
-
-    /// A program with many connections takes long to get round to each of them, where it needs a system call to see
-    /// whether there is something.
-    fn is_one_of_many(&self, q: &Inner) -> bool {
-        if Self::glance_of(q).is_some() {
-            return false;
-        }
-        // So often as their queue for sends or receives. Waking a thread takes as long as so many calls.
-        const MANY: usize = 128;
-        let many = |cq: &Option<Arc<crate::objects::cq::Cq>>| {
-            cq.as_ref().is_some_and(|cq| cq.users.count() > MANY)
-        };
-        many(&self.setup.send_cq) || many(&self.setup.recv_cq)
-    }
-
-    fn waits_for_an_event(&self) -> bool {
-        let armed =
-            |cq: &Option<Arc<crate::objects::cq::Cq>>| cq.as_ref().is_some_and(|cq| cq.is_armed());
-        armed(&self.setup.send_cq) || armed(&self.setup.recv_cq)
-    }
-
-    /// If the program has polled since the last time, has missed few requests so far, and waits for no event, its
-    /// polls will find what comes.
-    fn take_a_nap_if_polled(&self, q: &Inner) {
-        if !q.nap.may_begin()
-            || !self.was_polled()
-            || self.waits_for_an_event()
-            || self.is_one_of_many(q)
-        {
-            return;
-        }
-        self.set_napping(true);
-        // Looked at once more: it may just have been armed.
-        if self.waits_for_an_event() {
-            self.set_napping(false);
-            return;
-        }
-        if !self.listed.swap(true, Ordering::AcqRel) {
-            if let Some(io) = io::get() {
-                io.nap(Weak::clone(&self.me) as _);
-            }
-        }
-    }
-}
-
-impl io::Source for Qp {
-    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
-        self
-    }
-
-    fn lose(self: Arc<Self>) {
-        self.lost(&mut self.inner.lock());
-    }
-
-    fn ready(self: Arc<Self>, _seen: Interest) {
-        let mut q = self.inner.lock();
-        let may_be_for_room = q.link.as_ref().is_some_and(|link| link.tx.blocked);
-        self.progress_of(&mut q, |q, something| {
-            if !self.napping.load(Ordering::Acquire) {
-                self.take_a_nap_if_polled(q);
-            } else if something && !may_be_for_room && self.set_napping(false) {
-                q.nap.was_ended();
-            }
-        });
-    }
-
-    fn watch_again(self: Arc<Self>, _: &io::Io, _: io::Token) {
-        {
-            let mut q = self.inner.lock();
-            if let Some(link) = &mut q.link {
-                link.paths.is_not_watched();
-            }
-            self.update_interest(&mut q);
-        }
-        self.progress();
-    }
-}
-
-impl Endpoint for Qp {
-    fn progress_again(&self) {
-        self.comes_back.store(false, Ordering::Release);
-        self.progress();
-    }
-
-    fn still_naps(&self) -> bool {
-        let polls = self.was_polled();
-        if self.napping.load(Ordering::Acquire) {
-            // Whoever has it locked is at work on it.
-            let Some(mut q) = self.inner.try_lock() else {
-                return true;
-            };
-            if polls && q.nap.goes_on() {
-                self.send_now(&mut q);
-                return true;
-            }
-            if polls && Self::glance_of(&q).is_some_and(|glance| !glance.is_worth_a_look()) {
-                return true;
-            }
-            self.progress_of(&mut q, |q, something| {
-                if something {
-                    q.nap.was_in_vain();
-                }
-                if something || !polls {
-                    self.set_napping(false);
-                }
-            });
-            if self.napping.load(Ordering::Acquire) {
-                return true;
-            }
-        }
-        self.listed.store(false, Ordering::Release);
-        self.set_napping(false);
-        self.progress();
-        false
-    }
-
-    fn flush_responses(&self) {
-        if let Some(mut q) = self.inner.try_lock() {
-            self.send_now(&mut q);
-        }
-    }
-}
-
-impl Attached for Qp {
-    fn progress_by_polling(&self) -> bool {
-        let Some(mut q) = self.inner.try_lock() else {
-            return false;
-        };
-        if q.link.is_none() {
-            return false;
-        }
-        self.made.touch();
-        let before = q.expected;
-        let something = self.receive_and_copy(&mut q, Copier::Program);
-        if something {
-            let requests = q.expected != before;
-            q.nap.polls_have_read(requests);
-        } else if let Some(link) = &mut q.link {
-            link.paths.urge();
-        }
-        // What the program posts next may take the acknowledgement with it.
-        let can_wait = something
-            && self.napping.load(Ordering::Acquire)
-            && q.link.as_ref().is_some_and(|link| link.tx.is_idle())
-            && q.responses.len() == 1
-            && matches!(q.responses.front(), Some(Response::Ack(_)));
-        if can_wait {
-            self.show_received(&mut q);
-        } else {
-            self.acknowledge_and_show(&mut q);
-            self.transmit(&mut q);
-        }
-        self.update_interest(&mut q);
-        something
-    }
-
-    fn glance(&self) -> Option<Arc<Glance>> {
-        self.inner
-            .try_lock()
-            .and_then(|q| Self::glance_of(&q).cloned())
-    }
-
-    fn end_nap(&self) {
-        if self.set_napping(false) {
-            let mut q = self.inner.lock();
-            self.send_now(&mut q);
-        }
-    }
-
-    fn touch_if_connected(&self) {
-        if self.has_connection() {
-            self.made.touch();
-        }
-    }
-
-    fn fail_for_its_cq(&self) {
-        let mut q = self.inner.lock();
-        if q.released || q.state == State::Error {
-            return;
-        }
-        if let Some(pd) = &self.setup.pd {
-            pd.context.events.push(self.event(AsyncKind::QpFatal));
-        }
-        self.enter_error(&mut q, Cause::Local);
-        self.tell_now_who_waits(&mut q);
     }
 }

@@ -7,11 +7,12 @@
 
 pub(crate) mod attributes;
 mod complete;
+mod driver;
 mod faults;
 mod fuzz;
 mod guard;
 pub(crate) mod link;
-mod nap;
+mod polls;
 pub(crate) mod owner;
 mod pace;
 mod path;
@@ -29,7 +30,7 @@ mod transmit;
 mod vanished;
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -53,11 +54,12 @@ use crate::wire::Params;
 
 use crate::types::work::{Receive, Request};
 use attributes::Attributes;
+use driver::Driver;
 use faults::Faults;
 use link::Link;
-use nap::Nap;
 use owner::ConnectionOwner;
 use pace::Pace;
+use polls::Polls;
 use respond::Response;
 
 /// What a queue pair is made of.
@@ -138,14 +140,7 @@ pub(crate) struct Qp {
     copies: AtomicU64,
     /// What injected faults count.
     counts: Counts,
-    /// How often the program had polled its completion queues, when somebody last looked.
-    polls: AtomicU32,
-    /// The program looks for input itself: the I/O thread does not watch for it.
-    napping: AtomicBool,
-    /// The I/O thread has it on its list of nappers.
-    listed: AtomicBool,
-    /// The I/O thread has it on its list of those with work.
-    comes_back: AtomicBool,
+    driver: Driver,
 }
 
 /// A copy, by its number, and since when.
@@ -199,7 +194,7 @@ struct Inner {
     seal: Seal,
     peer_params: Params,
     attributes: Attributes,
-    nap: Nap,
+    polls: Polls,
     faults: Faults,
     pace: Pace,
 }
@@ -285,16 +280,13 @@ impl Qp {
                     port: u8::from(state != State::Reset),
                     ..Attributes::default()
                 },
-                nap: Nap::new(),
+                polls: Polls::new(),
                 faults: Faults::default(),
                 pace: Pace::default(),
             }),
             copies: AtomicU64::new(0),
             counts,
-            polls: AtomicU32::new(0),
-            napping: AtomicBool::new(false),
-            listed: AtomicBool::new(false),
-            comes_back: AtomicBool::new(false),
+            driver: Driver::default(),
         });
         let Setup {
             pd,

@@ -253,14 +253,14 @@ impl Qp {
             let copied = if pull.done >= length {
                 None
             } else if budget == 0 {
-                self.come_back();
+                self.progress_later();
                 return Ok(());
             } else {
                 Some(match self.next_step(q, pull, budget) {
                     Ok(step) => {
                         let now = Instant::now();
                         if copier == Copier::Program && !Self::is_in_memory(q, &step, now) {
-                            self.come_back();
+                            self.progress_later();
                             return Ok(());
                         }
                         self.run_unlocked(q, number, &step, now)

@@ -60,7 +60,7 @@ impl Qp {
                 Sent::Stuck => return,
             }
             if budget == 0 {
-                return self.come_back();
+                return self.progress_later();
             }
         }
     }

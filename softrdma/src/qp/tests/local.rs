@@ -2,7 +2,6 @@
 
 //! Connections that leave TCP for memory that both ends share, with the I/O thread at work.
 
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::os::local::Local;
@@ -84,8 +83,8 @@ fn wait_until(mut is_so: impl FnMut() -> bool) -> Result<()> {
 /// The program polls and gets nothing, until the I/O thread leaves the connection to it. It takes a message of
 /// the peer for the thread to notice.
 fn polls(side: &Side, peer: &Side) -> Result<()> {
-    let naps = |qp: &Qp| qp.napping.load(Ordering::Acquire);
-    while !naps(&side.qp) {
+    let is_polled = |qp: &Qp| qp.driver.is_polled();
+    while !is_polled(&side.qp) {
         side.post_receive(1, side.place(8))?;
         side.cq.poll(0, |_| ())?;
         peer.send(1)?;

@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Who drives a queue pair: reads what its connection brings, and sends what waits.
+//!
+//! ```text
+//!                     enter_polling_mode_if_polled: the program polls,
+//!                     finds requests, and waits for no event
+//!      +---------+ ------------------------------------------------> +--------+
+//!      | WATCHED |                                                   | POLLED |
+//!      +---------+ <---------------------+                           +--------+
+//!           ^                            |                                |
+//!           |                            |  check_polling: the program    |
+//!           |                            +- does not poll any more, or ---+
+//!           |                               has missed something          |
+//!           | check_polling                                               |
+//!           |                                                             |
+//!      +---------+   leave_polling_mode: the program arms its queue, or   |
+//!      | LEAVING | <------------------------------------------------------+
+//!      +---------+   ready: the peer has rung its doorbell
+//! ```
+//!
+//! - WATCHED: the I/O thread sleeps in epoll_wait until a socket or a doorbell is ready ([`Source::ready`]).
+//! - POLLED, the polling mode: the program's polls of its completion queue read ([`Attached::progress_by_polling`]).
+//!   The I/O thread watches nothing but the doorbell of a peer on this host, and checks once in a millisecond
+//!   ([`Endpoint::check_polling`]).
+//! - LEAVING: WATCHED again, but still on the list of those that are checked. It comes off at the next check. When it
+//!   enters the polling mode again before that, it is POLLED, and listed only once.
+//!
+//! In each of them there may be work that no socket announces, for example when the budget of one turn is used up:
+//! then it is on the I/O thread's list of busy ones as well (`progress_later`).
+//!
+//! While a thread copies from the memory of the peer, without the lock (`Inner::copying`), nobody reads on: the
+//! sockets are not watched, and whoever copies reads on afterwards. Should that copy not end on the I/O thread, another
+//! thread takes its place for all other queue pairs (`io/relief.rs`).
+
+use std::any::Any;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::MutexGuard;
+
+use crate::io;
+use crate::io::Source;
+use crate::io::endpoint::Endpoint;
+use crate::objects::attached::{Attached, count_polled};
+use crate::objects::context::AsyncKind;
+use crate::objects::cq::Cq;
+use crate::os::epoll::Interest;
+use crate::os::rings::Glance;
+
+use super::complete::Cause;
+use super::pulling::Copier;
+use super::respond::Response;
+use super::{Inner, Qp, Setup, State};
+
+/// The program's polls read what comes.
+const POLLED: u8 = 1;
+/// It is on the I/O thread's list of those that are checked once in a millisecond.
+const LISTED: u8 = 2;
+/// It is on the I/O thread's list of those with work that no socket announces.
+const BUSY: u8 = 4;
+
+#[derive(Debug, Default)]
+pub(super) struct Driver {
+    state: AtomicU8,
+    /// How often the program had polled its completion queues, when somebody last looked.
+    polls: AtomicU32,
+}
+
+impl Driver {
+    pub(super) fn is_polled(&self) -> bool {
+        self.state.load(Ordering::Acquire) & POLLED != 0
+    }
+
+    /// Whether it was not so before.
+    fn set(&self, flag: u8) -> bool {
+        self.state.fetch_or(flag, Ordering::AcqRel) & flag == 0
+    }
+
+    /// Whether it was so before.
+    fn clear(&self, flag: u8) -> bool {
+        self.state.fetch_and(!flag, Ordering::AcqRel) & flag != 0
+    }
+
+    fn enter_polling_mode(&self) {
+        if self.set(POLLED) {
+            count_polled(true);
+        }
+    }
+
+    /// Whether it was in it.
+    fn leave_polling_mode(&self) -> bool {
+        let was_polled = self.clear(POLLED);
+        if was_polled {
+            count_polled(false);
+        }
+        was_polled
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.leave_polling_mode();
+    }
+}
+
+impl Qp {
+    /// Watches for what is of interest now.
+    pub(super) fn update_interest(&self, q: &mut Inner) {
+        if q.faults.peer_died {
+            self.lose_dead_peer(q);
+        }
+        self.expect_acknowledgement(q);
+        let is_polled = self.driver.is_polled();
+        // Who copies reads on afterwards.
+        let reads_on = q.copying().is_some() && self.is_pulling(q);
+        let Some(link) = &mut q.link else { return };
+        match link.paths.watch(!is_polled && !reads_on, link.tx.blocked) {
+            Ok(false) => {}
+            Ok(true) => self.progress_later(),
+            Err(_) => self.lost(q),
+        }
+        if let Some(link) = &mut q.link {
+            link.paths
+                .owe(!q.responses.is_empty() || !link.tx.is_idle());
+        }
+    }
+
+    /// Sends what there is to send, and has the rest sent when there is room.
+    pub(super) fn send_now(&self, q: &mut Inner) {
+        self.transmit(q);
+        self.update_interest(q);
+    }
+
+    /// The I/O thread makes progress soon.
+    pub(super) fn progress_later(&self) {
+        if let (Some(io), Some(me)) = (io::get(), self.me.upgrade()) {
+            if self.driver.set(BUSY) {
+                io.busy(me);
+            }
+        }
+    }
+
+    /// Reads and writes what goes, on the I/O thread.
+    pub(crate) fn progress(&self) {
+        self.progress_of(&mut self.inner.lock(), |_, _| ());
+    }
+
+    /// As above; `decide` is told whether anything has come, before it is watched for more.
+    fn progress_of(&self, q: &mut MutexGuard<'_, Inner>, decide: impl FnOnce(&mut Inner, bool)) {
+        if let Some(link) = &mut q.link {
+            link.paths.hear();
+        }
+        let before = q.expected;
+        let something = self.receive_and_copy(q, Copier::IoThread);
+        self.acknowledge_and_show(q);
+        if q.expected != before {
+            q.polls.thread_has_read();
+        }
+        decide(q, something);
+        self.send_now(q);
+        // While something is copied it is back soon anyway.
+        if !self.is_pulling(q) {
+            let link = q.link.as_mut();
+            if link.is_some_and(|link| link.paths.sleep_again()) {
+                self.progress_later();
+            }
+        }
+    }
+
+    /// Of a connection that is looked at for input in shared memory.
+    fn glance_of(q: &Inner) -> Option<&Arc<Glance>> {
+        q.link.as_ref().and_then(|link| link.paths.glance())
+    }
+
+    /// Whether the program has polled since this was asked last.
+    fn was_polled(&self) -> bool {
+        let Setup {
+            send_cq, recv_cq, ..
+        } = &self.setup;
+        let polls = [send_cq, recv_cq]
+            .into_iter()
+            .flatten()
+            .fold(0u32, |sum, cq| sum.wrapping_add(cq.polls()));
+        self.driver.polls.swap(polls, Ordering::Relaxed) != polls
+    }
+
+    /// A program with many connections takes long to get round to each of them, where it needs a system call to see
+    /// whether there is something.
+    fn is_one_of_many(&self, q: &Inner) -> bool {
+        if Self::glance_of(q).is_some() {
+            return false;
+        }
+        // So often as their queue for sends or receives. Waking a thread takes as long as so many calls.
+        const MANY: usize = 128;
+        let many = |cq: &Option<Arc<Cq>>| cq.as_ref().is_some_and(|cq| cq.users.count() > MANY);
+        many(&self.setup.send_cq) || many(&self.setup.recv_cq)
+    }
+
+    fn waits_for_an_event(&self) -> bool {
+        let armed = |cq: &Option<Arc<Cq>>| cq.as_ref().is_some_and(|cq| cq.is_armed());
+        armed(&self.setup.send_cq) || armed(&self.setup.recv_cq)
+    }
+
+    /// If the program has polled since the last time, has missed few requests so far, and waits for no event, its
+    /// polls will find what comes.
+    fn enter_polling_mode_if_polled(&self, q: &Inner) {
+        if !q.polls.find_requests()
+            || !self.was_polled()
+            || self.waits_for_an_event()
+            || self.is_one_of_many(q)
+        {
+            return;
+        }
+        self.driver.enter_polling_mode();
+        // Looked at once more: it may just have been armed.
+        if self.waits_for_an_event() {
+            self.driver.leave_polling_mode();
+            return;
+        }
+        if self.driver.set(LISTED) {
+            if let Some(io) = io::get() {
+                io.check_polled(Weak::clone(&self.me) as _);
+            }
+        }
+    }
+}
+
+impl Source for Qp {
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+
+    fn lose(self: Arc<Self>) {
+        self.lost(&mut self.inner.lock());
+    }
+
+    fn ready(self: Arc<Self>, _seen: Interest) {
+        let mut q = self.inner.lock();
+        let may_be_for_room = q.link.as_ref().is_some_and(|link| link.tx.blocked);
+        self.progress_of(&mut q, |q, something| {
+            if !self.driver.is_polled() {
+                self.enter_polling_mode_if_polled(q);
+            } else if something && !may_be_for_room && self.driver.leave_polling_mode() {
+                q.polls.doorbell_was_needed();
+            }
+        });
+    }
+
+    fn watch_again(self: Arc<Self>, _: &io::Io, _: io::Token) {
+        {
+            let mut q = self.inner.lock();
+            if let Some(link) = &mut q.link {
+                link.paths.is_not_watched();
+            }
+            self.update_interest(&mut q);
+        }
+        self.progress();
+    }
+}
+
+impl Endpoint for Qp {
+    fn progress_again(&self) {
+        self.driver.clear(BUSY);
+        self.progress();
+    }
+
+    fn check_polling(&self) -> bool {
+        let is_polling = self.was_polled();
+        if self.driver.is_polled() {
+            // Whoever has it locked is at work on it.
+            let Some(mut q) = self.inner.try_lock() else {
+                return true;
+            };
+            if is_polling && q.polls.have_read_since_last_check() {
+                self.send_now(&mut q);
+                return true;
+            }
+            if is_polling && Self::glance_of(&q).is_some_and(|glance| !glance.is_worth_a_look()) {
+                return true;
+            }
+            self.progress_of(&mut q, |q, something| {
+                if something {
+                    q.polls.check_found_input();
+                }
+                if something || !is_polling {
+                    self.driver.leave_polling_mode();
+                }
+            });
+            if self.driver.is_polled() {
+                return true;
+            }
+        }
+        self.driver.clear(LISTED);
+        self.driver.leave_polling_mode();
+        self.progress();
+        false
+    }
+
+    fn flush_responses(&self) {
+        if let Some(mut q) = self.inner.try_lock() {
+            self.send_now(&mut q);
+        }
+    }
+}
+
+impl Attached for Qp {
+    fn progress_by_polling(&self) -> bool {
+        let Some(mut q) = self.inner.try_lock() else {
+            return false;
+        };
+        if q.link.is_none() {
+            return false;
+        }
+        self.made.touch();
+        let before = q.expected;
+        let something = self.receive_and_copy(&mut q, Copier::Program);
+        if something {
+            let requests = q.expected != before;
+            q.polls.have_read(requests);
+        } else if let Some(link) = &mut q.link {
+            link.paths.urge();
+        }
+        // What the program posts next may take the acknowledgement with it.
+        let can_wait = something
+            && self.driver.is_polled()
+            && q.link.as_ref().is_some_and(|link| link.tx.is_idle())
+            && q.responses.len() == 1
+            && matches!(q.responses.front(), Some(Response::Ack(_)));
+        if can_wait {
+            self.show_received(&mut q);
+        } else {
+            self.acknowledge_and_show(&mut q);
+            self.transmit(&mut q);
+        }
+        self.update_interest(&mut q);
+        something
+    }
+
+    fn glance(&self) -> Option<Arc<Glance>> {
+        self.inner
+            .try_lock()
+            .and_then(|q| Self::glance_of(&q).cloned())
+    }
+
+    fn leave_polling_mode(&self) {
+        if self.driver.leave_polling_mode() {
+            let mut q = self.inner.lock();
+            self.send_now(&mut q);
+        }
+    }
+
+    fn touch_if_connected(&self) {
+        if self.has_connection() {
+            self.made.touch();
+        }
+    }
+
+    fn fail_for_its_cq(&self) {
+        let mut q = self.inner.lock();
+        if q.released || q.state == State::Error {
+            return;
+        }
+        if let Some(pd) = &self.setup.pd {
+            pd.context.events.push(self.event(AsyncKind::QpFatal));
+        }
+        self.enter_error(&mut q, Cause::Local);
+        self.tell_now_who_waits(&mut q);
+    }
+}
