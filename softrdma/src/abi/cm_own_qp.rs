@@ -7,7 +7,7 @@ use std::ffi::c_int;
 use rdma_sys as sys;
 
 use super::cm::IdHandle;
-use super::qp_modify::mask;
+use super::flags::qp_attr;
 use super::{call, handle, minus_one, object};
 use crate::instrument::names;
 use crate::wire::Params;
@@ -28,7 +28,7 @@ fn fill(id: &Id, attr: &mut sys::ibv_qp_attr) -> Result<c_int> {
             attr.qp_access_flags = id.access();
             attr.pkey_index = 0;
             attr.port_num = PORT_NUMBER;
-            mask::STATE | mask::ACCESS_FLAGS | mask::PKEY_INDEX | mask::PORT
+            qp_attr::STATE | qp_attr::ACCESS_FLAGS | qp_attr::PKEY_INDEX | qp_attr::PORT
         }
         abi::IBV_QPS_RTR => {
             attr.ah_attr = super::qp_modify::ah_attr(&id.path().address);
@@ -37,13 +37,13 @@ fn fill(id: &Id, attr: &mut sys::ibv_qp_attr) -> Result<c_int> {
             attr.rq_psn = 0;
             attr.max_dest_rd_atomic = params.initiator_depth;
             attr.min_rnr_timer = 0;
-            mask::STATE
-                | mask::AV
-                | mask::PATH_MTU
-                | mask::DEST_QPN
-                | mask::RQ_PSN
-                | mask::MAX_DEST_RD_ATOMIC
-                | mask::MIN_RNR_TIMER
+            qp_attr::STATE
+                | qp_attr::AV
+                | qp_attr::PATH_MTU
+                | qp_attr::DEST_QPN
+                | qp_attr::RQ_PSN
+                | qp_attr::MAX_DEST_RD_ATOMIC
+                | qp_attr::MIN_RNR_TIMER
         }
         _ => {
             attr.sq_psn = 0;
@@ -51,12 +51,12 @@ fn fill(id: &Id, attr: &mut sys::ibv_qp_attr) -> Result<c_int> {
             attr.retry_cnt = params.retry_count;
             attr.rnr_retry = params.rnr_retry_count;
             attr.max_rd_atomic = params.responder_resources;
-            mask::STATE
-                | mask::SQ_PSN
-                | mask::TIMEOUT
-                | mask::RETRY_CNT
-                | mask::RNR_RETRY
-                | mask::MAX_QP_RD_ATOMIC
+            qp_attr::STATE
+                | qp_attr::SQ_PSN
+                | qp_attr::TIMEOUT
+                | qp_attr::RETRY_CNT
+                | qp_attr::RNR_RETRY
+                | qp_attr::MAX_QP_RD_ATOMIC
         }
     })
 }

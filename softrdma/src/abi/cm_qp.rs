@@ -9,6 +9,7 @@ use rdma_sys as sys;
 
 use super::cm::{self, IdHandle};
 use super::cq::{self, CqHandle};
+use super::flags::{qp_init, srq_init};
 use super::qp::{self, Init, QpHandle};
 use super::unsupported::not_there;
 use super::{call, call_new, context, handle, minus_one, no_args, object, set_errno, shows};
@@ -54,13 +55,12 @@ unsafe extern "C" fn rdma_create_qp_ex(
     id: *mut sys::rdma_cm_id,
     attr: *mut sys::ibv_qp_init_attr_ex,
 ) -> c_int {
-    const PD: u32 = 1;
     // SAFETY: the program's.
     let Some(attr) = (unsafe { attr.as_mut() }) else {
         return minus_one(Err(libc::EINVAL));
     };
     let asked = Init::from_extended(attr);
-    let pd = if attr.comp_mask & PD == 0 {
+    let pd = if attr.comp_mask & qp_init::PD == 0 {
         std::ptr::null_mut()
     } else {
         attr.pd
@@ -266,21 +266,19 @@ unsafe extern "C" fn rdma_create_srq_ex(
     id: *mut sys::rdma_cm_id,
     attr: *mut sys::ibv_srq_init_attr_ex,
 ) -> c_int {
-    const TYPE: u32 = 1;
-    const PD: u32 = 2;
     // SAFETY: the program's.
     let args = unsafe { shows(id) };
     let made = call_new("rdma_create_srq_ex", args, || {
         // SAFETY: the program's.
         let attr = unsafe { attr.as_ref() }.ok_or(libc::EINVAL)?;
-        let plain =
-            attr.comp_mask & TYPE == 0 || attr.srq_type == sys::ibv_srq_type::IBV_SRQT_BASIC;
-        if !plain || attr.comp_mask & !(TYPE | PD) != 0 {
+        let plain = attr.comp_mask & srq_init::TYPE == 0
+            || attr.srq_type == sys::ibv_srq_type::IBV_SRQT_BASIC;
+        if !plain || attr.comp_mask & !(srq_init::TYPE | srq_init::PD) != 0 {
             return Err(not_there(
                 "shared receive queues of other kinds than the basic one",
             ));
         }
-        let pd = if attr.comp_mask & PD == 0 {
+        let pd = if attr.comp_mask & srq_init::PD == 0 {
             std::ptr::null_mut()
         } else {
             attr.pd

@@ -7,6 +7,7 @@ use std::ffi::c_int;
 use rdma_sys as sys;
 
 use super::cq::CqHandle;
+use super::flags::{completion, send};
 use super::qp::QpHandle;
 use super::srq::SrqHandle;
 use super::unsupported::not_there;
@@ -19,14 +20,6 @@ use crate::os::memory;
 use crate::types::completion::{Completion, Status};
 use crate::types::region::Range;
 use crate::types::work::{Data, Operation, Progress, Receive, Request, Scatter};
-
-const FENCE: u32 = 1;
-const SIGNALED: u32 = 1 << 1;
-const SOLICITED: u32 = 1 << 2;
-const INLINE: u32 = 1 << 3;
-
-const WC_GRH: u32 = 1;
-const WC_WITH_IMM: u32 = 2;
 
 pub(super) fn range(sge: &sys::ibv_sge) -> Range {
     Range {
@@ -88,7 +81,7 @@ unsafe fn request(qp: &QpHandle, wr: &sys::ibv_send_wr) -> Result<Request> {
     // SAFETY: the request's list.
     let sges = unsafe { list(wr.sg_list, wr.num_sge) }?;
     // A read has no data to take along.
-    let is_inline = wr.send_flags & INLINE != 0 && wr.opcode != op::IBV_WR_RDMA_READ;
+    let is_inline = wr.send_flags & send::INLINE != 0 && wr.opcode != op::IBV_WR_RDMA_READ;
     let data = if is_inline {
         let ranges = sges.iter().map(|sge| (sge.addr, sge.length as usize));
         // SAFETY: the program's own memory.
@@ -131,9 +124,9 @@ unsafe fn request(qp: &QpHandle, wr: &sys::ibv_send_wr) -> Result<Request> {
         operation,
         data,
         imm,
-        signaled: wr.send_flags & SIGNALED != 0,
-        solicited: wr.send_flags & SOLICITED != 0,
-        fence: wr.send_flags & FENCE != 0,
+        signaled: wr.send_flags & send::SIGNALED != 0,
+        solicited: wr.send_flags & send::SOLICITED != 0,
+        fence: wr.send_flags & send::FENCE != 0,
         progress: Progress::Waiting,
     })
 }
@@ -198,7 +191,8 @@ unsafe fn trace_sends(args: &mut Args, qp: *const sys::ibv_qp, first: *const sys
             u64::from(request.send_flags),
             names::SEND_FLAGS,
         );
-        let is_inline = request.send_flags & INLINE != 0 && request.opcode != op::IBV_WR_RDMA_READ;
+        let is_inline =
+            request.send_flags & send::INLINE != 0 && request.opcode != op::IBV_WR_RDMA_READ;
         // SAFETY: the program's own memory.
         unsafe { trace_data(args, sges, is_inline) };
         if matches!(
@@ -352,10 +346,10 @@ fn to_abi(completion: &Completion) -> sys::ibv_wc {
         wc.opcode = completion.opcode as sys::ibv_wc_opcode::Type;
         wc.byte_len = completion.byte_len;
         if completion.received {
-            wc.wc_flags |= WC_GRH;
+            wc.wc_flags |= completion::GRH;
         }
         if let Some(imm) = completion.imm {
-            wc.wc_flags |= WC_WITH_IMM;
+            wc.wc_flags |= completion::WITH_IMM;
             wc.imm_data_invalidated_rkey_union.imm_data = imm.to_be();
         }
     }
@@ -375,7 +369,7 @@ unsafe fn trace_completions(line: &mut Args, wc: *const sys::ibv_wc, count: usiz
         }
         line.one_of("opcode", u64::from(wc.opcode), names::WC_OPCODE);
         line.num("byte_len", wc.byte_len);
-        if wc.wc_flags & WC_WITH_IMM != 0 {
+        if wc.wc_flags & completion::WITH_IMM != 0 {
             // SAFETY: the flag says that this is the one in use.
             let imm = unsafe { wc.imm_data_invalidated_rkey_union.imm_data };
             line.flags("imm_data", u64::from(u32::from_be(imm)));

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 
 use rdma_sys as sys;
 
+use super::flags::device;
 use super::{call, code, minus_one, no_args, pointer, set_errno, zeroed};
 use crate::instrument;
 use crate::types::limits;
@@ -20,9 +21,6 @@ const VENDOR: u32 = 0xff_ffff;
 const VENDOR_PART: u32 = 1;
 const DEFAULT_PKEY: u16 = 0xffff;
 const IBV_LINK_LAYER_ETHERNET: u8 = 2;
-const DEVICE_FLUSH_GLOBAL: u64 = 1 << 38;
-const DEVICE_FLUSH_PERSISTENT: u64 = 1 << 39;
-const DEVICE_ATOMIC_WRITE: u64 = 1 << 40;
 const GID_TYPE_ROCE_V2: u32 = 2;
 
 struct Device(*mut sys::ibv_device);
@@ -169,10 +167,10 @@ pub(super) unsafe extern "C" fn query_device_ex(
         let caps = instrument::caps();
         full.device_cap_flags_ex = u64::from(full.orig_attr.device_cap_flags);
         if caps.flush {
-            full.device_cap_flags_ex |= DEVICE_FLUSH_GLOBAL | DEVICE_FLUSH_PERSISTENT;
+            full.device_cap_flags_ex |= device::FLUSH_GLOBAL | device::FLUSH_PERSISTENT;
         }
         if caps.atomic_write {
-            full.device_cap_flags_ex |= DEVICE_ATOMIC_WRITE;
+            full.device_cap_flags_ex |= device::ATOMIC_WRITE;
         }
         if caps.odp {
             use sys::ibv_odp_transport_cap_bits as odp;

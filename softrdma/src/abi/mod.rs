@@ -15,6 +15,7 @@ mod context;
 mod cq;
 mod data;
 mod device;
+mod flags;
 mod mr;
 mod qp;
 mod qp_ex;

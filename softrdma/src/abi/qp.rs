@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use rdma_sys as sys;
 
 use super::cq::CqHandle;
+use super::flags::qp_init;
 use super::mr::PdHandle;
 use super::qp_ex::{self, Batch, Functions};
 use super::srq::SrqHandle;
@@ -55,21 +56,23 @@ impl Init {
     }
 
     pub(super) fn from_extended(attr: &sys::ibv_qp_init_attr_ex) -> Result<Self> {
-        const PD: u32 = 1;
-        const CREATE_FLAGS: u32 = 1 << 2;
-        const MAX_TSO_HEADER: u32 = 1 << 3;
-        const SEND_OPS_FLAGS: u32 = 1 << 6;
         let has = |field| attr.comp_mask & field != 0;
         // What is there and 0 asks for nothing.
-        if attr.comp_mask & !(PD | CREATE_FLAGS | MAX_TSO_HEADER | SEND_OPS_FLAGS) != 0
-            || has(CREATE_FLAGS) && attr.create_flags != 0
-            || has(MAX_TSO_HEADER) && attr.max_tso_header != 0
+        if attr.comp_mask
+            & !(qp_init::PD
+                | qp_init::CREATE_FLAGS
+                | qp_init::MAX_TSO_HEADER
+                | qp_init::SEND_OPS_FLAGS)
+            != 0
+            || has(qp_init::CREATE_FLAGS) && attr.create_flags != 0
+            || has(qp_init::MAX_TSO_HEADER) && attr.max_tso_header != 0
         {
             return Err(not_there(
                 "ibv_create_qp_ex with more than a domain and operations",
             ));
         }
-        let send_ops = (attr.comp_mask & SEND_OPS_FLAGS != 0).then_some(attr.send_ops_flags);
+        let send_ops =
+            (attr.comp_mask & qp_init::SEND_OPS_FLAGS != 0).then_some(attr.send_ops_flags);
         if let Some(ops) = send_ops {
             qp_ex::check(ops)?;
         }

@@ -7,6 +7,7 @@ use std::ffi::{c_int, c_void};
 use rdma_sys as sys;
 
 use super::data;
+use super::flags::{send, send_ops};
 use super::qp::{self, QpHandle};
 use super::unsupported::{self, not_there};
 use super::{code, handle, object, quick_call, shows};
@@ -22,18 +23,6 @@ pub(super) struct Functions {
     more: [usize; 8],
 }
 
-mod ops {
-    pub(super) const RDMA_WRITE: u64 = 1;
-    pub(super) const RDMA_WRITE_WITH_IMM: u64 = 1 << 1;
-    pub(super) const SEND: u64 = 1 << 2;
-    pub(super) const SEND_WITH_IMM: u64 = 1 << 3;
-    pub(super) const RDMA_READ: u64 = 1 << 4;
-    pub(super) const FLUSH: u64 = 1 << 11;
-    pub(super) const ATOMIC_WRITE: u64 = 1 << 12;
-    pub(super) const ALWAYS: u64 =
-        RDMA_WRITE | RDMA_WRITE_WITH_IMM | SEND | SEND_WITH_IMM | RDMA_READ;
-}
-
 /// What was built since `ibv_wr_start`.
 #[derive(Default)]
 pub(super) struct Batch {
@@ -44,22 +33,22 @@ pub(super) struct Batch {
 /// Whether the device has these operations.
 pub(super) fn check(wanted: u64) -> Result<()> {
     let caps = qp::caps();
-    let mut has = ops::ALWAYS;
+    let mut has = send_ops::ALWAYS;
     if caps.atomic_write {
-        has |= ops::ATOMIC_WRITE;
+        has |= send_ops::ATOMIC_WRITE;
     }
     if caps.flush {
-        has |= ops::FLUSH;
+        has |= send_ops::FLUSH;
     }
     if wanted & !has == 0 {
         Ok(())
-    } else if wanted & !(ops::ALWAYS | ops::ATOMIC_WRITE | ops::FLUSH) != 0 {
+    } else if wanted & !(send_ops::ALWAYS | send_ops::ATOMIC_WRITE | send_ops::FLUSH) != 0 {
         Err(not_there("work requests of this opcode"))
     } else {
-        if wanted & ops::ATOMIC_WRITE & !has != 0 {
+        if wanted & send_ops::ATOMIC_WRITE & !has != 0 {
             unsupported::say_disabled("IBV_QP_EX_WITH_ATOMIC_WRITE", "atomic-write");
         }
-        if wanted & ops::FLUSH & !has != 0 {
+        if wanted & send_ops::FLUSH & !has != 0 {
             unsupported::say_disabled("IBV_QP_EX_WITH_FLUSH", "flush");
         }
         Err(libc::EOPNOTSUPP)
@@ -76,25 +65,25 @@ pub(super) fn fill(to: &mut Functions, wanted: u64) {
     qp.wr_set_inline_data = Some(wr_set_inline_data);
     qp.wr_set_inline_data_list = Some(wr_set_inline_data_list);
     let has = |op| wanted & op != 0;
-    if has(ops::SEND) {
+    if has(send_ops::SEND) {
         qp.wr_send = Some(wr_send);
     }
-    if has(ops::SEND_WITH_IMM) {
+    if has(send_ops::SEND_WITH_IMM) {
         qp.wr_send_imm = Some(wr_send_imm);
     }
-    if has(ops::RDMA_WRITE) {
+    if has(send_ops::RDMA_WRITE) {
         qp.wr_rdma_write = Some(wr_rdma_write);
     }
-    if has(ops::RDMA_WRITE_WITH_IMM) {
+    if has(send_ops::RDMA_WRITE_WITH_IMM) {
         qp.wr_rdma_write_imm = Some(wr_rdma_write_imm);
     }
-    if has(ops::RDMA_READ) {
+    if has(send_ops::RDMA_READ) {
         qp.wr_rdma_read = Some(wr_rdma_read);
     }
-    if has(ops::ATOMIC_WRITE) {
+    if has(send_ops::ATOMIC_WRITE) {
         qp.wr_atomic_write = Some(wr_atomic_write);
     }
-    if has(ops::FLUSH) {
+    if has(send_ops::FLUSH) {
         qp.wr_flush = Some(wr_flush);
     }
 }
@@ -137,9 +126,6 @@ unsafe fn add(
     imm: Option<u32>,
     data: Data,
 ) {
-    const FENCE: u32 = 1;
-    const SIGNALED: u32 = 1 << 1;
-    const SOLICITED: u32 = 1 << 2;
     // SAFETY: between start and complete.
     let Some((_, batch)) = (unsafe { batch(qp) }) else {
         return;
@@ -176,9 +162,9 @@ unsafe fn add(
                 operation,
                 data,
                 imm,
-                signaled: flags & SIGNALED != 0,
-                solicited: flags & SOLICITED != 0,
-                fence: flags & FENCE != 0,
+                signaled: flags & send::SIGNALED != 0,
+                solicited: flags & send::SOLICITED != 0,
+                fence: flags & send::FENCE != 0,
                 progress: Progress::Waiting,
             });
             Ok(())
@@ -474,7 +460,10 @@ mod tests {
         )?;
         // SAFETY: function pointers, of which none is one.
         let mut abi: Functions = unsafe { zeroed() };
-        fill(&mut abi, ops::ALWAYS | ops::ATOMIC_WRITE | ops::FLUSH);
+        fill(
+            &mut abi,
+            send_ops::ALWAYS | send_ops::ATOMIC_WRITE | send_ops::FLUSH,
+        );
         let qp: *mut sys::ibv_qp_ex = hand_out(
             QpHandle {
                 abi,

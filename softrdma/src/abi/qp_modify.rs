@@ -6,6 +6,7 @@ use std::ffi::c_int;
 
 use rdma_sys as sys;
 
+use super::flags::qp_attr;
 use super::qp::{QpHandle, to_abi};
 use super::unsupported::not_there;
 use super::{call, code, handle, object, zeroed};
@@ -16,51 +17,27 @@ use crate::qp::attributes::{AddressVector, Attributes, room_for_reads};
 use crate::types::limits::MAX_READS;
 use crate::{Errno, Result};
 
-/// `enum ibv_qp_attr_mask`
-pub(super) mod mask {
-    use std::ffi::c_int;
-
-    pub(crate) const STATE: c_int = 1;
-    pub(crate) const CUR_STATE: c_int = 1 << 1;
-    pub(crate) const EN_SQD_ASYNC_NOTIFY: c_int = 1 << 2;
-    pub(crate) const ACCESS_FLAGS: c_int = 1 << 3;
-    pub(crate) const PKEY_INDEX: c_int = 1 << 4;
-    pub(crate) const PORT: c_int = 1 << 5;
-    pub(crate) const AV: c_int = 1 << 7;
-    pub(crate) const PATH_MTU: c_int = 1 << 8;
-    pub(crate) const TIMEOUT: c_int = 1 << 9;
-    pub(crate) const RETRY_CNT: c_int = 1 << 10;
-    pub(crate) const RNR_RETRY: c_int = 1 << 11;
-    pub(crate) const RQ_PSN: c_int = 1 << 12;
-    pub(crate) const MAX_QP_RD_ATOMIC: c_int = 1 << 13;
-    pub(crate) const ALT_PATH: c_int = 1 << 14;
-    pub(crate) const MIN_RNR_TIMER: c_int = 1 << 15;
-    pub(crate) const SQ_PSN: c_int = 1 << 16;
-    pub(crate) const MAX_DEST_RD_ATOMIC: c_int = 1 << 17;
-    pub(crate) const PATH_MIG_STATE: c_int = 1 << 18;
-    pub(crate) const DEST_QPN: c_int = 1 << 20;
-    /// Those that any device has to know.
-    pub(super) const STANDARD: c_int = (1 << 21) - 1;
-}
-
 /// The attributes that a reliable connection needs to go from one state to another, and those that may be
 /// given besides; nothing if there is no such way. As in the InfiniBand specification, but that a queue pair
 /// in RESET has no way to the error state: so the kernel has it.
 fn way(from: State, to: State) -> Option<(c_int, c_int)> {
-    const PORT_AND_KEY: c_int = mask::PKEY_INDEX | mask::PORT | mask::ACCESS_FLAGS;
-    const WHILE_CONNECTED: c_int = mask::CUR_STATE
-        | mask::ACCESS_FLAGS
-        | mask::ALT_PATH
-        | mask::PATH_MIG_STATE
-        | mask::MIN_RNR_TIMER;
-    const WHERE: c_int = mask::AV
-        | mask::PATH_MTU
-        | mask::DEST_QPN
-        | mask::RQ_PSN
-        | mask::MAX_DEST_RD_ATOMIC
-        | mask::MIN_RNR_TIMER;
-    const HOW: c_int =
-        mask::TIMEOUT | mask::RETRY_CNT | mask::RNR_RETRY | mask::SQ_PSN | mask::MAX_QP_RD_ATOMIC;
+    const PORT_AND_KEY: c_int = qp_attr::PKEY_INDEX | qp_attr::PORT | qp_attr::ACCESS_FLAGS;
+    const WHILE_CONNECTED: c_int = qp_attr::CUR_STATE
+        | qp_attr::ACCESS_FLAGS
+        | qp_attr::ALT_PATH
+        | qp_attr::PATH_MIG_STATE
+        | qp_attr::MIN_RNR_TIMER;
+    const WHERE: c_int = qp_attr::AV
+        | qp_attr::PATH_MTU
+        | qp_attr::DEST_QPN
+        | qp_attr::RQ_PSN
+        | qp_attr::MAX_DEST_RD_ATOMIC
+        | qp_attr::MIN_RNR_TIMER;
+    const HOW: c_int = qp_attr::TIMEOUT
+        | qp_attr::RETRY_CNT
+        | qp_attr::RNR_RETRY
+        | qp_attr::SQ_PSN
+        | qp_attr::MAX_QP_RD_ATOMIC;
     match (from, to) {
         (State::Reset, State::Error) => None,
         (_, State::Reset | State::Error) => Some((0, 0)),
@@ -68,7 +45,7 @@ fn way(from: State, to: State) -> Option<(c_int, c_int)> {
         (State::Init, State::Init) => Some((0, PORT_AND_KEY)),
         (State::Init, State::ReadyToReceive) => Some((
             WHERE,
-            mask::ALT_PATH | mask::ACCESS_FLAGS | mask::PKEY_INDEX,
+            qp_attr::ALT_PATH | qp_attr::ACCESS_FLAGS | qp_attr::PKEY_INDEX,
         )),
         (State::ReadyToReceive, State::ReadyToSend) => Some((HOW, WHILE_CONNECTED)),
         (State::ReadyToSend, State::ReadyToSend) => Some((0, WHILE_CONNECTED)),
@@ -78,7 +55,7 @@ fn way(from: State, to: State) -> Option<(c_int, c_int)> {
 
 fn check_mask(from: State, to: State, mask: c_int) -> Result<()> {
     let (needed, allowed) = way(from, to).ok_or(libc::EINVAL)?;
-    if mask & needed == needed && mask & !(needed | allowed | mask::STATE) == 0 {
+    if mask & needed == needed && mask & !(needed | allowed | qp_attr::STATE) == 0 {
         Ok(())
     } else {
         Err(libc::EINVAL)
@@ -89,55 +66,55 @@ fn check_mask(from: State, to: State, mask: c_int) -> Result<()> {
 fn check_values(from: State, attr: &sys::ibv_qp_attr, mask: c_int) -> Result<()> {
     const PORT: u8 = 1;
     const LONGEST_TIMEOUT: u8 = 31;
-    let is_wrong = mask & mask::CUR_STATE != 0 && attr.cur_qp_state != to_abi(from)
-        || mask & mask::PORT != 0 && attr.port_num != PORT
-        || mask & mask::AV != 0 && attr.ah_attr.port_num != PORT
-        || mask & mask::ALT_PATH != 0 && attr.alt_port_num != PORT
-        || mask & mask::PATH_MTU != 0 && attr.path_mtu > sys::ibv_mtu::IBV_MTU_4096
-        || mask & mask::MAX_QP_RD_ATOMIC != 0 && attr.max_rd_atomic > MAX_READS
-        || mask & mask::TIMEOUT != 0 && attr.timeout > LONGEST_TIMEOUT;
+    let is_wrong = mask & qp_attr::CUR_STATE != 0 && attr.cur_qp_state != to_abi(from)
+        || mask & qp_attr::PORT != 0 && attr.port_num != PORT
+        || mask & qp_attr::AV != 0 && attr.ah_attr.port_num != PORT
+        || mask & qp_attr::ALT_PATH != 0 && attr.alt_port_num != PORT
+        || mask & qp_attr::PATH_MTU != 0 && attr.path_mtu > sys::ibv_mtu::IBV_MTU_4096
+        || mask & qp_attr::MAX_QP_RD_ATOMIC != 0 && attr.max_rd_atomic > MAX_READS
+        || mask & qp_attr::TIMEOUT != 0 && attr.timeout > LONGEST_TIMEOUT;
     if is_wrong { Err(libc::EINVAL) } else { Ok(()) }
 }
 
 fn take(told: &mut Attributes, attr: &sys::ibv_qp_attr, mask: c_int) {
     let has = |bit| mask & bit != 0;
-    if has(mask::AV) {
+    if has(qp_attr::AV) {
         told.address = address_vector(&attr.ah_attr);
     }
-    if has(mask::PORT) {
+    if has(qp_attr::PORT) {
         told.port = attr.port_num;
     }
-    if has(mask::ACCESS_FLAGS) {
+    if has(qp_attr::ACCESS_FLAGS) {
         told.access = attr.qp_access_flags;
     }
-    if has(mask::PATH_MTU) {
+    if has(qp_attr::PATH_MTU) {
         told.path_mtu = attr.path_mtu;
     }
-    if has(mask::DEST_QPN) {
+    if has(qp_attr::DEST_QPN) {
         told.peer = attr.dest_qp_num;
     }
-    if has(mask::RQ_PSN) {
+    if has(qp_attr::RQ_PSN) {
         told.rq_psn = attr.rq_psn;
     }
-    if has(mask::SQ_PSN) {
+    if has(qp_attr::SQ_PSN) {
         told.sq_psn = attr.sq_psn;
     }
-    if has(mask::MAX_DEST_RD_ATOMIC) {
+    if has(qp_attr::MAX_DEST_RD_ATOMIC) {
         told.reads_answered = room_for_reads(attr.max_dest_rd_atomic);
     }
-    if has(mask::MAX_QP_RD_ATOMIC) {
+    if has(qp_attr::MAX_QP_RD_ATOMIC) {
         told.reads = room_for_reads(attr.max_rd_atomic);
     }
-    if has(mask::MIN_RNR_TIMER) {
+    if has(qp_attr::MIN_RNR_TIMER) {
         told.min_rnr_timer = attr.min_rnr_timer;
     }
-    if has(mask::TIMEOUT) {
+    if has(qp_attr::TIMEOUT) {
         told.timeout = attr.timeout;
     }
-    if has(mask::RETRY_CNT) {
+    if has(qp_attr::RETRY_CNT) {
         told.retry_count = attr.retry_cnt;
     }
-    if has(mask::RNR_RETRY) {
+    if has(qp_attr::RNR_RETRY) {
         told.rnr_retry = attr.rnr_retry;
     }
 }
@@ -145,7 +122,7 @@ fn take(told: &mut Attributes, attr: &sys::ibv_qp_attr, mask: c_int) {
 /// The state that the program wants; the one that it is in if it wants none.
 fn wanted_state(from: State, attr: &sys::ibv_qp_attr, mask: c_int) -> Result<State, Errno> {
     use sys::ibv_qp_state as abi;
-    if mask & mask::STATE == 0 {
+    if mask & qp_attr::STATE == 0 {
         return Ok(from);
     }
     match attr.qp_state {
@@ -156,7 +133,7 @@ fn wanted_state(from: State, attr: &sys::ibv_qp_attr, mask: c_int) -> Result<Sta
         abi::IBV_QPS_ERR => Ok(State::Error),
         abi::IBV_QPS_SQD
             if from == State::ReadyToSend
-                && mask & !(mask::STATE | mask::EN_SQD_ASYNC_NOTIFY) == 0 =>
+                && mask & !(qp_attr::STATE | qp_attr::EN_SQD_ASYNC_NOTIFY) == 0 =>
         {
             Err(not_there("draining a send queue (IBV_QPS_SQD)"))
         }
@@ -165,12 +142,12 @@ fn wanted_state(from: State, attr: &sys::ibv_qp_attr, mask: c_int) -> Result<Sta
 }
 
 fn modify(found: &QpHandle, attr: &sys::ibv_qp_attr, mask: c_int) -> Result<()> {
-    if mask & !mask::STANDARD != 0 {
+    if mask & !qp_attr::STANDARD != 0 {
         return Err(libc::EOPNOTSUPP);
     }
     // Without the lock of the queue pair, since others are asked.
     let knows_its_peer = found.engine.has_connection()
-        || (mask & mask::DEST_QPN != 0 && own_qp::is_expected(attr.dest_qp_num));
+        || (mask & qp_attr::DEST_QPN != 0 && own_qp::is_expected(attr.dest_qp_num));
     found.engine.change(|from, told| {
         let to = wanted_state(from, attr, mask)?;
         check_mask(from, to, mask)?;
@@ -198,7 +175,7 @@ unsafe extern "C" fn ibv_modify_qp(
             args.bits("attr_mask", u64::from(mask as u32), names::QP_ATTR);
             // SAFETY: the program's.
             let attr = unsafe { attr.as_ref() };
-            if let Some(attr) = attr.filter(|_| mask & mask::STATE != 0) {
+            if let Some(attr) = attr.filter(|_| mask & qp_attr::STATE != 0) {
                 args.one_of("qp_state", u64::from(attr.qp_state), names::QP_STATE);
             }
         },
@@ -208,7 +185,7 @@ unsafe extern "C" fn ibv_modify_qp(
             // SAFETY: the program's.
             let attr = unsafe { attr.as_ref() }.ok_or(libc::EINVAL)?;
             modify(found, attr, mask)?;
-            if mask & mask::STATE != 0 {
+            if mask & qp_attr::STATE != 0 {
                 // SAFETY: the program's struct.
                 unsafe { (*qp).state = attr.qp_state };
             }
@@ -343,15 +320,15 @@ mod tests {
         for from in STATES {
             for to in STATES {
                 let Some((needed, allowed)) = way(from, to) else {
-                    assert_eq!(check_mask(from, to, mask::STATE), Err(libc::EINVAL));
+                    assert_eq!(check_mask(from, to, qp_attr::STATE), Err(libc::EINVAL));
                     continue;
                 };
                 assert_eq!(needed & allowed, 0);
-                assert_eq!(check_mask(from, to, needed | mask::STATE), Ok(()));
+                assert_eq!(check_mask(from, to, needed | qp_attr::STATE), Ok(()));
                 for bit in (0..21).map(|shift| 1 << shift) {
                     let less = needed & !bit;
-                    let more = needed | bit | mask::STATE;
-                    let is_allowed = (needed | allowed | mask::STATE) & bit != 0;
+                    let more = needed | bit | qp_attr::STATE;
+                    let is_allowed = (needed | allowed | qp_attr::STATE) & bit != 0;
                     assert_eq!(check_mask(from, to, more).is_ok(), is_allowed);
                     assert_eq!(check_mask(from, to, less).is_ok(), less == needed);
                 }
