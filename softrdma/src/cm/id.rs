@@ -2,7 +2,6 @@
 
 //! Identifiers of the connection manager: what a socket is to TCP.
 
-use std::any::Any;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::RawFd;
@@ -10,15 +9,15 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use super::door::Expected;
+use super::end::End;
 use super::event::{Event, EventChannel, Kind, reason};
 use super::handshake::Handshake;
 use super::listen::Listener;
 use super::room::Unused;
 use crate::Result;
-use crate::instrument;
 use crate::instrument::inject::Planned;
 use crate::io::fork_state::Made;
 use crate::io::{self, Timer};
@@ -27,7 +26,6 @@ use crate::os::held::Locks;
 use crate::os::socket::{self, Socket};
 use crate::qp::Qp;
 use crate::qp::attributes::{ACK_TIMEOUT, AddressVector, Path};
-use crate::qp::owner::ConnectionOwner;
 use crate::wire::{Hello, Params};
 
 #[derive(Debug)]
@@ -75,7 +73,7 @@ pub(super) struct Inner {
     traffic_class: u8,
     ack_timeout: Option<u8>,
     /// The program has said that its client uses the connection, before that was heard of the client.
-    notified: bool,
+    pub(super) notified: bool,
     /// Bound, and not in use yet.
     pub(super) socket: Option<Socket>,
     pub(super) listener: Option<Arc<Listener>>,
@@ -113,23 +111,6 @@ impl Inner {
         }
     }
 }
-
-/// How far the end of a connection has come.
-#[derive(Debug, Default)]
-pub(super) struct End {
-    /// The program has disconnected.
-    sent: bool,
-    /// The peer has disconnected, or is gone.
-    received: bool,
-    /// Both.
-    complete: bool,
-}
-
-/// How long a peer may take to answer, and a client to use the connection that it is given; the kernel's connection
-/// manager gives up after that time.
-const PATIENCE: Duration = Duration::from_secs(102);
-/// How long after its end the numbers of a connection are not used again, on a device.
-const TIME_WAIT: Duration = Duration::from_secs(2);
 
 impl Id {
     pub(crate) fn new(channel: Arc<EventChannel>) -> Arc<Self> {
@@ -367,42 +348,7 @@ impl Id {
         self.unacknowledged.wait_for_none("an rdma_cm_id");
     }
 
-    // --- The end of a connection -----------------------------------------------------------------
-
-    /// As librdmacm does it, the program's queue pair is in error after this even when there is nothing
-    /// to disconnect.
-    pub(crate) fn disconnect(&self) -> Result<()> {
-        self.made.touch();
-        let qp = self.inner.lock().qp.clone();
-        if let Some(qp) = qp {
-            qp.stop();
-        }
-        let (connection, peer_was_first) = {
-            let mut inner = self.inner.lock();
-            match inner.phase {
-                Phase::Accepted | Phase::Connected => {}
-                Phase::Idle | Phase::Bound | Phase::AddrResolved | Phase::RouteResolved => {
-                    return Err(libc::EINVAL);
-                }
-                // The connection manager has heard of it, and has no connection to end.
-                _ => return Ok(()),
-            }
-            let peer_was_first = inner.end.received;
-            if !inner.end.sent {
-                inner.end.sent = true;
-                if peer_was_first {
-                    self.wait_out(&mut inner);
-                } else {
-                    self.expect_an_answer(&mut inner);
-                }
-            }
-            (inner.connection.clone(), peer_was_first)
-        };
-        if let Some(connection) = connection {
-            connection.disconnect(peer_was_first);
-        }
-        Ok(())
-    }
+    // --- Timers ----------------------------------------------------------------------------------
 
     pub(super) fn start_timer(
         &self,
@@ -438,87 +384,6 @@ impl Id {
     pub(super) fn stop_timer(inner: &mut Inner) {
         if let (Some(timer), Some(io)) = (inner.timer.take(), io::get()) {
             io.cancel(timer);
-        }
-    }
-
-    fn wait_out(&self, inner: &mut Inner) {
-        inner.end.complete = true;
-        self.start_timer(inner, TIME_WAIT, |id, inner| {
-            id.post(inner, Kind::TimewaitExit, 0);
-        });
-    }
-
-    fn expect_an_answer(&self, inner: &mut Inner) {
-        self.start_timer(inner, PATIENCE, |id, inner| id.answered(inner));
-    }
-
-    /// How long a client waits for an answer, and a server for a client that has one.
-    pub(super) fn patience() -> Duration {
-        instrument::cm_timeout().unwrap_or(PATIENCE)
-    }
-
-    /// The peer has answered this side's disconnect, by whatever.
-    fn answered(&self, inner: &mut Inner) {
-        if inner.end.sent && !inner.end.complete {
-            self.post(inner, Kind::Disconnected, 0);
-            self.wait_out(inner);
-        }
-    }
-
-    fn ended_by_the_peer(&self, mut inner: MutexGuard<'_, Inner>) {
-        if inner.phase == Phase::Over {
-            // The program knows.
-        } else if inner.phase == Phase::Accepted {
-            // The client did not want it after all.
-            inner.phase = Phase::Over;
-            inner.unused = None;
-            self.post_rejection(&inner, reason::CONSUMER, Vec::new());
-        } else if inner.end.sent {
-            self.answered(&mut inner);
-        } else if !inner.end.received {
-            inner.end.received = true;
-            self.post(&inner, Kind::Disconnected, 0);
-        }
-    }
-
-    /// The client has been accepted, and has to say in time that it uses the connection.
-    pub(super) fn expect_use(&self, inner: &mut Inner) {
-        self.start_timer(inner, Self::patience(), |id, inner| {
-            if let Some(connection) = id.client_does_not_come(inner) {
-                // A queue pair's lock is taken before that of its identifier.
-                io::later(move || connection.abandon());
-            }
-        });
-    }
-
-    /// The connection that there will not be.
-    fn client_does_not_come(&self, inner: &mut Inner) -> Option<Arc<Qp>> {
-        if inner.phase != Phase::Accepted || inner.end.sent {
-            return None;
-        }
-        inner.phase = Phase::Over;
-        inner.unused = None;
-        Self::stop_timer(inner);
-        self.post(inner, Kind::Unreachable, -libc::ETIMEDOUT);
-        inner.connection.take()
-    }
-
-    /// The program says that the client uses the connection.
-    pub(crate) fn notified_of_use(&self) -> Result<()> {
-        self.made.touch();
-        let mut inner = self.inner.lock();
-        let is_over = inner.end.sent || inner.end.received;
-        match inner.phase {
-            Phase::Accepted | Phase::Connected if is_over => Err(libc::EINVAL),
-            Phase::Connected => Err(libc::EISCONN),
-            Phase::Accepted if inner.notified => Err(libc::EISCONN),
-            Phase::Accepted => {
-                inner.notified = true;
-                Self::stop_timer(&mut inner);
-                self.post(&inner, Kind::Established, 0);
-                Ok(())
-            }
-            _ => Err(libc::EINVAL),
         }
     }
 
@@ -575,57 +440,10 @@ impl Id {
     }
 }
 
-impl ConnectionOwner for Id {
-    fn peer_disconnected(&self) {
-        self.ended_by_the_peer(self.inner.lock());
-    }
-
-    fn peer_answered_disconnect(&self) {
-        self.answered(&mut self.inner.lock());
-    }
-
-    fn connection_lost(&self) {
-        self.ended_by_the_peer(self.inner.lock());
-    }
-
-    fn client_uses_connection(&self) {
-        let mut inner = self.inner.lock();
-        if inner.phase == Phase::Accepted {
-            inner.phase = Phase::Connected;
-            inner.unused = None;
-            if !inner.end.sent {
-                Self::stop_timer(&mut inner);
-            }
-            if !inner.notified {
-                self.post(&inner, Kind::Established, 0);
-            }
-        }
-    }
-
-    fn host_vanished(&self) {
-        self.client_does_not_come(&mut self.inner.lock());
-    }
-
-    fn take_planned(&self) -> Planned {
-        std::mem::take(&mut self.inner.lock().planned)
-    }
-
-    fn ends_with_timewait_exit(&self) {
-        self.ends_with(Kind::TimewaitExit);
-    }
-
-    fn ends_with_device_removal(&self) {
-        self.ends_with(Kind::DeviceRemoval);
-    }
-
-    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
-        self
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::qp::owner::ConnectionOwner as _;
 
     const LONG: Duration = Duration::from_secs(3600);
 

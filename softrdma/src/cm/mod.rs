@@ -5,6 +5,7 @@
 
 pub(crate) mod connect;
 pub(crate) mod door;
+mod end;
 pub(crate) mod event;
 mod faults;
 pub(crate) mod handshake;
