@@ -106,6 +106,11 @@ pub(crate) fn prepare() {
     }
 }
 
+/// Whether all pages of a range of the program's memory are there, without touching any.
+pub(crate) fn is_there(addr: usize, length: usize) -> bool {
+    Files::get().is_some_and(|files| files.has_all(addr, length))
+}
+
 /// In a child that was made by `fork`: the files mean its parent's memory.
 pub(crate) fn prepare_child() {
     // SAFETY: null, or never freed.

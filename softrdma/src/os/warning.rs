@@ -13,6 +13,8 @@ pub(crate) fn warn(text: &str) {
     }
     // Locks may be held.
     let _uncancelled = Hold::new();
+    // In one piece: other processes may write to the same file.
+    let line = format!("softrdma: {text}\n");
     // A failure to write to standard error cannot be reported anywhere.
-    let _ = writeln!(std::io::stderr(), "softrdma: {text}");
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher};
 
 use crate::objects::mr::{Grant, Held};
+use crate::os::own_memory;
 use crate::types::region::Range;
 
 /// What a request does with its memory.
@@ -151,6 +152,11 @@ pub(super) fn fill(grant: &Grant) {
 /// The first byte of filled memory that holds something else.
 pub(super) fn first_not_filled(grant: &Grant) -> Option<usize> {
     let held = grant.hold().ok()?;
+    // Filling it has touched all pages. If one is missing, there is another mapping in its place, and reading that would
+    // bring pages in, by which the copy of the message takes it for the old one.
+    if !own_memory::is_there(held.span(0).addr(), held.span(0).len()) {
+        return None;
+    }
     let mut found = None;
     each_piece(&held, |offset, bytes| {
         found = bytes

@@ -91,9 +91,9 @@ impl Watch {
     }
 }
 
-fn warn_of_overrun(cq: Option<&Arc<Cq>>, room: impl FnOnce(&Cq) -> usize) {
+fn warn_of_overrun(cq: Option<&Arc<Cq>>) {
     let Some(queue) = cq else { return };
-    let room = room(queue);
+    let room = queue.room();
     let possible = WATCH.lock().may_overrun(cq, room);
     if let Some(possible) = possible {
         warning(&format_args!(
@@ -125,31 +125,28 @@ pub(crate) fn may_post(pair: Pair<'_>, more: usize, under_way: usize) -> Result<
 /// A request was added to the send queue.
 pub(crate) fn posted(pair: Pair<'_>, request: &Request) {
     let is_read = request.is_read();
-    let grants: Vec<_> = ranges(request)
-        .filter_map(|range| range.grant(pair.pd?, request.operation.local_needs()).ok())
+    let needs = request.operation.local_needs();
+    let parts: Vec<_> = ranges(request)
+        .filter_map(|range| {
+            let grant = range.grant(pair.pd?, needs).ok()?;
+            let content = if is_read { None } else { Content::of(&grant) };
+            Some((buffers::place(&grant)?, grant, content))
+        })
         .collect();
-    let contents: Vec<_> = grants
-        .iter()
-        .map(|grant| if is_read { None } else { Content::of(grant) })
-        .collect();
-    let mut watch = WATCH.lock();
     let kind = if is_read {
         Kind::Destination
     } else {
         Kind::Source
     };
-    let mut sources = Vec::with_capacity(grants.len());
-    for (grant, content) in grants.into_iter().zip(contents) {
-        let Some(place) = buffers::place(&grant) else {
-            continue;
-        };
-        let ticket = watch.buffers.add(place, kind);
-        sources.push(Source {
-            ticket,
+    let mut watch = WATCH.lock();
+    let sources = parts
+        .into_iter()
+        .map(|(place, grant, content)| Source {
+            ticket: watch.buffers.add(place, kind),
             grant,
             content,
-        });
-    }
+        })
+        .collect();
     watch.queues_of(pair).sends.push_back(Sent {
         wr_id: request.wr_id,
         opcode: request.operation.opcode(),
@@ -157,7 +154,7 @@ pub(crate) fn posted(pair: Pair<'_>, request: &Request) {
         outcome: Outcome::UnderWay,
     });
     drop(watch);
-    warn_of_overrun(pair.send_cq, |cq| cq.room());
+    warn_of_overrun(pair.send_cq);
 }
 
 fn ranges(request: &Request) -> impl Iterator<Item = Range> + '_ {
@@ -277,7 +274,7 @@ pub(crate) fn receive_posted(pd: Option<&Arc<Pd>>, receive: &Receive) {
 pub(crate) fn own_receive_posted(pair: Pair<'_>, receive: &Receive) {
     receive_posted(pair.pd, receive);
     WATCH.lock().queues_of(pair).receives += 1;
-    warn_of_overrun(pair.recv_cq, |cq| cq.room());
+    warn_of_overrun(pair.recv_cq);
 }
 
 /// A receive leaves its queue without a message.
