@@ -74,7 +74,7 @@ impl Id {
                     inner.phase = Phase::RouteResolved;
                 }
                 inner.handshake = Some(asked?);
-                self.start_timer(&mut inner, Self::patience(), |id, inner| {
+                self.start_timer(&mut inner, Self::answer_timeout(), |id, inner| {
                     id.unreachable(inner);
                 });
             }

@@ -30,7 +30,7 @@ pub(super) struct End {
 
 /// How long a peer may take to answer, and a client to use the connection that it is given; the kernel's connection
 /// manager gives up after that time.
-const PATIENCE: Duration = Duration::from_secs(102);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(102);
 /// How long after its end the numbers of a connection are not used again, on a device.
 const TIME_WAIT: Duration = Duration::from_secs(2);
 
@@ -78,12 +78,12 @@ impl Id {
     }
 
     fn expect_an_answer(&self, inner: &mut Inner) {
-        self.start_timer(inner, PATIENCE, |id, inner| id.answered(inner));
+        self.start_timer(inner, ANSWER_TIMEOUT, |id, inner| id.answered(inner));
     }
 
     /// How long a client waits for an answer, and a server for a client that has one.
-    pub(super) fn patience() -> Duration {
-        instrument::cm_timeout().unwrap_or(PATIENCE)
+    pub(super) fn answer_timeout() -> Duration {
+        instrument::cm_timeout().unwrap_or(ANSWER_TIMEOUT)
     }
 
     /// The peer has answered this side's disconnect, by whatever.
@@ -112,7 +112,7 @@ impl Id {
 
     /// The client has been accepted, and has to say in time that it uses the connection.
     pub(super) fn expect_use(&self, inner: &mut Inner) {
-        self.start_timer(inner, Self::patience(), |id, inner| {
+        self.start_timer(inner, Self::answer_timeout(), |id, inner| {
             if let Some(connection) = id.client_does_not_come(inner) {
                 // A queue pair's lock is taken before that of its identifier.
                 io::later(move || connection.abandon());

@@ -64,7 +64,7 @@ enum Stage {
 const HOST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What a hello turned out to be.
-enum Heard {
+enum Received {
     Nothing,
     Hello(Hello),
     /// The end, or what is no hello.
@@ -130,7 +130,7 @@ impl Handshake {
         }));
     }
 
-    /// It may have spoken without having been heard.
+    /// Its hello may have arrived without having been read.
     pub(super) fn listen_once_more(self: &Arc<Self>) {
         let listen = match &self.inner.lock().stage {
             Stage::Serving { listen } => Weak::clone(listen),
@@ -196,11 +196,11 @@ impl Handshake {
             invitation: None,
             private_data: private_data.to_vec(),
         };
-        // A client that does not hear it sees the end of the connection.
+        // A client that does not receive it sees the end of the connection.
         let _ = socket.send(&[Span::from_slice(&hello.encode())]);
     }
 
-    fn hear(inner: &mut Inner) -> Heard {
+    fn receive(inner: &mut Inner) -> Received {
         let Inner {
             socket,
             buffer,
@@ -208,22 +208,22 @@ impl Handshake {
             ..
         } = inner;
         let Some(socket) = socket else {
-            return Heard::Nothing;
+            return Received::Nothing;
         };
         match socket.receive(&[Span::from_mut(&mut buffer[*have..])]) {
-            Ok(0) => Heard::End,
+            Ok(0) => Received::End,
             Ok(n) => {
                 *have += n;
                 if *have < HELLO {
-                    return Heard::Nothing;
+                    return Received::Nothing;
                 }
                 match Hello::decode(buffer) {
-                    Ok(hello) => Heard::Hello(hello),
-                    Err(_) => Heard::End,
+                    Ok(hello) => Received::Hello(hello),
+                    Err(_) => Received::End,
                 }
             }
-            Err(errno) if would_block(errno) => Heard::Nothing,
-            Err(_) => Heard::End,
+            Err(errno) if would_block(errno) => Received::Nothing,
+            Err(_) => Received::End,
         }
     }
 
@@ -320,22 +320,22 @@ impl Handshake {
     }
 
     fn answered(self: &Arc<Self>, id: &Weak<Id>) {
-        let heard = {
+        let received = {
             let mut inner = self.inner.lock();
-            let heard = Self::hear(&mut inner);
-            if matches!(heard, Heard::Hello(_) | Heard::End) {
+            let received = Self::receive(&mut inner);
+            if matches!(received, Received::Hello(_) | Received::End) {
                 // What follows waits until the program has taken the event.
                 self.watch_for_the_end(&inner, 0);
                 inner.stage = Stage::Over;
             }
-            heard
+            received
         };
         let Some(id) = id.upgrade() else {
             return self.abandon();
         };
-        match heard {
-            Heard::Nothing => {}
-            Heard::Hello(hello) => match hello.greeting {
+        match received {
+            Received::Nothing => {}
+            Received::Hello(hello) => match hello.greeting {
                 Greeting::Reply => id.replied(hello),
                 Greeting::Reject(why) => {
                     self.abandon();
@@ -346,7 +346,7 @@ impl Handshake {
                     id.refused(reason::CONSUMER, Vec::new());
                 }
             },
-            Heard::End => {
+            Received::End => {
                 self.abandon();
                 id.refused(reason::CONSUMER, Vec::new());
             }
@@ -354,10 +354,10 @@ impl Handshake {
     }
 
     fn requested(self: &Arc<Self>, listen: &Weak<Id>) {
-        let heard = Self::hear(&mut self.inner.lock());
-        match heard {
-            Heard::Nothing => {}
-            Heard::Hello(hello) if hello.greeting == Greeting::Request => {
+        let received = Self::receive(&mut self.inner.lock());
+        match received {
+            Received::Nothing => {}
+            Received::Hello(hello) if hello.greeting == Greeting::Request => {
                 self.no_longer_silent();
                 match listen.upgrade() {
                     Some(listen) => listen.incoming(self, hello),

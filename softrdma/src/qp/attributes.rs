@@ -33,7 +33,7 @@ pub(crate) struct Attributes {
 
 impl Attributes {
     /// How long a message is offered to a peer that has no receive for it, if not for ever.
-    pub(super) fn receiver_patience(&self) -> Option<Duration> {
+    pub(super) fn rnr_timeout(&self) -> Option<Duration> {
         /// For ever.
         const NO_END: u8 = 7;
         /// The delay that connections of the connection manager have.

@@ -293,7 +293,7 @@ impl Qp {
         }
         Self::rewind(q, seq)?;
         q.held = true;
-        self.lose_patience(q, seq);
+        self.start_rnr_timer(q, seq);
         Ok(())
     }
 
@@ -315,31 +315,31 @@ impl Qp {
     }
 
     /// The peer has said how often a message is offered that finds no receive.
-    fn lose_patience(&self, q: &mut Inner, seq: u64) {
+    fn start_rnr_timer(&self, q: &mut Inner, seq: u64) {
         Self::be_patient(q);
-        let Some(patience) = q.attributes.receiver_patience() else {
+        let Some(timeout) = q.attributes.rnr_timeout() else {
             return;
         };
-        if patience.is_zero() {
+        if timeout.is_zero() {
             self.not_received(q, seq);
             return;
         }
         let me = Weak::clone(&self.me);
         if let Some(io) = io::get() {
-            let timer = io.after(patience, move || {
+            let timer = io.after(timeout, move || {
                 if let Some(qp) = me.upgrade() {
                     let mut q = qp.inner.lock();
                     qp.not_received(&mut q, seq);
                     qp.send_now(&mut q);
                 }
             });
-            q.patience = Some(timer.into());
+            q.rnr_timer = Some(timer.into());
         }
     }
 
     /// No message waits for a receive any more, or another one does.
     fn be_patient(q: &mut Inner) {
-        q.patience = None;
+        q.rnr_timer = None;
     }
 
     fn not_received(&self, q: &mut Inner, seq: u64) {

@@ -107,10 +107,8 @@ impl Qp {
             return false;
         };
         q.faults.rnr = Some(seq);
-        match q.attributes.receiver_patience() {
-            Some(patience) if patience <= pause => {
-                self.after_rnr(q, patience, Self::give_up_message)
-            }
+        match q.attributes.rnr_timeout() {
+            Some(timeout) if timeout <= pause => self.after_rnr(q, timeout, Self::give_up_message),
             _ => self.after_rnr(q, pause, |_, _, _| ()),
         }
         true

@@ -24,7 +24,7 @@ use super::path::{Paths, Stream};
 use super::pulling::{Puller, Source};
 use super::receive::Rx;
 use super::respond::Response;
-use super::vanished::{Watch, patience};
+use super::vanished::{Watch, host_timeout};
 use super::{Inner, Peer, Qp, State};
 
 pub(super) struct Link {
@@ -194,7 +194,7 @@ impl Qp {
             q.attributes = start.attributes;
         }
         if let Some(socket) = link.paths.tcp_to_send() {
-            socket.end_without_its_host(patience(&q.attributes));
+            socket.end_without_its_host(host_timeout(&q.attributes));
         }
         if q.state != State::Error {
             q.state = State::ReadyToSend;

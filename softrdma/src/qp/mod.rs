@@ -165,7 +165,7 @@ struct Inner {
     /// The responder has no receive for request `next`, and will say when.
     held: bool,
     /// How long this side waits for that, if not for ever.
-    patience: Option<Alarm>,
+    rnr_timer: Option<Alarm>,
     /// A request failed before it was sent: it waits for those before it.
     stopped: bool,
     rq: VecDeque<Receive>,
@@ -258,7 +258,7 @@ impl Qp {
                 next: 0,
                 reads: 0,
                 held: false,
-                patience: None,
+                rnr_timer: None,
                 stopped: false,
                 rq: VecDeque::new(),
                 unshown: Vec::new(),

@@ -25,7 +25,7 @@ const ATTEMPTS: u8 = 3;
 
 /// For how long the requests of a queue pair are sent again: 4.096 µs times 2 to the power of its timeout for each;
 /// without end if that is 0, but TCP itself gives up some time.
-pub(super) fn patience(attributes: &Attributes) -> Duration {
+pub(super) fn host_timeout(attributes: &Attributes) -> Duration {
     if attributes.timeout == 0 {
         return LONGEST;
     }
@@ -33,8 +33,8 @@ pub(super) fn patience(attributes: &Attributes) -> Duration {
     (once * (u32::from(attributes.retry_count) + 1)).clamp(SHORTEST, LONGEST)
 }
 
-fn between_looks(patience: Duration) -> Duration {
-    patience / 16
+fn between_looks(timeout: Duration) -> Duration {
+    timeout / 16
 }
 
 /// When the peer's host is asked for: while there is something on its way.
@@ -54,7 +54,7 @@ enum Found {
 }
 
 impl Watch {
-    fn look(&mut self, now: Instant, seen: Acknowledged, patience: Duration) -> Found {
+    fn look(&mut self, now: Instant, seen: Acknowledged, timeout: Duration) -> Found {
         let Some(since) = self.since.filter(|_| seen.is_behind) else {
             self.since = None;
             return Found::Idle;
@@ -62,7 +62,7 @@ impl Watch {
         // What was heard before counts for nothing: there was nothing to acknowledge then. The same may be
         // so for the time until the next look.
         let silent = now.saturating_duration_since(since).min(seen.silent);
-        if silent >= patience + between_looks(patience) && seen.attempts >= ATTEMPTS {
+        if silent >= timeout + between_looks(timeout) && seen.attempts >= ATTEMPTS {
             return Found::Vanished;
         }
         Found::Answers
@@ -75,7 +75,9 @@ impl Qp {
         let Some(link) = &mut q.link else { return };
         if link.watch.since.is_none() && link.paths.tcp_to_send().is_some() {
             link.watch.since = Some(Instant::now());
-            link.watch.next = self.look_later(patience(&q.attributes)).map(Alarm::from);
+            link.watch.next = self
+                .look_later(host_timeout(&q.attributes))
+                .map(Alarm::from);
         }
     }
 
@@ -86,14 +88,14 @@ impl Qp {
         }
     }
 
-    fn look_later(&self, patience: Duration) -> Option<Timer> {
+    fn look_later(&self, timeout: Duration) -> Option<Timer> {
         let me = Weak::clone(&self.me);
         let look = move || {
             if let Some(qp) = me.upgrade() {
                 qp.look_for_the_host();
             }
         };
-        Some(io::get()?.after(between_looks(patience), look))
+        Some(io::get()?.after(between_looks(timeout), look))
     }
 
     fn look_for_the_host(&self) {
@@ -102,7 +104,7 @@ impl Qp {
             self.look_later(SHORTEST);
             return;
         };
-        let patience = patience(&q.attributes);
+        let timeout = host_timeout(&q.attributes);
         let Some(link) = &mut q.link else { return };
         let seen = link
             .paths
@@ -110,10 +112,10 @@ impl Qp {
             .and_then(|socket| socket.acknowledged().ok());
         match link
             .watch
-            .look(Instant::now(), seen.unwrap_or_default(), patience)
+            .look(Instant::now(), seen.unwrap_or_default(), timeout)
         {
             Found::Idle => {}
-            Found::Answers => link.watch.next = self.look_later(patience).map(Alarm::from),
+            Found::Answers => link.watch.next = self.look_later(timeout).map(Alarm::from),
             Found::Vanished => {
                 self.host_vanished(&q);
                 self.lost(&mut q);
@@ -130,7 +132,7 @@ mod tests {
     #[test]
     fn requests_are_sent_again_for_as_long_as_the_queue_pair_says() {
         let of = |timeout, retry_count| {
-            patience(&Attributes {
+            host_timeout(&Attributes {
                 timeout,
                 retry_count,
                 ..Attributes::default()
@@ -146,7 +148,7 @@ mod tests {
     #[test]
     fn a_host_vanishes_when_it_is_silent_for_long_and_was_asked() {
         let seconds = Duration::from_secs;
-        let patience = seconds(4);
+        let timeout = seconds(4);
         let begun = Instant::now();
         let seen = |silent, attempts| Acknowledged {
             is_behind: true,
@@ -158,7 +160,7 @@ mod tests {
                 since: Some(begun),
                 next: None,
             };
-            watch.look(begun + seconds(at), seen, patience)
+            watch.look(begun + seconds(at), seen, timeout)
         };
         assert_eq!(look(3, seen(3, 9)), Found::Answers);
         assert_eq!(look(4, seen(4, 3)), Found::Answers);

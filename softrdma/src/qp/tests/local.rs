@@ -14,7 +14,7 @@ use crate::wire::Params;
 use super::*;
 
 /// Far longer than anything takes here.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 const PARAMS: Params = Params {
     responder_resources: 16,
     initiator_depth: 16,
@@ -56,7 +56,7 @@ impl Side {
     /// makes nothing readable: on a busy machine the I/O thread may have been faster.
     fn completions_by_event(&self) -> Result<Vec<Seen>> {
         let channel = self.cq.channel.as_ref().ok_or(libc::EINVAL)?;
-        if !self.cq.has_untold() && !testing::is_readable_within(channel.events.fd(), PATIENCE) {
+        if !self.cq.has_untold() && !testing::is_readable_within(channel.events.fd(), TIMEOUT) {
             return Err(libc::ETIMEDOUT);
         }
         channel.take()?;
@@ -70,7 +70,7 @@ impl Side {
 
 /// Until something is so, which another thread brings about.
 fn wait_until(mut is_so: impl FnMut() -> bool) -> Result<()> {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     while !is_so() {
         if Instant::now() > end {
             return Err(libc::ETIMEDOUT);
