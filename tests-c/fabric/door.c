@@ -49,7 +49,7 @@ get_invited(const char *address, unsigned port)
 int
 connect_to_door(const struct invited *invited)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 
 	CHECK(fd >= 0);
 	CHECK(connect(fd, (const struct sockaddr *)&invited->door, invited->door_length) == 0);

@@ -46,6 +46,9 @@ wire_descriptor(uint8_t descriptor[WIRE_DESCRIPTOR], uint64_t address, uint64_t 
 /* what the name of a door is in the abstract name space, with 0 in front: this, and its bytes in hexadecimal */
 #define WIRE_DOOR_PREFIX "softrdma-"
 #define WIRE_KNOCK 64
+/* where it has the number of the slot: 0, the first one of the memory that comes along */
+#define WIRE_SLOT_AT 60
+#define WIRE_DOORBELL 4
 
 /* the addresses, of 16 bytes each and mapped to IPv6, and ports are those of the client and the server on TCP */
 static inline void
@@ -79,7 +82,7 @@ int connect_to_door(const struct invited *invited);
 /* with COUNT copies of a descriptor; the other side may have closed it by now */
 void send_with(int to, const void *bytes, size_t size, int descriptor, unsigned count);
 
-/* what two processes share, and what its size is kept by */
+/* what two processes share for one connection, and what its size is kept by */
 #define RINGS (4096 + 2 * (32 << 10))
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 

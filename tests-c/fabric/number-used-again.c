@@ -94,7 +94,7 @@ serve(const char *address)
 /* --- shared memory, as a client has it ------------------------------------------------------------ */
 
 /* how far each direction is; the client writes the first one */
-#define WRITTEN_AT(ring) ((size_t)256 * (ring))
+#define WRITTEN_AT(ring) ((size_t)320 * (ring))
 #define BYTES_AT(ring) ((size_t)4096 + (size_t)(32 << 10) * (ring))
 
 static char *rings;
@@ -239,7 +239,7 @@ main(int argc, char *argv[])
 	server = start("server", address, 0);
 	invited = get_invited(address, (unsigned)expect(&server, "listening "));
 
-	door = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	door = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	CHECK(door >= 0);
 	pid = connect_in_child(door, &invited);
 	memory = make_memory(RINGS, SEALS);
@@ -264,7 +264,7 @@ main(int argc, char *argv[])
 	wire_descriptor(message + WIRE_HEADER, (uintptr_t)secret, (uintptr_t)&known, KNOWN);
 	memcpy(rings + BYTES_AT(0), message, sizeof(message));
 	atomic_store(written(0), sizeof(message));
-	CHECK(send(door, "", 1, 0) == 1);
+	CHECK(send(door, "\0\0\0\0", WIRE_DOORBELL, 0) == WIRE_DOORBELL);
 	/* the server wants the bytes themselves */
 	CHECK(wait_for_frame(1, WIRE_IN_BAND));
 	end(pid);

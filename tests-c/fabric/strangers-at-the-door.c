@@ -225,6 +225,8 @@ misuse_invitations(const char *address, unsigned port)
 		{"another server", make_memory(RINGS, SEALS), 1, 55},
 		{"another port of the client", make_memory(RINGS, SEALS), 1, 56},
 		{"another port of the server", make_memory(RINGS, SEALS), 1, 58},
+		{"a slot behind the memory", make_memory(RINGS, SEALS), 1, WIRE_SLOT_AT},
+		{"memory of a slot and a half", make_memory(RINGS * 3 / 2, SEALS), 1, 0},
 	};
 
 	for (unsigned i = 0; i < sizeof(misuses) / sizeof(*misuses); i++) {
@@ -264,7 +266,11 @@ use_an_invitation_twice(const char *address, unsigned port)
 	expect_to_be_sent_away(again);
 	/* the first one is still there */
 	CHECK(recv(fd, header, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN);
-	close(fd);
+	/* and takes neither a slot that is in use, nor what is no message */
+	send_with(fd, invited.knock, WIRE_KNOCK, -1, 0);
+	CHECK(recv(fd, header, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN);
+	send_with(fd, invited.knock, WIRE_DOORBELL + 1, -1, 0);
+	expect_to_be_sent_away(fd);
 	close(rings);
 	close(invited.tcp);
 }

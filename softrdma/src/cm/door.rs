@@ -4,9 +4,9 @@
 //!
 //! A server has a *door*: a local socket with a random name, on which it listens. Its reply to a client of the
 //! same host has an invitation: the name of the door, and a random word that is good once and for a while. The
-//! client connects to the door, and sends the word, the memory to share, and the addresses of its TCP connection.
-//! Each end learns from the kernel which process the other one is, and goes on only with one of its own user.
-//! No third process can interfere:
+//! client connects to the door, unless it has done so before (`pairs`), and sends the word, the addresses of its TCP
+//! connection, and which part of the memory to share is for this connection. Each end learns from the kernel which
+//! process the other one is, and goes on only with one of its own user. No third process can interfere:
 //! - One that has the TCP connection and passes on what comes, the invitation as well, has two connections with
 //!   other addresses than the server expects. The server refuses the client, and all three stay with TCP.
 //! - One that connects to the door itself is known as what it is.
@@ -22,16 +22,19 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::pairs;
 use crate::instrument;
+use crate::io::served;
 use crate::io::{self, Io, Source, Timer, Token};
 use crate::os::door::{self, Name, Neighbour};
 use crate::os::epoll::{Interest, READABLE};
 use crate::os::held::Locks;
 use crate::os::local::Local;
+use crate::os::pair::{Heard, Pair, Side};
 use crate::os::random;
 use crate::os::socket::{Socket, would_block};
 use crate::qp::Qp;
-use crate::wire::{Ends, Invitation, KNOCK, Knock};
+use crate::wire::{Ends, Invitation, Knock};
 use crate::{Errno, Result};
 
 /// How long an invitation is good.
@@ -48,7 +51,7 @@ const AT_A_TIME: usize = 64;
 const NO_ROOM: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
-struct Door {
+pub(crate) struct Door {
     socket: Socket,
     token: Token,
     name: Name,
@@ -59,7 +62,7 @@ struct Door {
 
 /// Whom clients find behind a door. A process that changes its user, or a child, needs another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Owner {
+pub(super) struct Owner {
     process: u32,
     user: u32,
 }
@@ -134,7 +137,7 @@ impl Guests {
 struct Visitor {
     door: Weak<Door>,
     token: Token,
-    inner: Mutex<Option<(Neighbour, Timer)>>,
+    inner: Mutex<Option<(Arc<Pair>, Timer)>>,
 }
 
 static DOOR: Mutex<Option<Arc<Door>>> = Mutex::new(None);
@@ -197,12 +200,13 @@ pub(super) fn knock(
     if !may_be_here(client, server) {
         return Err(libc::EADDRNOTAVAIL);
     }
-    let neighbour = Neighbour::of(door::connect(&invitation.door)?)?;
+    let pair = pairs::with(invitation.door, Owner::now())?;
     let knock = Knock {
         word: invitation.word,
         ends: Ends::new(client, server),
+        slot: 0,
     };
-    Local::offer(neighbour, &knock.encode())
+    Local::offer(&pair, knock)
 }
 
 impl Door {
@@ -247,24 +251,41 @@ impl Door {
         }
     }
 
-    /// Hears what somebody at the door has to say: gives him back when that is nothing yet.
-    fn hear(&self, neighbour: Neighbour) -> Option<Neighbour> {
-        let mut message = [0; KNOCK];
-        match neighbour.socket().receive_with_descriptor(&mut message) {
-            Ok((KNOCK, memory)) => {
-                let guest = Knock::decode(&message)
-                    .ok()
-                    .and_then(|knock| self.guests.lock().recognize(&knock, Instant::now()));
-                if let Some(connection) = guest.and_then(|connection| connection.upgrade()) {
-                    if let Ok(local) = Local::of_offer(neighbour, &memory) {
-                        connection.meet(local);
-                    }
-                }
-                None
-            }
-            Err(errno) if would_block(errno) => Some(neighbour),
-            _ => None,
+    /// Somebody brings a connection. Whether there was an invitation for it.
+    pub(super) fn admit(&self, pair: &Arc<Pair>, knock: &Knock) -> bool {
+        let guest = self.guests.lock().recognize(knock, Instant::now());
+        let connection = guest.and_then(|connection| connection.upgrade());
+        let Ok(local) = Local::answer(pair, knock.slot) else {
+            return false;
+        };
+        match &connection {
+            Some(connection) => connection.meet(local),
+            None => local.refuse(),
         }
+        connection.is_some()
+    }
+
+    /// Hears what somebody at the door has to say. Whether that is nothing yet.
+    fn hear(self: &Arc<Self>, pair: &Arc<Pair>) -> bool {
+        match pair.receive() {
+            Ok(Heard::Nothing) => return true,
+            Ok(Heard::Knock(knock)) => {
+                if self.admit(pair, &knock) && self.serve(pair).is_err() {
+                    served::end(pair);
+                }
+            }
+            Ok(Heard::Doorbell(_)) | Err(_) => {}
+        }
+        false
+    }
+
+    fn serve(self: &Arc<Self>, pair: &Arc<Pair>) -> Result<()> {
+        let door = Arc::downgrade(self);
+        served::serve(Arc::clone(pair), move |pair, knock| {
+            if let Some(door) = door.upgrade() {
+                door.admit(pair, knock);
+            }
+        })
     }
 
     fn let_in(self: &Arc<Self>, io: &Io, socket: Socket) -> Result<(), Errno> {
@@ -272,9 +293,10 @@ impl Door {
         let Ok(neighbour) = Neighbour::of(socket) else {
             return Ok(());
         };
-        let Some(neighbour) = self.hear(neighbour) else {
+        let pair = Pair::new(Side::Server, neighbour);
+        if !self.hear(&pair) {
             return Ok(());
-        };
+        }
         let visitor = Arc::new(Visitor {
             door: Arc::downgrade(self),
             token: io.token(),
@@ -284,14 +306,14 @@ impl Door {
         // more visitor may send this one away.
         let mut inner = visitor.inner.lock();
         let source = Arc::clone(&visitor);
-        io.watch(neighbour.socket().raw(), visitor.token, READABLE, source)?;
+        io.watch(pair.socket().raw(), visitor.token, READABLE, source)?;
         let late = Arc::downgrade(&visitor);
         let timer = io.after(AT_MOST, move || {
             if let Some(visitor) = late.upgrade() {
                 visitor.send_away();
             }
         });
-        *inner = Some((neighbour, timer));
+        *inner = Some((pair, timer));
         drop(inner);
         let oldest = {
             let mut silent = self.silent.lock();
@@ -346,13 +368,13 @@ impl Source for Door {
 }
 
 impl Visitor {
-    fn take(&self) -> Option<Neighbour> {
-        let (neighbour, timer) = self.inner.lock().take()?;
+    fn take(&self) -> Option<Arc<Pair>> {
+        let (pair, timer) = self.inner.lock().take()?;
         if let Some(io) = io::get() {
             io.cancel(timer);
-            io.forget(neighbour.socket().raw(), self.token);
+            io.forget(pair.socket().raw(), self.token);
         }
-        Some(neighbour)
+        Some(pair)
     }
 
     fn send_away(&self) {
@@ -367,8 +389,8 @@ impl Source for Visitor {
 
     fn ready(self: Arc<Self>, _seen: Interest) {
         // A message comes in one piece: whoever sends something else has to go.
-        if let Some((neighbour, door)) = self.take().zip(self.door.upgrade()) {
-            door.hear(neighbour);
+        if let Some((pair, door)) = self.take().zip(self.door.upgrade()) {
+            door.hear(&pair);
         }
     }
 
@@ -391,6 +413,7 @@ mod tests {
         let knock = Knock {
             word: [word; 16],
             ends: ends(client_port),
+            slot: 0,
         };
         let now = Instant::now() + halves * GOOD_FOR / 2;
         guests.recognize(&knock, now).is_some()

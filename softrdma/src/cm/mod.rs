@@ -12,6 +12,7 @@ pub(crate) mod handshake;
 pub(crate) mod id;
 pub(crate) mod listen;
 pub(crate) mod own_qp;
+pub(crate) mod pairs;
 mod refusal;
 mod room;
 pub(crate) mod silent;

@@ -12,7 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::reach::Reach;
 use super::{FORK, Fork, thread};
 use crate::cm::event::EventChannel;
-use crate::cm::{door, own_qp, silent};
+use crate::cm::{door, own_qp, pairs, silent};
 use crate::io::fork_state::{self, HEIR, OFFERED, REFUSED, SETTLED};
 use crate::io::{self, HeldWork, Io};
 use crate::objects::{mr, numbers};
@@ -98,7 +98,7 @@ fn hold_all(io: &'static Io, before: &mut Before) -> bool {
     if !reach.hold(locks) {
         return false;
     }
-    before.listeners = reach.listeners;
+    before.listeners = std::mem::take(&mut reach.listeners);
     // After those of objects, since a thread that has one of these may decide who goes on.
     before.fork = FORK.try_lock_until(locks.deadline());
     // Those of the process last: whoever holds them takes none of an object.
@@ -106,6 +106,9 @@ fn hold_all(io: &'static Io, before: &mut Before) -> bool {
         return false;
     }
     if !silent::hold(locks) || !door::hold(locks) || !mr::hold(locks) {
+        return false;
+    }
+    if !pairs::hold(locks) || !reach.hold_last(locks) {
         return false;
     }
     if !numbers::hold(locks) || !process::hold(locks) {

@@ -28,8 +28,8 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use crate::cm::door;
 use crate::cm::event::EventChannel;
+use crate::cm::{door, pairs};
 use crate::io::fork_state::{self, HEIR, Handlers, OFFERED, SETTLED};
 use crate::io::{self, Io, Work};
 use crate::os::cancel::Hold;
@@ -132,6 +132,7 @@ fn take_over() {
         fork.tie = None;
         if mine {
             door::forget();
+            pairs::forget();
             io::later(Io::serve_all);
         } else {
             io::later(Io::lose_all);

@@ -9,8 +9,10 @@ use crate::cm::event::EventChannel;
 use crate::cm::handshake::Handshake;
 use crate::cm::id::Id;
 use crate::cm::listen::Listener;
+use crate::io::served::Served;
 use crate::io::{Io, Source};
 use crate::os::held::Locks;
+use crate::os::pair::Pair;
 use crate::qp::Qp;
 use crate::qp::owner::ConnectionOwner;
 
@@ -20,6 +22,7 @@ pub(super) struct Reach {
     qps: Vec<Arc<Qp>>,
     ids: Vec<Arc<Id>>,
     handshakes: Vec<Arc<Handshake>>,
+    pairs: Vec<Arc<Pair>>,
     pub(super) listeners: Vec<(RawFd, Arc<EventChannel>)>,
 }
 
@@ -41,13 +44,22 @@ impl Reach {
             Ok(listener) => return self.ids.extend(listener.id()),
             Err(other) => other,
         };
+        let source = match source.downcast::<Served>() {
+            Ok(served) => return self.pairs.push(served.pair()),
+            Err(other) => other,
+        };
         if let Ok(handshake) = source.downcast::<Handshake>() {
             self.ids.extend(handshake.id());
             self.handshakes.push(handshake);
         }
     }
 
-    /// Whether all of it is held now, in the order of locks.
+    /// Whether what comes after the locks of the process is held now: whoever has one of these takes no other.
+    pub(super) fn hold_last(&self, locks: &mut Locks) -> bool {
+        self.pairs.iter().all(|pair| pair.hold(locks))
+    }
+
+    /// Whether all else is held now, in the order of locks.
     pub(super) fn hold(&mut self, locks: &mut Locks) -> bool {
         let mut owners = Vec::new();
         let are_held = self.qps.iter().all(|qp| qp.hold_lists(locks))

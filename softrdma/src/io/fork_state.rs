@@ -115,6 +115,11 @@ impl Made {
         self.0 >= LOST.load(Ordering::Relaxed)
     }
 
+    /// Whether this process has its sockets, as far as that is decided.
+    pub(crate) fn is_served_here(self) -> bool {
+        is_settled() && self.0 >= LOST.load(Ordering::Relaxed)
+    }
+
     /// Whether the process that made it is another one.
     pub(crate) fn is_inherited(self) -> bool {
         self.0 < INHERITED.load(Ordering::Relaxed)

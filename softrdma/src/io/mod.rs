@@ -6,6 +6,7 @@ pub(crate) mod endpoint;
 pub(crate) mod fork_state;
 pub(crate) mod pace;
 pub(crate) mod relief;
+pub(crate) mod served;
 
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};

@@ -63,10 +63,6 @@ impl Neighbour {
         };
         Ok(Self { socket, process })
     }
-
-    pub(crate) fn socket(&self) -> &Socket {
-        &self.socket
-    }
 }
 
 /// The address of a name: a 0, and text that `/proc/net/unix` can show.
@@ -86,7 +82,7 @@ fn address(name: &Name) -> (libc::sockaddr_un, libc::socklen_t) {
 }
 
 fn local_socket() -> Result<Socket> {
-    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: no pointers.
     owned(unsafe { libc::socket(libc::AF_UNIX, kind, 0) }).map(Socket::new)
 }

@@ -1,26 +1,31 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! The way between two processes of one host and one user: bytes go through shared memory. A local socket between
-//! them wakes whoever sleeps, and tells of the end.
+//! The way between two processes of one host and one user: bytes go through shared memory. The socket of the two
+//! processes wakes whoever sleeps, and tells of the end (`pair`).
 
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use super::door::Neighbour;
 use super::memory::Span;
+use super::pair::{Pair, Rung};
 use super::process::Process;
 use super::rings::{Glance, Rings};
-use super::socket::Socket;
 use crate::Result;
+use crate::wire::Knock;
 
 pub(crate) struct Local {
-    bell: Socket,
+    pair: Arc<Pair>,
+    /// Of the slot that the rings are in.
+    number: u32,
     rings: Rings,
-    /// The process that made the other end of the bell.
-    process: Option<Arc<Process>>,
-    /// The peer sends no more than what is there.
-    ended: bool,
+    /// Nothing can come of this any more, for either side.
+    failed: bool,
+    /// Nobody has been told of that.
+    is_untold: bool,
+    /// Another process goes on with it, after a fork.
+    is_abandoned: bool,
+    /// This side has never used it, and the peer need not know.
+    is_refused: bool,
     /// How far the peer has read, and since when.
     unread: Option<u64>,
     unread_since: Option<Instant>,
@@ -31,88 +36,122 @@ pub(crate) struct Local {
 const PATIENCE: Duration = Duration::from_micros(30);
 
 impl Local {
-    /// The end of the side that makes the memory. The other side gets it along with this message.
-    pub(crate) fn offer(to: Neighbour, message: &[u8]) -> Result<Self> {
-        let (rings, memory) = Rings::new()?;
-        match to.socket.send_with_descriptor(message, &memory)? {
-            sent if sent == message.len() => Ok(Self::end(to, rings)),
-            _ => Err(libc::EMSGSIZE),
-        }
+    /// The end of a new connection of the side that makes the memory. `knock` tells the other side of it.
+    pub(crate) fn offer(pair: &Arc<Pair>, knock: Knock) -> Result<Self> {
+        let (number, rings) = pair.offer(knock)?;
+        Ok(Self::new(pair, number, rings))
     }
 
-    /// The end of the side that was sent the memory.
-    pub(crate) fn of_offer(from: Neighbour, memory: &OwnedFd) -> Result<Self> {
-        Ok(Self::end(from, Rings::other_end(memory)?))
+    /// The other end. Fails if the slot is in use, or there is none.
+    pub(crate) fn answer(pair: &Arc<Pair>, number: u32) -> Result<Self> {
+        Ok(Self::new(pair, number, pair.answer(number)?))
     }
 
-    fn end(neighbour: Neighbour, rings: Rings) -> Self {
+    fn new(pair: &Arc<Pair>, number: u32, rings: Rings) -> Self {
         Self {
-            bell: neighbour.socket,
-            process: neighbour.process,
+            pair: Arc::clone(pair),
+            number,
             rings,
-            ended: false,
+            failed: false,
+            is_untold: false,
+            is_abandoned: false,
+            is_refused: false,
             unread: None,
             unread_since: None,
             is_urged: false,
         }
     }
 
-    /// The process at the other end, unless it is of another process name space.
-    pub(crate) fn process(&self) -> Option<&Process> {
-        self.process.as_deref()
-    }
-
     /// Both ends, in this process.
     #[cfg(test)]
     pub(crate) fn pair() -> Result<(Self, Self)> {
-        let (one, other) = Socket::pair()?;
-        let (one, other) = (Neighbour::of(one)?, Neighbour::of(other)?);
-        let one = Self::offer(one, &[0])?;
-        let (_, memory) = other.socket.receive_with_descriptor(&mut [0])?;
-        Ok((one, Self::of_offer(other, &memory)?))
+        let (client, server) = Pair::of_this_process()?;
+        connect(&client, &server)
     }
 
-    /// Readable when this side is woken.
-    pub(crate) fn bell(&self) -> &Socket {
-        &self.bell
+    /// How many were rung on this side of the pair.
+    #[cfg(test)]
+    pub(crate) fn doorbells(&self) -> usize {
+        self.pair.doorbells()
     }
 
-    fn ring(&mut self) {
-        match self.bell.send(&[Span::from_slice(&[0])]) {
-            // With no room in the socket it has been rung often enough.
-            Ok(_) | Err(libc::EAGAIN) => {}
-            // Better an end than a peer that sleeps for ever.
-            Err(_) => {
-                self.bell.shut_down();
-                // The program may have closed the socket: then nothing else tells of the end.
-                self.ended = true;
-            }
+    #[cfg(test)]
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// The process at the other end, unless it is of another process name space.
+    pub(crate) fn process(&self) -> Option<&Process> {
+        self.pair.process()
+    }
+
+    /// From now on `connection` is called when this side is woken.
+    pub(crate) fn is_for(&self, connection: Weak<dyn Rung>) {
+        self.pair.is_for(self.number, connection);
+    }
+
+    /// Gives back its slot, which stays as it is for the peer.
+    pub(crate) fn refuse(mut self) {
+        self.is_refused = true;
+    }
+
+    /// It is another process's, after a fork: the peer is told nothing when this goes.
+    pub(crate) fn abandon(&mut self) {
+        self.is_abandoned = true;
+    }
+
+    fn fail(&mut self) {
+        self.shut_down();
+        self.is_untold = true;
+    }
+
+    /// Whether it has failed since this was asked last.
+    pub(crate) fn has_failed(&mut self) -> bool {
+        std::mem::take(&mut self.is_untold)
+    }
+
+    /// The peer sees the end behind what was sent.
+    pub(crate) fn shut_down_sending(&self) {
+        if !self.is_abandoned && self.rings.end_writing() {
+            self.pair.ring(self.number);
         }
+    }
+
+    /// As above, and this side does so too.
+    pub(crate) fn shut_down(&mut self) {
+        self.failed = true;
+        self.shut_down_sending();
     }
 
     /// As a socket sends: what there is room for, or `EAGAIN`. This side is woken when there is room again.
     pub(crate) fn send(&mut self, own: Span<'_>, program: Span<'_>) -> Result<usize> {
+        if self.failed {
+            return Err(libc::EPIPE);
+        }
         let sent = self.rings.send(own, program);
         if self.rings.reader_sleeps() {
-            self.ring();
+            self.pair.ring(self.number);
         }
-        if sent == Err(libc::EPROTO) {
-            // Nothing can come of this any more, for either side.
-            self.bell.shut_down();
+        if matches!(sent, Err(libc::EPROTO | libc::ENOMEM)) {
+            self.fail();
         }
         sent
     }
 
     /// As a socket receives: what there is, `EAGAIN`, or 0 at the end.
     pub(crate) fn receive(&mut self, program: Span<'_>, own: Span<'_>) -> Result<usize> {
-        let received = self.rings.receive(program, own);
+        let mut received = self.rings.receive(program, own);
+        if received == Err(libc::EAGAIN) && self.has_ended() {
+            // What was written before the end comes before it.
+            received = self.rings.receive(program, own);
+            if received == Err(libc::EAGAIN) {
+                return Ok(0);
+            }
+        }
         if self.rings.writer_waits() {
-            self.ring();
+            self.pair.ring(self.number);
         }
-        match received {
-            Err(libc::EAGAIN) if self.ended => Ok(0),
-            received => received,
-        }
+        received
     }
 
     pub(crate) fn glance(&self) -> &Arc<Glance> {
@@ -137,29 +176,20 @@ impl Local {
             let since = *self.unread_since.get_or_insert_with(Instant::now);
             self.is_urged = since.elapsed() > PATIENCE;
             if self.is_urged {
-                self.ring();
+                self.pair.ring(self.number);
             }
         }
     }
 
-    /// The bell may have been rung, or the peer be gone. To be called before `receive`: what was written before
-    /// the end then comes before it.
-    pub(crate) fn hear(&mut self) {
-        let mut rung = [0; 64];
-        match self.bell.receive(&[Span::from_mut(&mut rung)]) {
-            Ok(1..) | Err(libc::EAGAIN | libc::EINTR) => {}
-            _ => self.ended = true,
-        }
-    }
-
+    /// The peer sends no more than what is there.
     pub(crate) fn has_ended(&self) -> bool {
-        self.ended
+        self.failed || self.pair.has_ended() || self.rings.writer_has_ended()
     }
 
-    /// From now on this side is woken when something comes. Whether there is something already, of which it
+    /// From now on this side is woken when something comes. Whether there is something already, or the end, of which it
     /// will not be told.
     pub(crate) fn sleep(&self) -> bool {
-        self.rings.sleep()
+        self.rings.sleep() || self.has_ended()
     }
 
     /// This side looks by itself whether something comes.
@@ -168,10 +198,40 @@ impl Local {
     }
 }
 
+impl Drop for Local {
+    fn drop(&mut self) {
+        if !self.is_abandoned && self.pair.leave(self.number, &self.rings) && !self.is_refused {
+            self.pair.ring(self.number);
+        }
+    }
+}
+
+/// Both ends of a new connection.
+#[cfg(test)]
+pub(crate) fn connect(client: &Arc<Pair>, server: &Arc<Pair>) -> Result<(Local, Local)> {
+    let at = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+    let knock = Knock {
+        word: [0; 16],
+        ends: crate::wire::Ends::new(at, at),
+        slot: 0,
+    };
+    let local = Local::offer(client, knock)?;
+    loop {
+        match server.receive()? {
+            super::pair::Heard::Knock(knock) => {
+                return Ok((local, Local::answer(server, knock.slot)?));
+            }
+            super::pair::Heard::Doorbell(_) => {}
+            super::pair::Heard::Nothing => return Err(libc::EBADMSG),
+        }
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::os::pair::Heard;
     use crate::os::testing::is_readable_within;
 
     fn ends() -> (Local, Local) {
@@ -186,8 +246,10 @@ mod tests {
     }
 
     fn is_rung(end: &Local) -> bool {
-        let mut rung = [0; 100];
-        end.bell.receive(&[Span::from_mut(&mut rung)]).is_ok()
+        match end.pair.receive().unwrap() {
+            Heard::Doorbell(number) => number == end.number,
+            _ => false,
+        }
     }
 
     #[test]
@@ -209,17 +271,18 @@ mod tests {
     fn what_was_written_before_the_end_comes_before_it() {
         let (mut server, mut client) = ends();
         client.send(Span::from_slice(b"last"), Span::NONE).unwrap();
+        assert!(!server.has_ended());
         drop(client);
-        server.hear();
+        assert!(server.sleep());
+        assert!(is_rung(&server));
         assert_eq!(receive(&mut server).unwrap(), b"last");
         assert_eq!(receive(&mut server), Ok(Vec::new()));
     }
 
     /// Waits until this side is woken. Whether it was.
-    fn wait(end: &mut Local) -> bool {
-        let woken = is_readable_within(end.bell.raw(), Duration::from_secs(10));
-        end.hear();
-        woken
+    fn wait(end: &Local) -> bool {
+        let socket = end.pair.socket().raw();
+        is_readable_within(socket, Duration::from_secs(10)) && is_rung(end)
     }
 
     #[test]
@@ -235,7 +298,7 @@ mod tests {
                     Ok(n) => left -= n,
                     Err(errno) => {
                         assert_eq!(errno, libc::EAGAIN);
-                        assert!(wait(&mut client), "no word of room");
+                        assert!(wait(&client), "no word of room");
                     }
                 }
             }
@@ -247,31 +310,11 @@ mod tests {
                 Err(errno) => {
                     assert_eq!(errno, libc::EAGAIN);
                     if !server.sleep() {
-                        assert!(wait(&mut server), "no word of bytes");
+                        assert!(wait(&server), "no word of bytes");
                     }
                 }
             }
         }
         sender.join().unwrap();
-    }
-
-    #[test]
-    fn only_memory_of_the_right_kind_is_taken() {
-        let (one, other) = Socket::pair().unwrap();
-        assert_eq!(
-            other.receive_with_descriptor(&mut [0]).err(),
-            Some(libc::EAGAIN)
-        );
-        // A byte without a descriptor.
-        one.send(&[Span::from_slice(&[0])]).unwrap();
-        assert_eq!(
-            other.receive_with_descriptor(&mut [0]).err(),
-            Some(libc::EBADMSG)
-        );
-        let file = std::fs::File::open("/dev/zero").unwrap().into();
-        one.send_with_descriptor(&[0], &file).unwrap();
-        let (_, zeros) = other.receive_with_descriptor(&mut [0]).unwrap();
-        let neighbour = Neighbour::of(other).unwrap();
-        assert_eq!(Local::of_offer(neighbour, &zeros).err(), Some(libc::EINVAL));
     }
 }

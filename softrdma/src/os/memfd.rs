@@ -50,15 +50,23 @@ pub(super) fn seal(fd: &OwnedFd, seals: i32) -> Result<()> {
     check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_ADD_SEALS, seals) }).map(|_| ())
 }
 
-/// Checks a descriptor that a peer has sent: fails unless it is a memory file of this size that has these seals.
-pub(super) fn check_sent(fd: &OwnedFd, size: usize, seals: i32) -> Result<()> {
+/// The size of a file whose descriptor a peer has sent: fails unless it is a memory file that has these seals.
+pub(super) fn size_of_sent(fd: &OwnedFd, seals: i32) -> Result<usize> {
     // SAFETY: no pointers. Of files that have no seals, it fails.
     let has = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GET_SEALS) })?;
     // SAFETY: plain data, for which zeros are valid.
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
     // SAFETY: room for the answer.
     check(unsafe { libc::fstat(fd.as_raw_fd(), &raw mut stat) })?;
-    if has & seals == seals && u64::try_from(stat.st_size) == Ok(size as u64) {
+    if has & seals != seals {
+        return Err(libc::EINVAL);
+    }
+    usize::try_from(stat.st_size).map_err(|_| libc::EINVAL)
+}
+
+/// As above: fails unless it has this size, too.
+pub(super) fn check_sent(fd: &OwnedFd, size: usize, seals: i32) -> Result<()> {
+    if size_of_sent(fd, seals)? == size {
         Ok(())
     } else {
         Err(libc::EINVAL)

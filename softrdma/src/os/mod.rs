@@ -5,6 +5,7 @@
 //! The objects of the device, which use it, have no unsafe code.
 
 pub(crate) mod addr;
+mod arena;
 pub(crate) mod cancel;
 pub(crate) mod checker;
 pub(crate) mod child;
@@ -23,6 +24,9 @@ mod memfd;
 pub(crate) mod memory;
 pub(crate) mod own_memory;
 mod pages;
+pub(crate) mod pair;
+#[cfg(test)]
+mod pair_tests;
 pub(crate) mod populate;
 pub(crate) mod process;
 pub(crate) mod pull;

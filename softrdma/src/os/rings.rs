@@ -6,13 +6,10 @@
 //! other side may change at any time is never looked at twice: bytes are copied out before they mean
 //! anything.
 
-use std::os::fd::{AsRawFd, OwnedFd};
-#[cfg(not(all(loom, test)))]
-use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::memfd;
+use super::arena::{Slot, WORDS};
 use super::memory::Span;
 #[cfg(all(loom, test))]
 use super::rings_model::Memory;
@@ -25,10 +22,9 @@ const ROOM: usize = 32 * 1024;
 #[cfg(all(loom, test))]
 pub(super) const ROOM: usize = 4;
 /// Where the first ring begins: both have their controls before it.
-const RINGS_AT: usize = 4096;
-const SIZE: usize = RINGS_AT + 2 * ROOM;
-/// Its size stays: memory behind the end of a file must not be touched.
-const SEALS: i32 = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
+const RINGS_AT: usize = WORDS;
+/// How much memory a ring has at first. It has all when that has been written.
+const SMALL: usize = 4096;
 
 /// What one side writes stands by itself: a cache line each. The other side may be another build.
 #[repr(C, align(64))]
@@ -43,63 +39,74 @@ pub(super) struct Control {
     pub(super) reader_sleeps: Line<AtomicU32>,
     /// The writer has to be woken when there is room.
     pub(super) writer_waits: Line<AtomicU32>,
+    /// What the writer has ended: `ENDED`, `LEFT`.
+    pub(super) end: Line<AtomicU32>,
 }
 
-/// Mapped until it is dropped.
-#[cfg(not(all(loom, test)))]
-pub(super) struct Memory(NonNull<u8>);
+impl Control {
+    fn reset(&self) {
+        self.written.0.store(0, Ordering::Relaxed);
+        self.read.0.store(0, Ordering::Relaxed);
+        self.reader_sleeps.0.store(0, Ordering::Relaxed);
+        self.writer_waits.0.store(0, Ordering::Relaxed);
+        self.end.0.store(0, Ordering::Release);
+    }
+}
 
-// SAFETY: it is mapped for the process, not for a thread; who uses it when is the business of `Rings`.
+/// Nothing more is written to the ring.
+const ENDED: u32 = 1;
+/// Its writer has left both rings: nothing that it has mapped of them matters to it.
+const LEFT: u32 = 2;
+
+/// A slot that has rings in it.
 #[cfg(not(all(loom, test)))]
-unsafe impl Send for Memory {}
-// SAFETY: of a shared reference, others than `Rings` use the controls alone, which are atomic.
-#[cfg(not(all(loom, test)))]
-unsafe impl Sync for Memory {}
+pub(super) struct Memory(Slot);
 
 #[cfg(not(all(loom, test)))]
 impl Memory {
-    fn map(fd: &OwnedFd) -> Result<Self> {
-        // SAFETY: a new mapping, wherever the kernel likes.
-        let at = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                SIZE,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                fd.as_raw_fd(),
-                0,
-            )
-        };
-        if at == libc::MAP_FAILED {
-            return Err(super::errno());
-        }
-        NonNull::new(at.cast()).map(Self).ok_or(libc::ENOMEM)
+    fn of(slot: Slot) -> Self {
+        Self(slot)
+    }
+
+    /// Has memory provided for a part of the bytes of a ring.
+    fn provide(&self, ring: usize, from: usize, length: usize) -> Result<()> {
+        let from = RINGS_AT + (ring & 1) * ROOM + from;
+        self.0.provide(from, length)
     }
 
     fn control(&self, ring: usize) -> &Control {
-        // SAFETY: within the mapping and aligned, since that is aligned to pages and both are small; atomics
+        // SAFETY: within the slot and aligned, since that is aligned to pages and both are small; atomics
         // may be changed by the other process meanwhile.
-        unsafe { self.0.cast::<Control>().add(ring & 1).as_ref() }
+        unsafe { self.0.at().cast::<Control>().add(ring & 1).as_ref() }
     }
 
     /// The bytes of a ring from its byte `at` on, up to where it begins anew.
     fn span(&self, ring: usize, at: u64) -> Span<'_> {
         let at = at as usize % ROOM;
-        // SAFETY: within the mapping, which is there as long as `self`; what the other process does with the
+        // SAFETY: within the slot, which is mapped as long as `self`; what the other process does with the
         // bytes matters to their meaning only, as with memory of the program.
-        unsafe { Span::from_raw(self.0.add(RINGS_AT + (ring & 1) * ROOM + at), ROOM - at) }
+        unsafe {
+            let from = self.0.at().add(RINGS_AT + (ring & 1) * ROOM + at);
+            Span::from_raw(from, ROOM - at)
+        }
     }
 
     /// For the model checker: these bytes of a ring have been written, or read.
     fn accessed(&self, _ring: usize, _at: u64, _length: usize, _written: bool) {}
 }
 
-#[cfg(not(all(loom, test)))]
-impl Drop for Memory {
-    fn drop(&mut self) {
-        // SAFETY: mapped by `map`, and nothing of it is used any more.
-        unsafe { libc::munmap(self.0.as_ptr().cast(), SIZE) };
+/// Whether the side that was sent the memory has left the rings in this slot.
+pub(super) fn are_left_by_peer(slot: &Slot) -> bool {
+    let memory = Memory::of(slot.clone());
+    if memory.control(1).end.0.load(Ordering::Acquire) & LEFT == 0 {
+        return false;
     }
+    for ring in 0..2 {
+        if memory.control(ring).written.0.load(Ordering::Relaxed) > SMALL as u64 {
+            slot.give_back(RINGS_AT + ring * ROOM + SMALL, ROOM - SMALL);
+        }
+    }
+    true
 }
 
 /// What a program that polls many connections sees of one without locking it.
@@ -153,21 +160,23 @@ pub(crate) struct Rings {
     own: usize,
     written: u64,
     read: u64,
+    /// How much memory the ring has that this side writes.
+    provided: usize,
 }
 
 impl Rings {
-    /// New ones, and what the other side makes its end of.
-    pub(crate) fn new() -> Result<(Self, OwnedFd)> {
-        let fd = memfd::create(SIZE)?;
-        memfd::allocate(fd.as_raw_fd(), 0, SIZE)?;
-        memfd::seal(&fd, SEALS)?;
-        Ok((Self::end(Memory::map(&fd)?, 0), fd))
+    /// New ones, in a slot that nobody uses. This is the end of the side that makes the memory.
+    pub(super) fn new(slot: Slot) -> Self {
+        let rings = Self::end(Memory::of(slot), 0);
+        for ring in 0..2 {
+            rings.glance.memory.control(ring).reset();
+        }
+        rings
     }
 
-    /// The other end. Fails for what has not been made by `new`.
-    pub(crate) fn other_end(fd: &OwnedFd) -> Result<Self> {
-        memfd::check_sent(fd, SIZE, SEALS)?;
-        Ok(Self::end(Memory::map(fd)?, 1))
+    /// The end of the side that was sent the memory.
+    pub(super) fn other_end(slot: Slot) -> Self {
+        Self::end(Memory::of(slot), 1)
     }
 
     pub(super) fn end(memory: Memory, own: usize) -> Self {
@@ -182,6 +191,7 @@ impl Rings {
             own,
             written: 0,
             read: 0,
+            provided: 0,
         }
     }
 
@@ -216,6 +226,19 @@ impl Rings {
             .ok_or(libc::EPROTO)
     }
 
+    /// Has memory provided for so many bytes that are written next, which fit in before the ring begins anew.
+    fn provide(&mut self, length: usize) -> Result<()> {
+        let end = self.written as usize % ROOM + length;
+        if end <= self.provided {
+            return Ok(());
+        }
+        let wanted = if end <= SMALL { SMALL } else { ROOM };
+        let memory = &self.glance.memory;
+        memory.provide(self.own, self.provided, wanted - self.provided)?;
+        self.provided = wanted;
+        Ok(())
+    }
+
     // --- Bytes -----------------------------------------------------------------------------------
 
     /// Writes `own`, a buffer of this library, and then `program`, which may be memory that is not there
@@ -238,7 +261,16 @@ impl Rings {
                 asked = true;
                 continue;
             }
-            let to = self.glance.memory.span(self.own, self.written).first(room);
+            let before_the_end = ROOM - self.written as usize % ROOM;
+            let length = room.min(offered - sent).min(before_the_end);
+            match self.provide(length) {
+                Ok(()) => {}
+                Err(errno) if sent == 0 => return Err(errno),
+                // As below.
+                Err(_) => break,
+            }
+            let to = self.glance.memory.span(self.own, self.written);
+            let to = to.first(length);
             let n = if sent < own.len() {
                 own.after(sent).copy_to(to)
             } else {
@@ -306,6 +338,32 @@ impl Rings {
         (read != self.written).then_some(read)
     }
 
+    // --- The end ---------------------------------------------------------------------------------
+
+    // Release and Acquire: whoever sees the end also sees all that was written before it.
+
+    /// This side writes nothing any more. Whether the other side is still there to be told.
+    pub(super) fn end_writing(&self) -> bool {
+        self.outgoing().end.0.fetch_or(ENDED, Ordering::Release);
+        !self.are_left()
+    }
+
+    /// This side uses the memory no more. Whether the other side is still there to be told.
+    pub(super) fn leave(&self) -> bool {
+        let end = &self.outgoing().end.0;
+        end.fetch_or(ENDED | LEFT, Ordering::Release);
+        !self.are_left()
+    }
+
+    fn are_left(&self) -> bool {
+        self.incoming().end.0.load(Ordering::Acquire) & LEFT != 0
+    }
+
+    /// The other side writes nothing any more: what is not there by now will not come.
+    pub(super) fn writer_has_ended(&self) -> bool {
+        self.incoming().end.0.load(Ordering::Acquire) != 0
+    }
+
     // --- Who waits -------------------------------------------------------------------------------
 
     // Whoever is about to sleep says so, and looks once more. Whoever has something to say does it, and looks whether
@@ -359,16 +417,13 @@ impl Rings {
 #[cfg(all(test, not(loom)))]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::fs::File;
-
     use super::*;
-    use crate::os::owned;
+    use crate::os::arena::Arena;
     use crate::os::testing::Mapped;
 
     fn ends() -> (Rings, Rings) {
-        let (one, memory) = Rings::new().unwrap();
-        let other = Rings::other_end(&memory).unwrap();
-        (one, other)
+        let (_, slot, _) = Arena::default().take(|_| false).unwrap();
+        (Rings::new(slot.clone()), Rings::other_end(slot))
     }
 
     fn send(end: &mut Rings, bytes: &[u8]) -> Result<usize> {
@@ -498,17 +553,20 @@ mod tests {
     }
 
     #[test]
-    fn only_memory_that_cannot_shrink_is_mapped() {
-        let (_one, memory) = Rings::new().unwrap();
-        assert_eq!(
-            File::from(memory).set_len(0).map_err(|e| e.raw_os_error()),
-            Err(Some(libc::EPERM))
-        );
-        let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
-        // SAFETY: a string.
-        let fd = owned(unsafe { libc::memfd_create(c"test".as_ptr(), flags) }).unwrap();
-        let file = File::from(fd);
-        file.set_len(SIZE as u64).unwrap();
-        assert_eq!(Rings::other_end(&file.into()).err(), Some(libc::EINVAL));
+    fn the_end_comes_behind_the_bytes_and_both_sides_leave() {
+        let (mut one, mut other) = ends();
+        let slot = one.glance.memory.0.clone();
+        send(&mut one, &[7; SMALL + 1]).unwrap();
+        assert!(!other.writer_has_ended());
+        assert!(one.leave());
+        assert!(other.writer_has_ended());
+        assert_eq!(receive(&mut other, ROOM).unwrap(), [7; SMALL + 1]);
+        assert!(!are_left_by_peer(&slot));
+        assert!(!other.leave());
+        assert!(are_left_by_peer(&slot));
+        let (mut one, mut other) = (Rings::new(slot.clone()), Rings::other_end(slot));
+        assert!(!other.writer_has_ended());
+        send(&mut one, &[8; ROOM]).unwrap();
+        assert_eq!(receive(&mut other, ROOM).unwrap(), [8; ROOM]);
     }
 }

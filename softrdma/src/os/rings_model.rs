@@ -4,7 +4,6 @@
 
 use std::cell;
 use std::ops::Deref;
-use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
 
 use loom::cell::UnsafeCell;
@@ -12,6 +11,7 @@ use loom::model::Builder;
 use loom::sync::{Arc, Notify};
 use loom::thread;
 
+use super::arena::Slot;
 use super::memory::Span;
 use super::rings::{Control, Line, ROOM, Rings};
 use super::sync::{AtomicU32, AtomicU64};
@@ -40,6 +40,7 @@ impl Memory {
             read: Line(AtomicU64::new(0)),
             reader_sleeps: Line(AtomicU32::new(0)),
             writer_waits: Line(AtomicU32::new(0)),
+            end: Line(AtomicU32::new(0)),
         };
         Self(Arc::new(Shared {
             controls: [control(), control()],
@@ -48,8 +49,13 @@ impl Memory {
         }))
     }
 
-    pub(super) fn map(_: &OwnedFd) -> Result<Self> {
-        Err(libc::ENOSYS)
+    /// Models have no memory that processes share.
+    pub(super) fn of(_: Slot) -> Self {
+        Self::new()
+    }
+
+    pub(super) fn provide(&self, _ring: usize, _from: usize, _length: usize) -> Result<()> {
+        Ok(())
     }
 
     pub(super) fn control(&self, ring: usize) -> &Control {

@@ -59,21 +59,26 @@ impl Socket {
     /// Two that are connected with each other, within the host.
     #[cfg(test)]
     pub(crate) fn pair() -> Result<(Self, Self)> {
-        let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        Self::pair_of(libc::SOCK_STREAM)
+    }
+
+    #[cfg(test)]
+    pub(super) fn pair_of(kind: i32) -> Result<(Self, Self)> {
+        let kind = kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
         let mut fds = [-1; 2];
         // SAFETY: room for two descriptors.
         check(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) })?;
         Ok((owned(fds[0]).map(Self::new)?, owned(fds[1]).map(Self::new)?))
     }
 
-    /// Sends bytes and a descriptor with them, through a local socket.
-    pub(crate) fn send_with_descriptor(&self, bytes: &[u8], fd: &OwnedFd) -> Result<usize> {
+    /// Sends a message and a descriptor with it, through a local socket. All of it goes, or nothing.
+    pub(crate) fn send_with_descriptor(&self, bytes: &[u8], fd: &OwnedFd) -> Result<()> {
         let mut ranges = [Span::NONE; MAX_SPANS];
         let mut room = ControlRoom::default();
         let mut message = message(&[Span::from_slice(bytes)], &mut ranges);
         room.attach(&mut message);
         // SAFETY: the message has room for one descriptor behind its header, both written here.
-        unsafe {
+        let sent = unsafe {
             let header = libc::CMSG_FIRSTHDR(&raw const message);
             (*header).cmsg_level = libc::SOL_SOCKET;
             (*header).cmsg_type = libc::SCM_RIGHTS;
@@ -82,12 +87,18 @@ impl Socket {
                 .cast::<RawFd>()
                 .write_unaligned(fd.as_raw_fd());
             let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
-            check_size(sys::sendmsg(self.checked()?, &raw const message, flags))
+            check_size(sys::sendmsg(self.checked()?, &raw const message, flags))?
+        };
+        if sent == bytes.len() {
+            Ok(())
+        } else {
+            Err(libc::EMSGSIZE)
         }
     }
 
-    /// How many bytes have come, and the descriptor that was sent with them. `EBADMSG` if it was not just one.
-    pub(crate) fn receive_with_descriptor(&self, bytes: &mut [u8]) -> Result<(usize, OwnedFd)> {
+    /// The length of the next message of a local socket, 0 at the end, and the descriptor that came with it, if one
+    /// did. `EBADMSG` if there were several, or the message is longer than this.
+    pub(crate) fn receive_message(&self, bytes: &mut [u8]) -> Result<(usize, Option<OwnedFd>)> {
         let mut ranges = [Span::NONE; MAX_SPANS];
         let mut room = ControlRoom::default();
         let mut message = message(&[Span::from_mut(bytes)], &mut ranges);
@@ -98,23 +109,27 @@ impl Socket {
         let flags = libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT;
         // SAFETY: a message of ranges that stay valid through the call; the kernel has filled in what is
         // looked at afterwards.
-        unsafe {
+        let (n, fd) = unsafe {
             let n = check_size(sys::recvmsg(self.checked()?, &raw mut message, flags))?;
             let header = libc::CMSG_FIRSTHDR(&raw const message);
-            if header.is_null()
-                || (*header).cmsg_level != libc::SOL_SOCKET
+            let fd = if header.is_null() {
+                None
+            } else if (*header).cmsg_level != libc::SOL_SOCKET
                 || (*header).cmsg_type != libc::SCM_RIGHTS
                 || (*header).cmsg_len != libc::CMSG_LEN(FD_SIZE) as _
             {
                 return Err(libc::EBADMSG);
-            }
-            let fd = owned(libc::CMSG_DATA(header).cast::<RawFd>().read_unaligned())?;
-            // There were more, which the kernel has closed.
-            if message.msg_flags & libc::MSG_CTRUNC != 0 {
-                return Err(libc::EBADMSG);
-            }
-            Ok((n, fd))
+            } else {
+                let fd = libc::CMSG_DATA(header).cast::<RawFd>();
+                Some(owned(fd.read_unaligned())?)
+            };
+            (n, fd)
+        };
+        // There were more descriptors, which the kernel has closed, or bytes.
+        if message.msg_flags & (libc::MSG_CTRUNC | libc::MSG_TRUNC) != 0 {
+            return Err(libc::EBADMSG);
         }
+        Ok((n, fd))
     }
 
     /// An option, some of which change by being read.

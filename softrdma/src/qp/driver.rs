@@ -45,7 +45,8 @@ use crate::io::endpoint::Endpoint;
 use crate::objects::attached::{Attached, count_polled};
 use crate::objects::context::AsyncKind;
 use crate::objects::cq::Cq;
-use crate::os::epoll::Interest;
+use crate::os::epoll::{Interest, READABLE};
+use crate::os::pair::Rung;
 use crate::os::rings::Glance;
 
 use super::complete::Cause;
@@ -148,9 +149,6 @@ impl Qp {
 
     /// As above; `decide` is told whether anything has come, before it is watched for more.
     fn progress_of(&self, q: &mut MutexGuard<'_, Inner>, decide: impl FnOnce(&mut Inner, bool)) {
-        if let Some(link) = &mut q.link {
-            link.paths.hear();
-        }
         let before = q.expected;
         let something = self.receive_and_copy(q, Copier::IoThread);
         self.acknowledge_and_show(q);
@@ -223,6 +221,12 @@ impl Qp {
                 io.check_polled(Weak::clone(&self.me) as _);
             }
         }
+    }
+}
+
+impl Rung for Qp {
+    fn rung(self: Arc<Self>) {
+        Source::ready(self, READABLE);
     }
 }
 

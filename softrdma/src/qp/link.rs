@@ -10,6 +10,7 @@ use crate::io;
 use crate::io::fork_state::Made;
 use crate::objects::mr::Grant;
 use crate::os::local::Local;
+use crate::os::pair::Rung;
 use crate::os::process::Process;
 use crate::os::pull::may_pull;
 use crate::os::socket::Socket;
@@ -189,6 +190,7 @@ impl Qp {
         link.awaits_use = start.side == Side::Server;
         link.paths.start_watching(io, Arc::clone(self) as _)?;
         q.owner = start.owner;
+        link.paths.hears_doorbell(self.as_rung());
         q.peer_params = start.peer;
         if q.state == State::Init {
             q.attributes = start.attributes;
@@ -204,11 +206,16 @@ impl Qp {
         Ok(())
     }
 
+    fn as_rung(&self) -> Weak<dyn Rung> {
+        Weak::clone(&self.me) as _
+    }
+
     /// The client of this connection, a process of this host and user, shares memory with this one.
     pub(crate) fn meet(&self, local: Local) {
         let mut q = self.inner.lock();
         let Some(link) = &mut q.link else { return };
         if !link.tx.broken && link.paths.enter(local) {
+            link.paths.hears_doorbell(self.as_rung());
             self.change_over(&mut q);
             self.send_now(&mut q);
         }

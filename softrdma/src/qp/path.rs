@@ -7,7 +7,7 @@
 //! goes on with the other way. The server is the first to do so.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::Result;
 use crate::io::fork_state::Made;
@@ -15,6 +15,7 @@ use crate::io::{self, Io, Source, Token};
 use crate::os::epoll::{HANG_UP, Interest, READABLE, WRITABLE};
 use crate::os::local::Local;
 use crate::os::memory::Span;
+use crate::os::pair::Rung;
 use crate::os::process::Process;
 use crate::os::rings::Glance;
 use crate::os::socket::Socket;
@@ -69,22 +70,16 @@ impl Stream {
     fn socket(&self) -> Option<&Socket> {
         match self {
             Self::Socket(socket) => Some(socket),
-            Self::Local(local) => Some(local.bell()),
-            Self::Memory { .. } => None,
+            // The socket of both processes is watched for all connections.
+            Self::Local(_) | Self::Memory { .. } => None,
         }
     }
+}
 
-    /// What its socket is watched for.
-    fn interest(&self, input: bool, room: bool) -> Interest {
-        match self {
-            // The bell rings for both, and also for somebody else who should read and does not.
-            Self::Local(_) => READABLE | HANG_UP,
-            _ => {
-                let input = if input { READABLE | HANG_UP } else { 0 };
-                input | if room { WRITABLE } else { 0 }
-            }
-        }
-    }
+/// What a socket is watched for.
+fn interest(input: bool, room: bool) -> Interest {
+    let input = if input { READABLE | HANG_UP } else { 0 };
+    input | if room { WRITABLE } else { 0 }
 }
 
 struct Path {
@@ -225,8 +220,7 @@ impl Paths {
     }
 
     /// The other side has offered a way within the host. Whether it is to be used.
-    pub(super) fn enter(&mut self, mut local: Local) -> bool {
-        local.hear();
+    pub(super) fn enter(&mut self, local: Local) -> bool {
         let is_first = self.local.is_none() && !local.has_ended();
         if is_first {
             self.local = Some(Path::new(Stream::Local(local)));
@@ -254,6 +248,13 @@ impl Paths {
 
     // --- Watching --------------------------------------------------------------------------------
 
+    /// From now on `connection` is called when the peer rings.
+    pub(super) fn hears_doorbell(&mut self, connection: Weak<dyn Rung>) {
+        if let Some(local) = self.local_stream() {
+            local.is_for(connection);
+        }
+    }
+
     /// From now on the I/O thread calls `source`.
     pub(super) fn start_watching(&mut self, io: &Io, source: Arc<dyn Source>) -> Result<()> {
         let token = io.enter(source);
@@ -279,18 +280,21 @@ impl Paths {
                 tcp.watch(io, token, None)?;
             }
         }
-        let wanted = |path: &Path, receives: bool, sends: bool| {
+        let wanted = |receives: bool, sends: bool| {
             let room = sends && room;
             // One that is read stays in the set, even if somebody else reads it now.
-            (receives || room).then(|| path.stream.interest(receives && input, room))
+            (receives || room).then(|| interest(receives && input, room))
         };
         if let Some(tcp) = &mut self.tcp {
-            let wanted = wanted(tcp, !self.receives_locally, !self.sends_locally);
+            let wanted = wanted(!self.receives_locally, !self.sends_locally);
             tcp.watch(io, token, wanted)?;
         }
         if let Some(local) = &mut self.local {
-            let wanted = wanted(local, self.receives_locally, self.sends_locally);
+            let wanted = wanted(self.receives_locally, self.sends_locally);
             local.watch(io, token, wanted)?;
+        }
+        if self.local_stream().is_some_and(Local::has_failed) {
+            return Ok(true);
         }
         let sleeps = self.receives_locally && input;
         if std::mem::replace(&mut self.sleeps, sleeps) == sleeps {
@@ -341,13 +345,6 @@ impl Paths {
         }
     }
 
-    /// The I/O thread was woken: the peer may have rung, or be gone.
-    pub(super) fn hear(&mut self) {
-        if let Some(local) = self.local_stream() {
-            local.hear();
-        }
-    }
-
     /// What there was has been read. Whether there is input again, of which nothing will tell.
     pub(super) fn sleep_again(&mut self) -> bool {
         self.sleeps && self.local_stream().is_some_and(|local| local.sleep())
@@ -373,11 +370,34 @@ impl Paths {
     }
 
     /// The peer sees the end, on whichever way it listens.
-    pub(super) fn shut_down_sending(&self) {
+    pub(super) fn shut_down_sending(&mut self) {
         self.sockets().for_each(Socket::shut_down_sending);
+        if let Some(local) = self.local_of_this_process() {
+            local.shut_down_sending();
+        }
     }
 
-    pub(super) fn shut_down(&self) {
+    pub(super) fn shut_down(&mut self) {
         self.sockets().for_each(Socket::shut_down);
+        if let Some(local) = self.local_of_this_process() {
+            local.shut_down();
+        }
+    }
+
+    /// The memory, unless another process goes on with it: nothing is to be written there then.
+    fn local_of_this_process(&mut self) -> Option<&mut Local> {
+        let is_served_here = self.made.is_served_here();
+        let local = self.local_stream()?;
+        if !is_served_here {
+            local.abandon();
+        }
+        Some(local)
+    }
+}
+
+impl Drop for Paths {
+    fn drop(&mut self) {
+        // Its end is told to the peer when it goes.
+        self.local_of_this_process();
     }
 }

@@ -6,7 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::Malformed;
-use super::bytes::bytes;
+use super::bytes::{bytes, u32_at};
 
 pub(crate) const KNOCK: usize = 64;
 const MAGIC: [u8; 8] = *b"softdoor";
@@ -20,11 +20,13 @@ pub(crate) struct Invitation {
     pub(crate) word: [u8; 16],
 }
 
-/// The memory to share comes along with it.
+/// If the slot is in memory that the server does not have yet, that comes along with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Knock {
     pub(crate) word: [u8; 16],
     pub(crate) ends: Ends,
+    /// The slot of the connection, by its number.
+    pub(crate) slot: u32,
 }
 
 /// Between which addresses a TCP connection is. Two processes that say the same of themselves have its two ends,
@@ -74,11 +76,12 @@ impl Knock {
         out[40..56].copy_from_slice(&server.ip);
         out[56..58].copy_from_slice(&client.port.to_le_bytes());
         out[58..60].copy_from_slice(&server.port.to_le_bytes());
+        out[60..].copy_from_slice(&self.slot.to_le_bytes());
         out
     }
 
     pub(crate) fn decode(from: &[u8; KNOCK]) -> Result<Self, Malformed> {
-        if from[..8] != MAGIC || from[60..] != [0; 4] {
+        if from[..8] != MAGIC {
             return Err(Malformed);
         }
         let end = |ip, port| End {
@@ -91,6 +94,7 @@ impl Knock {
                 client: end(24, 56),
                 server: end(40, 58),
             },
+            slot: u32_at(from, 60),
         })
     }
 }
@@ -111,14 +115,13 @@ mod tests {
         let knock = Knock {
             word: [7; 16],
             ends,
+            slot: 0x01020304,
         };
         let wire = knock.encode();
         assert_eq!(Knock::decode(&wire), Ok(knock));
-        for at in [0, KNOCK - 1] {
-            let mut bad = wire;
-            bad[at] ^= 1;
-            assert_eq!(Knock::decode(&bad), Err(Malformed));
-        }
+        let mut bad = wire;
+        bad[0] ^= 1;
+        assert_eq!(Knock::decode(&bad), Err(Malformed));
     }
 
     #[test]

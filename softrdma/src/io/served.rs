@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! The sockets that this process shares with other ones (`os/pair.rs`), on the I/O thread.
+
+use std::any::Any;
+use std::sync::{Arc, Weak};
+
+use super::{Io, Source, Token};
+use crate::Result;
+use crate::os::epoll::{Interest, READABLE, WRITABLE};
+use crate::os::pair::{Heard, Pair};
+use crate::wire::Knock;
+
+/// The I/O thread looks after the socket from now on. `knocked` is called with each connection that a client brings.
+pub(crate) fn serve(
+    pair: Arc<Pair>,
+    knocked: impl Fn(&Arc<Pair>, &Knock) + Send + Sync + 'static,
+) -> Result<()> {
+    let io = super::start()?;
+    let token = io.token();
+    let served = Arc::new(Served {
+        pair,
+        knocked: Box::new(knocked),
+        token,
+    });
+    let in_trouble = Arc::downgrade(&served);
+    served.pair.on_trouble(move || {
+        let in_trouble = Weak::clone(&in_trouble);
+        super::later(move || {
+            if let Some(served) = in_trouble.upgrade() {
+                served.attend();
+            }
+        });
+    });
+    let source = Arc::clone(&served);
+    io.watch(served.pair.socket().raw(), token, READABLE, source)
+}
+
+type Knocked = dyn Fn(&Arc<Pair>, &Knock) + Send + Sync;
+
+/// What a pair is to the I/O thread.
+pub(crate) struct Served {
+    pair: Arc<Pair>,
+    knocked: Box<Knocked>,
+    token: Token,
+}
+
+impl Served {
+    pub(crate) fn pair(&self) -> Arc<Pair> {
+        Arc::clone(&self.pair)
+    }
+
+    /// Its socket has no room, or has failed.
+    fn attend(&self) {
+        if self.pair.has_ended() {
+            self.end();
+        } else if let Some(io) = super::get() {
+            io.change(self.pair.socket().raw(), self.token, self.interest());
+        }
+    }
+
+    fn interest(&self) -> Interest {
+        if self.pair.has_unsent() {
+            READABLE | WRITABLE
+        } else {
+            READABLE
+        }
+    }
+
+    /// Nobody looks after the socket any more.
+    fn end(&self) {
+        if let Some(io) = super::get() {
+            io.forget(self.pair.socket().raw(), self.token);
+        }
+        end(&self.pair);
+    }
+}
+
+/// The connections end.
+pub(crate) fn end(pair: &Pair) {
+    for connection in pair.end() {
+        connection.rung();
+    }
+}
+
+impl Source for Served {
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+
+    fn lose(self: Arc<Self>) {
+        self.end();
+    }
+
+    fn ready(self: Arc<Self>, seen: Interest) {
+        if seen & WRITABLE != 0 {
+            match self.pair.go_on_sending() {
+                Ok(true) => self.attend(),
+                Ok(false) => {}
+                Err(_) => return self.end(),
+            }
+        }
+        // One message at a time: mostly there is one, and others have their turn.
+        match self.pair.receive() {
+            Ok(Heard::Nothing) => {}
+            Ok(Heard::Doorbell(number)) => {
+                if let Some(connection) = self.pair.connection(number) {
+                    connection.rung();
+                }
+            }
+            Ok(Heard::Knock(knock)) => (self.knocked)(&self.pair, &knock),
+            Err(_) => self.end(),
+        }
+    }
+
+    fn watch_again(self: Arc<Self>, io: &Io, token: Token) {
+        let socket = self.pair.socket();
+        let watched = socket
+            .checked()
+            .and_then(|fd| io.add(fd, token, self.interest()));
+        if watched.is_err() {
+            self.end();
+        }
+    }
+}

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Memory that two processes share for all their connections: memory files that are cut into slots. A connection has
+//! one slot.
+//!
+//! The process that connects makes the files, and sends their descriptors to the other one. The files are sparse: a
+//! slot takes memory as far as it is used (`Slot::provide`).
+
+use std::collections::VecDeque;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use super::{check, errno, memfd, populate};
+use crate::Result;
+
+/// What a slot has for words, and behind them for bytes: a page is the least that takes memory.
+pub(super) const WORDS: usize = 4096;
+const BYTES: usize = 64 * 1024;
+const SLOT: usize = WORDS + BYTES;
+/// How many slots the first file has. Each next one has twice as many as the one before it, up to the last number.
+const FEWEST: usize = 4;
+const MOST: usize = 1024;
+/// How many slots two processes may have.
+const MOST_SLOTS: usize = 64 * 1024;
+/// The size of a file stays: memory behind its end must not be touched.
+const SEALS: i32 = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
+/// How many slots are looked at for one that the peer has left.
+const LOOKS: usize = 8;
+
+/// A memory file, mapped until it is dropped.
+struct Segment {
+    at: NonNull<u8>,
+    slots: usize,
+}
+
+// SAFETY: it is mapped for the process, not for a thread; who uses which part is the business of `Rings`.
+unsafe impl Send for Segment {}
+// SAFETY: as above.
+unsafe impl Sync for Segment {}
+
+impl Segment {
+    fn new(slots: usize) -> Result<(Self, OwnedFd)> {
+        let size = slots * SLOT;
+        let fd = memfd::create(size)?;
+        if populate::is_supported() {
+            memfd::set_size(&fd, size)?;
+        } else {
+            memfd::allocate(fd.as_raw_fd(), 0, size)?;
+        }
+        memfd::seal(&fd, SEALS)?;
+        Ok((Self::map(&fd, slots)?, fd))
+    }
+
+    /// Fails for a file that has not been made by `new`.
+    fn of_peer(fd: &OwnedFd) -> Result<Self> {
+        let size = memfd::size_of_sent(fd, SEALS)?;
+        let slots = size / SLOT;
+        if slots == 0 || slots > MOST || slots * SLOT != size {
+            return Err(libc::EINVAL);
+        }
+        Self::map(fd, slots)
+    }
+
+    fn map(fd: &OwnedFd, slots: usize) -> Result<Self> {
+        // SAFETY: a new mapping, wherever the kernel likes.
+        let at = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                slots * SLOT,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                fd.as_raw_fd(),
+                0,
+            )
+        };
+        if at == libc::MAP_FAILED {
+            return Err(errno());
+        }
+        let at = NonNull::new(at.cast()).ok_or(libc::ENOMEM)?;
+        Ok(Self { at, slots })
+    }
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `map`, and nothing of it is used any more.
+        unsafe { libc::munmap(self.at.as_ptr().cast(), self.slots * SLOT) };
+    }
+}
+
+/// A part of the memory, which is mapped as long as this exists.
+#[derive(Clone)]
+pub(super) struct Slot {
+    segment: Arc<Segment>,
+    index: usize,
+}
+
+impl Slot {
+    /// Where it begins, aligned to a page. It has `WORDS` and `BYTES`.
+    pub(super) fn at(&self) -> NonNull<u8> {
+        // SAFETY: within the mapping, as the index is below the number of slots.
+        unsafe { self.segment.at.add(self.index * SLOT) }
+    }
+
+    /// Has the kernel provide the memory of a range: if it was not there when it is written, that would be fatal.
+    pub(super) fn provide(&self, from: usize, length: usize) -> Result<()> {
+        if !populate::is_supported() {
+            // It is there since the file was made.
+            return Ok(());
+        }
+        let at = self.at().addr().get() + from;
+        populate::check(at as u64, length as u64, true).map_err(|_| libc::ENOMEM)
+    }
+
+    /// Gives memory back to the kernel. It is read as zeros from now on.
+    pub(super) fn give_back(&self, from: usize, length: usize) {
+        // SAFETY: within the slot, whose bytes nobody needs any more.
+        let given = check(unsafe {
+            let at = self.at().add(from).as_ptr();
+            libc::madvise(at.cast(), length, libc::MADV_REMOVE)
+        });
+        // Otherwise it is there for the next connection.
+        let _ = given;
+    }
+}
+
+/// The slots of two processes. Both have the same numbers for them.
+#[derive(Default)]
+pub(super) struct Arena {
+    /// Each with the number of its first slot.
+    segments: Vec<(u32, Arc<Segment>)>,
+    slots: usize,
+    /// Of the side that makes the memory: those that were used, and that both sides have left.
+    free: Vec<u32>,
+    /// Those that this side has left, and the peer perhaps.
+    left: VecDeque<u32>,
+    /// The first that was never used.
+    unused: u32,
+}
+
+impl Arena {
+    pub(super) fn slot(&self, number: u32) -> Option<Slot> {
+        let after = self.segments.partition_point(|(first, _)| *first <= number);
+        let (first, segment) = self.segments.get(after.checked_sub(1)?)?;
+        let index = (number - first) as usize;
+        (index < segment.slots).then(|| Slot {
+            segment: Arc::clone(segment),
+            index,
+        })
+    }
+
+    fn add(&mut self, segment: Segment) {
+        self.slots += segment.slots;
+        let first = (self.slots - segment.slots) as u32;
+        self.segments.push((first, Arc::new(segment)));
+    }
+
+    // --- The side that makes the memory ----------------------------------------------------------
+
+    /// A slot, and the descriptor of its file if that is new. `is_left` says whether the peer has left a slot.
+    pub(super) fn take(
+        &mut self,
+        is_left: impl Fn(&Slot) -> bool,
+    ) -> Result<(u32, Slot, Option<OwnedFd>)> {
+        self.look_for_free(is_left);
+        if let Some(number) = self.free.pop() {
+            let slot = self.slot(number).ok_or(libc::ENOMEM)?;
+            return Ok((number, slot, None));
+        }
+        let number = self.unused;
+        let fd = if number as usize >= self.slots {
+            Some(self.grow()?)
+        } else {
+            None
+        };
+        let slot = self.slot(number).ok_or(libc::ENOMEM)?;
+        if let Err(errno) = slot.provide(0, WORDS) {
+            if fd.is_some() {
+                // The peer will not hear of it.
+                self.segments.pop();
+                self.slots -= slot.segment.slots;
+            }
+            return Err(errno);
+        }
+        self.unused += 1;
+        Ok((number, slot, fd))
+    }
+
+    fn grow(&mut self) -> Result<OwnedFd> {
+        let slots = self.slots.clamp(FEWEST, MOST);
+        if self.slots + slots > MOST_SLOTS {
+            return Err(libc::ENOMEM);
+        }
+        let (segment, fd) = Segment::new(slots)?;
+        self.add(segment);
+        Ok(fd)
+    }
+
+    fn look_for_free(&mut self, is_left: impl Fn(&Slot) -> bool) {
+        for _ in 0..LOOKS.min(self.left.len()) {
+            let Some(number) = self.left.pop_front() else {
+                return;
+            };
+            if self.slot(number).is_some_and(|slot| is_left(&slot)) {
+                self.free.push(number);
+            } else {
+                self.left.push_back(number);
+            }
+        }
+    }
+
+    /// This side has left the slot.
+    pub(super) fn leave(&mut self, number: u32) {
+        self.left.push_back(number);
+    }
+
+    // --- The side that is sent the memory --------------------------------------------------------
+
+    pub(super) fn enlarge(&mut self, fd: &OwnedFd) -> Result<()> {
+        let segment = Segment::of_peer(fd)?;
+        if self.slots + segment.slots > MOST_SLOTS {
+            return Err(libc::EINVAL);
+        }
+        self.add(segment);
+        Ok(())
+    }
+}

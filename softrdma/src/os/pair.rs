@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! What this process and another one of the same host and user share for all connections in one direction: a local
+//! socket, and memory with a slot for each connection.
+//!
+//! A message on the socket is a doorbell, which names a slot, or brings a connection (`wire::Knock`). Only the side
+//! that has connected the socket brings connections, and makes the memory. Doorbells take as long with many
+//! connections as with one. The end of the socket is that of all the connections: the other process is gone.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use parking_lot::Mutex;
+
+use super::arena::Arena;
+use super::door::Neighbour;
+use super::held::Locks;
+use super::memory::Span;
+use super::process::Process;
+use super::rings::{self, Rings};
+use super::socket::{Socket, would_block};
+use crate::Result;
+use crate::wire::{KNOCK, Knock};
+
+/// Whom a doorbell is for.
+pub(crate) trait Rung: Send + Sync {
+    /// Something has come, there is room again, or the other side is gone.
+    fn rung(self: Arc<Self>);
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// It makes the memory and brings connections.
+    Client,
+    Server,
+}
+
+pub(crate) struct Pair {
+    side: Side,
+    socket: Socket,
+    /// The process that made the other end. None if it is of another process name space.
+    process: Option<Arc<Process>>,
+    shared: Mutex<Shared>,
+    /// There are messages for which the socket had no room.
+    is_congested: AtomicBool,
+    ended: AtomicBool,
+    attend: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    #[cfg(test)]
+    doorbells: std::sync::atomic::AtomicUsize,
+}
+
+#[derive(Default)]
+struct Shared {
+    arena: Arena,
+    /// By the numbers of their slots. None as long as nobody waits for the doorbell.
+    connections: BTreeMap<u32, Option<Weak<dyn Rung>>>,
+    /// What there was no room for in the socket, in order.
+    unsent: VecDeque<Message>,
+    /// The doorbells among them.
+    unsent_doorbells: BTreeSet<u32>,
+}
+
+enum Message {
+    Doorbell(u32),
+    Knock([u8; KNOCK], Option<OwnedFd>),
+}
+
+/// What the other process has sent.
+pub(crate) enum Heard {
+    Nothing,
+    Doorbell(u32),
+    Knock(Knock),
+}
+
+const DOORBELL: usize = 4;
+
+impl std::fmt::Debug for Pair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pair")
+            .field("process", &self.process)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Pair {
+    pub(crate) fn new(side: Side, neighbour: Neighbour) -> Arc<Self> {
+        Arc::new(Self {
+            side,
+            socket: neighbour.socket,
+            process: neighbour.process,
+            shared: Mutex::default(),
+            is_congested: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            attend: OnceLock::new(),
+            #[cfg(test)]
+            doorbells: Default::default(),
+        })
+    }
+
+    /// Before a fork.
+    pub(crate) fn hold(self: &Arc<Self>, locks: &mut Locks) -> bool {
+        locks.hold(self, |pair| &pair.shared)
+    }
+
+    pub(crate) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    pub(super) fn process(&self) -> Option<&Process> {
+        self.process.as_deref()
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// From now on this is called, perhaps with the lock of a connection held, when the socket has no room
+    /// (`has_unsent`) or has failed (`has_ended`).
+    pub(crate) fn on_trouble(&self, attend: impl Fn() + Send + Sync + 'static) {
+        let _ = self.attend.set(Box::new(attend));
+    }
+
+    fn trouble(&self) {
+        if let Some(attend) = self.attend.get() {
+            attend();
+        }
+    }
+
+    // --- Connections -----------------------------------------------------------------------------
+
+    /// The end of a new connection of the side that makes the memory. `knock` tells the other side of it.
+    pub(super) fn offer(&self, mut knock: Knock) -> Result<(u32, Rings)> {
+        if self.has_ended() {
+            return Err(libc::EPIPE);
+        }
+        let mut shared = self.shared.lock();
+        let (number, slot, fd) = shared.arena.take(rings::are_left_by_peer)?;
+        let rings = Rings::new(slot);
+        shared.connections.insert(number, None);
+        knock.slot = number;
+        // Messages go in order: what there is no room for now goes before what follows.
+        let failed = self.post(&mut shared, Message::Knock(knock.encode(), fd));
+        drop(shared);
+        if failed {
+            self.fail();
+            self.leave(number, &rings);
+            return Err(libc::EPIPE);
+        }
+        Ok((number, rings))
+    }
+
+    /// The other end. Fails if the slot is in use, or there is none.
+    pub(super) fn answer(&self, number: u32) -> Result<Rings> {
+        let mut shared = self.shared.lock();
+        let slot = shared.arena.slot(number).ok_or(libc::EINVAL)?;
+        if shared.connections.contains_key(&number) {
+            return Err(libc::EINVAL);
+        }
+        shared.connections.insert(number, None);
+        Ok(Rings::other_end(slot))
+    }
+
+    pub(super) fn is_for(&self, number: u32, connection: Weak<dyn Rung>) {
+        if let Some(place) = self.shared.lock().connections.get_mut(&number) {
+            *place = Some(connection);
+        }
+    }
+
+    /// Whom a doorbell is for.
+    pub(crate) fn connection(&self, number: u32) -> Option<Arc<dyn Rung>> {
+        let shared = self.shared.lock();
+        shared.connections.get(&number)?.as_ref()?.upgrade()
+    }
+
+    /// The other process is gone, or not heard any more. All the connections, which have to find out.
+    pub(crate) fn end(&self) -> Vec<Arc<dyn Rung>> {
+        self.ended.store(true, Ordering::Release);
+        self.socket.shut_down();
+        let shared = self.shared.lock();
+        let connections = shared.connections.values().flatten();
+        connections.filter_map(Weak::upgrade).collect()
+    }
+
+    /// This side of a connection is gone. Whether the other one is still there to be told.
+    pub(super) fn leave(&self, number: u32, rings: &Rings) -> bool {
+        let mut shared = self.shared.lock();
+        shared.connections.remove(&number);
+        // Not before: the other side may use the slot again then.
+        let is_there = rings.leave();
+        if self.side == Side::Client {
+            shared.arena.leave(number);
+        }
+        is_there
+    }
+
+    // --- Messages --------------------------------------------------------------------------------
+
+    /// Has the other side look at a connection.
+    pub(super) fn ring(&self, number: u32) {
+        if self.has_ended() {
+            return;
+        }
+        #[cfg(test)]
+        self.doorbells.fetch_add(1, Ordering::Relaxed);
+        if !self.is_congested.load(Ordering::Acquire) {
+            match self.socket.send(&[Span::from_slice(&number.to_le_bytes())]) {
+                Ok(_) => return,
+                Err(errno) if would_block(errno) => {}
+                Err(_) => return self.fail(),
+            }
+        }
+        let failed = {
+            let mut shared = self.shared.lock();
+            shared.unsent_doorbells.insert(number)
+                && self.post(&mut shared, Message::Doorbell(number))
+        };
+        if failed {
+            self.fail();
+        }
+    }
+
+    /// Sends a message behind all that wait. Whether the socket has failed.
+    fn post(&self, shared: &mut Shared, message: Message) -> bool {
+        shared.unsent.push_back(message);
+        if shared.unsent.len() > 1 {
+            return false;
+        }
+        self.send_unsent(shared).is_err()
+    }
+
+    /// Whether all has been sent.
+    fn send_unsent(&self, shared: &mut Shared) -> Result<bool> {
+        while let Some(next) = shared.unsent.front() {
+            let sent = match next {
+                Message::Doorbell(number) => {
+                    let bytes = number.to_le_bytes();
+                    self.socket.send(&[Span::from_slice(&bytes)]).map(|_| ())
+                }
+                Message::Knock(knock, None) => {
+                    self.socket.send(&[Span::from_slice(knock)]).map(|_| ())
+                }
+                Message::Knock(knock, Some(fd)) => self.socket.send_with_descriptor(knock, fd),
+            };
+            match sent {
+                Ok(()) => {
+                    if let Some(Message::Doorbell(number)) = shared.unsent.pop_front() {
+                        shared.unsent_doorbells.remove(&number);
+                    }
+                }
+                Err(errno) if would_block(errno) => {
+                    if !self.is_congested.swap(true, Ordering::AcqRel) {
+                        self.trouble();
+                    }
+                    return Ok(false);
+                }
+                Err(errno) => return Err(errno),
+            }
+        }
+        self.is_congested.store(false, Ordering::Release);
+        Ok(true)
+    }
+
+    /// There are messages for which the socket had no room.
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.is_congested.load(Ordering::Acquire)
+    }
+
+    /// There is room in the socket again. Whether all has been sent.
+    pub(crate) fn go_on_sending(&self) -> Result<bool> {
+        self.send_unsent(&mut self.shared.lock())
+    }
+
+    /// The socket is of no use any more: the program may have closed it.
+    fn fail(&self) {
+        if !self.ended.swap(true, Ordering::AcqRel) {
+            self.socket.shut_down();
+            self.trouble();
+        }
+    }
+
+    /// The next message. Fails at the end, and for what is none.
+    pub(crate) fn receive(&self) -> Result<Heard> {
+        let mut bytes = [0; KNOCK];
+        let (n, memory) = match self.socket.receive_message(&mut bytes) {
+            Err(errno) if would_block(errno) => return Ok(Heard::Nothing),
+            received => received?,
+        };
+        match (n, memory) {
+            (DOORBELL, None) => {
+                let number = bytes.first_chunk().ok_or(libc::EBADMSG)?;
+                Ok(Heard::Doorbell(u32::from_le_bytes(*number)))
+            }
+            (KNOCK, memory) if self.side == Side::Server => {
+                let knock = Knock::decode(&bytes).map_err(|_| libc::EBADMSG)?;
+                if let Some(memory) = memory {
+                    self.shared.lock().arena.enlarge(&memory)?;
+                }
+                Ok(Heard::Knock(knock))
+            }
+            _ => Err(libc::EBADMSG),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Pair {
+    /// Both ends.
+    pub(crate) fn of_this_process() -> Result<(Arc<Self>, Arc<Self>)> {
+        let (one, other) = Socket::pair_of(libc::SOCK_SEQPACKET)?;
+        let client = Self::new(Side::Client, Neighbour::of(one)?);
+        Ok((client, Self::new(Side::Server, Neighbour::of(other)?)))
+    }
+
+    pub(super) fn doorbells(&self) -> usize {
+        self.doorbells.load(Ordering::Relaxed)
+    }
+}
