@@ -103,7 +103,7 @@ check_lines(const char *what, const char *const *wanted)
 /* --- the server --------------------------------------------------------------------------------- */
 
 static void
-obey(struct link *link, struct rdma_event_channel *channel)
+obey(struct link *link)
 {
 	volatile char *memory = link->memory;
 	char line[256];
@@ -122,7 +122,6 @@ obey(struct link *link, struct rdma_event_channel *channel)
 			die("told %s", line);
 		}
 	}
-	(void)channel;
 }
 
 static int
@@ -139,7 +138,7 @@ serve(const char *address)
 	link_open(&link, event->id, SIZE, DEPTH);
 	CHECK(rdma_ack_cm_event(event) == 0);
 	accept_link(&link);
-	obey(&link, channel);
+	obey(&link);
 	rdma_disconnect(link.id);
 	while ((event = next_event(channel, 0)))
 		CHECK(rdma_ack_cm_event(event) == 0);
