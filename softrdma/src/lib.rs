@@ -2,8 +2,9 @@
 
 //! An RDMA fabric in user space: the functions of libibverbs and librdmacm without a device.
 //!
-//! `abi` has the C functions; `os` the operating system. Between them, in safe code, the objects of a
-//! device: contexts, protection domains, memory regions, queues, and the connection manager.
+//! In layers, of which none uses one above it (`tests/layers.rs`): `types`, `wire` (frames), `os` (system calls),
+//! `instrument` (traces and faults), `io` (the I/O thread), `objects` (regions, queues), `qp` (queue pairs), `cm` (the
+//! connection manager), `fork`, and `abi` (the C functions). doc/design.md describes them.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
