@@ -116,6 +116,20 @@ arrival(struct client *client)
 	expect_no_earlier("the arrival", begun, strtoull(line, NULL, 10), DELAY + LARGE_TIME);
 }
 
+/* the answer of a program comes behind the acknowledgement of what it answers, however fast its side of the link is */
+static void
+answer_behind_acknowledgement(struct client *client)
+{
+	uint64_t begun = now_ns();
+
+	strcpy(client->link.memory, "echo");
+	post_receive(&client->link, 10, LARGE, SMALL);
+	post(&client->link, IBV_WR_SEND, 1, 0, SMALL, 0);
+	finished(client, 1);
+	expect_no_earlier("an answer", begun, finished(client, 10), 2 * DELAY);
+	CHECK(strcmp(client->link.memory + LARGE, "echo") == 0);
+}
+
 /* no thread is busy while nothing is under way */
 static void
 idle(struct client *client)
@@ -198,6 +212,7 @@ static const struct link_case {
 	{"latency", DELAY_TEXT, "", latency},
 	{"bandwidth", DELAY_TEXT, BANDWIDTH_TEXT, bandwidth},
 	{"arrival", DELAY_TEXT, BANDWIDTH_TEXT, arrival},
+	{"answer", DELAY_TEXT, "", answer_behind_acknowledgement},
 	{"idle", DELAY_TEXT, BANDWIDTH_TEXT, idle},
 	{"short-latency", "50us", "", short_latency},
 	{"ending-peer", DELAY_TEXT, "", answer_of_a_peer_that_ends},
@@ -263,7 +278,11 @@ serve(void)
 			link.posted--;
 			if (wc.status != IBV_WC_SUCCESS)
 				continue;
+			if (wc.opcode != IBV_WC_RECV)
+				continue;
 			report("received %lu", (unsigned long)now_ns());
+			if (strcmp(link.memory, "echo") == 0)
+				post(&link, IBV_WR_SEND, 9, 0, wc.byte_len, 0);
 			if (strcmp(link.memory, "end") == 0)
 				break;
 			continue;

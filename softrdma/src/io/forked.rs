@@ -22,6 +22,7 @@ pub(crate) struct Work {
     jobs: VecDeque<Job>,
     polled: VecDeque<Weak<dyn Endpoint>>,
     busy: VecDeque<Arc<dyn Endpoint>>,
+    paced: pace::Waiting,
 }
 
 impl std::fmt::Debug for Work {
@@ -37,6 +38,7 @@ pub(crate) struct HeldWork {
     jobs: MutexGuard<'static, VecDeque<Job>>,
     polled: MutexGuard<'static, VecDeque<Weak<dyn Endpoint>>>,
     busy: MutexGuard<'static, VecDeque<Arc<dyn Endpoint>>>,
+    paced: pace::Held,
 }
 
 impl HeldWork {
@@ -47,6 +49,7 @@ impl HeldWork {
         self.jobs.forget_waiters();
         self.polled.forget_waiters();
         self.busy.forget_waiters();
+        self.paced.forget_waiters();
     }
 
     pub(crate) fn take_out(&mut self) -> Work {
@@ -56,6 +59,7 @@ impl HeldWork {
             jobs: std::mem::take(&mut *self.jobs),
             polled: std::mem::take(&mut *self.polled),
             busy: std::mem::take(&mut *self.busy),
+            paced: pace::take_out(&mut self.paced),
         }
     }
 }
@@ -76,7 +80,7 @@ impl Io {
     /// Before a fork.
     pub(crate) fn hold(&'static self, locks: &mut Locks) -> Option<HeldWork> {
         let until = locks.deadline();
-        if !locks.hold_static(&self.renewing) || !self.relief.hold(locks) || !pace::hold(locks) {
+        if !locks.hold_static(&self.renewing) || !self.relief.hold(locks) {
             return None;
         }
         Some(HeldWork {
@@ -85,6 +89,7 @@ impl Io {
             jobs: self.jobs.try_lock_until(until)?,
             polled: self.polled.try_lock_until(until)?,
             busy: self.busy.try_lock_until(until)?,
+            paced: pace::hold(until)?,
         })
     }
 
@@ -104,6 +109,7 @@ impl Io {
             self.jobs.lock().extend(work.jobs);
             self.polled.lock().extend(work.polled);
             self.busy.lock().extend(work.busy);
+            pace::put_all_back(work.paced);
         }
     }
 

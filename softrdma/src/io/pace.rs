@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::instrument::pace::{self, Link, nanoseconds};
-use crate::os::held::Locks;
 
 /// A point in time: nanoseconds since the first one that this process has asked for.
 pub(crate) type Time = u64;
@@ -49,7 +48,7 @@ static WIRE: Wire = Wire {
     back: AtomicU64::new(0),
 };
 
-type Waiting = BTreeMap<(Time, u64), Weak<dyn Paced>>;
+pub(super) type Waiting = BTreeMap<(Time, u64), Weak<dyn Paced>>;
 
 static WAITING: Mutex<Waiting> = Mutex::new(BTreeMap::new());
 /// The time of the first in the list.
@@ -142,9 +141,25 @@ fn note_first(waiting: &MutexGuard<'_, Waiting>) {
     FIRST.store(first.map_or(NEVER, |(key, _)| key.0), Ordering::Release);
 }
 
+/// The list, which nobody changes meanwhile.
+pub(super) type Held = MutexGuard<'static, Waiting>;
+
 /// Before a fork.
-pub(super) fn hold(locks: &mut Locks) -> bool {
-    locks.hold_static(&WAITING)
+pub(super) fn hold(until: Instant) -> Option<Held> {
+    WAITING.try_lock_until(until)
+}
+
+/// In a child: those of its parent, until it is known whether they are this process's.
+pub(super) fn take_out(held: &mut Held) -> Waiting {
+    FIRST.store(NEVER, Ordering::Release);
+    std::mem::take(&mut **held)
+}
+
+/// They are.
+pub(super) fn put_all_back(taken: Waiting) {
+    let mut waiting = WAITING.lock();
+    waiting.extend(taken);
+    note_first(&waiting);
 }
 
 #[cfg(test)]

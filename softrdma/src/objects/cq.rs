@@ -300,7 +300,7 @@ impl Cq {
     /// Hands out completions, `most` at most. None and an overrun queue: `EIO`.
     pub(crate) fn poll(&self, most: usize, mut each: impl FnMut(Completion)) -> Result<usize> {
         let mut n = self.take(most, &mut each)?;
-        if n == 0 && instrument::pace::is_on() && io::pace::run_due(false) {
+        if n == 0 && instrument::pace::is_on() && run_due_by_polling() {
             n = self.take(most, &mut each)?;
         }
         if n == 0 && self.look_for_input() {
@@ -420,6 +420,12 @@ impl EventSource for Cq {
     fn async_unacknowledged(&self) -> &Unacknowledged {
         &self.async_unacknowledged
     }
+}
+
+/// As long as it is not known whether the connections are this process's, the I/O thread sees to it.
+#[cold]
+fn run_due_by_polling() -> bool {
+    fork_state::is_settled() && io::pace::run_due(false)
 }
 
 #[cfg(test)]

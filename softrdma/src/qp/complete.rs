@@ -48,6 +48,9 @@ impl Qp {
     /// Completes a receive that has failed or is flushed.
     pub(super) fn complete_receive(&self, q: &mut Inner, wr_id: u64, status: Status) {
         // In the order in which they were used.
+        if pace::is_on() {
+            Self::let_received_pass(q);
+        }
         self.show_received(q);
         if let Some(cq) = &self.setup.recv_cq {
             cq.push(Completion {

@@ -10,6 +10,7 @@ use std::sync::Weak;
 use super::{Inner, Peer, Qp};
 use crate::io;
 use crate::io::pace::{self, Paced, Time, Times};
+use crate::types::completion::Completion;
 use crate::types::work::Progress;
 
 /// When the requests of a queue pair arrive and complete.
@@ -17,6 +18,9 @@ use crate::types::work::Progress;
 pub(super) struct Pace {
     /// With their numbers, in order.
     times: VecDeque<(u64, Times)>,
+    /// What has come on the connection behind answers that have still to come. Each with the first request that may
+    /// be incomplete when the program sees it.
+    received: VecDeque<(u64, Completion)>,
     /// When it goes on, if it waits.
     waits_until: Option<Time>,
 }
@@ -90,6 +94,37 @@ impl Qp {
         true
     }
 
+    /// What has come behind the answer to a request does not overtake it: of what was received, only that is left to be
+    /// shown which may be shown now.
+    #[cold]
+    pub(super) fn hold_received(&self, q: &mut Inner) {
+        let is_answered = |progress| matches!(progress, Progress::Done | Progress::Failed(_));
+        let answered =
+            q.sq.iter()
+                .take_while(|request| is_answered(request.progress));
+        let first_open = q.first + answered.count() as u64;
+        let received = &mut q.pace.received;
+        received.extend(
+            q.unshown
+                .drain(..)
+                .map(|completion| (first_open, completion)),
+        );
+        while received.front().is_some_and(|(open, _)| *open <= q.first) {
+            q.unshown
+                .extend(received.pop_front().map(|(_, completion)| completion));
+        }
+    }
+
+    /// A receive fails. Those before it are shown first, and do not wait for anything any more.
+    #[cold]
+    pub(super) fn let_received_pass(q: &mut Inner) {
+        let received = &mut q.pace.received;
+        received.extend(q.unshown.drain(..).map(|completion| (0, completion)));
+        for (first_open, _) in received {
+            *first_open = 0;
+        }
+    }
+
     /// The peer is gone, but has answered before: what it has answered completes first, when the answer comes.
     #[cold]
     pub(super) fn completes_before_the_end(&self, q: &mut Inner) -> bool {
@@ -110,11 +145,9 @@ impl Paced for Qp {
             self.inner.try_lock()
         };
         let Some(mut q) = q else { return false };
-        if !may_wait {
-            self.made.touch();
-        }
         q.pace.waits_until = None;
         self.reap(&mut q);
+        self.show_received(&mut q);
         if q.peer == Peer::Gone {
             self.fail_for_the_peer(&mut q);
         }

@@ -2,7 +2,7 @@
 
 //! Serving the peer's requests: what of the program's memory and receives each one gets.
 
-use crate::instrument::{inject, strict};
+use crate::instrument::{inject, pace, strict};
 use crate::objects::context::AsyncKind;
 use crate::objects::strict as watch;
 use crate::types::completion::{Completion, Opcode, Status};
@@ -298,6 +298,9 @@ impl Qp {
 
     /// Shows the program what it has received, now that the peer knows, or cannot be told yet.
     pub(super) fn show_received(&self, q: &mut Inner) {
+        if pace::is_on() {
+            self.hold_received(q);
+        }
         if inject::is_armed() && !q.unshown.is_empty() {
             return self.show_received_with_faults(q);
         }
