@@ -87,13 +87,12 @@ impl Id {
     /// The request is on its way.
     pub(super) fn asked(&self) {
         let mut inner = self.inner.lock();
-        if let Some(local) = inner
-            .handshake
-            .as_ref()
-            .and_then(|handshake| handshake.with_socket(|socket| socket.local_addr().ok()))
-        {
-            inner.local = local.or(inner.local);
-        }
+        // That it is still connecting is one more attempt: then it may have another port.
+        let local = inner.handshake.as_ref().and_then(|handshake| {
+            let ends = handshake.ends().map(|(local, _)| local);
+            ends.or_else(|| handshake.with_socket(|socket| socket.local_addr().ok())?)
+        });
+        inner.local = local.or(inner.local);
     }
 
     pub(super) fn connect_failed(&self, errno: Errno) {
@@ -218,10 +217,13 @@ impl Id {
             (handshake, hello, inner.offered)
         };
         let socket = handshake.take_socket().ok_or(libc::ECONNRESET)?;
-        let (client, server) = (socket.local_addr().ok(), socket.peer_addr().ok());
+        let ends = handshake.ends();
         let local = hello
             .invitation
-            .and_then(|invitation| door::knock(invitation, client, server).ok());
+            .zip(ends)
+            .and_then(|(invitation, (client, server))| {
+                door::knock(invitation, client, server).ok()
+            });
         let peer = Params {
             retry_count: own.retry_count,
             ..hello.params
@@ -237,6 +239,7 @@ impl Id {
             ),
             peer,
             first: Frame::Use.encode().to_vec(),
+            is_within_host: ends.is_some_and(|(own, peer)| door::is_same_host(own, peer)),
             local,
             side: Side::Client,
         })
@@ -342,6 +345,7 @@ impl Id {
             return Err(libc::EINVAL);
         }
         let qp = self.qp_for_the_connection(offer.params.qp_num)?;
+        let is_within_host;
         let (handshake, hello, answer) = {
             let mut inner = self.inner.lock();
             if inner.phase != Phase::Requested {
@@ -375,6 +379,8 @@ impl Id {
                 invitation,
                 private_data: offer.private_data,
             };
+            let ends = inner.local.zip(inner.remote);
+            is_within_host = ends.is_some_and(|(own, peer)| door::is_same_host(own, peer));
             (handshake, hello, answer)
         };
         let own = answer.params;
@@ -397,6 +403,7 @@ impl Id {
             ),
             peer: hello.params,
             first: answer.encode().to_vec(),
+            is_within_host,
             local: None,
             side: Side::Server,
         })

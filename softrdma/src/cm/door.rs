@@ -15,7 +15,7 @@
 //! only a few that say nothing, for a short time. Whatever fails at the door, the connection stays with TCP.
 
 use std::any::Any;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ use crate::{Errno, Result};
 /// How long an invitation is good.
 const GOOD_FOR: Duration = Duration::from_secs(60);
 /// When there are more, the oldest one is good no longer.
-const MOST_GUESTS: usize = 4096;
+const MOST_GUESTS: usize = 16 * 1024;
 /// How long somebody at the door may say nothing. A client sends its message as soon as it is there.
 const AT_MOST: Duration = Duration::from_secs(2);
 /// When there are more that say nothing, the oldest one has to go.
@@ -79,7 +79,8 @@ impl Owner {
 /// Whom an invitation is for.
 #[derive(Debug)]
 struct Guest {
-    word: [u8; 16],
+    /// The later the higher.
+    turn: u64,
     until: Instant,
     ends: Ends,
     connection: Weak<Qp>,
@@ -104,30 +105,40 @@ impl Drop for Expected {
     }
 }
 
-/// Those whose invitation is good. The oldest is the first.
+/// Those whose invitation is good.
 #[derive(Debug, Default)]
-struct Guests(VecDeque<Guest>);
+struct Guests {
+    by_word: BTreeMap<[u8; 16], Guest>,
+    /// Their words, the oldest first.
+    in_turn: BTreeMap<u64, [u8; 16]>,
+    next: u64,
+}
 
 impl Guests {
-    fn expect(&mut self, guest: Guest, now: Instant) {
-        while self
-            .0
-            .front()
-            .is_some_and(|oldest| oldest.until < now || self.0.len() >= MOST_GUESTS)
-        {
-            self.0.pop_front();
+    fn expect(&mut self, word: [u8; 16], mut guest: Guest, now: Instant) {
+        while let Some((&turn, oldest)) = self.in_turn.first_key_value() {
+            let is_late = |oldest: &Guest| oldest.until < now;
+            if self.in_turn.len() < MOST_GUESTS && !self.by_word.get(oldest).is_some_and(is_late) {
+                break;
+            }
+            self.by_word.remove(oldest);
+            self.in_turn.remove(&turn);
         }
-        self.0.push_back(guest);
+        guest.turn = self.next;
+        self.next += 1;
+        self.in_turn.insert(guest.turn, word);
+        self.by_word.insert(word, guest);
     }
 
-    fn withdraw(&mut self, word: &[u8; 16]) {
-        self.0.retain(|guest| guest.word != *word);
+    fn withdraw(&mut self, word: &[u8; 16]) -> Option<Guest> {
+        let guest = self.by_word.remove(word)?;
+        self.in_turn.remove(&guest.turn);
+        Some(guest)
     }
 
     /// The connection of the guest with this invitation, which is good no longer.
     fn recognize(&mut self, knock: &Knock, now: Instant) -> Option<Weak<Qp>> {
-        let at = self.0.iter().position(|guest| guest.word == knock.word)?;
-        let guest = self.0.remove(at)?;
+        let guest = self.withdraw(&knock.word)?;
         (guest.ends == knock.ends && now <= guest.until).then_some(guest.connection)
     }
 }
@@ -155,11 +166,16 @@ pub(crate) fn forget() {
     }
 }
 
-/// Whether the other end may be a process of this host, by its address.
-pub(super) fn may_be_here(local: SocketAddr, remote: SocketAddr) -> bool {
+/// Whether the other end is on this host, by its address.
+pub(super) fn is_same_host(local: SocketAddr, remote: SocketAddr) -> bool {
     // A listener on the IPv6 wildcard sees the addresses of IPv4 as mapped ones.
     let (local, remote) = (local.ip().to_canonical(), remote.ip().to_canonical());
-    !instrument::socket_only() && (local == remote || (local.is_loopback() && remote.is_loopback()))
+    local == remote || (local.is_loopback() && remote.is_loopback())
+}
+
+/// Whether to share memory with the other end, if it is of the same user.
+fn may_share(local: SocketAddr, remote: SocketAddr) -> bool {
+    !instrument::socket_only() && is_same_host(local, remote)
 }
 
 /// What the client of a connection with these addresses is told, if it may be on this host, and for how long.
@@ -169,19 +185,19 @@ pub(super) fn invite(
     server: Option<SocketAddr>,
 ) -> Option<(Invitation, Expected)> {
     let (client, server) = client.zip(server)?;
-    if !may_be_here(server, client) {
+    if !may_share(server, client) {
         return None;
     }
     let door = Door::get().ok()?;
     let word = random::bytes().ok()?;
     let now = Instant::now();
     let guest = Guest {
-        word,
+        turn: 0,
         until: now + GOOD_FOR,
         ends: Ends::new(client, server),
         connection: Arc::downgrade(connection),
     };
-    door.guests.lock().expect(guest, now);
+    door.guests.lock().expect(word, guest, now);
     let invitation = Invitation {
         door: door.name,
         word,
@@ -193,11 +209,10 @@ pub(super) fn invite(
 /// A client meets the server that has invited it: from now on the server may share the memory of what is returned.
 pub(super) fn knock(
     invitation: Invitation,
-    client: Option<SocketAddr>,
-    server: Option<SocketAddr>,
+    client: SocketAddr,
+    server: SocketAddr,
 ) -> Result<Local> {
-    let (client, server) = client.zip(server).ok_or(libc::ENOTCONN)?;
-    if !may_be_here(client, server) {
+    if !may_share(client, server) {
         return Err(libc::EADDRNOTAVAIL);
     }
     let pair = pairs::with(invitation.door, Owner::now())?;
@@ -420,14 +435,18 @@ mod tests {
     }
 
     fn invited(guests: &mut Guests, word: u8) {
+        invite(guests, [word; 16], ends(word.into()));
+    }
+
+    fn invite(guests: &mut Guests, word: [u8; 16], ends: Ends) {
         let now = Instant::now();
         let guest = Guest {
-            word: [word; 16],
+            turn: 0,
             until: now + GOOD_FOR,
-            ends: ends(word.into()),
+            ends,
             connection: Weak::new(),
         };
-        guests.expect(guest, now);
+        guests.expect(word, guest, now);
     }
 
     #[test]
@@ -455,18 +474,26 @@ mod tests {
         guests.withdraw(&[3; 16]);
         assert!(!comes(&mut guests, 1, 1, 0));
         assert!(comes(&mut guests, 2, 2, 0));
-        assert!(guests.0.is_empty());
+        assert!(guests.in_turn.is_empty());
     }
 
     #[test]
     fn invitations_are_bounded() {
         let mut guests = Guests::default();
         invited(&mut guests, 1);
-        for _ in 0..MOST_GUESTS {
-            invited(&mut guests, 2);
+        let word = |number: usize| {
+            let mut word = [0; 16];
+            word[..8].copy_from_slice(&number.to_le_bytes());
+            word
+        };
+        for number in 0..MOST_GUESTS {
+            invite(&mut guests, word(number), ends(2));
         }
-        assert_eq!(guests.0.len(), MOST_GUESTS);
+        assert_eq!(guests.by_word.len(), MOST_GUESTS);
+        assert_eq!(guests.in_turn.len(), MOST_GUESTS);
         assert!(!comes(&mut guests, 1, 1, 0));
-        assert!(comes(&mut guests, 2, 2, 0));
+        for number in [0, MOST_GUESTS - 1] {
+            assert!(guests.withdraw(&word(number)).is_some());
+        }
     }
 }

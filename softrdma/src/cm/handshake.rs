@@ -5,7 +5,7 @@
 use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
@@ -30,6 +30,8 @@ pub(crate) struct Handshake {
 #[derive(Debug)]
 struct Inner {
     socket: Option<Socket>,
+    /// A client's addresses, once it is connected: its own and that of the server.
+    ends: Option<(SocketAddr, SocketAddr)>,
     stage: Stage,
     buffer: [u8; HELLO],
     have: usize,
@@ -60,9 +62,6 @@ enum Stage {
     Over,
 }
 
-/// A client whose host has gone is forgotten after so long, if the program has not answered it by then.
-const HOST_TIMEOUT: Duration = Duration::from_secs(20);
-
 /// What a hello turned out to be.
 enum Received {
     Nothing,
@@ -77,6 +76,7 @@ impl Handshake {
             token: io.token(),
             inner: Mutex::new(Inner {
                 socket: Some(socket),
+                ends: None,
                 stage,
                 buffer: [0; HELLO],
                 have: 0,
@@ -114,7 +114,6 @@ impl Handshake {
     pub(super) fn serve(socket: Socket, listen: Weak<Id>) {
         let Ok(io) = io::start() else { return };
         let fd = socket.raw();
-        socket.end_without_its_host(HOST_TIMEOUT);
         let handshake = Self::new(io, socket, Stage::Serving { listen });
         let source = Arc::clone(&handshake);
         if io.watch(fd, handshake.token, READABLE, source).is_err() {
@@ -299,7 +298,8 @@ impl Handshake {
             let outcome = socket
                 .pending_error()
                 .and_then(|()| socket.refuse_itself())
-                .and_then(|()| socket.send(&[Span::from_slice(hello)]));
+                .and_then(|ends| socket.send(&[Span::from_slice(hello)]).map(|_| ends));
+            inner.ends = outcome.ok().flatten();
             if outcome.is_ok() {
                 inner.stage = Stage::Asked {
                     id: Weak::clone(id),
@@ -308,7 +308,7 @@ impl Handshake {
             }
             outcome
         };
-        if outcome == Err(libc::ECONNREFUSED) && self.attempt_later() {
+        if outcome.err() == Some(libc::ECONNREFUSED) && self.attempt_later() {
             return;
         }
         if let Some(id) = id.upgrade() {
@@ -375,6 +375,11 @@ impl Handshake {
             id: Arc::downgrade(child),
         };
         self.watch_for_the_end(&inner, HANG_UP);
+    }
+
+    /// A client's addresses, once it is connected: its own and that of the server.
+    pub(super) fn ends(&self) -> Option<(SocketAddr, SocketAddr)> {
+        self.inner.lock().ends
     }
 
     pub(super) fn with_socket<T>(&self, look: impl FnOnce(&Socket) -> T) -> Option<T> {

@@ -37,14 +37,16 @@ struct State {
 
 /// When there is no room for one more, there may be soon.
 const NO_ROOM: Duration = Duration::from_millis(20);
-/// How many are taken in at a time, so that the thread's other work has its turn.
-const AT_A_TIME: usize = 64;
+/// A client whose host has gone is forgotten after so long, if the program has not answered it by then.
+const HOST_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often a listener that waits for the program looks whether clients have given up.
 const FULL: Duration = Duration::from_secs(1);
 
 impl Listener {
     pub(crate) fn new(socket: Socket, id: Weak<Id>) -> Result<Arc<Self>> {
         let io = io::start()?;
+        // Connections that it accepts have the same options.
+        socket.end_without_its_host(HOST_TIMEOUT);
         socket.listen()?;
         let listener = Arc::new(Self {
             socket,
@@ -176,18 +178,17 @@ impl Source for Listener {
     }
 
     fn ready(self: Arc<Self>, _seen: Interest) {
-        for _ in 0..AT_A_TIME {
-            if !self.make_room() {
-                return;
-            }
-            match self.socket.accept() {
-                Ok(socket) => Handshake::serve(socket, Weak::clone(&self.id)),
-                Err(errno) if would_block(errno) => return,
-                Err(libc::ECONNABORTED | libc::EPROTO) => {}
-                // The program has closed it.
-                Err(libc::EBADF) => return,
-                Err(_) => return self.pause(NO_ROOM),
-            }
+        if !self.make_room() {
+            return;
+        }
+        // One at a time: mostly there is one, and others have their turn.
+        match self.socket.accept() {
+            Ok(socket) => Handshake::serve(socket, Weak::clone(&self.id)),
+            Err(errno) if would_block(errno) => {}
+            Err(libc::ECONNABORTED | libc::EPROTO) => {}
+            // The program has closed it.
+            Err(libc::EBADF) => {}
+            Err(_) => self.pause(NO_ROOM),
         }
     }
 

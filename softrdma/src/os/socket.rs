@@ -201,9 +201,12 @@ impl Socket {
         }
     }
 
-    /// Listens. The port is looked at once more, so connections that are over must not matter here either.
+    /// Listens. The port is looked at once more, so connections that are over must not matter here either. Connections
+    /// that are accepted have this socket's options: none keeps another socket from listening on this port when this
+    /// one is gone.
     pub(crate) fn listen(&self) -> Result<()> {
         self.set(libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+        self.without_delay();
         // SAFETY: no pointers.
         check(unsafe { libc::listen(self.raw(), 4096) }).map(|_| ())
     }
@@ -211,12 +214,7 @@ impl Socket {
     /// The next connection, if there is one (`EAGAIN`).
     pub(crate) fn accept(&self) -> Result<Self> {
         let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-        let fd = sys::accept(self.checked()?, flags);
-        let socket = owned(fd).map(Self::new)?;
-        socket.without_delay();
-        // It does not keep another one from listening on this port when its listener is gone.
-        socket.set(libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
-        Ok(socket)
+        owned(sys::accept(self.checked()?, flags)).map(Self::new)
     }
 
     /// Begins to connect. The socket is writable when that is over.
@@ -247,11 +245,11 @@ impl Socket {
     }
 
     /// A client whose own port happens to be the one that it asks for is connected with itself: nobody else
-    /// listens there. It is not connected afterwards.
-    pub(crate) fn refuse_itself(&self) -> Result<()> {
-        match (self.local_addr(), self.peer_addr()) {
-            (Ok(local), Ok(peer)) if local == peer => {}
-            _ => return Ok(()),
+    /// listens there. It is not connected afterwards. The addresses of another one: of its own and of its peer.
+    pub(crate) fn refuse_itself(&self) -> Result<Option<(SocketAddr, SocketAddr)>> {
+        let ends = self.local_addr().ok().zip(self.peer_addr().ok());
+        if ends.is_none_or(|(local, peer)| local != peer) {
+            return Ok(ends);
         }
         let nothing = libc::sockaddr {
             sa_family: libc::AF_UNSPEC as libc::sa_family_t,

@@ -165,6 +165,8 @@ pub(crate) struct Start {
     pub(crate) attributes: Attributes,
     /// What has to be sent first.
     pub(crate) first: Vec<u8>,
+    /// Both ends are on this host, which does not vanish.
+    pub(crate) is_within_host: bool,
     /// A client's end of the way within the host, which it has offered to the server.
     pub(crate) local: Option<Local>,
     pub(crate) side: Side,
@@ -195,7 +197,7 @@ impl Qp {
         if q.state == State::Init {
             q.attributes = start.attributes;
         }
-        if let Some(socket) = link.paths.tcp_to_send() {
+        if let (Some(socket), false) = (link.paths.tcp_to_send(), start.is_within_host) {
             socket.end_without_its_host(host_timeout(&q.attributes));
         }
         if q.state != State::Error {

@@ -49,6 +49,7 @@ fn connected() -> Result<(Side, Side)> {
         peer: PARAMS,
         attributes: Attributes::of_connection(Path::default(), &PARAMS, 16, 16),
         first,
+        is_within_host: true,
         local,
         side,
     };
