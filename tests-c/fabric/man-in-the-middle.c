@@ -196,13 +196,11 @@ enum addition {
 	CHANGE_AND_REFERENCE,
 	/* the same in two pieces */
 	CHANGE_THEN_REFERENCE,
-	/* that the server can copy from the client */
-	CAN_PULL,
 	ADDITIONS
 };
 
 static const char *const addition_names[ADDITIONS] = {
-	"nothing", "a reference", "a change and a reference", "a change, then a reference", "the ability to copy",
+	"nothing", "a reference", "a change and a reference", "a change, then a reference",
 };
 
 static void
@@ -230,10 +228,6 @@ add(int client, enum addition addition, uint64_t secret_at, uint64_t known_at)
 		/* the client may have ended the connection by now */
 		if (send(client, bytes + WIRE_HEADER, size - WIRE_HEADER, 0) < 0)
 			CHECK(errno == EPIPE || errno == ECONNRESET);
-		break;
-	case CAN_PULL:
-		wire_header(bytes, &(struct wire_frame){.kind = WIRE_CAN_PULL});
-		send_all(client, bytes, WIRE_HEADER);
 		break;
 	default:
 		break;

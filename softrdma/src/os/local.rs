@@ -85,6 +85,16 @@ impl Local {
         self.pair.process()
     }
 
+    /// Says that this process can copy from the memory of the peer.
+    pub(crate) fn can_copy(&self) {
+        self.rings.can_copy();
+    }
+
+    /// Whether the peer has said so.
+    pub(crate) fn peer_can_copy(&self) -> bool {
+        self.rings.peer_can_copy()
+    }
+
     /// From now on `connection` is called when this side is woken.
     pub(crate) fn is_for(&self, connection: Weak<dyn Rung>) {
         self.pair.is_for(self.number, connection);

@@ -39,8 +39,8 @@ pub(super) struct Control {
     pub(super) reader_sleeps: Line<AtomicU32>,
     /// The writer has to be woken when there is room.
     pub(super) writer_waits: Line<AtomicU32>,
-    /// What the writer has ended: `ENDED`, `LEFT`.
-    pub(super) end: Line<AtomicU32>,
+    /// What is so of the writer: `ENDED`, `LEFT`, `CAN_COPY`.
+    pub(super) state: Line<AtomicU32>,
 }
 
 impl Control {
@@ -49,7 +49,7 @@ impl Control {
         self.read.0.store(0, Ordering::Relaxed);
         self.reader_sleeps.0.store(0, Ordering::Relaxed);
         self.writer_waits.0.store(0, Ordering::Relaxed);
-        self.end.0.store(0, Ordering::Release);
+        self.state.0.store(0, Ordering::Release);
     }
 }
 
@@ -57,6 +57,8 @@ impl Control {
 const ENDED: u32 = 1;
 /// Its writer has left both rings: nothing that it has mapped of them matters to it.
 const LEFT: u32 = 2;
+/// Its writer can copy from the memory of the other process.
+const CAN_COPY: u32 = 4;
 
 /// A slot that has rings in it.
 #[cfg(not(all(loom, test)))]
@@ -98,7 +100,7 @@ impl Memory {
 /// Whether the side that was sent the memory has left the rings in this slot.
 pub(super) fn are_left_by_peer(slot: &Slot) -> bool {
     let memory = Memory::of(slot.clone());
-    if memory.control(1).end.0.load(Ordering::Acquire) & LEFT == 0 {
+    if memory.control(1).state.0.load(Ordering::Acquire) & LEFT == 0 {
         return false;
     }
     for ring in 0..2 {
@@ -338,30 +340,44 @@ impl Rings {
         (read != self.written).then_some(read)
     }
 
+    // --- Copies -----------------------------------------------------------------------------------
+
+    // Relaxed: nothing else follows from it.
+
+    /// This side can copy from the memory of the other process.
+    pub(super) fn can_copy(&self) {
+        let state = &self.outgoing().state.0;
+        state.fetch_or(CAN_COPY, Ordering::Relaxed);
+    }
+
+    pub(super) fn peer_can_copy(&self) -> bool {
+        self.incoming().state.0.load(Ordering::Relaxed) & CAN_COPY != 0
+    }
+
     // --- The end ---------------------------------------------------------------------------------
 
     // Release and Acquire: whoever sees the end also sees all that was written before it.
 
     /// This side writes nothing any more. Whether the other side is still there to be told.
     pub(super) fn end_writing(&self) -> bool {
-        self.outgoing().end.0.fetch_or(ENDED, Ordering::Release);
+        self.outgoing().state.0.fetch_or(ENDED, Ordering::Release);
         !self.are_left()
     }
 
     /// This side uses the memory no more. Whether the other side is still there to be told.
     pub(super) fn leave(&self) -> bool {
-        let end = &self.outgoing().end.0;
-        end.fetch_or(ENDED | LEFT, Ordering::Release);
+        let state = &self.outgoing().state.0;
+        state.fetch_or(ENDED | LEFT, Ordering::Release);
         !self.are_left()
     }
 
     fn are_left(&self) -> bool {
-        self.incoming().end.0.load(Ordering::Acquire) & LEFT != 0
+        self.incoming().state.0.load(Ordering::Acquire) & LEFT != 0
     }
 
     /// The other side writes nothing any more: what is not there by now will not come.
     pub(super) fn writer_has_ended(&self) -> bool {
-        self.incoming().end.0.load(Ordering::Acquire) != 0
+        self.incoming().state.0.load(Ordering::Acquire) & ENDED != 0
     }
 
     // --- Who waits -------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ impl Memory {
             read: Line(AtomicU64::new(0)),
             reader_sleeps: Line(AtomicU32::new(0)),
             writer_waits: Line(AtomicU32::new(0)),
-            end: Line(AtomicU32::new(0)),
+            state: Line(AtomicU32::new(0)),
         };
         Self(Arc::new(Shared {
             controls: [control(), control()],

@@ -223,7 +223,6 @@ impl Qp {
         };
         let mut link = Link::new(Paths::within_the_host(stream));
         link.awaits_use = is(setup::AWAITS_USE);
-        link.awaits_can_pull = true;
         link.source = Source::of(if is(setup::COPIES) {
             Some(std::process::id() as i32)
         } else {
@@ -357,10 +356,9 @@ mod tests {
                 _ => [
                     Frame::Disconnect,
                     Frame::Disconnected,
-                    Frame::CanPull,
                     Frame::ChangesOver,
                     Frame::Use,
-                ][self.below(5) as usize],
+                ][self.below(4) as usize],
             }
         }
     }

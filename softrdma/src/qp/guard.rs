@@ -142,7 +142,7 @@ impl Inner {
         match self.peer {
             Peer::Connected => true,
             // How the connection is used may still be on its way.
-            Peer::Left => matches!(frame, Frame::CanPull | Frame::ChangesOver),
+            Peer::Left => matches!(frame, Frame::ChangesOver),
             Peer::Gone => false,
         }
     }

@@ -41,8 +41,8 @@ pub(super) struct Link {
     pub(super) awaits_use: bool,
     /// This side has said, or is about to say, that it goes on with the way within the host.
     pub(super) has_changed_over: bool,
-    /// The peer may say that it can copy from this process.
-    pub(super) awaits_can_pull: bool,
+    /// The peer may say, in the shared memory, that it can copy from this process.
+    awaits_can_copy: bool,
     made: Made,
 }
 
@@ -122,7 +122,7 @@ impl Link {
             watch: Watch::default(),
             awaits_use: false,
             has_changed_over: false,
-            awaits_can_pull: false,
+            awaits_can_copy: false,
             made: Made::now(),
         }
     }
@@ -144,7 +144,12 @@ impl Link {
     }
 
     /// Whether the peer copies from this process. It knows the one that made the connection.
-    pub(super) fn peer_pulls(&self) -> bool {
+    pub(super) fn peer_pulls(&mut self) -> bool {
+        let local = self.paths.local_stream().filter(|_| self.awaits_can_copy);
+        if local.is_some_and(|local| local.peer_can_copy()) {
+            self.awaits_can_copy = false;
+            self.peer = Puller::that(true);
+        }
         self.peer.pulls && !self.made.is_inherited()
     }
 
@@ -228,7 +233,7 @@ impl Qp {
     pub(super) fn change_over(&self, q: &mut Inner) {
         let Some(link) = &mut q.link else { return };
         link.has_changed_over = true;
-        link.awaits_can_pull = true;
+        link.awaits_can_copy = true;
         link.source = Source::of(
             link.paths
                 .local_stream()
@@ -236,10 +241,12 @@ impl Qp {
                 .map(Process::pid)
                 .filter(|&pid| may_pull(pid)),
         );
-        q.responses.push_back(Response::ChangesOver);
         if link.source.process().is_some() {
-            q.responses.push_back(Response::CanPull);
+            if let Some(local) = link.paths.local_stream() {
+                local.can_copy();
+            }
         }
+        q.responses.push_back(Response::ChangesOver);
     }
 
     /// The other end is gone, or sends what is no protocol.

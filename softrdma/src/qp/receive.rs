@@ -14,7 +14,7 @@ use crate::wire::{Carriage, DESCRIPTOR, Frame, HEADER, Malformed, Reason};
 
 use super::guard::{Target, Wish};
 use super::link::Link;
-use super::pulling::{InMemory, Pull, Puller};
+use super::pulling::{InMemory, Pull};
 use super::{Inner, Peer, Qp};
 use crate::types::work::{Progress, Receive};
 
@@ -270,15 +270,6 @@ impl Qp {
                 }
             }
             Frame::ChangesOver => self.peer_changes_over(q)?,
-            Frame::CanPull => {
-                if let Some(link) = &mut q.link {
-                    let may_say_so = link.paths.receives_locally();
-                    if !may_say_so || !std::mem::take(&mut link.awaits_can_pull) {
-                        return Err(Malformed);
-                    }
-                    link.peer = Puller::that(true);
-                }
-            }
             Frame::Disconnect => {
                 q.peer = Peer::Left;
                 if let Some(owner) = q.owner() {

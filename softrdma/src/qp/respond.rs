@@ -25,7 +25,6 @@ pub(super) enum Response {
         seq: u64,
         from: Range,
     },
-    CanPull,
     ChangesOver,
     Disconnect,
     Disconnected,

@@ -199,7 +199,7 @@ impl Qp {
             return Err(Malformed);
         }
         if self.permits(q, seq, from, Wish::Read) {
-            let can_pull = can_pull && q.link.as_ref().is_some_and(|link| link.peer_pulls());
+            let can_pull = can_pull && q.link.as_mut().is_some_and(|link| link.peer_pulls());
             q.responses.push_back(Response::Data {
                 seq,
                 from,

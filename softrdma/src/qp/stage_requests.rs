@@ -90,11 +90,11 @@ impl Qp {
 }
 
 /// Whether the peer copies the payload, or it comes behind the header.
-fn carriage_of(request: &Request, link: &Link) -> Carriage {
-    let by_reference = link.peer_pulls()
-        && link.paths.sends_locally()
+fn carriage_of(request: &Request, link: &mut Link) -> Carriage {
+    let by_reference = link.paths.sends_locally()
         && pulling::is_worth_it(request.length())
-        && request.can_go_by_reference();
+        && request.can_go_by_reference()
+        && link.peer_pulls();
     if by_reference {
         Carriage::ByReference
     } else {

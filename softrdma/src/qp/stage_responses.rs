@@ -44,7 +44,6 @@ impl Qp {
             Response::Ready(seq) => Frame::Ready { seq },
             Response::InBand(seq) => Frame::InBand { seq },
             Response::ReadInBand { seq, from } => Frame::ReadInBand { seq, from },
-            Response::CanPull => Frame::CanPull,
             Response::ChangesOver => {
                 if let Some(link) = &mut q.link {
                     link.tx.leaves_tcp = true;

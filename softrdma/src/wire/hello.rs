@@ -8,7 +8,7 @@ use crate::types::limits::{REJECT_PRIVATE_DATA, REPLY_PRIVATE_DATA, REQUEST_PRIV
 
 pub(crate) const HELLO: usize = 256;
 const MAGIC: [u8; 8] = *b"softrdma";
-const VERSION: u8 = 5;
+const VERSION: u8 = 6;
 const PRIVATE_DATA_AT: usize = 56;
 
 /// What a hello is.
@@ -192,7 +192,7 @@ mod tests {
     fn bad_hellos_are_malformed() {
         for (at, value) in [
             (0, 0),
-            (8, 4),
+            (8, 5),
             (9, 0),
             (9, 4),
             (10, 1),

@@ -120,8 +120,6 @@ pub(crate) enum Frame {
     Use,
     /// The last frame on TCP: what follows goes through the shared memory.
     ChangesOver,
-    /// The first there, or none: the sender can copy from the peer.
-    CanPull,
     Disconnect,
     Disconnected,
 }
@@ -173,7 +171,6 @@ const READY: u8 = 20;
 const IN_BAND: u8 = 21;
 const READ_IN_BAND: u8 = 22;
 const USE: u8 = 32;
-const CAN_PULL: u8 = 33;
 const DISCONNECT: u8 = 34;
 const DISCONNECTED: u8 = 35;
 const CHANGES_OVER: u8 = 36;
@@ -246,7 +243,7 @@ impl Fields {
             ACK | NOT_READY | READY | IN_BAND => (0, SEQ),
             NAK => (0, SEQ | IMM),
             READ_DATA => (BY_REFERENCE, SEQ | LENGTH),
-            USE | CHANGES_OVER | CAN_PULL | DISCONNECT | DISCONNECTED => (0, 0),
+            USE | CHANGES_OVER | DISCONNECT | DISCONNECTED => (0, 0),
             _ => return Err(Malformed),
         };
         if self.flags & flags & WITH_IMM != 0 {
@@ -357,7 +354,6 @@ impl Frame {
             },
             USE => Self::Use,
             CHANGES_OVER => Self::ChangesOver,
-            CAN_PULL => Self::CanPull,
             DISCONNECT => Self::Disconnect,
             DISCONNECTED => Self::Disconnected,
             _ => return Err(Malformed),
@@ -423,7 +419,6 @@ impl Frame {
             Self::ReadInBand { seq, from } => Fields::numbered(READ_IN_BAND, seq).with_range(from),
             Self::Use => Fields::numbered(USE, 0),
             Self::ChangesOver => Fields::numbered(CHANGES_OVER, 0),
-            Self::CanPull => Fields::numbered(CAN_PULL, 0),
             Self::Disconnect => Fields::numbered(DISCONNECT, 0),
             Self::Disconnected => Fields::numbered(DISCONNECTED, 0),
         }

@@ -54,7 +54,6 @@ fn one_of_each() -> Vec<Frame> {
         Frame::ReadInBand { seq: 11, from: AT },
         Frame::Use,
         Frame::ChangesOver,
-        Frame::CanPull,
         Frame::Disconnect,
         Frame::Disconnected,
     ]

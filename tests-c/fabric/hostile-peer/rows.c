@@ -155,7 +155,6 @@ const struct row rows[] = {
 	BAD("large send by reference", WIRE_SEND, WIRE_BY_REFERENCE, .length = INBOX),
 	BAD("write by reference", WIRE_WRITE, WIRE_BY_REFERENCE, .length = 8),
 	BAD("large write by reference", WIRE_WRITE, WIRE_BY_REFERENCE, .length = REGION),
-	BAD("ability to copy", WIRE_CAN_PULL),
 	BAD("change to another way", WIRE_CHANGES_OVER),
 	{"large read with the promise to copy", ALL_ACCESS, 0, 0, {{WIRE_READ, WIRE_PULLS, .length = REGION}}, DATA},
 
@@ -279,7 +278,6 @@ const struct row rows[] = {
 		.is_server = true},
 	{"server that reads in band", ALL_ACCESS, 0, 0, {{WIRE_READ_IN_BAND, .length = 8}}, ENDS, .is_server = true},
 	{"server that uses", ALL_ACCESS, 0, 0, {{WIRE_USE}}, ENDS, .is_server = true},
-	{"server that can copy", ALL_ACCESS, 0, 0, {{WIRE_CAN_PULL}}, ENDS, .is_server = true},
 	{"server that changes over", ALL_ACCESS, 0, 0, {{WIRE_CHANGES_OVER}}, ENDS, .is_server = true},
 	{"server that sends by reference", ALL_ACCESS, 1, 0, {{WIRE_SEND, WIRE_BY_REFERENCE, .length = 8}}, ENDS,
 		.is_server = true},

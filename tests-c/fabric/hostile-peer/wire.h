@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define WIRE_HELLO 256
-#define WIRE_VERSION 5
+#define WIRE_VERSION 6
 #define WIRE_PRIVATE_DATA 200
 
 enum wire_greeting {
@@ -73,7 +73,6 @@ enum wire_kind {
 	WIRE_IN_BAND = 21,
 	WIRE_READ_IN_BAND = 22,
 	WIRE_USE = 32,
-	WIRE_CAN_PULL = 33,
 	WIRE_DISCONNECT = 34,
 	WIRE_DISCONNECTED = 35,
 	WIRE_CHANGES_OVER = 36,

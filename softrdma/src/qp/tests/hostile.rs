@@ -215,7 +215,6 @@ fn what_is_said_once_is_not_said_twice() -> Result<()> {
     let in_band = Frame::InBand { seq: 0 };
     for (first, second) in [
         (Some(in_band), in_band),
-        (None, Frame::CanPull),
         (None, Frame::ChangesOver),
         (None, Frame::Use),
     ] {
