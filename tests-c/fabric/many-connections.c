@@ -2,7 +2,8 @@
 /*
  * many-connections [ADDRESS]: many connections between two processes, all at once. Prints how long that
  * took and what each connection costs. Then uses each of them, closes them all, and looks whether
- * anything is left.
+ * anything is left. Connections that share memory must cost no descriptor, and no more shared memory than a page as
+ * long as they are idle.
  *
  *   softrdma run -- many-connections
  *
@@ -164,10 +165,43 @@ many_close(struct many *many)
 	free(many->memory);
 }
 
+/* what this process has mapped and touched of it */
+static long
+shared_kib(void)
+{
+	FILE *status = fopen("/proc/self/status", "re");
+	char line[256];
+	long kib = -1;
+
+	CHECK(status);
+	while (kib < 0 && fgets(line, sizeof(line), status))
+		sscanf(line, "RssShmem: %ld", &kib);
+	fclose(status);
+	CHECK(kib >= 0);
+
+	return kib;
+}
+
 static void
 report_use(const char *when)
 {
-	report("%s %u %ld", when, descriptors(), resident());
+	report("%s %u %ld %ld", when, descriptors(), resident(), shared_kib());
+}
+
+/* all connections leave TCP, which closes their sockets */
+static void
+leave_tcp(unsigned before)
+{
+	const struct timespec moment = {.tv_nsec = 1000000};
+	uint64_t limit = now_ns() + (uint64_t)wait_ms() * 1000000;
+
+	if (getenv("SOFTRDMA_SOCKET_ONLY"))
+		return;
+	while (descriptors() > before + OF_PROCESS) {
+		if (now_ns() > limit)
+			die("%u descriptors, and %u before there were connections", descriptors(), before);
+		nanosleep(&moment, NULL);
+	}
 }
 
 /* --- the server -------------------------------------------------------------------------------- */
@@ -218,14 +252,16 @@ serve(const char *address)
 {
 	struct many many;
 	struct rdma_cm_id *listener;
-	unsigned received = 0, sent = 0;
+	unsigned received = 0, sent = 0, before;
 
 	many_init(&many);
 	listener = listen_at(many.channel, address, 0, (int)many.count);
 	report("listening %u", (unsigned)ntohs(rdma_get_src_port(listener)));
 	report_use("before");
+	before = descriptors();
 	while (many.established < many.count)
 		server_event(&many);
+	leave_tcp(before);
 	report_use("connected");
 
 	/* every message goes back */
@@ -320,10 +356,12 @@ work(const char *address, unsigned port)
 	struct sockaddr_storage parsed;
 	struct many many;
 	uint64_t started;
+	unsigned before;
 
 	many_init(&many);
 	parse_address(&parsed, address, port);
 	report_use("before");
+	before = descriptors();
 	started = now_ns();
 	for (unsigned i = 0; i < many.count; i++) {
 		CHECK(rdma_create_id(many.channel, &many.ids[i], (void *)(uintptr_t)i, RDMA_PS_TCP) == 0);
@@ -332,7 +370,10 @@ work(const char *address, unsigned port)
 	while (many.established < many.count)
 		client_event(&many);
 	report("microseconds %lu", (unsigned long)((now_ns() - started) / 1000));
+	leave_tcp(before);
 	report_use("connected");
+	/* not before the server has looked, too */
+	listen_to_parent((char[16]){0}, 16);
 
 	started = now_ns();
 	use_all(&many);
@@ -351,6 +392,7 @@ work(const char *address, unsigned port)
 struct use {
 	unsigned descriptors;
 	long kib;
+	long shared;
 };
 
 static struct use
@@ -360,7 +402,7 @@ use_of(struct child *child, const char *when)
 	char name[32];
 	struct use use;
 
-	if (!line || sscanf(line, "%31s %u %ld", name, &use.descriptors, &use.kib) != 3 ||
+	if (!line || sscanf(line, "%31s %u %ld %ld", name, &use.descriptors, &use.kib, &use.shared) != 4 ||
 			strcmp(name, when) != 0)
 		die("\"%s\" instead of \"%s\"", line ? line : "nothing", when);
 
@@ -370,11 +412,15 @@ use_of(struct child *child, const char *when)
 static void
 show(const char *who, struct use before, struct use connected, struct use closed, unsigned count)
 {
-	printf("%s: %.2f descriptors and %.1f KiB for each connection; afterwards %d descriptors and "
-			"%ld KiB more than before\n", who,
+	printf("%s: %.2f descriptors and %.1f KiB for each connection, of which %.1f KiB are shared; afterwards "
+			"%d descriptors and %ld KiB more than before\n", who,
 			(double)(connected.descriptors - before.descriptors) / count,
 			(double)(connected.kib - before.kib) / count,
+			(double)(connected.shared - before.shared) / count,
 			(int)(closed.descriptors - before.descriptors), closed.kib - before.kib);
+	/* a page each, and half of one for what processes have besides */
+	if ((connected.shared - before.shared) * 2 > (long)count * 3 * sysconf(_SC_PAGESIZE) / 1024)
+		die("an idle connection has %.1f KiB of shared memory", (double)(connected.shared - before.shared) / count);
 }
 
 int
@@ -393,9 +439,9 @@ main(int argc, char *argv[])
 	}
 
 	skip_without(address);
-	/* a descriptor or two for each, and some for everything else */
+	/* one for each, as long as it is on TCP, and some for everything else */
 	CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
-	if (limit.rlim_max != RLIM_INFINITY && limit.rlim_max < 2 * count + 64) {
+	if (limit.rlim_max != RLIM_INFINITY && limit.rlim_max < count + 64) {
 		printf("skipped: %lu descriptors are allowed, too few for %u connections\n",
 				(unsigned long)limit.rlim_max, count);
 		return 77;
@@ -411,6 +457,7 @@ main(int argc, char *argv[])
 			count * 1e6 / (double)microseconds);
 	client_use[1] = use_of(&client, "connected");
 	server_use[1] = use_of(&server, "connected");
+	tell(&client, "go on");
 
 	microseconds = expect(&client, "microseconds ");
 	printf("a write and a message to and fro on all of them: %.3f s\n", (double)microseconds / 1e6);
