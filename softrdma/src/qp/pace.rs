@@ -11,7 +11,7 @@ use super::{Inner, Peer, Qp};
 use crate::io;
 use crate::io::pace::{self, Paced, Time, Times};
 use crate::types::completion::Completion;
-use crate::types::work::Progress;
+use crate::types::work::{Progress, Request};
 
 /// When the requests of a queue pair arrive and complete.
 #[derive(Debug, Default)]
@@ -36,6 +36,11 @@ impl Pace {
             .ok()?;
         self.times.get(index).map(|(_, times)| *times)
     }
+}
+
+/// The answer to a request was read, although it may have still to come.
+fn is_answered(request: &Request) -> bool {
+    matches!(request.progress, Progress::Done | Progress::Failed(_))
 }
 
 impl Qp {
@@ -71,9 +76,8 @@ impl Qp {
     /// Whether the first request was answered, and the answer has still to come.
     #[cold]
     pub(super) fn is_on_its_way_back(&self, q: &mut Inner) -> bool {
-        let is_answered = |progress| matches!(progress, Progress::Done | Progress::Failed(_));
         let first = q.sq.front();
-        if !first.is_some_and(|request| is_answered(request.progress)) {
+        if !first.is_some_and(is_answered) {
             return false;
         }
         let times = q.pace.of(q.first, q.first);
@@ -98,10 +102,7 @@ impl Qp {
     /// shown which may be shown now.
     #[cold]
     pub(super) fn hold_received(&self, q: &mut Inner) {
-        let is_answered = |progress| matches!(progress, Progress::Done | Progress::Failed(_));
-        let answered =
-            q.sq.iter()
-                .take_while(|request| is_answered(request.progress));
+        let answered = q.sq.iter().take_while(|request| is_answered(request));
         let first_open = q.first + answered.count() as u64;
         let received = &mut q.pace.received;
         received.extend(
@@ -132,8 +133,7 @@ impl Qp {
             return false;
         }
         self.reap(q);
-        q.sq.front()
-            .is_some_and(|request| request.progress == Progress::Done)
+        q.sq.front().is_some_and(is_answered)
     }
 }
 
@@ -146,6 +146,11 @@ impl Paced for Qp {
         };
         let Some(mut q) = q else { return false };
         q.pace.waits_until = None;
+        if q.released {
+            // The program has destroyed it, and may have destroyed its completion queue.
+            q.pace.received.clear();
+            return true;
+        }
         self.reap(&mut q);
         self.show_received(&mut q);
         if q.peer == Peer::Gone {
