@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -194,6 +195,15 @@ eventfd_answer(void)
 		NEED(eventfd_write(pong, 1));
 	} while (value != 1);
 	NEED(sched_setaffinity(0, sizeof(before), &before));
+}
+
+void
+wait_for_end(pid_t pid)
+{
+	int status;
+
+	if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
+		broken("the other process");
 }
 
 /* --- copies ------------------------------------------------------------------------------------ */

@@ -53,6 +53,9 @@ double eventfd_round(double round_ns);
 /* the part of the other process, until the end of one round */
 void eventfd_answer(void);
 
+/* waits for the end of the other process, so that its time counts as that of this one */
+void wait_for_end(pid_t pid);
+
 /* --- copies ------------------------------------------------------------------------------------ */
 
 double memcpy_round(uint8_t *to, const uint8_t *from, size_t length, double round_ns);

@@ -647,6 +647,7 @@ main(int argc, char *argv[])
 	for (int i = 3; i < argc && !client.failed; i++)
 		modes[mode].run(&client, (unsigned)atoi(argv[i]));
 	give_order(&client, END, 0);
+	wait_for_end(client.process.pid);
 
 	return 0;
 }

@@ -623,6 +623,7 @@ main(int argc, char *argv[])
 		return 2;
 	}
 	give_order(&client, END, 0);
+	wait_for_end(client.pid);
 
 	return 0;
 }

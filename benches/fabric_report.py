@@ -394,7 +394,10 @@ of several runs.
     benches/run-fabric build --original build/original --record
 
 The first prints the table of aims, the other one measures everything in this part of the document and writes it
-(`--rxe`: with the virtual machine). Measured on: {notes}.
+(`--rxe`: with the virtual machine). What other programs disturb is measured up to five times, and the least disturbed
+measurement counts. On two processors, messages need both: where others use one of them, these rows tell little.
+
+Measured on: {notes}.
 """
 
 
