@@ -337,11 +337,13 @@ def with_librpma(results):
     for name, title in names.items():
         here, original = (samples.get(f"{name}, {which}", []) for which in ("here", "original"))
         if here and original:
-            rows.append((title, duration(min(original)), duration(min(here)), f"{min(here) / min(original):.2f}"))
+            rows.append((title, *(f"{duration(min(each))} / {duration(median(each))}" for each in (original, here))))
     if not rows:
         return ""
-    return ("\n### Through librpma\n\n" + markdown(("", "original", "this library", "ratio"), rows) + "\n\n"
-            "The medians of `rpma-perf` on softrdma, with either library in turn; the best of several runs.\n")
+    return ("\n### Through librpma\n\n" + markdown(("", "original", "this library"), rows) + "\n\n"
+            "`rpma-perf` on softrdma, with either library in turn: the best and the median of several runs, each of which is the\n"
+            "median of its operations. `rpma-perf` polls at both ends: whether the thread that polls or the I/O thread of the\n"
+            "server serves a request makes more difference than the library.\n")
 
 
 DOCUMENT_TEXT = """
