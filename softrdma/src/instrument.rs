@@ -135,6 +135,11 @@ pub(crate) fn socket_only() -> bool {
     state().socket_only
 }
 
+/// Whether no side executes what it asks of the other one by itself.
+pub(crate) fn not_direct() -> bool {
+    state().not_direct
+}
+
 /// How long a client waits for an answer, if not the default.
 pub(crate) fn cm_timeout() -> Option<Duration> {
     state().cm_timeout
@@ -251,6 +256,7 @@ struct State {
     mr_eopnotsupp: bool,
     leaks: bool,
     socket_only: bool,
+    not_direct: bool,
     cm_timeout: Option<Duration>,
 }
 
@@ -325,6 +331,7 @@ impl State {
             mr_eopnotsupp: settings.mr_eopnotsupp,
             leaks: settings.leaks,
             socket_only: settings.socket_only,
+            not_direct: settings.not_direct,
             cm_timeout: settings.cm_timeout,
         }
     }

@@ -196,6 +196,8 @@ Environment:
   SOFTRDMA_STRICT         1 or report: as --strict, abort: as --strict=abort (default: 0)
   SOFTRDMA_SOCKET_ONLY    1: all data goes over TCP, also between processes of one
                           machine (default: 0, shared memory and direct copies)
+  SOFTRDMA_DIRECT         0: the process that owns memory executes all that its peers ask
+                          for (default: 1, its peers on one machine do it themselves)
   SOFTRDMA_CM_TIMEOUT_MS  milliseconds that a client waits for the answer of a server, and
                           a server for a client that it has accepted (default: 102000)
   SOFTRDMA_LIBRARY        the library to load (default: the libsoftrdma.so that belongs

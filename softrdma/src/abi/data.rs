@@ -127,6 +127,7 @@ unsafe fn request(qp: &QpHandle, wr: &sys::ibv_send_wr) -> Result<Request> {
         signaled: wr.send_flags & send::SIGNALED != 0,
         solicited: wr.send_flags & send::SOLICITED != 0,
         fence: wr.send_flags & send::FENCE != 0,
+        placed: false,
         progress: Progress::Waiting,
     })
 }

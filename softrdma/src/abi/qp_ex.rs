@@ -165,6 +165,7 @@ unsafe fn add(
                 signaled: flags & send::SIGNALED != 0,
                 solicited: flags & send::SOLICITED != 0,
                 fence: flags & send::FENCE != 0,
+                placed: false,
                 progress: Progress::Waiting,
             });
             Ok(())

@@ -289,7 +289,7 @@ impl Door {
                     served::end(pair);
                 }
             }
-            Ok(Heard::Doorbell(_)) | Err(_) => {}
+            Ok(Heard::Doorbell(_) | Heard::Table) | Err(_) => {}
         }
         false
     }

@@ -85,6 +85,7 @@ extern "C" fn prepare() {
     before.whole = before.whole && hold_all(io, &mut before);
     before.state = fork_state::state();
     before.sockets = child::sockets();
+    super::close_regions(before.locks.deadline());
     if before.whole && !before.sockets.is_empty() {
         before.make_offer();
     }
@@ -168,6 +169,9 @@ extern "C" fn in_parent() {
         } else {
             fork.dead = None;
         }
+    }
+    if fork_state::state() != OFFERED {
+        super::open_regions();
     }
     if before.parked {
         thread::let_go_on();

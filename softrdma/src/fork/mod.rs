@@ -24,7 +24,7 @@ mod thread;
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -34,6 +34,7 @@ use crate::io::fork_state::{self, HEIR, Handlers, OFFERED, SETTLED};
 use crate::io::{self, Io, Work};
 use crate::os::cancel::Hold;
 use crate::os::handover::{DeadEnd, End, Handover};
+use crate::os::region_table::RegionTable;
 
 /// When the library is loaded: the layers below call this one.
 pub(crate) fn install() {
@@ -71,6 +72,25 @@ static FORK: Mutex<Fork> = Mutex::new(Fork {
     listeners: Vec::new(),
 });
 
+// --- Memory that peers access by themselves ----------------------------------------------------------
+
+/// While it is not decided which process goes on, peers must not access the memory of either by themselves.
+fn close_regions(until: Instant) {
+    const BETWEEN: Duration = Duration::from_micros(20);
+    if let Some(table) = RegionTable::known() {
+        table.close();
+        while table.has_leases() && Instant::now() < until {
+            std::thread::sleep(BETWEEN);
+        }
+    }
+}
+
+fn open_regions() {
+    if let Some(table) = RegionTable::known() {
+        table.open();
+    }
+}
+
 // --- Deciding ----------------------------------------------------------------------------------------
 
 /// The parent goes on.
@@ -102,7 +122,13 @@ fn take_back_locked(fork: &mut Fork) {
         io.wake();
     }
     if lost {
-        io::later(Io::lose_all);
+        // Peers must not write to this memory any more for connections that the child has.
+        io::later(|| {
+            Io::lose_all();
+            open_regions();
+        });
+    } else {
+        open_regions();
     }
 }
 

@@ -42,6 +42,8 @@ pub const LEAKS: &str = "SOFTRDMA_LEAKS";
 pub const STRICT: &str = "SOFTRDMA_STRICT";
 /// The environment variable that is 1 if connections stay on TCP, also within one host.
 pub const SOCKET_ONLY: &str = "SOFTRDMA_SOCKET_ONLY";
+/// The environment variable that is 0 if the side that owns memory does all that its peers ask for.
+pub const DIRECT: &str = "SOFTRDMA_DIRECT";
 /// The environment variable that says how long a client waits for an answer, in milliseconds.
 pub const CM_TIMEOUT_MS: &str = "SOFTRDMA_CM_TIMEOUT_MS";
 
@@ -70,6 +72,8 @@ pub struct Settings {
     pub strict: Strict,
     /// Connections use TCP only, also within one host.
     pub socket_only: bool,
+    /// Writes, reads and flushes are executed by the side that owns the memory, also within one host.
+    pub not_direct: bool,
     /// How long a client waits for an answer, if not the default.
     pub cm_timeout: Option<Duration>,
 }
@@ -97,11 +101,13 @@ impl Settings {
                 })
                 .transpose()
         };
-        let flag = |name: &str| match text(name)?.as_deref() {
-            None | Some("0") => Ok(false),
+        let flag_or = |name: &str, default| match text(name)?.as_deref() {
+            None => Ok(default),
+            Some("0") => Ok(false),
             Some("1") => Ok(true),
             Some(other) => Err(format!("{name}: '{other}' is neither 0 nor 1")),
         };
+        let flag = |name: &str| flag_or(name, false);
         let mut faults = Vec::new();
         for fault in text(FAIL)?.iter().flat_map(|list| list.split(',')) {
             faults.push(fault.parse().map_err(|why| format!("{FAIL}: {why}"))?);
@@ -141,6 +147,7 @@ impl Settings {
                 Some(name) => name.parse().map_err(|why| format!("{STRICT}: {why}"))?,
             },
             socket_only: flag(SOCKET_ONLY)?,
+            not_direct: !flag_or(DIRECT, true)?,
             cm_timeout: text(CM_TIMEOUT_MS)?
                 .map(|text| milliseconds(&text))
                 .transpose()?,

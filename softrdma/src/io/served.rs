@@ -108,6 +108,11 @@ impl Source for Served {
                     connection.rung();
                 }
             }
+            Ok(Heard::Table) => {
+                for connection in self.pair.connections() {
+                    connection.rung();
+                }
+            }
             Ok(Heard::Knock(knock)) => (self.knocked)(&self.pair, &knock),
             Err(_) => self.end(),
         }

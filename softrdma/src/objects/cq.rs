@@ -297,6 +297,11 @@ impl Cq {
         });
     }
 
+    /// Whether a completion was lost.
+    pub(crate) fn is_overrun(&self) -> bool {
+        self.inner.lock().overrun
+    }
+
     /// Hands out completions, `most` at most. None and an overrun queue: `EIO`.
     pub(crate) fn poll(&self, most: usize, mut each: impl FnMut(Completion)) -> Result<usize> {
         let mut n = self.take(most, &mut each)?;

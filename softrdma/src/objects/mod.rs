@@ -10,6 +10,7 @@ pub(crate) mod cq;
 pub(crate) mod mr;
 pub(crate) mod numbers;
 pub(crate) mod pd;
+mod shared;
 pub(crate) mod srq;
 pub(crate) mod strict;
 pub(crate) mod users;

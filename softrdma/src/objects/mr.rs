@@ -2,6 +2,7 @@
 
 //! Memory regions, and the check of every access to one.
 
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -12,10 +13,12 @@ use crate::Result;
 use crate::instrument;
 use crate::objects::numbers::Shuffle;
 use crate::objects::pd::Pd;
+use crate::objects::shared::Shared;
 use crate::objects::strict;
 use crate::os::held::Locks;
 use crate::os::memory::Span;
 use crate::os::own_memory::{self, Fate};
+use crate::os::region_table::RegionTable;
 use crate::os::{guard, populate, warning};
 use crate::types::region::{Range, SealRef, Terms, Violation, access};
 
@@ -67,6 +70,8 @@ pub(crate) struct Mr {
     reported: AtomicBool,
     /// Another mapping is in the place of some of the memory: nothing of it is taken for the region any more.
     replaced: AtomicBool,
+    /// What peers see of it.
+    shared: Shared,
 }
 
 #[derive(Debug)]
@@ -97,6 +102,8 @@ struct Table {
     slots: Vec<Option<Arc<Mr>>>,
     regions: usize,
     keys: Shuffle,
+    /// Where peers see the regions.
+    shared: Option<&'static RegionTable>,
 }
 
 /// Before a fork.
@@ -111,7 +118,23 @@ static TABLE: RwLock<Table> = RwLock::new(Table {
     slots: Vec::new(),
     regions: 0,
     keys: Shuffle::new(31),
+    shared: None,
 });
+
+/// From now on peers can see the regions in this table.
+pub(crate) fn share(with: &'static RegionTable) {
+    let is_known = |table: &Table| table.shared.is_some_and(|known| ptr::eq(known, with));
+    if is_known(&TABLE.read()) {
+        return;
+    }
+    let mut table = TABLE.write();
+    if !is_known(&table) {
+        table.shared = Some(with);
+        for mr in table.slots.iter().flatten() {
+            mr.share(with);
+        }
+    }
+}
 
 /// The bit of a key that peers name a region by.
 pub(super) const REMOTE: u32 = 1;
@@ -168,7 +191,11 @@ impl Mr {
             changes: AtomicBool::new(false),
             reported: AtomicBool::new(false),
             replaced: AtomicBool::new(false),
+            shared: Shared::default(),
         });
+        if let Some(with) = table.shared {
+            mr.share(with);
+        }
         let slot = table.slot_of(lkey);
         table.slots[slot] = Some(Arc::clone(&mr));
         table.regions += 1;
@@ -193,6 +220,7 @@ impl Mr {
         }
         drop(registration);
         let mut table = TABLE.write();
+        self.shared.remove();
         let slot = table.slot_of(self.lkey);
         let entry = table.slots.get_mut(slot);
         if entry
@@ -217,7 +245,20 @@ impl Mr {
         }
         drop(registration);
         self.changes.store(false, Ordering::SeqCst);
+        let table = TABLE.write();
+        self.shared.remove();
+        if let Some(with) = table.shared {
+            self.share(with);
+        }
         Ok(())
+    }
+
+    /// Lets peers see the region, if it permits them anything. The table of all regions has to be locked.
+    fn share(&self, with: &'static RegionTable) {
+        let registration = self.registration.read();
+        if let Some(Registration { pd, terms, .. }) = registration.as_ref() {
+            self.shared.enter(with, self.rkey(), *terms, pd.number);
+        }
     }
 
     /// Waits until nobody reads or writes the memory, and keeps everybody from beginning to.
@@ -225,14 +266,18 @@ impl Mr {
         const AT_MOST: Duration = Duration::from_secs(2);
         const BETWEEN: Duration = Duration::from_micros(20);
         self.changes.store(true, Ordering::SeqCst);
+        self.shared.withdraw();
         let begun = Instant::now();
         // Not by a wait for the lock: everybody else would wait for that one.
         loop {
             if let Some(registration) = self.registration.try_write() {
-                return Ok(registration);
+                if !self.shared.is_leased() {
+                    return Ok(registration);
+                }
             }
             if begun.elapsed() > AT_MOST {
                 self.changes.store(false, Ordering::SeqCst);
+                self.shared.publish_again();
                 return Err(libc::EBUSY);
             }
             std::thread::sleep(BETWEEN);
@@ -343,20 +388,10 @@ impl Grant {
         }
         let registration = self.mr.registration.read();
         let Registration { pd, terms, seal } = registration.as_ref().ok_or(Violation)?;
-        let permitted = pd.number == self.domain
-            && terms.access & self.needs == self.needs
-            && !self.mr.replaced.load(Ordering::Relaxed);
-        if !permitted {
+        if pd.number != self.domain || self.mr.replaced.load(Ordering::Relaxed) {
             return Err(Violation);
         }
-        let offset = self.range.addr.checked_sub(terms.iova).ok_or(Violation)?;
-        let end = offset
-            .checked_add(u64::from(self.range.length))
-            .ok_or(Violation)?;
-        if end > terms.length {
-            return Err(Violation);
-        }
-        let addr = (terms.addr + offset) as usize;
+        let addr = terms.locate(self.range, self.needs).ok_or(Violation)? as usize;
         let seal = seal.reference();
         Ok(Held {
             _registration: registration,
@@ -407,6 +442,7 @@ impl Held<'_> {
             let what = own_memory::what_became_of(addr, length);
             if what == Fate::Replaced {
                 self.mr.replaced.store(true, Ordering::Relaxed);
+                self.mr.shared.withdraw();
             }
             let text = format!(
                 "{length} bytes at {addr:#x} cannot be accessed: this memory {what}, and is still \

@@ -3,12 +3,14 @@
 //! The way between two processes of one host and one user: bytes go through shared memory. The socket of the two
 //! processes wakes whoever sleeps, and tells of the end (`pair`).
 
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::memory::Span;
 use super::pair::{Pair, Rung};
 use super::process::Process;
+use super::reach::Reach;
 use super::rings::{Glance, Rings};
 use crate::Result;
 use crate::wire::Knock;
@@ -67,6 +69,13 @@ impl Local {
     pub(crate) fn pair() -> Result<(Self, Self)> {
         let (client, server) = Pair::of_this_process()?;
         connect(&client, &server)
+    }
+
+    /// Takes the messages that have come, as the I/O thread does.
+    #[cfg(test)]
+    pub(crate) fn hear(&self) -> Result<()> {
+        while !matches!(self.pair.receive()?, super::pair::Heard::Nothing) {}
+        Ok(())
     }
 
     /// How many were rung on this side of the pair.
@@ -191,6 +200,22 @@ impl Local {
         }
     }
 
+    /// Lets the peer look at the regions of this process (`region_table.rs`), unless it was told before. When it fails,
+    /// the peer asks.
+    pub(crate) fn send_table(&self, table: impl FnOnce() -> Result<OwnedFd>) {
+        self.pair.send_table(self.number, table);
+    }
+
+    /// How the peer's memory is reached, when it has sent its table.
+    pub(crate) fn reach(&self) -> Option<Arc<Reach>> {
+        self.pair.reach()
+    }
+
+    /// The words of both sides about what the initiator does by itself.
+    pub(crate) fn rings(&self) -> &Rings {
+        &self.rings
+    }
+
     /// The peer sends no more than what is there.
     pub(crate) fn has_ended(&self) -> bool {
         self.failed || self.pair.has_ended() || self.rings.writer_has_ended()
@@ -231,7 +256,7 @@ pub(crate) fn connect(client: &Arc<Pair>, server: &Arc<Pair>) -> Result<(Local, 
             super::pair::Heard::Knock(knock) => {
                 return Ok((local, Local::answer(server, knock.slot)?));
             }
-            super::pair::Heard::Doorbell(_) => {}
+            super::pair::Heard::Doorbell(_) | super::pair::Heard::Table => {}
             super::pair::Heard::Nothing => return Err(libc::EBADMSG),
         }
     }

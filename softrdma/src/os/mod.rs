@@ -16,7 +16,6 @@ pub(crate) mod fd;
 pub(crate) mod guard;
 pub(crate) mod handover;
 pub(crate) mod held;
-#[allow(dead_code)] // Queue pairs are to use it.
 pub(crate) mod lease;
 pub(crate) mod local;
 mod maps;
@@ -31,8 +30,8 @@ pub(crate) mod populate;
 pub(crate) mod process;
 pub(crate) mod pull;
 pub(crate) mod random;
+pub(crate) mod reach;
 pub(crate) mod readiness;
-#[allow(dead_code)] // Queue pairs are to use it.
 pub(crate) mod region_table;
 pub(crate) mod rings;
 #[cfg(all(loom, test))]

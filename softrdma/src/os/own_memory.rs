@@ -160,6 +160,14 @@ pub(super) fn write(addr: usize, from: Span<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Whether nothing has to be waited for to read or write memory of the program, as far as is known.
+pub(crate) fn is_in_memory(addr: usize, length: usize) -> bool {
+    let Some(files) = Files::get() else {
+        return true;
+    };
+    pages::are_there(files.pages.file.as_raw_fd(), addr, length, pages::PRESENT)
+}
+
 fn is_still_the_same(addr: usize, length: usize) -> Result<&'static Files> {
     let files = Files::get().ok_or(libc::EFAULT)?;
     // Without `populate` the pages need not have been there.

@@ -19,6 +19,7 @@ use super::door::Neighbour;
 use super::held::Locks;
 use super::memory::Span;
 use super::process::Process;
+use super::reach::Reach;
 use super::rings::{self, Rings};
 use super::socket::{Socket, would_block};
 use crate::Result;
@@ -47,6 +48,10 @@ pub(crate) struct Pair {
     is_congested: AtomicBool,
     ended: AtomicBool,
     attend: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// The other side was sent the table of this process, or cannot be.
+    has_sent_table: AtomicBool,
+    /// The table of the other side has come: how its memory is reached, if it is.
+    reach: OnceLock<Option<Arc<Reach>>>,
     #[cfg(test)]
     doorbells: std::sync::atomic::AtomicUsize,
 }
@@ -64,6 +69,8 @@ struct Shared {
 
 enum Message {
     Doorbell(u32),
+    /// A doorbell, and the table of this process.
+    Table(u32, OwnedFd),
     Knock([u8; KNOCK], Option<OwnedFd>),
 }
 
@@ -71,6 +78,8 @@ enum Message {
 pub(crate) enum Heard {
     Nothing,
     Doorbell(u32),
+    /// Its table: all connections may be glad of it.
+    Table,
     Knock(Knock),
 }
 
@@ -94,6 +103,8 @@ impl Pair {
             is_congested: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             attend: OnceLock::new(),
+            has_sent_table: AtomicBool::new(false),
+            reach: OnceLock::new(),
             #[cfg(test)]
             doorbells: Default::default(),
         })
@@ -178,6 +189,10 @@ impl Pair {
     pub(crate) fn end(&self) -> Vec<Arc<dyn Rung>> {
         self.ended.store(true, Ordering::Release);
         self.socket.shut_down();
+        self.connections()
+    }
+
+    pub(crate) fn connections(&self) -> Vec<Arc<dyn Rung>> {
         let shared = self.shared.lock();
         let connections = shared.connections.values().flatten();
         connections.filter_map(Weak::upgrade).collect()
@@ -221,6 +236,24 @@ impl Pair {
         }
     }
 
+    /// Sends the other side the table of this process, once.
+    pub(super) fn send_table(&self, number: u32, table: impl FnOnce() -> Result<OwnedFd>) {
+        if self.process.is_none() || self.has_sent_table.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        if let Ok(table) = table() {
+            let failed = self.post(&mut self.shared.lock(), Message::Table(number, table));
+            if failed {
+                self.fail();
+            }
+        }
+    }
+
+    /// How the memory of the other side is reached, when it has sent its table.
+    pub(super) fn reach(&self) -> Option<Arc<Reach>> {
+        self.reach.get().cloned().flatten()
+    }
+
     /// Sends a message behind all that wait. Whether the socket has failed.
     fn post(&self, shared: &mut Shared, message: Message) -> bool {
         shared.unsent.push_back(message);
@@ -237,6 +270,9 @@ impl Pair {
                 Message::Doorbell(number) => {
                     let bytes = number.to_le_bytes();
                     self.socket.send(&[Span::from_slice(&bytes)]).map(|_| ())
+                }
+                Message::Table(number, fd) => {
+                    self.socket.send_with_descriptor(&number.to_le_bytes(), fd)
                 }
                 Message::Knock(knock, None) => {
                     self.socket.send(&[Span::from_slice(knock)]).map(|_| ())
@@ -291,6 +327,14 @@ impl Pair {
             (DOORBELL, None) => {
                 let number = bytes.first_chunk().ok_or(libc::EBADMSG)?;
                 Ok(Heard::Doorbell(u32::from_le_bytes(*number)))
+            }
+            (DOORBELL, Some(table)) => {
+                let reach = match &self.process {
+                    Some(process) => Reach::of(process, &table).ok(),
+                    None => None,
+                };
+                self.reach.set(reach).map_err(|_| libc::EBADMSG)?;
+                Ok(Heard::Table)
             }
             (KNOCK, memory) if self.side == Side::Server => {
                 let knock = Knock::decode(&bytes).map_err(|_| libc::EBADMSG)?;

@@ -65,6 +65,8 @@ struct Header {
     closed: AtomicU64,
     /// How many levels have pages.
     levels: AtomicU64,
+    /// Where the owner has this header.
+    address: AtomicU64,
 }
 
 #[repr(C, align(64))]
@@ -217,6 +219,12 @@ impl RegionTable {
         }
     }
 
+    /// As `own`, if it was made. It may be that of a parent, with which nothing can be done.
+    pub(crate) fn known() -> Option<&'static Self> {
+        // SAFETY: null, or never freed.
+        unsafe { OWN.load(Ordering::Acquire).as_ref() }
+    }
+
     #[cold]
     fn make_own(before: *mut Self) -> Result<&'static Self> {
         let _uncancelled = cancel::Hold::new();
@@ -251,6 +259,8 @@ impl RegionTable {
         let header = &mapping.head().header;
         // Relaxed: nobody knows the file yet.
         header.number.store(number.to_bits(), Ordering::Relaxed);
+        let address = ptr::from_ref(header).expose_provenance() as u64;
+        header.address.store(address, Ordering::Relaxed);
         header.magic.store(MAGIC, Ordering::Relaxed);
         let fd = Fd::new(fd);
         child::opened(fd.raw());
@@ -302,6 +312,7 @@ impl RegionTable {
     fn add_level(&self, level: u32) -> Result<()> {
         let at = ENTRIES_AT + entries_below(level) * ENTRY_SIZE;
         let length = (FIRST_LEVEL << level) * ENTRY_SIZE;
+        let _uncancelled = cancel::Hold::new();
         memfd::allocate(self.fd.checked()?, at, length)?;
         // Release: whoever sees the level may touch its pages.
         let levels = &self.mapping.head().header.levels;
@@ -469,6 +480,20 @@ impl PeerTable {
             mapping,
             number,
         })
+    }
+
+    /// Whether memory is that of the process that has made the table: `read` reads eight bytes of it. A process that
+    /// executes another program has other memory.
+    pub(super) fn is_made_in(&self, read: impl FnOnce(u64) -> Option<u64>) -> bool {
+        // Relaxed: it was written before the descriptor was sent.
+        let header = self.mapping.head().header.address.load(Ordering::Relaxed);
+        let number = header.checked_add(offset_of!(Header, number) as u64);
+        number.and_then(read) == Some(self.number.to_bits())
+    }
+
+    /// Whether this process, and not a parent of it, has got the table.
+    pub(crate) fn is_of_this_process(&self) -> bool {
+        self.own.is_of_this_process()
     }
 
     /// The entry of the region with this key, for `lease`. It may be kept for the next request with this key.

@@ -41,6 +41,10 @@ pub(super) struct Control {
     pub(super) writer_waits: Line<AtomicU32>,
     /// What is so of the writer: `ENDED`, `LEFT`, `CAN_COPY`.
     pub(super) state: Line<AtomicU32>,
+    /// What the reader's queue pair lets the writer do with the reader's memory by itself: 0 for nothing.
+    pub(super) granted: Line<AtomicU64>,
+    /// The writer is about to do it.
+    pub(super) lease: Line<AtomicU32>,
 }
 
 impl Control {
@@ -49,6 +53,8 @@ impl Control {
         self.read.0.store(0, Ordering::Relaxed);
         self.reader_sleeps.0.store(0, Ordering::Relaxed);
         self.writer_waits.0.store(0, Ordering::Relaxed);
+        self.granted.0.store(0, Ordering::Relaxed);
+        self.lease.0.store(0, Ordering::Relaxed);
         self.state.0.store(0, Ordering::Release);
     }
 }
@@ -427,6 +433,44 @@ impl Rings {
         if sleeps.load(Ordering::Relaxed) != 0 {
             sleeps.swap(0, Ordering::Relaxed);
         }
+    }
+
+    // --- Operations that the initiator executes --------------------------------------------------
+
+    // As in `lease.rs`: each side stores, and after a fence looks at what the other one has stored.
+
+    /// The owner: from now on, this is what its queue pair lets the peer do.
+    pub(crate) fn grant(&self, word: u64) {
+        // Release: the peer finds the queue pair as it was when this was stored.
+        self.incoming().granted.0.store(word, Ordering::Release);
+    }
+
+    /// The owner: afterwards `is_leased` tells whether the peer may still act on what it was granted before.
+    pub(crate) fn grant_is_seen(&self) {
+        fence(Ordering::SeqCst);
+    }
+
+    /// The owner: whether the peer is at it.
+    pub(crate) fn is_leased(&self) -> bool {
+        // Acquire: what the peer has copied is there.
+        self.incoming().lease.0.load(Ordering::Acquire) != 0
+    }
+
+    /// The initiator: what the peer's queue pair lets this side do.
+    pub(crate) fn granted(&self) -> u64 {
+        // Acquire: the copy does not begin before this.
+        self.outgoing().granted.0.load(Ordering::Acquire)
+    }
+
+    /// The initiator is about to do something. There has to be a `fence(SeqCst)` before it asks what is granted.
+    pub(crate) fn begin_lease(&self) {
+        // Relaxed: ordered by the fence.
+        self.outgoing().lease.0.store(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn end_lease(&self) {
+        // Release: the copies come before it.
+        self.outgoing().lease.0.store(0, Ordering::Release);
     }
 }
 

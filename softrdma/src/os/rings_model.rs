@@ -41,6 +41,8 @@ impl Memory {
             reader_sleeps: Line(AtomicU32::new(0)),
             writer_waits: Line(AtomicU32::new(0)),
             state: Line(AtomicU32::new(0)),
+            granted: Line(AtomicU64::new(0)),
+            lease: Line(AtomicU32::new(0)),
         };
         Self(Arc::new(Shared {
             controls: [control(), control()],

@@ -135,7 +135,9 @@ impl Qp {
     }
 
     pub(crate) fn allow(&self, access: u32) {
-        self.inner.lock().attributes.access = access;
+        let mut q = self.inner.lock();
+        q.attributes.access = access;
+        self.update_grant(&mut q);
     }
 
     /// The program changes attributes, and the state to the one that `change` gives.
@@ -149,7 +151,12 @@ impl Qp {
         if state != q.state || state == State::Reset {
             self.move_to(&mut q, state)?;
         }
+        let permits_less = q.attributes.access & !attributes.access != 0;
         q.attributes = attributes;
+        self.update_grant(&mut q);
+        if permits_less {
+            self.wait_for_the_copy(&q);
+        }
         Ok(())
     }
 }

@@ -128,6 +128,7 @@ impl Qp {
         }
         q.state = State::Error;
         q.seal.break_it();
+        self.update_grant(q);
         if let Some(link) = &mut q.link {
             match &mut link.tx.body {
                 Some(body) if matches!(body.source, BodySource::Request(_)) => match cause {
@@ -209,6 +210,7 @@ impl Qp {
                     watch::receive_put_back(self.setup.pd.as_ref(), &receive);
                 }
                 q.rq.push_front(receive);
+                self.receives_changed(q);
             }
         }
     }

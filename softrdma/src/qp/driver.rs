@@ -149,6 +149,7 @@ impl Qp {
 
     /// As above; `decide` is told whether anything has come, before it is watched for more.
     fn progress_of(&self, q: &mut MutexGuard<'_, Inner>, decide: impl FnOnce(&mut Inner, bool)) {
+        self.take_table(q);
         let before = q.expected;
         let something = self.receive_and_copy(q, Copier::IoThread);
         self.acknowledge_and_show(q);

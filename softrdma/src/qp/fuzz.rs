@@ -250,6 +250,7 @@ impl Qp {
                 signaled: true,
                 solicited: false,
                 fence: false,
+                placed: false,
                 progress: Progress::Waiting,
             })?;
         }
@@ -438,6 +439,7 @@ mod tests {
                 signaled: true,
                 solicited: false,
                 fence: false,
+                placed: false,
                 progress: Progress::Waiting,
             })?;
         }

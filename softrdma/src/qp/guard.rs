@@ -30,7 +30,7 @@ const PERSISTENT: u8 = 2;
 
 impl Wish {
     /// What the queue pair has to allow, and the region as well. None for what is not defined.
-    fn needs(self) -> Option<u32> {
+    pub(super) fn needs(self) -> Option<u32> {
         Some(match self {
             Self::Write | Self::AtomicWrite => access::REMOTE_WRITE,
             Self::Read => access::REMOTE_READ,

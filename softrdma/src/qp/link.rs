@@ -19,6 +19,7 @@ use crate::wire::Params;
 
 use super::attributes::Attributes;
 use super::complete::Cause;
+use super::direct::Direct;
 use super::guard::ServedRead;
 use super::owner::ConnectionOwner;
 use super::path::{Paths, Stream};
@@ -43,6 +44,7 @@ pub(super) struct Link {
     pub(super) has_changed_over: bool,
     /// The peer may say, in the shared memory, that it can copy from this process.
     awaits_can_copy: bool,
+    pub(super) direct: Direct,
     made: Made,
 }
 
@@ -123,6 +125,7 @@ impl Link {
             awaits_use: false,
             has_changed_over: false,
             awaits_can_copy: false,
+            direct: Direct::default(),
             made: Made::now(),
         }
     }
@@ -151,6 +154,11 @@ impl Link {
             self.peer = Puller::that(true);
         }
         self.peer.pulls && !self.made.is_inherited()
+    }
+
+    /// Whether this process has the connection, and not one that it has forked or that has forked it.
+    pub(super) fn is_own(&self) -> bool {
+        self.made.is_own()
     }
 
     /// Ends sending in the middle of a frame, which the peer sees as the end of the connection.
@@ -241,6 +249,9 @@ impl Qp {
                 .map(Process::pid)
                 .filter(|&pid| may_pull(pid)),
         );
+        Self::offer_table(link);
+        self.take_table(q);
+        let Some(link) = &mut q.link else { return };
         if link.source.process().is_some() {
             if let Some(local) = link.paths.local_stream() {
                 local.can_copy();
@@ -264,6 +275,7 @@ impl Qp {
 
     /// Nothing is sent or received any more.
     pub(super) fn cut_off(&self, q: &mut Inner) {
+        self.revoke(q);
         if let Some(link) = &mut q.link {
             link.paths.stop_watching();
             link.tx.stop();
@@ -289,6 +301,7 @@ impl Qp {
         self.made.touch();
         let mut q = self.inner.lock();
         self.transmit(&mut q);
+        self.revoke(&mut q);
         if let Some(mut link) = q.link.take() {
             link.paths.stop_watching();
         }

@@ -7,6 +7,7 @@
 
 pub(crate) mod attributes;
 mod complete;
+mod direct;
 mod driver;
 mod faults;
 mod fuzz;
@@ -40,6 +41,7 @@ use crate::Result;
 use crate::instrument::inject::{self, Counts};
 use crate::io::Alarm;
 use crate::io::fork_state::Made;
+use crate::objects::attached::Attached as _;
 use crate::objects::channel::Unacknowledged;
 use crate::objects::context::{AsyncEvent, AsyncKind, EventSource};
 use crate::objects::cq::Cq;
@@ -351,6 +353,11 @@ impl Qp {
     }
 
     pub(crate) fn state(&self) -> State {
+        let mut cqs = [&self.setup.send_cq, &self.setup.recv_cq].into_iter();
+        if cqs.any(|cq| cq.as_ref().is_some_and(|cq| cq.is_overrun())) {
+            // The I/O thread may not have come to it.
+            self.fail_for_its_cq();
+        }
         self.inner.lock().state
     }
 
@@ -379,6 +386,7 @@ impl Qp {
                 q.state = State::Reset;
                 // The peer is not to copy any more what was posted.
                 q.seal = Seal::new();
+                self.update_grant(q);
                 self.put_back_the_receive_in_transit(q);
                 self.drop_data_in_transit(q);
                 self.forget_if_strict(q);
@@ -421,6 +429,7 @@ impl Qp {
             q.state = State::Error;
             q.seal.break_it();
             self.forget_if_strict(&q);
+            self.update_grant(&mut q);
             q.sq.clear();
             q.rq.clear();
             q.first = q.next;

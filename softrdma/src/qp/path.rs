@@ -206,6 +206,22 @@ impl Paths {
         }
     }
 
+    /// The shared memory, if that is where bytes go.
+    pub(super) fn local_to_send(&self) -> Option<&Local> {
+        match self.local.as_ref().map(|path| &path.stream) {
+            Some(Stream::Local(local)) if self.sends_locally => Some(local),
+            _ => None,
+        }
+    }
+
+    /// The way within the host, whether it is in use yet or not.
+    pub(super) fn local(&self) -> Option<&Local> {
+        match self.local.as_ref().map(|path| &path.stream) {
+            Some(Stream::Local(local)) => Some(local),
+            _ => None,
+        }
+    }
+
     pub(super) fn local_stream(&mut self) -> Option<&mut Local> {
         match &mut self.local.as_mut()?.stream {
             Stream::Local(local) => Some(local),

@@ -55,6 +55,7 @@ impl Qp {
             watch::own_receive_posted(self.pair(&q), &receive);
         }
         q.rq.push_back(receive);
+        self.receives_changed(&mut q);
         self.go_on_with_a_receive(&mut q);
         Ok(())
     }

@@ -173,8 +173,10 @@ impl Qp {
         length: u32,
         carriage: Carriage,
     ) -> Result<Sink, Malformed> {
-        if carriage == Carriage::Inband {
-            return Ok(sink);
+        match carriage {
+            Carriage::Inband => return Ok(sink),
+            Carriage::Placed => return self.placed(q, sink),
+            Carriage::ByReference => {}
         }
         // On TCP it could be anybody who names memory of the peer.
         let link = q.link.as_ref().filter(|link| link.paths.receives_locally());

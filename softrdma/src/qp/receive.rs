@@ -262,6 +262,7 @@ impl Qp {
                 if let Some(link) = &mut q.link {
                     link.awaits_use = false;
                 }
+                self.update_grant(q);
                 if let Some(owner) = q.owner() {
                     owner.client_uses_connection();
                     if inject::is_armed() {
@@ -463,7 +464,7 @@ impl Qp {
                     self.served(q, seq);
                 }
             }
-            Sink::Write { seq, with_imm, .. } => {
+            Sink::Write { seq, to, with_imm } => {
                 if failed {
                     if let Some(with) = with_imm {
                         self.complete_receive(q, with.receive.wr_id, Status::RemoteAccess);
@@ -473,7 +474,8 @@ impl Qp {
                     if let Some(with) = with_imm {
                         let opcode = Opcode::ReceiveRdmaWithImm;
                         let imm = Some(with.imm);
-                        self.received(q, &with.receive, opcode, byte_len, imm, with.solicited);
+                        // The bytes need not have come with the frame.
+                        self.received(q, &with.receive, opcode, to.length, imm, with.solicited);
                     }
                     self.served(q, seq);
                 }

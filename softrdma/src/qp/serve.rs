@@ -232,6 +232,7 @@ impl Qp {
             (Some(srq), Some(me)) => srq.take_or_wait(&me),
             _ => q.rq.pop_front(),
         };
+        self.receives_changed(q);
         if receive.is_none() {
             q.no_receive = true;
             q.dropping = true;

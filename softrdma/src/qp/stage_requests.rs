@@ -89,8 +89,11 @@ impl Qp {
     }
 }
 
-/// Whether the peer copies the payload, or it comes behind the header.
+/// Whether the peer copies the payload, it comes behind the header, or it is there already.
 fn carriage_of(request: &Request, link: &mut Link) -> Carriage {
+    if request.placed {
+        return Carriage::Placed;
+    }
     let by_reference = link.paths.sends_locally()
         && pulling::is_worth_it(request.length())
         && request.can_go_by_reference()
@@ -180,7 +183,7 @@ fn stage_bytes(
 }
 
 /// The checks of the initiator's own memory.
-fn check_locally(request: &Request, pd: Option<&Arc<Pd>>) -> Result<(), Status> {
+pub(super) fn check_locally(request: &Request, pd: Option<&Arc<Pd>>) -> Result<(), Status> {
     if request.data.length() > u64::from(limits::MAX_MESSAGE) {
         return Err(Status::LocalLength);
     }

@@ -43,6 +43,20 @@ pub(crate) struct Terms {
     pub(crate) access: u32,
 }
 
+impl Terms {
+    /// The address in the program of a range that a request names, if all of it is in the region and the region
+    /// permits what is needed.
+    pub(crate) fn locate(&self, range: Range, needs: u32) -> Option<u64> {
+        let offset = range.addr.checked_sub(self.iova)?;
+        let end = offset.checked_add(u64::from(range.length))?;
+        if self.access & needs != needs || end > self.length {
+            return None;
+        }
+        self.addr.checked_add(end)?;
+        Some(self.addr + offset)
+    }
+}
+
 /// A range that some request names, with its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Range {

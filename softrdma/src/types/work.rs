@@ -151,6 +151,8 @@ pub(crate) struct Request {
     pub(crate) solicited: bool,
     /// It waits until the reads before it are done.
     pub(crate) fence: bool,
+    /// A write whose bytes are in the peer's memory already, by this process.
+    pub(crate) placed: bool,
     pub(crate) progress: Progress,
 }
 

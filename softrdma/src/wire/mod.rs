@@ -46,6 +46,8 @@ pub(crate) enum Carriage {
     Inband,
     /// A descriptor follows the header; whoever gets it copies the bytes.
     ByReference,
+    /// The sender has written them to the memory already. Of writes with an immediate only.
+    Placed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,6 +182,7 @@ const SOLICITED: u8 = 2;
 const BY_REFERENCE: u8 = 4;
 const PULLS: u8 = 8;
 const WHOLE_REGION: u8 = 16;
+const PLACED: u8 = 32;
 
 // The fields of a header besides kind and flags, as `check` names them.
 const SEQ: u8 = 1;
@@ -236,6 +239,9 @@ impl Fields {
     fn check(&self) -> Result<(), Malformed> {
         let (flags, mut fields) = match self.kind {
             SEND => (WITH_IMM | SOLICITED | BY_REFERENCE, SEQ | LENGTH),
+            WRITE if self.flags & PLACED != 0 => {
+                (WITH_IMM | SOLICITED | PLACED, SEQ | LENGTH | PLACE)
+            }
             WRITE => (WITH_IMM | SOLICITED | BY_REFERENCE, SEQ | LENGTH | PLACE),
             READ => (PULLS, SEQ | LENGTH | PLACE),
             ATOMIC_WRITE | READ_IN_BAND => (0, SEQ | LENGTH | PLACE),
@@ -256,7 +262,9 @@ impl Fields {
             | used(self.imm != 0, IMM)
             | used(self.extra != 0, EXTRA);
         let too_large = self.kind != FLUSH && self.length > limits::MAX_MESSAGE;
-        if self.flags & !flags == 0 && present & !fields == 0 && !too_large {
+        // All that is left of it is the immediate data.
+        let says_nothing = self.flags & PLACED != 0 && self.flags & WITH_IMM == 0;
+        if self.flags & !flags == 0 && present & !fields == 0 && !too_large && !says_nothing {
             Ok(())
         } else {
             Err(Malformed)
@@ -268,10 +276,12 @@ impl Fields {
     }
 
     fn carriage(&self) -> Carriage {
-        if self.flags & BY_REFERENCE == 0 {
-            Carriage::Inband
-        } else {
+        if self.flags & PLACED != 0 {
+            Carriage::Placed
+        } else if self.flags & BY_REFERENCE != 0 {
             Carriage::ByReference
+        } else {
+            Carriage::Inband
         }
     }
 
@@ -472,7 +482,8 @@ impl Fields {
         Self {
             flags: flag(imm.is_some(), WITH_IMM)
                 | flag(solicited, SOLICITED)
-                | flag(carriage == Carriage::ByReference, BY_REFERENCE),
+                | flag(carriage == Carriage::ByReference, BY_REFERENCE)
+                | flag(carriage == Carriage::Placed, PLACED),
             imm: imm.unwrap_or(0),
             ..Self::numbered(kind, seq)
         }
@@ -483,5 +494,6 @@ fn carried(length: u32, carriage: Carriage) -> usize {
     match carriage {
         Carriage::Inband => length as usize,
         Carriage::ByReference => DESCRIPTOR,
+        Carriage::Placed => 0,
     }
 }

@@ -26,6 +26,13 @@ fn one_of_each() -> Vec<Frame> {
             solicited: false,
             carriage: Carriage::ByReference,
         },
+        Frame::Write {
+            seq: 12,
+            to: AT,
+            imm: Some(3),
+            solicited: false,
+            carriage: Carriage::Placed,
+        },
         Frame::Read {
             seq: 1,
             from: AT,
@@ -105,4 +112,12 @@ fn bad_frames_are_malformed() {
         carriage: Carriage::Inband,
     };
     assert_eq!(Frame::decode(&large.encode()), Err(Malformed));
+    let nothing_left = Frame::Write {
+        seq: 1,
+        to: AT,
+        imm: None,
+        solicited: false,
+        carriage: Carriage::Placed,
+    };
+    assert_eq!(Frame::decode(&nothing_left.encode()), Err(Malformed));
 }

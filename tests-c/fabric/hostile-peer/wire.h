@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define WIRE_HELLO 256
-#define WIRE_VERSION 6
+#define WIRE_VERSION 7
 #define WIRE_PRIVATE_DATA 200
 
 enum wire_greeting {
@@ -84,6 +84,7 @@ enum wire_flag {
 	WIRE_BY_REFERENCE = 4,
 	WIRE_PULLS = 8,
 	WIRE_WHOLE_REGION = 16,
+	WIRE_PLACED = 32,
 };
 
 enum wire_reason {

@@ -3,6 +3,7 @@
 //! Both ends of a connection in one process, which copies from itself.
 
 mod copying;
+mod direct;
 mod ending;
 mod hostile;
 mod local;
@@ -156,6 +157,7 @@ impl Side {
             signaled: true,
             solicited: false,
             fence: more.fence,
+            placed: false,
             progress: Progress::Waiting,
         })
     }

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! How this process reads and writes regions of another process without asking it.
+//!
+//! The memory is reached by the file `/proc/PID/mem`. Unlike `process_vm_writev`, which takes the number of a process,
+//! an open file of this kind means the memory that the process had when it was opened: when the process has ended, or
+//! executes another program, nothing is read or written any more, whoever has the number by then. For a few pages it
+//! takes less time, too. Large reads are made by `process_vm_readv`, which copies once instead of twice; the file tells
+//! afterwards whether what was read was that memory.
+//!
+//! A page of the other process may have to be waited for: its program handles the faults itself (`userfaultfd`), or has
+//! mapped a file whose server does not answer. So only pages that are in memory are read and written.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::ptr;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use super::fd::Fd;
+use super::memory::Span;
+use super::own_memory::page_size;
+use super::process::Process;
+use super::pull::{Foreign, pull};
+use super::region_table::{PeerTable, RegionTable};
+use super::{cancel, check_size, child, guard, sys};
+use crate::Result;
+
+/// Another process's regions, and its memory.
+#[derive(Debug)]
+pub(crate) struct Reach {
+    process: Arc<Process>,
+    table: Arc<PeerTable>,
+    /// None where the kernel does not let this process have it.
+    memory: Option<PeerMemory>,
+}
+
+/// Those of all processes. The connections have them.
+static KNOWN: Mutex<Vec<Weak<Reach>>> = Mutex::new(Vec::new());
+
+impl Reach {
+    /// How to reach a process that has sent its table.
+    pub(crate) fn of(process: &Arc<Process>, table: &OwnedFd) -> Result<Arc<Self>> {
+        let mut known = KNOWN.lock();
+        known.retain(|known| known.strong_count() > 0);
+        let is_same =
+            |reach: &Arc<Self>| Arc::ptr_eq(&reach.process, process) && reach.is_of_this_process();
+        if let Some(same) = known.iter().filter_map(Weak::upgrade).find(is_same) {
+            return Ok(same);
+        }
+        let reach = Arc::new(Self::new(process, table)?);
+        known.try_reserve(1).map_err(|_| libc::ENOMEM)?;
+        known.push(Arc::downgrade(&reach));
+        Ok(reach)
+    }
+
+    fn new(process: &Arc<Process>, table: &OwnedFd) -> Result<Self> {
+        let table = RegionTable::own()?.peer(process, table)?;
+        let memory = PeerMemory::open(process)
+            .ok()
+            .filter(|memory| table.is_made_in(|at| memory.word(at)));
+        Ok(Self {
+            process: Arc::clone(process),
+            table,
+            memory,
+        })
+    }
+
+    pub(crate) fn is_of_this_process(&self) -> bool {
+        self.table.is_of_this_process()
+    }
+
+    /// Whether the process is there, with the memory that it has registered.
+    pub(crate) fn is_there(&self) -> bool {
+        let memory = self.memory.as_ref();
+        memory.is_some_and(|memory| self.table.is_made_in(|at| memory.word(at)))
+    }
+
+    pub(crate) fn table(&self) -> &PeerTable {
+        &self.table
+    }
+
+    pub(crate) fn memory(&self) -> Option<&PeerMemory> {
+        self.memory.as_ref()
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct PeerMemory {
+    process: Arc<Process>,
+    /// None for the memory of this process itself.
+    file: Option<MemoryFile>,
+    /// Pages that were in memory: the number of the page, and when it was seen there.
+    seen: Box<[AtomicU64; SEEN]>,
+}
+
+#[derive(Debug)]
+struct MemoryFile {
+    fd: Fd,
+    /// When it was last seen that the descriptor is still this file.
+    checked: AtomicU32,
+}
+
+impl Drop for MemoryFile {
+    fn drop(&mut self) {
+        child::closing(self.fd.raw());
+    }
+}
+
+/// How many pages are remembered.
+const SEEN: usize = 256;
+/// The bits of a remembered page that are its number; the others are the time.
+const NUMBER_BITS: u32 = 45;
+/// What was seen so long ago, in milliseconds, is taken to be so still.
+const MOMENT: u32 = 5;
+/// Above this, the call that copies once takes less time.
+const LARGE: usize = 16 * 1024;
+
+/// The time in milliseconds, as exact as the kernel's clock tick.
+fn now() -> u32 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: room for the time.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
+    // Only differences of a few milliseconds matter.
+    (time.tv_sec as u32)
+        .wrapping_mul(1000)
+        .wrapping_add(time.tv_nsec as u32 / 1_000_000)
+}
+
+impl MemoryFile {
+    fn open(process: &Process) -> Result<Self> {
+        let _uncancelled = cancel::Hold::new();
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .open(format!("/proc/{}/mem", process.pid()))
+            .map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))?;
+        let fd = Fd::new(file.into());
+        child::opened(fd.raw());
+        Ok(Self {
+            fd,
+            checked: AtomicU32::new(now().wrapping_sub(2 * MOMENT)),
+        })
+    }
+
+    /// The number, which could be that of a file of the program by now.
+    fn number(&self, now: u32) -> Result<i32> {
+        // Relaxed: just a time.
+        if now.wrapping_sub(self.checked.load(Ordering::Relaxed)) <= MOMENT {
+            return Ok(self.fd.raw());
+        }
+        let number = self.fd.checked()?;
+        self.checked.store(now, Ordering::Relaxed);
+        Ok(number)
+    }
+
+    fn read(&self, from: u64, into: Span<'_>) -> Result<()> {
+        let number = self.number(now())?;
+        let at = offset(from)?;
+        // SAFETY: `Span` is valid for writing through the call.
+        let n = check_size(unsafe { sys::pread(number, into.as_mut_ptr(), into.len(), at) })?;
+        whole(n, into.len())
+    }
+
+    fn write(&self, to: u64, from: Span<'_>) -> Result<()> {
+        let number = self.number(now())?;
+        let at = offset(to)?;
+        // SAFETY: `Span` is valid for reading through the call.
+        let n = check_size(unsafe { sys::pwrite(number, from.as_ptr(), from.len(), at) })?;
+        whole(n, from.len())
+    }
+}
+
+fn offset(address: u64) -> Result<libc::off_t> {
+    libc::off_t::try_from(address).map_err(|_| libc::EFAULT)
+}
+
+fn whole(copied: usize, wanted: usize) -> Result<()> {
+    match copied {
+        // The process has other memory, or none.
+        0 => Err(libc::ESRCH),
+        n if n == wanted => Ok(()),
+        _ => Err(libc::EFAULT),
+    }
+}
+
+impl PeerMemory {
+    fn open(process: &Arc<Process>) -> Result<Self> {
+        let is_own = u32::try_from(process.pid()) == Ok(std::process::id());
+        let file = if is_own {
+            None
+        } else {
+            Some(MemoryFile::open(process)?)
+        };
+        // The number could have been another process's when the file was opened.
+        if !process.is_there() {
+            return Err(libc::ESRCH);
+        }
+        Ok(Self {
+            process: Arc::clone(process),
+            file,
+            seen: Box::new([const { AtomicU64::new(0) }; SEEN]),
+        })
+    }
+
+    pub(crate) fn is_of_this_process(&self) -> bool {
+        self.file.is_none()
+    }
+
+    fn word(&self, at: u64) -> Option<u64> {
+        let mut word = [0; 8];
+        self.read(at, Span::from_mut(&mut word)).ok()?;
+        Some(u64::from_ne_bytes(word))
+    }
+
+    // --- Pages that are in memory ----------------------------------------------------------------
+
+    /// Whether nothing has to be waited for to read or write a range, as far as is known. What was there a moment ago
+    /// is taken to be there still.
+    pub(crate) fn has(&self, addr: u64, length: usize) -> bool {
+        if self.is_of_this_process() {
+            return true;
+        }
+        let page = page_size() as u64;
+        let Some(last) = addr.checked_add(length.saturating_sub(1) as u64) else {
+            return false;
+        };
+        let (first, last) = (addr / page, last / page);
+        if last >> NUMBER_BITS != 0 {
+            return false;
+        }
+        let now = now();
+        if last - first < SEEN as u64 && (first..=last).all(|page| self.was_seen(page, now)) {
+            return true;
+        }
+        if !self.process.has_in_memory(addr, length) {
+            return false;
+        }
+        for number in first..=last.min(first + SEEN as u64) {
+            let seen = number | u64::from(now) << NUMBER_BITS;
+            // Relaxed: nothing hangs on it.
+            self.seen[number as usize % SEEN].store(seen, Ordering::Relaxed);
+        }
+        true
+    }
+
+    fn was_seen(&self, number: u64, now: u32) -> bool {
+        let seen = self.seen[number as usize % SEEN].load(Ordering::Relaxed);
+        let when = seen >> NUMBER_BITS;
+        // There are fewer bits of the time than it has.
+        let age = (u64::from(now).wrapping_sub(when)) & ((1 << (64 - NUMBER_BITS)) - 1);
+        seen != 0 && seen & ((1 << NUMBER_BITS) - 1) == number && age <= u64::from(MOMENT)
+    }
+
+    // --- Copies ----------------------------------------------------------------------------------
+
+    /// Copies all of `from` to this address. When that fails, any part of it may have been copied.
+    pub(crate) fn write(&self, to: u64, from: Span<'_>) -> Result<()> {
+        match &self.file {
+            Some(file) => file.write(to, from),
+            None => copy_within(to, from.addr() as u64, from.len()),
+        }
+    }
+
+    /// Copies as much from this address as `into` has room for.
+    pub(crate) fn read(&self, from: u64, into: Span<'_>) -> Result<()> {
+        let Some(file) = &self.file else {
+            return copy_within(into.addr() as u64, from, into.len());
+        };
+        if into.len() <= LARGE {
+            return file.read(from, into);
+        }
+        let foreign = Foreign {
+            addr: from,
+            length: into.len(),
+        };
+        whole(pull(self.process.pid(), [foreign], [into])?, into.len())?;
+        // The number of the process was its own if its memory is still there.
+        let mut byte = [0];
+        file.read(from, Span::from_mut(&mut byte))
+    }
+}
+
+/// A copy within this process, from and to memory of the program.
+fn copy_within(to: u64, from: u64, length: usize) -> Result<()> {
+    let (to_end, from_end) = (to + length as u64, from + length as u64);
+    if from < to_end && to < from_end {
+        return Err(libc::EINVAL);
+    }
+    let to = ptr::with_exposed_provenance_mut::<u8>(to as usize);
+    let from = ptr::with_exposed_provenance::<u8>(from as usize);
+    // SAFETY: memory of the program, to which this library has no references: leases and grants are of registered
+    // ranges. They do not overlap, and what is not there is an error.
+    unsafe { guard::copy(to, from, length) }.map_err(|_| libc::EFAULT)
+}

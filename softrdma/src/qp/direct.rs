@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! One-sided operations that the initiator executes itself, in the memory of a process of the same user on the same
+//! host. The owner of the memory takes no part: it need not run.
+//!
+//! Each side sends the other one its region table (`os/region_table.rs`), and writes to the shared memory of the
+//! connection what its queue pair *grants* the peer: the access flags and the protection domain, or 0 when the queue
+//! pair takes no part in the connection. A side that has not got its peer's table grants nothing, so that whoever has a
+//! grant knows that the peer looks at its leases.
+//!
+//! A request is executed here when nothing before it on the queue pair is under way, so that requests take effect and
+//! complete in their order. It then has no number on the connection. Whatever is not as it should be (the key, the
+//! range, a flag, memory that cannot be reached) is for the owner to decide: the request is sent to it, as all others
+//! are. Writes may be repeated as long as they are not complete, so a part of one that was made does no harm. A write
+//! with immediate data is executed here, and then sent without its bytes, since it takes a receive of the owner.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::Result;
+use crate::instrument::{self, inject, pace};
+use crate::objects::mr;
+use crate::os::cancel::Hold;
+use crate::os::lease::Lease;
+use crate::os::local::Local;
+use crate::os::memory::Span;
+use crate::os::own_memory;
+use crate::os::reach::{PeerMemory, Reach};
+use crate::os::region_table::RegionTable;
+use crate::types::completion::Status;
+use crate::types::region::{Range, access};
+use crate::types::work::{Data, Operation, Request};
+use crate::wire::Malformed;
+
+use super::guard::Wish;
+use super::link::Link;
+use super::pulling;
+use super::receive::Sink;
+use super::stage_requests::check_locally;
+use super::{Inner, Peer, Qp, State};
+
+/// A larger payload goes the other way: there the I/O threads copy, in turns, and the program goes on meanwhile.
+const LARGEST: u32 = 256 * 1024;
+/// How many bytes one call copies at least before the rest goes the other way.
+const BUDGET: u32 = 512 * 1024;
+
+/// What a connection needs for it.
+#[derive(Default)]
+pub(super) struct Direct {
+    /// None until the peer has sent its table.
+    reach: Option<Arc<Reach>>,
+    /// What this side grants the peer.
+    granted: Grants,
+    /// The last key that a request has named, and the entry of its region in the peer's table.
+    last_key: Option<(u32, u32)>,
+}
+
+/// What a queue pair lets its peer do by itself, as one word in shared memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Grants(u64);
+
+impl Grants {
+    /// The queue pair is ready. No access flag has this bit.
+    const READY: u32 = 1 << 31;
+    /// There is a receive for a write with immediate data. Nor this one.
+    const HAS_RECEIVE: u32 = 1 << 30;
+
+    fn new(access: u32, domain: u32) -> Self {
+        Self(u64::from(domain) << 32 | u64::from(access & access::KNOWN | Self::READY))
+    }
+
+    fn with_receive(self, has_receive: bool) -> Self {
+        let bit = u64::from(Self::HAS_RECEIVE);
+        Self(if has_receive {
+            self.0 | bit
+        } else {
+            self.0 & !bit
+        })
+    }
+
+    /// Whether the flags of the queue pair permit this.
+    fn permits(self, needs: u32) -> bool {
+        let needs = needs | Self::READY;
+        self.0 as u32 & needs == needs
+    }
+
+    fn domain(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
+
+/// What of the peer's memory a request is about.
+#[derive(Clone, Copy)]
+struct Place {
+    range: Range,
+    wish: Wish,
+}
+
+impl Place {
+    fn of(request: &Request) -> Option<Self> {
+        let length = request.length();
+        let (range, wish) = match request.operation {
+            Operation::Send => return None,
+            Operation::Write { to } => (Range { length, ..to }, Wish::Write),
+            Operation::Read { from } => (Range { length, ..from }, Wish::Read),
+            Operation::AtomicWrite { to } => (Range { length: 8, ..to }, Wish::AtomicWrite),
+            Operation::Flush {
+                at,
+                placement,
+                whole_region,
+            } => {
+                let wish = Wish::Flush {
+                    placement,
+                    whole_region,
+                };
+                return Some(Self { range: at, wish });
+            }
+        };
+        (1..=LARGEST)
+            .contains(&range.length)
+            .then_some(Self { range, wish })
+    }
+}
+
+/// The peer sees that this side is at it, as long as this exists.
+struct ConnectionLease<'a>(&'a Local);
+
+impl<'a> ConnectionLease<'a> {
+    fn new(local: &'a Local) -> Self {
+        local.rings().begin_lease();
+        Self(local)
+    }
+}
+
+impl Drop for ConnectionLease<'_> {
+    fn drop(&mut self) {
+        self.0.rings().end_lease();
+    }
+}
+
+impl Qp {
+    // --- The owner of the memory -----------------------------------------------------------------
+
+    /// Sends the peer the table of this process, if both may do without each other.
+    pub(super) fn offer_table(link: &Link) {
+        let Some(local) = link.paths.local() else {
+            return;
+        };
+        if is_off() {
+            return;
+        }
+        // Descriptors are closed here, which is a cancellation point.
+        let _uncancelled = Hold::new();
+        local.send_table(|| {
+            let own = RegionTable::own()?;
+            mr::share(own);
+            own.descriptor()
+        });
+    }
+
+    /// The peer's table may have come.
+    pub(super) fn take_table(&self, q: &mut Inner) {
+        let Some(link) = &mut q.link else { return };
+        if link.direct.reach.is_some() || is_off() {
+            return;
+        }
+        link.direct.reach = link.paths.local().and_then(Local::reach);
+        if link.direct.reach.is_some() {
+            self.update_grant(q);
+        }
+    }
+
+    fn grants_now(&self, q: &Inner) -> Grants {
+        let (Some(link), Some(pd)) = (&q.link, &self.setup.pd) else {
+            return Grants::default();
+        };
+        let takes_part = !q.is_down() && !q.released && !q.disconnected;
+        let is_in_use = !link.awaits_use && !link.tx.broken;
+        let is_seen = (link.direct.reach.as_ref()).is_some_and(|reach| reach.is_of_this_process());
+        if takes_part && is_in_use && is_seen {
+            // What is in a shared receive queue may be taken by another queue pair.
+            let has_receive = self.setup.srq.is_none() && !q.rq.is_empty();
+            Grants::new(q.attributes.access, pd.number).with_receive(has_receive)
+        } else {
+            Grants::default()
+        }
+    }
+
+    /// Grants the peer what the queue pair permits now. When that was more before, the peer does not act on it any more
+    /// afterwards.
+    pub(super) fn update_grant(&self, q: &mut Inner) {
+        let grants = self.grants_now(q);
+        Self::grant(q, grants);
+    }
+
+    /// A receive was posted, taken or given back.
+    pub(super) fn receives_changed(&self, q: &mut Inner) {
+        // One more, or one less, than none.
+        if q.rq.len() <= 1 {
+            self.update_grant(q);
+        }
+    }
+
+    /// The connection ends, whatever the state of the queue pair is.
+    pub(super) fn revoke(&self, q: &mut Inner) {
+        Self::grant(q, Grants::default());
+    }
+
+    fn grant(q: &mut Inner, grants: Grants) {
+        let Some(link) = &mut q.link else { return };
+        let before = std::mem::replace(&mut link.direct.granted, grants);
+        if before == grants {
+            return;
+        }
+        // In a child, the connection may still be its parent's.
+        let reach = link.direct.reach.as_ref();
+        let Some(reach) = reach.filter(|reach| reach.is_of_this_process()) else {
+            return;
+        };
+        let Some(local) = link.paths.local() else {
+            return;
+        };
+        local.rings().grant(grants.0);
+        // The last receive is taken for a request of the peer, which executes nothing meanwhile.
+        let permits_less = before.with_receive(false) != grants.with_receive(false);
+        if before != Grants::default() && permits_less {
+            local.rings().grant_is_seen();
+            wait_for_lease(local, reach);
+        }
+    }
+
+    /// A write whose bytes the peer has placed already, as it says. Where that is, it is free to: its grants and the
+    /// region were looked at as if the bytes had come.
+    pub(super) fn placed(&self, q: &mut Inner, sink: Sink) -> Result<Sink, Malformed> {
+        let can_place = q
+            .link
+            .as_ref()
+            .is_some_and(|link| link.paths.receives_locally() && link.direct.reach.is_some());
+        if can_place {
+            Ok(sink)
+        } else {
+            self.give_back(q, sink);
+            Err(Malformed)
+        }
+    }
+
+    // --- The initiator ---------------------------------------------------------------------------
+
+    /// Executes the requests at the head of the queue that can be executed here.
+    pub(super) fn execute(&self, q: &mut Inner) {
+        let mut budget = i64::from(BUDGET);
+        while budget > 0 {
+            let Some(length) = self.execute_next(q) else {
+                return;
+            };
+            budget -= i64::from(length);
+        }
+    }
+
+    /// Executes the next request if that can be done here and nothing before it is under way. How many bytes it was.
+    fn execute_next(&self, q: &mut Inner) -> Option<u32> {
+        let is_its_turn = q.state == State::ReadyToSend
+            && q.peer == Peer::Connected
+            && q.next == q.first
+            && !q.held
+            && !q.stopped;
+        if !is_its_turn {
+            return None;
+        }
+        let (request, link) = (q.sq.front_mut()?, q.link.as_mut()?);
+        link.direct.reach.as_ref()?;
+        if request.placed || link.tx.broken || !link.is_own() {
+            return None;
+        }
+        let place = Place::of(request)?;
+        self.access_memory(request, place, link)?;
+        if request.imm.is_some() {
+            // What is left of it goes to the owner.
+            request.placed = true;
+            return None;
+        }
+        let request = q.sq.pop_front()?;
+        self.complete_request(&request, Status::Success);
+        Some(place.range.length)
+    }
+
+    /// Reads or writes the peer's memory. None if that is for the owner to do: so is all that takes a receive when
+    /// there is none, since the owner then must not find its memory changed.
+    fn access_memory(&self, request: &Request, place: Place, link: &mut Link) -> Option<()> {
+        let Place { range, wish } = place;
+        let needs = wish.needs()?;
+        let local = link.paths.local_to_send()?;
+        let direct = &mut link.direct;
+        let reach = direct.reach.as_ref()?;
+        let memory = reach.memory()?;
+        let of_queue_pair = if request.imm.is_some() {
+            needs | Grants::HAS_RECEIVE
+        } else {
+            needs
+        };
+        if !Grants(local.rings().granted()).permits(of_queue_pair) {
+            return None;
+        }
+        let _connection = ConnectionLease::new(local);
+        let lease = find_lease(reach, &mut direct.last_key, range.key)?;
+        // Once more: only now does the owner see that this side is at it.
+        let grants = Grants(local.rings().granted());
+        let region = lease.region();
+        if !grants.permits(of_queue_pair) || grants.domain() != region.domain {
+            return None;
+        }
+        let addr = match wish {
+            Wish::Flush {
+                whole_region: true, ..
+            } => {
+                let permits = region.terms.access & needs == needs;
+                return (permits && reach.is_there()).then_some(());
+            }
+            _ => region.terms.locate(range, needs)?,
+        };
+        match wish {
+            // Writes are in the memory before they are complete. But that of a process that has ended is gone.
+            Wish::Flush { .. } => reach.is_there().then_some(()),
+            // There is no call that stores eight bytes of another process at once.
+            Wish::AtomicWrite => None,
+            Wish::Write | Wish::Read if !memory.has(addr, range.length as usize) => None,
+            Wish::Write => self.write(request, memory, addr),
+            Wish::Read => self.read(request, memory, addr),
+        }
+    }
+
+    fn write(&self, request: &Request, memory: &PeerMemory, addr: u64) -> Option<()> {
+        match &request.data {
+            Data::Inline(bytes) => memory.write(addr, Span::from_slice(bytes)).ok(),
+            Data::Memory(_) => self.each_span(request, addr, |at, span| memory.write(at, span)),
+        }
+    }
+
+    fn read(&self, request: &Request, memory: &PeerMemory, addr: u64) -> Option<()> {
+        self.each_span(request, addr, |at, span| memory.read(at, span))
+    }
+
+    /// Copies between each range of a request and the peer's memory from this address on.
+    fn each_span(
+        &self,
+        request: &Request,
+        mut addr: u64,
+        mut copy: impl FnMut(u64, Span<'_>) -> Result<()>,
+    ) -> Option<()> {
+        let pd = self.setup.pd.as_ref()?;
+        let ranges = request.data.scatter().ranges();
+        if ranges.len() > 1 {
+            // Before the first byte of any of them.
+            check_locally(request, Some(pd)).ok()?;
+        }
+        for range in ranges.iter().filter(|range| range.length > 0) {
+            let grant = range.grant(pd, request.operation.local_needs()).ok()?;
+            let held = grant.hold().ok()?;
+            let span = held.span(0);
+            // Small ones are read by this thread in any case.
+            let waits = pulling::is_worth_it(range.length)
+                && !own_memory::is_in_memory(span.addr(), span.len());
+            if waits {
+                return None;
+            }
+            copy(addr, span).ok()?;
+            addr += u64::from(range.length);
+        }
+        Some(())
+    }
+}
+
+/// Faults that are injected, and the times that a slow link takes, are those of frames.
+fn is_off() -> bool {
+    instrument::not_direct() || inject::is_armed() || pace::is_on()
+}
+
+/// A lease of the region that has this key. `last` is the entry of the last one.
+fn find_lease(reach: &Reach, last: &mut Option<(u32, u32)>, key: u32) -> Option<Lease<'static>> {
+    let table = reach.table();
+    if let Some((_, entry)) = last.filter(|(last_key, _)| *last_key == key) {
+        if let Some(lease) = table.lease(entry, key) {
+            return Some(lease);
+        }
+    }
+    let entry = table.find(key)?;
+    let lease = table.lease(entry, key)?;
+    *last = Some((key, entry));
+    Some(lease)
+}
+
+/// Waits until the peer does not act any more on what it was granted before. It takes no longer than a copy of the
+/// largest payload, unless the peer is stopped just before it, or does not end its lease: so not for ever.
+fn wait_for_lease(local: &Local, reach: &Reach) {
+    const AT_MOST: Duration = Duration::from_millis(100);
+    const BETWEEN: Duration = Duration::from_micros(20);
+    if !local.rings().is_leased() {
+        return;
+    }
+    let begun = Instant::now();
+    while local.rings().is_leased() && begun.elapsed() < AT_MOST {
+        if reach.memory().is_some() && !reach.is_there() {
+            return;
+        }
+        std::thread::sleep(BETWEEN);
+    }
+}
