@@ -103,10 +103,12 @@ fn what_is_no_message_fails() {
         client.socket().send(&[Span::from_slice(bytes)]).unwrap();
         assert!(ends(&server));
     }
-    client
-        .socket()
-        .send_with_descriptor(&[0; 4], &zeros)
-        .unwrap();
+    // What is no table of regions is none, and does not come twice.
+    let send_zeros = || client.socket().send_with_descriptor(&[0; 4], &zeros);
+    send_zeros().unwrap();
+    assert!(matches!(server.receive(), Ok(Heard::Table)));
+    assert!(server.reach().is_none());
+    send_zeros().unwrap();
     assert!(ends(&server));
     // A server makes no memory, and brings no connection.
     let at = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
