@@ -24,7 +24,7 @@ pub(super) const ROOM: usize = 4;
 /// Where the first ring begins: both have their controls before it.
 const RINGS_AT: usize = WORDS;
 /// How much memory a ring has at first. It has all when that has been written.
-const SMALL: usize = 4096;
+const SMALL: usize = ROOM / 8;
 
 /// What one side writes stands by itself: a cache line each. The other side may be another build.
 #[repr(C, align(64))]
