@@ -99,14 +99,41 @@ pub(crate) fn wait_until(time: Time, who: Weak<dyn Paced>) -> bool {
     time < FIRST.fetch_min(time, Ordering::AcqRel)
 }
 
-/// How long until the first one goes on.
+/// How many polls have looked at the list since the I/O thread looked at it last.
+static POLLS: AtomicU64 = AtomicU64::new(0);
+
+/// Until when the program is taken for one that polls.
+static POLLED_UNTIL: AtomicU64 = AtomicU64::new(0);
+
+/// How long until the I/O thread has to see to the first one. A program that polls comes first: both at once would only
+/// wait for each other's locks.
 pub(super) fn left() -> Option<Duration> {
+    /// A program that waits polls less often in between.
+    const MANY: u64 = 16;
+    const MILLISECOND: Time = 1_000_000;
+    const GRACE: Time = 100_000;
     let first = FIRST.load(Ordering::Acquire);
-    (first != NEVER).then(|| Duration::from_nanos(first.saturating_sub(now())))
+    if first == NEVER {
+        return None;
+    }
+    let now = now();
+    if POLLS.swap(0, Ordering::Relaxed) > MANY {
+        POLLED_UNTIL.store(now + MILLISECOND, Ordering::Relaxed);
+    }
+    let is_polled = now < POLLED_UNTIL.load(Ordering::Relaxed);
+    let due = if is_polled {
+        first.saturating_add(GRACE)
+    } else {
+        first
+    };
+    Some(Duration::from_nanos(due.saturating_sub(now)))
 }
 
 /// Lets those go on whose time has come. A program that polls does not wait for locks. Whether there was any.
 pub(crate) fn run_due(may_wait: bool) -> bool {
+    if !may_wait {
+        POLLS.fetch_add(1, Ordering::Relaxed);
+    }
     let mut any = false;
     while let Some((key, who)) = take_first_due() {
         let Some(paced) = who.upgrade() else { continue };
