@@ -113,7 +113,7 @@ timer_goes_on(struct timer *timer)
 	if (timer->limit == 0) {
 		/* the first operation is a batch that does not count, unless operations are slow: then each one does */
 		timer->limit = timer->batch_start + timer->round_ns;
-		if (now - timer->batch_start > timer->round_ns / timer->batch)
+		if (!timer->fixed && now - timer->batch_start > timer->round_ns / timer->batch)
 			timer->batch = 1;
 		timer->first = now - timer->batch_start;
 	} else if (timer->batches < COUNT_OF(timer->values)) {
@@ -380,6 +380,7 @@ tcp_write_round(int fd, const uint8_t *from, unsigned count, unsigned depth)
 	unsigned done = 0;
 	uint8_t byte;
 
+	timer.fixed = true;
 	for (unsigned i = 0; i < count; i++) {
 		tell(fd, from, MIB);
 		for (; i >= depth + done; done++)

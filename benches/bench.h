@@ -32,6 +32,7 @@ double median(double *values, unsigned count);
 struct timer {
 	double round_ns, limit, batch_start, first;
 	unsigned batch, in_batch, batches;
+	bool fixed;	/* the batch is as many operations as are under way: they may complete together */
 	double values[4096];
 };
 

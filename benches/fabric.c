@@ -183,6 +183,7 @@ rdma_round(struct end *end, enum ibv_wr_opcode opcode, struct remote remote, siz
 	struct timer timer = length < MIB ? timer_start(ROUND_NS, BATCH) : timer_start(LONG_ROUND_NS, depth);
 	unsigned outstanding = 0;
 
+	timer.fixed = depth > 1;
 	do {
 		for (; outstanding < depth; outstanding++)
 			NEED(post_op(end, opcode, 1, 0, length, remote));

@@ -318,8 +318,9 @@ def comparison(columns):
 
 def in_the_machine(results):
     """The comparison with rxe, or nothing."""
-    rxe = figures(results, "rxe", OPERATIONS)
-    softrdma = figures(results, "softrdma, beside rxe", OPERATIONS)
+    private = {title: sample.replace(", file", ", private") for title, sample in OPERATIONS.items()}
+    rxe = figures(results, "rxe", private)
+    softrdma = figures(results, "softrdma, beside rxe", private)
     if not rxe:
         return ""
     columns = {"softrdma": softrdma, "rxe": rxe}
