@@ -137,6 +137,8 @@ pub(super) struct Arena {
     left: VecDeque<u32>,
     /// The first that was never used.
     unused: u32,
+    /// Of the side that is sent the memory: some of it could not be had. What comes later would have other numbers.
+    misses_some: bool,
 }
 
 impl Arena {
@@ -217,12 +219,70 @@ impl Arena {
 
     // --- The side that is sent the memory --------------------------------------------------------
 
-    pub(super) fn enlarge(&mut self, fd: &OwnedFd) -> Result<()> {
-        let segment = Segment::of_peer(fd)?;
-        if self.slots + segment.slots > MOST_SLOTS {
+    /// The peer uses this slot for a connection. Fails unless the slot is there, or is the first one of the memory that
+    /// has come with it. What this side has no room for it does without.
+    pub(super) fn follow(&mut self, number: u32, memory: Option<&OwnedFd>) -> Result<()> {
+        let is_there = (number as usize) < self.slots;
+        let Some(memory) = memory else {
+            // The kernel drops descriptors that the process may not have.
+            self.misses_some |= !is_there;
+            return Ok(());
+        };
+        if self.misses_some {
+            return Ok(());
+        }
+        if number as usize != self.slots {
             return Err(libc::EINVAL);
         }
-        self.add(segment);
+        match Segment::of_peer(memory) {
+            Ok(segment) if self.slots + segment.slots <= MOST_SLOTS => self.add(segment),
+            Ok(_) | Err(libc::EINVAL) => return Err(libc::EINVAL),
+            Err(_) => self.misses_some = true,
+        }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_misses_some_memory_goes_on_with_what_there_is() {
+        let (mut client, mut server) = (Arena::default(), Arena::default());
+        let mut take = || client.take(|_| false).unwrap();
+        for number in 0..=FEWEST as u32 {
+            let (taken, _, fd) = take();
+            assert_eq!(taken, number);
+            // The second file does not arrive.
+            let fd = fd.filter(|_| number == 0);
+            assert_eq!(server.follow(number, fd.as_ref()), Ok(()));
+            assert_eq!(server.slot(number).is_some(), number < FEWEST as u32);
+        }
+        let (number, fd) = loop {
+            if let (number, _, Some(fd)) = take() {
+                break (number, fd);
+            }
+        };
+        assert_eq!(server.follow(number, Some(&fd)), Ok(()));
+        assert!(server.slot(number).is_none());
+        assert!(server.slot(0).is_some());
+    }
+
+    #[test]
+    fn only_memory_that_cannot_shrink_is_taken_and_in_turn() {
+        let mut server = Arena::default();
+        let (_, fd) = Segment::new(1).unwrap();
+        assert_eq!(server.follow(1, Some(&fd)), Err(libc::EINVAL));
+        assert_eq!(server.follow(0, Some(&fd)), Ok(()));
+        assert_eq!(server.follow(0, Some(&fd)), Err(libc::EINVAL));
+        assert!(std::fs::File::from(fd).set_len(0).is_err());
+        for (size, seals) in [(SLOT, 0), (SLOT / 2, SEALS), (SLOT * 3 / 2, SEALS)] {
+            let fd = memfd::create(size).unwrap();
+            memfd::set_size(&fd, size).unwrap();
+            memfd::seal(&fd, seals).unwrap();
+            assert_eq!(server.follow(1, Some(&fd)), Err(libc::EINVAL));
+        }
     }
 }

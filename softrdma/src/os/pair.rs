@@ -22,8 +22,8 @@ use super::process::Process;
 use super::reach::Reach;
 use super::rings::{self, Rings};
 use super::socket::{Socket, would_block};
-use crate::Result;
 use crate::wire::{KNOCK, Knock};
+use crate::{Errno, Result};
 
 /// Whom a doorbell is for.
 pub(crate) trait Rung: Send + Sync {
@@ -84,6 +84,11 @@ pub(crate) enum Heard {
 }
 
 const DOORBELL: usize = 4;
+
+/// Whether a message may be sent later. Without memory for one, no connection has to end.
+fn comes_later(errno: Errno) -> bool {
+    would_block(errno) || matches!(errno, libc::ENOBUFS | libc::ENOMEM | libc::ETOOMANYREFS)
+}
 
 impl std::fmt::Debug for Pair {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -222,7 +227,7 @@ impl Pair {
         if !self.is_congested.load(Ordering::Acquire) {
             match self.socket.send(&[Span::from_slice(&number.to_le_bytes())]) {
                 Ok(_) => return,
-                Err(errno) if would_block(errno) => {}
+                Err(errno) if comes_later(errno) => {}
                 Err(_) => return self.fail(),
             }
         }
@@ -285,7 +290,7 @@ impl Pair {
                         shared.unsent_doorbells.remove(&number);
                     }
                 }
-                Err(errno) if would_block(errno) => {
+                Err(errno) if comes_later(errno) => {
                     if !self.is_congested.swap(true, Ordering::AcqRel) {
                         self.trouble();
                     }
@@ -338,9 +343,9 @@ impl Pair {
             }
             (KNOCK, memory) if self.side == Side::Server => {
                 let knock = Knock::decode(&bytes).map_err(|_| libc::EBADMSG)?;
-                if let Some(memory) = memory {
-                    self.shared.lock().arena.enlarge(&memory)?;
-                }
+                let mut shared = self.shared.lock();
+                shared.arena.follow(knock.slot, memory.as_ref())?;
+                drop(shared);
                 Ok(Heard::Knock(knock))
             }
             _ => Err(libc::EBADMSG),

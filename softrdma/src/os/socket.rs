@@ -125,8 +125,10 @@ impl Socket {
             };
             (n, fd)
         };
-        // There were more descriptors, which the kernel has closed, or bytes.
-        if message.msg_flags & (libc::MSG_CTRUNC | libc::MSG_TRUNC) != 0 {
+        // There were more descriptors, which the kernel has closed, or bytes. Without any, this process may have no
+        // more descriptors.
+        let has_more = |flag| message.msg_flags & flag != 0;
+        if has_more(libc::MSG_TRUNC) || (fd.is_some() && has_more(libc::MSG_CTRUNC)) {
             return Err(libc::EBADMSG);
         }
         Ok((n, fd))
