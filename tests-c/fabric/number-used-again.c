@@ -94,7 +94,7 @@ serve(const char *address)
 /* --- shared memory, as a client has it ------------------------------------------------------------ */
 
 /* how far each direction is; the client writes the first one */
-#define WRITTEN_AT(ring) ((size_t)320 * (ring))
+#define WRITTEN_AT(ring) ((size_t)448 * (ring))
 #define STATE_AT(ring) (WRITTEN_AT(ring) + 256)
 #define CAN_COPY 4u
 #define BYTES_AT(ring) ((size_t)4096 + (size_t)(32 << 10) * (ring))
