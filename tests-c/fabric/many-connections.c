@@ -24,7 +24,7 @@
 /* what a connection is given: for each direction */
 #define DEPTH 4
 /* the descriptors that a process needs, however many connections it has */
-#define OF_PROCESS 12
+#define OF_PROCESS 24
 
 struct many {
 	struct rdma_event_channel *channel;
