@@ -360,9 +360,10 @@ in memory that it has mapped shared, as persistent memory is; *private memory* i
 
 ![How many times the aim each figure is](performance-softrdma.svg)
 
-A flush is an 8-byte read after the write, as librpma flushes on devices without native flushes; with `--caps flush`
-softrdma has native ones. *Owner stopped*: the
-process that owns the memory has got SIGSTOP; *waits* means that the write completes only when it goes on. *Idle
+Operations of up to 256 KiB are executed by the process that posts them, larger ones with the owner of the memory. A
+flush is an 8-byte read after the write, as librpma flushes on devices without native flushes; with `--caps flush`
+softrdma has native ones. *Owner stopped*: the process that owns the memory has got SIGSTOP; *waits* means that the
+write completes only when that process goes on. *Idle
 connection*: what one of {idle} connections that have moved no data takes. The aim for connecting is half of what it
 took when this was first measured: 8.6 TCP connections, and 309 system calls.
 
