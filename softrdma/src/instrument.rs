@@ -135,7 +135,7 @@ pub(crate) fn socket_only() -> bool {
     state().socket_only
 }
 
-/// Whether no side executes what it asks of the other one by itself.
+/// Whether the owner of the memory executes all requests (`SOFTRDMA_DIRECT=0`).
 pub(crate) fn not_direct() -> bool {
     state().not_direct
 }

@@ -60,7 +60,7 @@ pub(crate) struct Door {
     silent: Mutex<VecDeque<Weak<Visitor>>>,
 }
 
-/// Whom clients find behind a door. A process that changes its user, or a child, needs another one.
+/// The process and user that a door belongs to. A process that changes its user, or a child, needs another door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Owner {
     process: u32,
@@ -76,7 +76,7 @@ impl Owner {
     }
 }
 
-/// Whom an invitation is for.
+/// The client that an invitation is for.
 #[derive(Debug)]
 struct Guest {
     /// The later the higher.
@@ -266,7 +266,7 @@ impl Door {
         }
     }
 
-    /// Somebody brings a connection. Whether there was an invitation for it.
+    /// A client brings a connection. Returns whether there was an invitation for it.
     pub(super) fn admit(&self, pair: &Arc<Pair>, knock: &Knock) -> bool {
         let guest = self.guests.lock().recognize(knock, Instant::now());
         let connection = guest.and_then(|connection| connection.upgrade());
@@ -280,7 +280,7 @@ impl Door {
         connection.is_some()
     }
 
-    /// Hears what somebody at the door has to say. Whether that is nothing yet.
+    /// Receives a message at the door. Returns whether there is none yet.
     fn hear(self: &Arc<Self>, pair: &Arc<Pair>) -> bool {
         match pair.receive() {
             Ok(Heard::Nothing) => return true,

@@ -19,7 +19,7 @@ static SERVERS: Mutex<Vec<Server>> = Mutex::new(Vec::new());
 
 struct Server {
     door: Name,
-    /// Who has connected: a child, or a process that has changed its user, needs another socket.
+    /// The process and user that has connected: a child, or a process that has changed its user, needs another socket.
     owner: Owner,
     pair: Arc<Pair>,
 }

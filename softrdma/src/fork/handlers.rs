@@ -26,7 +26,7 @@ static FORKING: Mutex<()> = Mutex::new(());
 
 /// How long a fork waits for the I/O thread and for locks.
 const QUIET: Duration = Duration::from_secs(1);
-/// From before a fork until after it.
+/// What is held from before a fork until after it.
 struct Before {
     /// Of objects and of the process.
     locks: Locks,
@@ -35,7 +35,7 @@ struct Before {
     fork: Option<MutexGuard<'static, Fork>>,
     state: u8,
     parked: bool,
-    /// Everything is whole: a child may use it.
+    /// All locks are held, so all objects are consistent, and a child may use them.
     whole: bool,
     sockets: Vec<RawFd>,
     listeners: Vec<(RawFd, Arc<EventChannel>)>,

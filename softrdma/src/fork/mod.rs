@@ -15,7 +15,7 @@
 //! (contexts, protection domains, regions, queues) is memory, of which each process has its copy.
 //!
 //! The handlers below quiet the I/O thread, and hold the locks of the process and of the objects that have
-//! sockets, so that the child's copies are whole. When that is not possible within a time, a child cannot use
+//! sockets, so that the child's copies are consistent. When that is not possible within a time, a child cannot use
 //! anything.
 
 mod handlers;

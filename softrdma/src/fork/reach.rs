@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! What a fork has to keep whole.
+//! The objects that have to be consistent in a child: those with sockets, and what they use.
 
 use std::os::fd::RawFd;
 use std::sync::Arc;

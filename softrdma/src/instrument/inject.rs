@@ -33,7 +33,7 @@ pub(super) struct Faults {
 
 struct Armed {
     fault: FabricFault,
-    /// How many of those that it counts there have been, if it does not count for each queue pair.
+    /// What it has counted so far, if it does not count for each queue pair.
     seen: AtomicU64,
 }
 
@@ -193,7 +193,7 @@ impl Counts {
     }
 }
 
-/// One more.
+/// Counts one more.
 fn count(counter: &AtomicU64) -> u64 {
     counter.fetch_add(1, Ordering::Relaxed) + 1
 }
@@ -219,7 +219,7 @@ pub fn choose_seed() -> u64 {
     u32::from_le_bytes(random::bytes().unwrap_or_default()).into()
 }
 
-/// Says how to repeat the run.
+/// Prints how to repeat the run.
 pub fn tell_seed(seed: u64) {
     // A failure to write to standard error cannot be reported anywhere.
     let _ = writeln!(

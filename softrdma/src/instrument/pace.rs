@@ -23,12 +23,12 @@ pub(crate) fn is_on() -> bool {
 pub struct Link {
     /// How long a bit takes to the other end.
     pub delay: Duration,
-    /// How much passes in each direction, unless that is without limit.
+    /// The bandwidth in each direction. None: without limit.
     pub bandwidth: Option<Bandwidth>,
 }
 
 impl Link {
-    /// This process has it.
+    /// Makes this the link of the process.
     pub(super) fn install(self) {
         if self != Self::default() && LINK.set(self).is_ok() {
             ON.store(true, Ordering::Relaxed);

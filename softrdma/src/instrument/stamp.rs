@@ -7,7 +7,7 @@ use std::fmt::{self, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// What each line of a trace shows besides the call. By default nothing: traces are compared with diff.
+/// What each line of a trace shows besides the call. By default nothing, since traces are compared with diff.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stamps {
     /// When the call began, and how long it took.

@@ -10,6 +10,6 @@ pub(crate) trait Endpoint: Send + Sync {
     /// Whether the program goes on polling, and finds what comes. If not, the I/O thread looks for input again.
     fn check_polling(&self) -> bool;
 
-    /// Sends the acknowledgements that wait for company.
+    /// Sends the acknowledgements that were delayed to be sent with a request.
     fn flush_responses(&self);
 }

@@ -31,7 +31,7 @@ impl std::fmt::Debug for Work {
     }
 }
 
-/// The same, which nobody changes meanwhile.
+/// The same, locked.
 pub(crate) struct HeldWork {
     sources: MutexGuard<'static, BTreeMap<Token, Arc<dyn Source>>>,
     timers: MutexGuard<'static, BTreeMap<Timer, Job>>,

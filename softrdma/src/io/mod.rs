@@ -162,7 +162,7 @@ pub(crate) fn get() -> Option<&'static Io> {
     IO.get()
 }
 
-/// The acknowledgements that wait for company go out before the process is gone.
+/// Delayed acknowledgements are sent before the process is gone.
 extern "C" fn at_exit() {
     if !fork_state::is_settled() {
         return;

@@ -4,10 +4,10 @@
 //!
 //! The process has one such link to all of its peers, as if it had one port. When a request is posted, the time of its
 //! arrival and of its completion is known: its bytes go out after those that were posted before it, or come back after
-//! those of the reads before it, and each way takes the latency. A request is not sent before it would have arrived, and
-//! does not complete before its answer would be here. Who has to wait is in one list, by time; polls look at it, and the
-//! I/O thread waits no longer than until the first entry. Responses to requests of the peer are not held up: the peer's
-//! own link does that.
+//! those of the reads before it, and each way takes the latency. A request is not sent before it would have arrived,
+//! and does not complete before its answer would be here. Queue pairs that have to wait are in one list, by time;
+//! polls look at it, and the I/O thread waits no longer than until the first entry. Responses to requests of the peer
+//! are not delayed: the link of the peer does that.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,22 +18,23 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::instrument::pace::{self, Link, nanoseconds};
 
-/// A point in time: nanoseconds since the first one that this process has asked for.
+/// A point in time, in nanoseconds since the first call of `now` in this process.
 pub(crate) type Time = u64;
 
-/// There is nobody to wait for.
+/// No queue pair waits.
 const NEVER: Time = Time::MAX;
 
-/// When a request is where.
+/// When a request arrives at the peer, and when it completes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Times {
     pub(crate) arrives: Time,
     pub(crate) completes: Time,
 }
 
-/// Who waits for a point in time.
+/// A queue pair that waits for a point in time.
 pub(crate) trait Paced: Send + Sync {
-    /// It has come. False: somebody else has this locked, and `may_wait` is not set, so nothing was done.
+    /// The time has come. Returns false if nothing was done, because another thread has this locked and `may_wait` is
+    /// not set.
     fn go_on(&self, may_wait: bool) -> bool;
 }
 
@@ -60,7 +61,7 @@ pub(crate) fn now() -> Time {
 }
 
 impl Wire {
-    /// A request is posted now: with so many bytes that go out, and so many that come back.
+    /// A request is posted now: `out` bytes go to the peer, and `back` bytes come from it.
     fn plan(&self, link: Link, now: Time, out: u32, back: u32) -> Times {
         let delay = nanoseconds(link.delay);
         let arrives = occupy(&self.out, now, link.time_for(out)).saturating_add(delay);
@@ -72,10 +73,10 @@ impl Wire {
     }
 }
 
-/// Takes one direction for so long, from this time on or when it is free. The end of it.
+/// Occupies one direction for `takes`, from `from` on or when it is free. Returns the end of that time.
 fn occupy(direction: &AtomicU64, from: Time, takes: u64) -> Time {
     if takes == 0 {
-        // What has no length fits in between.
+        // A request without bytes in this direction does not wait.
         return from;
     }
     let end = |free: Time| free.max(from).saturating_add(takes);
@@ -89,8 +90,8 @@ pub(crate) fn plan(out: u32, back: u32) -> Times {
     WIRE.plan(pace::link(), now(), out, back)
 }
 
-/// Has `who` go on at this time. Whether that is before all others, so that the I/O thread has to be woken: it waits
-/// for those.
+/// Has `who` go on at this time. Returns whether that is before all others: then the I/O thread has to be woken, since
+/// it waits for a later time.
 pub(crate) fn wait_until(time: Time, who: Weak<dyn Paced>) -> bool {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -102,13 +103,13 @@ pub(crate) fn wait_until(time: Time, who: Weak<dyn Paced>) -> bool {
 /// How many polls have looked at the list since the I/O thread looked at it last.
 static POLLS: AtomicU64 = AtomicU64::new(0);
 
-/// Until when the program is taken for one that polls.
+/// Until then the program counts as one that polls.
 static POLLED_UNTIL: AtomicU64 = AtomicU64::new(0);
 
-/// How long until the I/O thread has to see to the first one. A program that polls comes first: both at once would only
-/// wait for each other's locks.
+/// How long the I/O thread waits until it runs the first entry. It comes later while the program polls, which runs the
+/// entry itself: both at once would only wait for each other's locks.
 pub(super) fn left() -> Option<Duration> {
-    /// A program that waits polls less often in between.
+    /// A program that waits for events polls less often than this in between.
     const MANY: u64 = 16;
     const MILLISECOND: Time = 1_000_000;
     const GRACE: Time = 100_000;
@@ -129,7 +130,7 @@ pub(super) fn left() -> Option<Duration> {
     Some(Duration::from_nanos(due.saturating_sub(now)))
 }
 
-/// Lets those go on whose time has come. A program that polls does not wait for locks. Whether there was any.
+/// Runs the entries whose time has come; returns whether there were any. A program that polls does not wait for locks.
 pub(crate) fn run_due(may_wait: bool) -> bool {
     if !may_wait {
         POLLS.fetch_add(1, Ordering::Relaxed);
@@ -168,7 +169,7 @@ fn note_first(waiting: &MutexGuard<'_, Waiting>) {
     FIRST.store(first.map_or(NEVER, |(key, _)| key.0), Ordering::Release);
 }
 
-/// The list, which nobody changes meanwhile.
+/// The locked list.
 pub(super) type Held = MutexGuard<'static, Waiting>;
 
 /// Before a fork.
@@ -182,7 +183,7 @@ pub(super) fn take_out(held: &mut Held) -> Waiting {
     std::mem::take(&mut **held)
 }
 
-/// They are.
+/// The parent's entries are this process's.
 pub(super) fn put_all_back(taken: Waiting) {
     let mut waiting = WAITING.lock();
     waiting.extend(taken);

@@ -37,7 +37,7 @@ pub(crate) fn count_polled(is_polled: bool) {
     }
 }
 
-/// Whether any is. Usually none: then a program with many connections need not look at all.
+/// Whether any queue pair is. Usually none is: then a program with many connections need not check them.
 pub(super) fn any_is_polled() -> bool {
     POLLED.load(Ordering::Acquire) > 0
 }
@@ -54,15 +54,15 @@ pub(super) struct QueuePairs {
 #[derive(Debug)]
 struct Entry {
     qp: Weak<dyn Attached>,
-    /// Once its input comes through shared memory.
+    /// Some once its input comes through shared memory.
     glance: Option<Arc<Glance>>,
 }
 
-/// How many queue pairs a poll takes to look closer at.
+/// How many queue pairs a poll picks, to lock and read from.
 const AT_ONCE: usize = 4;
-/// How many of them it only glances at.
+/// How many queue pairs a poll checks by their glance, without a lock.
 const GLANCES: usize = 64;
-/// So many come first, each time: those that had something last.
+/// How many of the queue pairs that had something last are checked first by each poll.
 const RECENT: usize = 8;
 
 /// With the places of those that have no glance yet.

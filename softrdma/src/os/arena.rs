@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::{check, errno, memfd, populate};
 use crate::Result;
 
-/// What a slot has for words, and behind them for bytes: a page is the least that takes memory.
+/// The sizes of the two parts of a slot: its words, and behind them its bytes. A page is the smallest unit of memory.
 pub(super) const WORDS: usize = 4096;
 const BYTES: usize = 64 * 1024;
 const SLOT: usize = WORDS + BYTES;
@@ -34,7 +34,7 @@ struct Segment {
     slots: usize,
 }
 
-// SAFETY: it is mapped for the process, not for a thread; who uses which part is the business of `Rings`.
+// SAFETY: it is mapped for the process, not for a thread; `Rings` decides who uses which part.
 unsafe impl Send for Segment {}
 // SAFETY: as above.
 unsafe impl Sync for Segment {}
@@ -133,7 +133,7 @@ pub(super) struct Arena {
     slots: usize,
     /// Of the side that makes the memory: those that were used, and that both sides have left.
     free: Vec<u32>,
-    /// Those that this side has left, and the peer perhaps.
+    /// Slots that this side has left; the peer may still use them.
     left: VecDeque<u32>,
     /// The first that was never used.
     unused: u32,
@@ -179,7 +179,7 @@ impl Arena {
         let slot = self.slot(number).ok_or(libc::ENOMEM)?;
         if let Err(errno) = slot.provide(0, WORDS) {
             if fd.is_some() {
-                // The peer will not hear of it.
+                // The peer is not told of the new file.
                 self.segments.pop();
                 self.slots -= slot.segment.slots;
             }
@@ -220,7 +220,7 @@ impl Arena {
     // --- The side that is sent the memory --------------------------------------------------------
 
     /// The peer uses this slot for a connection. Fails unless the slot is there, or is the first one of the memory that
-    /// has come with it. What this side has no room for it does without.
+    /// has come with it. Memory for which this side has no room is left out: its slots do not exist here.
     pub(super) fn follow(&mut self, number: u32, memory: Option<&OwnedFd>) -> Result<()> {
         let is_there = (number as usize) < self.slots;
         let Some(memory) = memory else {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! How another process uses a region of this one without asking: entries and leases.
+//! How another process accesses a region of this one without a request to it: entries and leases.
 //!
 //! The *owner* of regions describes each in an *entry*, which others can read. An *initiator* that is about to copy
 //! from or to a region says so in a *lease slot*, which the owner can read, looks at the entry once more, copies if

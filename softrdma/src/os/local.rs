@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! The way between two processes of one host and one user: bytes go through shared memory. The socket of the two
-//! processes wakes whoever sleeps, and tells of the end (`pair`).
+//! One end of a connection between two processes of one host and one user: bytes go through shared memory. The socket
+//! of the two processes wakes a side that sleeps, and its end is the end of the connection (`pair`).
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
@@ -20,9 +20,9 @@ pub(crate) struct Local {
     /// Of the slot that the rings are in.
     number: u32,
     rings: Rings,
-    /// Nothing can come of this any more, for either side.
+    /// The connection has failed for both sides.
     failed: bool,
-    /// Nobody has been told of that.
+    /// That was not reported yet.
     is_untold: bool,
     /// Another process goes on with it, after a fork.
     is_abandoned: bool,
@@ -200,8 +200,8 @@ impl Local {
         }
     }
 
-    /// Lets the peer look at the regions of this process (`region_table.rs`), unless it was told before. When it fails,
-    /// the peer asks.
+    /// Sends the peer the region table of this process (`region_table.rs`), unless it was sent before. If that fails,
+    /// the peer sends all its requests to this process.
     pub(crate) fn send_table(&self, table: impl FnOnce() -> Result<OwnedFd>) {
         self.pair.send_table(self.number, table);
     }
@@ -211,18 +211,18 @@ impl Local {
         self.pair.reach()
     }
 
-    /// The words of both sides about what the initiator does by itself.
+    /// The rings, for the words about operations that the initiator executes.
     pub(crate) fn rings(&self) -> &Rings {
         &self.rings
     }
 
-    /// The peer sends no more than what is there.
+    /// The peer sends nothing more: what is in the ring is all.
     pub(crate) fn has_ended(&self) -> bool {
         self.failed || self.pair.has_ended() || self.rings.writer_has_ended()
     }
 
-    /// From now on this side is woken when something comes. Whether there is something already, or the end, of which it
-    /// will not be told.
+    /// From now on this side is woken when something comes. Returns whether there is something already, or the end:
+    /// then no doorbell comes for that.
     pub(crate) fn sleep(&self) -> bool {
         self.rings.sleep() || self.has_ended()
     }

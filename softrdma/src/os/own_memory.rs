@@ -160,7 +160,7 @@ pub(super) fn write(addr: usize, from: Span<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Whether nothing has to be waited for to read or write memory of the program, as far as is known.
+/// Whether memory of the program can be read and written without waiting for a page, as far as is known.
 pub(crate) fn is_in_memory(addr: usize, length: usize) -> bool {
     let Some(files) = Files::get() else {
         return true;

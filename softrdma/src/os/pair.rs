@@ -25,7 +25,7 @@ use super::socket::{Socket, would_block};
 use crate::wire::{KNOCK, Knock};
 use crate::{Errno, Result};
 
-/// Whom a doorbell is for.
+/// The connection that a doorbell is for.
 pub(crate) trait Rung: Send + Sync {
     /// Something has come, there is room again, or the other side is gone.
     fn rung(self: Arc<Self>);
@@ -61,7 +61,7 @@ struct Shared {
     arena: Arena,
     /// By the numbers of their slots. None as long as nobody waits for the doorbell.
     connections: BTreeMap<u32, Option<Weak<dyn Rung>>>,
-    /// What there was no room for in the socket, in order.
+    /// Messages for which the socket had no room, in order.
     unsent: VecDeque<Message>,
     /// The doorbells among them.
     unsent_doorbells: BTreeSet<u32>,
@@ -78,14 +78,14 @@ enum Message {
 pub(crate) enum Heard {
     Nothing,
     Doorbell(u32),
-    /// Its table: all connections may be glad of it.
+    /// Its region table: all connections may have waited for it.
     Table,
     Knock(Knock),
 }
 
 const DOORBELL: usize = 4;
 
-/// Whether a message may be sent later. Without memory for one, no connection has to end.
+/// Whether a message may be sent later. A lack of memory for a message does not end the connections.
 fn comes_later(errno: Errno) -> bool {
     would_block(errno) || matches!(errno, libc::ENOBUFS | libc::ENOMEM | libc::ETOOMANYREFS)
 }
@@ -156,7 +156,7 @@ impl Pair {
         let rings = Rings::new(slot);
         shared.connections.insert(number, None);
         knock.slot = number;
-        // Messages go in order: what there is no room for now goes before what follows.
+        // Messages keep their order: those that wait for room are sent before this one.
         let failed = self.post(&mut shared, Message::Knock(knock.encode(), fd));
         drop(shared);
         if failed {
@@ -184,13 +184,14 @@ impl Pair {
         }
     }
 
-    /// Whom a doorbell is for.
+    /// The connection that a doorbell is for.
     pub(crate) fn connection(&self, number: u32) -> Option<Arc<dyn Rung>> {
         let shared = self.shared.lock();
         shared.connections.get(&number)?.as_ref()?.upgrade()
     }
 
-    /// The other process is gone, or not heard any more. All the connections, which have to find out.
+    /// The other process is gone, or its messages cannot be received any more. Returns all connections, which have to
+    /// be told.
     pub(crate) fn end(&self) -> Vec<Arc<dyn Rung>> {
         self.ended.store(true, Ordering::Release);
         self.socket.shut_down();
@@ -203,11 +204,11 @@ impl Pair {
         connections.filter_map(Weak::upgrade).collect()
     }
 
-    /// This side of a connection is gone. Whether the other one is still there to be told.
+    /// This side of a connection is gone. Returns whether the other side still has to be told.
     pub(super) fn leave(&self, number: u32, rings: &Rings) -> bool {
         let mut shared = self.shared.lock();
         shared.connections.remove(&number);
-        // Not before: the other side may use the slot again then.
+        // Only now: afterwards the other side may use the slot again.
         let is_there = rings.leave();
         if self.side == Side::Client {
             shared.arena.leave(number);
@@ -217,7 +218,7 @@ impl Pair {
 
     // --- Messages --------------------------------------------------------------------------------
 
-    /// Has the other side look at a connection.
+    /// Rings the doorbell of a connection: the other side looks at it.
     pub(super) fn ring(&self, number: u32) {
         if self.has_ended() {
             return;
@@ -321,7 +322,7 @@ impl Pair {
         }
     }
 
-    /// The next message. Fails at the end, and for what is none.
+    /// The next message. Fails at the end of the socket, and for a malformed message.
     pub(crate) fn receive(&self) -> Result<Heard> {
         let mut bytes = [0; KNOCK];
         let (n, memory) = match self.socket.receive_message(&mut bytes) {

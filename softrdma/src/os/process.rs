@@ -29,7 +29,7 @@ pub(crate) struct Process {
     pages: OnceLock<Option<Pages>>,
 }
 
-/// Those that connections are with, so that each takes one descriptor.
+/// Those that connections are with, so that each one has its descriptors once, however many connections there are.
 static KNOWN: Mutex<Vec<Weak<Process>>> = Mutex::new(Vec::new());
 
 /// Before a fork.

@@ -8,7 +8,7 @@
 //! takes less time, too. Large reads are made by `process_vm_readv`, which copies once instead of twice; the file tells
 //! afterwards whether what was read was that memory.
 //!
-//! A page of the other process may have to be waited for: its program handles the faults itself (`userfaultfd`), or has
+//! An access to a page of the other process may block: its program handles the faults itself (`userfaultfd`), or has
 //! mapped a file whose server does not answer. So only pages that are in memory are read and written.
 
 use std::fs::File;
@@ -33,11 +33,11 @@ use crate::Result;
 pub(crate) struct Reach {
     process: Arc<Process>,
     table: Arc<PeerTable>,
-    /// None where the kernel does not let this process have it.
+    /// None where the kernel does not let this process open it.
     memory: Option<PeerMemory>,
 }
 
-/// Those of all processes. The connections have them.
+/// All that exist. The connections own them.
 static KNOWN: Mutex<Vec<Weak<Reach>>> = Mutex::new(Vec::new());
 
 impl Reach {
@@ -113,7 +113,7 @@ impl Drop for MemoryFile {
 const SEEN: usize = 256;
 /// The bits of a remembered page that are its number; the others are the time.
 const NUMBER_BITS: u32 = 45;
-/// What was seen so long ago, in milliseconds, is taken to be so still.
+/// For so long, in milliseconds, a page that was seen in memory is taken to be there still.
 const MOMENT: u32 = 5;
 /// Above this, the call that copies once takes less time.
 const LARGE: usize = 16 * 1024;
@@ -220,8 +220,8 @@ impl PeerMemory {
 
     // --- Pages that are in memory ----------------------------------------------------------------
 
-    /// Whether nothing has to be waited for to read or write a range, as far as is known. What was there a moment ago
-    /// is taken to be there still.
+    /// Whether a range can be read or written without waiting for a page, as far as is known. A page that was in
+    /// memory a moment ago is taken to be there still.
     pub(crate) fn has(&self, addr: u64, length: usize) -> bool {
         if self.is_of_this_process() {
             return true;
@@ -243,7 +243,7 @@ impl PeerMemory {
         }
         for number in first..=last.min(first + SEEN as u64) {
             let seen = number | u64::from(now) << NUMBER_BITS;
-            // Relaxed: nothing hangs on it.
+            // Relaxed: no other access depends on it.
             self.seen[number as usize % SEEN].store(seen, Ordering::Relaxed);
         }
         true
@@ -252,7 +252,7 @@ impl PeerMemory {
     fn was_seen(&self, number: u64, now: u32) -> bool {
         let seen = self.seen[number as usize % SEEN].load(Ordering::Relaxed);
         let when = seen >> NUMBER_BITS;
-        // There are fewer bits of the time than it has.
+        // Only the lower bits of the time are stored.
         let age = (u64::from(now).wrapping_sub(when)) & ((1 << (64 - NUMBER_BITS)) - 1);
         seen != 0 && seen & ((1 << NUMBER_BITS) - 1) == number && age <= u64::from(MOMENT)
     }
@@ -280,7 +280,7 @@ impl PeerMemory {
             length: into.len(),
         };
         whole(pull(self.process.pid(), [foreign], [into])?, into.len())?;
-        // The number of the process was its own if its memory is still there.
+        // If the memory is still there, the number meant this process during the copy.
         let mut byte = [0];
         file.read(from, Span::from_mut(&mut byte))
     }

@@ -15,8 +15,8 @@
 //!
 //! An entry stays where it is. In each level there are two entries for a key, a *bucket*; a region goes to the lowest
 //! level where one of them is free. The pages of a level are allocated when it is used first, so that the file costs 8
-//! KiB while there are few regions. A region that finds no entry is not in the table, and is used as if there were no
-//! table.
+//! KiB while there are few regions. A region for which no entry is free is not in the table: the owner executes the
+//! requests that name it.
 
 use std::mem::{offset_of, size_of};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -40,7 +40,7 @@ const FIRST_LEVEL: usize = 64;
 const ENTRIES_AT: usize = 4096;
 const ENTRY_SIZE: usize = 64;
 const SIZE: usize = ENTRIES_AT + entries_below(LEVELS) * ENTRY_SIZE;
-/// What the owner has given up: whoever maps the file relies on its size, and the owner on being the only writer.
+/// The seals of the file: peers rely on its size, and the owner relies on being the only writer.
 const SEALS: i32 = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_FUTURE_WRITE;
 /// The form of the table. The other side may be another build.
 const MAGIC: u64 = u64::from_le_bytes(*b"regions1");
@@ -435,7 +435,7 @@ impl Drop for RegionTable {
     }
 }
 
-/// Where a thread begins to look for a lease slot: mostly the slot is then in the cache of its processor.
+/// Where a thread begins to look for a lease slot, so that the slot is mostly in the cache of its processor.
 fn first_slot() -> usize {
     static THREADS: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
@@ -512,8 +512,8 @@ impl PeerTable {
         })
     }
 
-    /// A lease of the region with this key, if it is in this entry, is registered and may be used now. None too while
-    /// all lease slots of this process are in use. In any of these cases the owner is to be asked.
+    /// A lease of the region with this key, if it is in this entry, is registered and may be used now. None otherwise,
+    /// and while all lease slots of this process are in use: then the owner has to execute the request.
     pub(crate) fn lease(&self, entry: u32, key: u32) -> Option<Lease<'static>> {
         if key == 0 || !self.has_pages(entry) {
             return None;

@@ -23,7 +23,7 @@ const ROOM: usize = 32 * 1024;
 pub(super) const ROOM: usize = 4;
 /// Where the first ring begins: both have their controls before it.
 const RINGS_AT: usize = WORDS;
-/// How much memory a ring has at first. It has all when that has been written.
+/// How much memory a ring has at first. The rest is provided when so much has been written.
 const SMALL: usize = ROOM / 8;
 
 /// What one side writes stands by itself: a cache line each. The other side may be another build.
@@ -39,11 +39,11 @@ pub(super) struct Control {
     pub(super) reader_sleeps: Line<AtomicU32>,
     /// The writer has to be woken when there is room.
     pub(super) writer_waits: Line<AtomicU32>,
-    /// What is so of the writer: `ENDED`, `LEFT`, `CAN_COPY`.
+    /// The state of the writer: `ENDED`, `LEFT`, `CAN_COPY`.
     pub(super) state: Line<AtomicU32>,
-    /// What the reader's queue pair lets the writer do with the reader's memory by itself: 0 for nothing.
+    /// What the reader's queue pair permits the writer to execute itself in the reader's memory: 0 for nothing.
     pub(super) granted: Line<AtomicU64>,
-    /// The writer is about to do it.
+    /// Not 0: the writer may be accessing the reader's memory.
     pub(super) lease: Line<AtomicU32>,
 }
 
@@ -388,8 +388,9 @@ impl Rings {
 
     // --- Who waits -------------------------------------------------------------------------------
 
-    // Whoever is about to sleep says so, and looks once more. Whoever has something to say does it, and looks whether
-    // the other one sleeps. Between the two steps of each there is a fence, so that one of them sees the other one.
+    // A side that is about to sleep stores that, and checks once more for input or room. A side that has written or
+    // read checks afterwards whether the other one sleeps. Each has a fence between its two steps, so at least one of
+    // the two sees what the other one has stored.
 
     /// After something was written: whether the reader has to be woken.
     pub(crate) fn reader_sleeps(&self) -> bool {
@@ -439,7 +440,7 @@ impl Rings {
 
     // As in `lease.rs`: each side stores, and after a fence looks at what the other one has stored.
 
-    /// The owner: from now on, this is what its queue pair lets the peer do.
+    /// The owner: from now on, this is what its queue pair permits the peer.
     pub(crate) fn grant(&self, word: u64) {
         // Release: the peer finds the queue pair as it was when this was stored.
         self.incoming().granted.0.store(word, Ordering::Release);
@@ -450,19 +451,19 @@ impl Rings {
         fence(Ordering::SeqCst);
     }
 
-    /// The owner: whether the peer is at it.
+    /// The owner: whether the peer may be accessing the memory.
     pub(crate) fn is_leased(&self) -> bool {
         // Acquire: what the peer has copied is there.
         self.incoming().lease.0.load(Ordering::Acquire) != 0
     }
 
-    /// The initiator: what the peer's queue pair lets this side do.
+    /// The initiator: what the peer's queue pair permits this side.
     pub(crate) fn granted(&self) -> u64 {
         // Acquire: the copy does not begin before this.
         self.outgoing().granted.0.load(Ordering::Acquire)
     }
 
-    /// The initiator is about to do something. There has to be a `fence(SeqCst)` before it asks what is granted.
+    /// The initiator is about to access the memory. There has to be a `fence(SeqCst)` before it asks what is granted.
     pub(crate) fn begin_lease(&self) {
         // Relaxed: ordered by the fence.
         self.outgoing().lease.0.store(1, Ordering::Relaxed);

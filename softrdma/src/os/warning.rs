@@ -6,12 +6,12 @@ use std::io::Write as _;
 
 use super::cancel::Hold;
 
-/// Says what is wrong with what the program does.
+/// Prints a line about an error of the program.
 pub(crate) fn warn(text: &str) {
     if cfg!(test) {
         return;
     }
-    // Locks may be held.
+    // The caller may hold locks, which a thread that is cancelled here would not release.
     let _uncancelled = Hold::new();
     // In one piece: other processes may write to the same file.
     let line = format!("softrdma: {text}\n");

@@ -9,10 +9,10 @@
 //! grant knows that the peer looks at its leases.
 //!
 //! A request is executed here when nothing before it on the queue pair is under way, so that requests take effect and
-//! complete in their order. It then has no number on the connection. Whatever is not as it should be (the key, the
-//! range, a flag, memory that cannot be reached) is for the owner to decide: the request is sent to it, as all others
-//! are. Writes may be repeated as long as they are not complete, so a part of one that was made does no harm. A write
-//! with immediate data is executed here, and then sent without its bytes, since it takes a receive of the owner.
+//! complete in their order. It then has no number on the connection. When a check fails (of the key, the range or a
+//! flag), or the memory cannot be accessed, the request is sent to the owner, as all others are, and the owner decides.
+//! Writes may be repeated as long as they are not complete, so a part of one that was made does no harm. A write with
+//! immediate data is executed here, and then sent without its bytes, since it takes a receive of the owner.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,12 +39,12 @@ use super::receive::Sink;
 use super::stage_requests::check_locally;
 use super::{Inner, Peer, Qp, State};
 
-/// A larger payload goes the other way: there the I/O threads copy, in turns, and the program goes on meanwhile.
+/// Larger payloads are sent to the owner: there the I/O threads copy, in turns, and the program goes on meanwhile.
 const LARGEST: u32 = 256 * 1024;
-/// How many bytes one call copies at least before the rest goes the other way.
+/// When one call has copied so many bytes, the rest of the requests is sent to the owner.
 const BUDGET: u32 = 512 * 1024;
 
-/// What a connection needs for it.
+/// What a connection needs for operations that the initiator executes.
 #[derive(Default)]
 pub(super) struct Direct {
     /// None until the peer has sent its table.
@@ -55,14 +55,14 @@ pub(super) struct Direct {
     last_key: Option<(u32, u32)>,
 }
 
-/// What a queue pair lets its peer do by itself, as one word in shared memory.
+/// What a queue pair permits its peer to execute itself, as one word in shared memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Grants(u64);
 
 impl Grants {
     /// The queue pair is ready. No access flag has this bit.
     const READY: u32 = 1 << 31;
-    /// There is a receive for a write with immediate data. Nor this one.
+    /// There is a receive for a write with immediate data. No access flag has this bit either.
     const HAS_RECEIVE: u32 = 1 << 30;
 
     fn new(access: u32, domain: u32) -> Self {
@@ -89,7 +89,7 @@ impl Grants {
     }
 }
 
-/// What of the peer's memory a request is about.
+/// The range of the peer's memory that a request names, and the access.
 #[derive(Clone, Copy)]
 struct Place {
     range: Range,
@@ -122,7 +122,7 @@ impl Place {
     }
 }
 
-/// The peer sees that this side is at it, as long as this exists.
+/// As long as this exists, the peer sees that this side may be accessing its memory.
 struct ConnectionLease<'a>(&'a Local);
 
 impl<'a> ConnectionLease<'a> {
@@ -141,7 +141,7 @@ impl Drop for ConnectionLease<'_> {
 impl Qp {
     // --- The owner of the memory -----------------------------------------------------------------
 
-    /// Sends the peer the table of this process, if both may do without each other.
+    /// Sends the peer the region table of this process, if the peer may execute requests itself.
     pub(super) fn offer_table(link: &Link) {
         let Some(local) = link.paths.local() else {
             return;
@@ -229,8 +229,8 @@ impl Qp {
         }
     }
 
-    /// A write whose bytes the peer has placed already, as it says. Where that is, it is free to: its grants and the
-    /// region were looked at as if the bytes had come.
+    /// A write whose bytes are in memory already, as the peer says. The queue pair and the region were checked as if
+    /// the bytes had come with the frame. Accepted only from a peer that can access the memory itself.
     pub(super) fn placed(&self, q: &mut Inner, sink: Sink) -> Result<Sink, Malformed> {
         let can_place = q
             .link
@@ -257,7 +257,7 @@ impl Qp {
         }
     }
 
-    /// Executes the next request if that can be done here and nothing before it is under way. How many bytes it was.
+    /// Executes the next request if this side can, and nothing before it is under way. Returns its length.
     fn execute_next(&self, q: &mut Inner) -> Option<u32> {
         let is_its_turn = q.state == State::ReadyToSend
             && q.peer == Peer::Connected
@@ -275,7 +275,7 @@ impl Qp {
         let place = Place::of(request)?;
         self.access_memory(request, place, link)?;
         if request.imm.is_some() {
-            // What is left of it goes to the owner.
+            // The owner takes a receive for the immediate data.
             request.placed = true;
             return None;
         }
@@ -284,8 +284,8 @@ impl Qp {
         Some(place.range.length)
     }
 
-    /// Reads or writes the peer's memory. None if that is for the owner to do: so is all that takes a receive when
-    /// there is none, since the owner then must not find its memory changed.
+    /// Reads or writes the peer's memory. None if the owner has to do it. A request that takes a receive goes to the
+    /// owner when there is none, since its memory must not change before there is one.
     fn access_memory(&self, request: &Request, place: Place, link: &mut Link) -> Option<()> {
         let Place { range, wish } = place;
         let needs = wish.needs()?;
@@ -303,7 +303,7 @@ impl Qp {
         }
         let _connection = ConnectionLease::new(local);
         let lease = find_lease(reach, &mut direct.last_key, range.key)?;
-        // Once more: only now does the owner see that this side is at it.
+        // Checked again: the owner waits for this side only from the moment it sees the lease.
         let grants = Grants(local.rings().granted());
         let region = lease.region();
         if !grants.permits(of_queue_pair) || grants.domain() != region.domain {
@@ -319,9 +319,9 @@ impl Qp {
             _ => region.terms.locate(range, needs)?,
         };
         match wish {
-            // Writes are in the memory before they are complete. But that of a process that has ended is gone.
+            // All completed writes are in memory already. A flush fails only if the process has ended.
             Wish::Flush { .. } => reach.is_there().then_some(()),
-            // There is no call that stores eight bytes of another process at once.
+            // No system call stores eight bytes in another process as a single access.
             Wish::AtomicWrite => None,
             Wish::Write | Wish::Read if !memory.has(addr, range.length as usize) => None,
             Wish::Write => self.write(request, memory, addr),
@@ -350,14 +350,14 @@ impl Qp {
         let pd = self.setup.pd.as_ref()?;
         let ranges = request.data.scatter().ranges();
         if ranges.len() > 1 {
-            // Before the first byte of any of them.
+            // All ranges are checked before the first byte is copied.
             check_locally(request, Some(pd)).ok()?;
         }
         for range in ranges.iter().filter(|range| range.length > 0) {
             let grant = range.grant(pd, request.operation.local_needs()).ok()?;
             let held = grant.hold().ok()?;
             let span = held.span(0);
-            // Small ones are read by this thread in any case.
+            // This thread copies small ranges on every path, so only large ones are checked.
             let waits = pulling::is_worth_it(range.length)
                 && !own_memory::is_in_memory(span.addr(), span.len());
             if waits {
@@ -370,7 +370,7 @@ impl Qp {
     }
 }
 
-/// Faults that are injected, and the times that a slow link takes, are those of frames.
+/// Injected faults and the times of a slow link apply to frames, so with them all requests are sent.
 fn is_off() -> bool {
     instrument::not_direct() || inject::is_armed() || pace::is_on()
 }

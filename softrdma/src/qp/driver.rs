@@ -142,7 +142,7 @@ impl Qp {
         }
     }
 
-    /// Reads and writes what goes, on the I/O thread.
+    /// Reads and writes as much as is possible now, on the I/O thread.
     pub(crate) fn progress(&self) {
         self.progress_of(&mut self.inner.lock(), |_, _| ());
     }
@@ -158,7 +158,7 @@ impl Qp {
         }
         decide(q, something);
         self.send_now(q);
-        // While something is copied it is back soon anyway.
+        // After a copy, the thread that made it comes here again.
         if !self.is_pulling(q) {
             let link = q.link.as_mut();
             if link.is_some_and(|link| link.paths.sleep_again()) {

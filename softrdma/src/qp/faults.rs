@@ -21,7 +21,7 @@ use crate::types::work::{Operation, Progress, Request};
 /// The faults of a connection that have begun.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
-    /// The peer is to be dead: its connection is still to be taken away.
+    /// The peer counts as dead, and its connection has not been closed yet.
     pub(super) peer_died: bool,
     /// The message that the peer has no receive for.
     rnr: Option<u64>,
@@ -71,15 +71,15 @@ impl Qp {
 
     // --- The peer dies ---------------------------------------------------------------------------
 
-    /// A request of this side or of the peer was carried out. Whether the peer dies now: whoever has received or
-    /// sent takes its connection away, as soon as that leaves nothing in the middle.
+    /// A request of this side or of the peer was carried out. Returns whether the peer dies now: the code that receives
+    /// or sends closes the connection, as soon as no frame is in progress.
     #[cold]
     pub(super) fn peer_dies_now(&self, q: &mut Inner) -> bool {
         q.faults.peer_died |= self.counts.request();
         q.faults.peer_died
     }
 
-    /// Takes the connection of a dead peer away.
+    /// Closes the connection of a dead peer.
     #[cold]
     pub(super) fn lose_dead_peer(&self, q: &mut Inner) {
         self.lost(q);
@@ -132,7 +132,7 @@ impl Qp {
         q.faults.rnr_end = Some(timer.into());
     }
 
-    /// It was sent as often as the peer has said.
+    /// The message was sent as often as the peer permits.
     fn give_up_message(&self, q: &mut Inner, seq: u64) {
         if q.state != State::ReadyToSend || q.next != seq {
             return;

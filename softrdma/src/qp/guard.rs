@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! Which memory a queue pair may use: what the program's own requests and receives name, and what the
-//! peer's requests name. The peer has no other way to memory than `grant_to_peer`.
+//! Which memory a queue pair may use: what the program's own requests and receives name, and what the peer's
+//! requests name. Every request that arrives as a frame is checked by `grant_to_peer`. A process of the same user on
+//! the same host also accesses memory itself (`direct.rs`), and checks such requests itself: the kernel lets it access
+//! the memory in any case.
 
 use crate::objects::mr::{self, Grant};
 use crate::types::limits::MAX_READS;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! What a queue pair tells whoever has made its connection. Its lock is held meanwhile.
+//! What a queue pair tells the object that has made its connection. The lock of the queue pair is held meanwhile.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -22,10 +22,10 @@ pub(crate) trait ConnectionOwner: Send + Sync {
     /// The host of the peer does not answer any more.
     fn host_vanished(&self);
 
-    /// What is to happen to the connection once it is established.
+    /// The faults that are injected once the connection is established.
     fn take_planned(&self) -> Planned;
 
-    /// An injected end of the connection, of which no other event will tell.
+    /// An injected end of the connection, which is reported by no other event.
     fn ends_with_timewait_exit(&self);
 
     fn ends_with_device_removal(&self);

@@ -18,8 +18,8 @@ use crate::types::work::{Progress, Request};
 pub(super) struct Pace {
     /// With their numbers, in order.
     times: VecDeque<(u64, Times)>,
-    /// What has come on the connection behind answers that have still to come. Each with the first request that may
-    /// be incomplete when the program sees it.
+    /// What was received behind answers that are not due yet. Each with the number of the first request that may be
+    /// incomplete when the program sees it.
     received: VecDeque<(u64, Completion)>,
     /// When it goes on, if it waits.
     waits_until: Option<Time>,
@@ -38,7 +38,7 @@ impl Pace {
     }
 }
 
-/// The answer to a request was read, although it may have still to come.
+/// The answer to a request was read, although it may not be due yet.
 fn is_answered(request: &Request) -> bool {
     matches!(request.progress, Progress::Done | Progress::Failed(_))
 }
@@ -60,7 +60,7 @@ impl Qp {
         while planned.back().is_some_and(|(last, _)| *last >= seq) {
             planned.pop_back();
         }
-        // Without memory for its times it takes none.
+        // Without memory for its times the request is not delayed.
         if planned.try_reserve(1).is_ok() {
             planned.push_back((seq, pace::plan(out, back)));
         }
@@ -73,7 +73,7 @@ impl Qp {
         times.is_some_and(|times| self.has_to_wait(q, times.arrives))
     }
 
-    /// Whether the first request was answered, and the answer has still to come.
+    /// Whether the first request was answered, and the answer is not due yet.
     #[cold]
     pub(super) fn is_on_its_way_back(&self, q: &mut Inner) -> bool {
         let first = q.sq.front();

@@ -4,8 +4,9 @@
 //!
 //! Instead of the bytes a descriptor is sent: their address, and those of seals. Whoever gets it copies
 //! the bytes and then, in the same call, the seals. A seal that is not what the descriptor said means
-//! that the memory may have been something else by then: the copy is worth nothing. So a process only
-//! ever reads from another one, and writes to its own memory under its own locks.
+//! that the memory may have been something else by then: the copy is worth nothing. So these
+//! copies only read from another process, and write to the own memory under the own locks. (What the initiator executes
+//! itself, `direct.rs`, is another way.)
 //!
 //! When it cannot be done (the other process's memory may not be read any more, or is not what it was),
 //! the side that copies says so, and gets the bytes with the frame: a request is dropped and comes again,

@@ -89,7 +89,7 @@ impl Qp {
     }
 }
 
-/// Whether the peer copies the payload, it comes behind the header, or it is there already.
+/// How the payload gets to the peer: the peer copies it, it follows the header, or it is there already.
 fn carriage_of(request: &Request, link: &mut Link) -> Carriage {
     if request.placed {
         return Carriage::Placed;

@@ -32,7 +32,7 @@ pub(super) struct Ticket(u64, u64);
 struct Buffer {
     length: u64,
     kind: Kind,
-    /// The device may change it for another request, so that its content says nothing of the program.
+    /// The device may change it for another request, so a change is no evidence against the program.
     is_shared: bool,
 }
 

@@ -52,7 +52,7 @@ pub(crate) fn hold(locks: &mut Locks) -> bool {
     locks.hold_static(&WATCH) && keys::hold(locks)
 }
 
-/// A queue pair, as far as it matters here.
+/// What strict mode knows of a queue pair.
 #[derive(Clone, Copy)]
 pub(crate) struct Pair<'a> {
     pub(crate) number: u32,
@@ -194,7 +194,7 @@ pub(crate) fn polled(completion: &Completion) {
             return;
         }
         for mut sent in queues.polled() {
-            // What the device may have changed itself says nothing of the program.
+            // The device itself may have changed this memory, so it is no evidence against the program.
             sent.sources.retain(|source| !buffers.remove(source.ticket));
             free.push(sent);
         }
@@ -257,7 +257,7 @@ fn destinations(pd: Option<&Arc<Pd>>, receive: &Receive) -> Vec<Grant> {
 }
 
 /// A receive is about to be posted: its memory is filled, so that a program that reads it too early, or more of it
-/// than has arrived, does not find what it hopes for.
+/// than has arrived, does not find old data there that looks right.
 pub(crate) fn receive_posted(pd: Option<&Arc<Pd>>, receive: &Receive) {
     for grant in destinations(pd, receive) {
         let Some(place) = buffers::place(&grant) else {
