@@ -37,11 +37,14 @@ serve(const char *address)
 	struct rdma_event_channel *channel = open_channel();
 	struct rdma_cm_id *listener = listen_at(channel, address, 0, 8);
 	char line[16];
+	unsigned links = 0;
+	bool quits = false;
 
 	report("listening %u", (unsigned)ntohs(rdma_get_src_port(listener)));
-	for (;;) {
+	/* until the parent says quit and all clients are gone */
+	while (!quits || links > 0) {
 		struct pollfd fds[] = {
-			{.fd = STDIN_FILENO, .events = POLLIN},
+			{.fd = quits ? -1 : STDIN_FILENO, .events = POLLIN},
 			{.fd = channel->fd, .events = POLLIN},
 		};
 		struct rdma_cm_event *event;
@@ -50,9 +53,9 @@ serve(const char *address)
 
 		CHECK(poll(fds, 2, -1) > 0 || errno == EINTR);
 		if (fds[0].revents) {
-			if (!listen_to_parent(line, sizeof(line)) || strcmp(line, "quit") == 0)
-				break;
-			report("descriptors %u", descriptors());
+			quits = !listen_to_parent(line, sizeof(line)) || strcmp(line, "quit") == 0;
+			if (!quits)
+				report("descriptors %u", descriptors());
 		}
 		if (!fds[1].revents)
 			continue;
@@ -67,14 +70,19 @@ serve(const char *address)
 			CHECK(link);
 			link_open(link, id, SIZE, DEPTH);
 			accept_link(link);
-			if (link->ended)
+			if (link->ended) {
 				link_close(link);
+				free(link);
+			} else {
+				links++;
+			}
 		} else if (type != RDMA_CM_EVENT_ESTABLISHED && type != RDMA_CM_EVENT_TIMEWAIT_EXIT) {
 			struct link *link = id->context;
 
 			rdma_disconnect(id);
 			link_close(link);
 			free(link);
+			links--;
 		}
 	}
 	CHECK(rdma_destroy_id(listener) == 0);
