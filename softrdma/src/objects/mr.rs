@@ -255,6 +255,10 @@ impl Mr {
 
     /// Lets peers see the region, if it permits them anything. The table of all regions has to be locked.
     fn share(&self, with: &'static RegionTable) {
+        // Not one that is about to change, whose lock may be held for long: in a child, for ever.
+        if self.changes.load(Ordering::SeqCst) {
+            return;
+        }
         let registration = self.registration.read();
         if let Some(Registration { pd, terms, .. }) = registration.as_ref() {
             self.shared.enter(with, self.rkey(), *terms, pd.number);
@@ -271,13 +275,17 @@ impl Mr {
         // Not by a wait for the lock: everybody else would wait for that one.
         loop {
             if let Some(registration) = self.registration.try_write() {
+                // Peers may have been shown it meanwhile; now nobody does that.
+                self.shared.withdraw();
                 if !self.shared.is_leased() {
                     return Ok(registration);
                 }
             }
             if begun.elapsed() > AT_MOST {
                 self.changes.store(false, Ordering::SeqCst);
-                self.shared.publish_again();
+                if !self.replaced.load(Ordering::Relaxed) {
+                    self.shared.publish_again();
+                }
                 return Err(libc::EBUSY);
             }
             std::thread::sleep(BETWEEN);

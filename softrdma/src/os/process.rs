@@ -25,8 +25,8 @@ pub(crate) struct Process {
     /// Readable when the process has ended. None where the kernel has no such thing. A child may keep it: it
     /// holds nothing of that process.
     end: Option<Fd>,
-    /// Which pages it has in memory. None where that may not be known.
-    pages: OnceLock<Option<Pages>>,
+    /// Which pages it has in memory, once that was asked.
+    pages: OnceLock<Pages>,
 }
 
 /// Those that connections are with, so that each one has its descriptors once, however many connections there are.
@@ -42,7 +42,7 @@ impl Process {
     pub(super) fn at_the_other_end(socket: RawFd, pid: i32) -> Result<Arc<Self>> {
         let process = Self {
             pid,
-            end: end_of_peer(socket)?,
+            end: end_of_peer(socket, pid)?,
             pages: OnceLock::new(),
         };
         if !process.is_there() {
@@ -70,18 +70,29 @@ impl Process {
     /// Whether the number is still that of this process. True where the kernel does not tell.
     pub(crate) fn is_there(&self) -> bool {
         let Some(end) = &self.end else { return true };
-        sys::poll_now(end.raw(), libc::POLLIN) == 0
+        let seen = sys::poll_now(end.raw(), libc::POLLIN);
+        // The program may have closed the descriptor: that is no news of the process.
+        seen & i32::from(libc::POLLIN) == 0 || seen & i32::from(libc::POLLNVAL) != 0
     }
 }
 
 impl Process {
     /// Whether reading this memory waits for nobody, as far as is known: its pages are there.
     pub(crate) fn has_in_memory(&self, addr: u64, length: usize) -> bool {
-        let pages = self.pages.get_or_init(|| Pages::of(self.pid).ok());
         // Without the table it is taken for granted.
-        pages
-            .as_ref()
-            .is_none_or(|pages| pages.has(addr as usize, length))
+        self.open_pages()
+            .map_or(true, |pages| pages.has(addr as usize, length))
+    }
+
+    /// Which pages it has in memory. Fails where that may not be known, or there is no descriptor for it now.
+    pub(super) fn open_pages(&self) -> Result<&Pages> {
+        match self.pages.get() {
+            Some(pages) => Ok(pages),
+            None => {
+                let pages = Pages::of(self.pid)?;
+                Ok(self.pages.get_or_init(|| pages))
+            }
+        }
     }
 }
 
@@ -99,7 +110,7 @@ impl Process {
     }
 }
 
-fn end_of_peer(socket: RawFd) -> Result<Option<Fd>> {
+fn end_of_peer(socket: RawFd, pid: i32) -> Result<Option<Fd>> {
     let mut fd = -1;
     let mut length = mem::size_of::<i32>() as libc::socklen_t;
     // SAFETY: room for a descriptor, and its length.
@@ -114,7 +125,12 @@ fn end_of_peer(socket: RawFd) -> Result<Option<Fd>> {
     });
     match got {
         Ok(_) => owned(fd).map(Fd::new).map(Some),
-        Err(libc::ENOPROTOOPT) => Ok(None),
+        // Before Linux 6.5. The number is that of the peer, or nothing comes from the socket any more.
+        Err(libc::ENOPROTOOPT) => {
+            // SAFETY: no pointers.
+            let end = owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) } as i32);
+            Ok(end.ok().map(Fd::new))
+        }
         Err(errno) => Err(errno),
     }
 }

@@ -5,17 +5,18 @@
 //! The memory is reached by the file `/proc/PID/mem`. Unlike `process_vm_writev`, which takes the number of a process,
 //! an open file of this kind means the memory that the process had when it was opened: when the process has ended, or
 //! executes another program, nothing is read or written any more, whoever has the number by then. For a few pages it
-//! takes less time, too. Large reads are made by `process_vm_readv`, which copies once instead of twice; the file tells
-//! afterwards whether what was read was that memory.
+//! takes less time, too.
 //!
 //! An access to a page of the other process may block: its program handles the faults itself (`userfaultfd`), or has
-//! mapped a file whose server does not answer. So only pages that are in memory are read and written.
+//! mapped a file whose server does not answer. So only pages that are in memory are read and written,
+//! and never by `process_vm_readv`: an access by the file fails where that call would wait for `userfaultfd`.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::ptr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -23,7 +24,6 @@ use super::fd::Fd;
 use super::memory::Span;
 use super::own_memory::page_size;
 use super::process::Process;
-use super::pull::{Foreign, pull};
 use super::region_table::{PeerTable, RegionTable};
 use super::{cancel, check_size, child, guard, sys};
 use crate::Result;
@@ -35,7 +35,12 @@ pub(crate) struct Reach {
     table: Arc<PeerTable>,
     /// None where the kernel does not let this process open it.
     memory: Option<PeerMemory>,
+    /// For how many microseconds this process has waited for leases of connections that ended.
+    waited: AtomicU64,
 }
+
+/// For how long a process may keep this one waiting for leases of connections that end, however many it has.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// All that exist. The connections own them.
 static KNOWN: Mutex<Vec<Weak<Reach>>> = Mutex::new(Vec::new());
@@ -43,29 +48,47 @@ static KNOWN: Mutex<Vec<Weak<Reach>>> = Mutex::new(Vec::new());
 impl Reach {
     /// How to reach a process that has sent its table.
     pub(crate) fn of(process: &Arc<Process>, table: &OwnedFd) -> Result<Arc<Self>> {
+        // A process that executes another program has another table then.
+        let table = RegionTable::own()?.peer(process, table)?;
         let mut known = KNOWN.lock();
         known.retain(|known| known.strong_count() > 0);
         let is_same =
-            |reach: &Arc<Self>| Arc::ptr_eq(&reach.process, process) && reach.is_of_this_process();
+            |reach: &Arc<Self>| Arc::ptr_eq(&reach.table, &table) && reach.is_of_this_process();
         if let Some(same) = known.iter().filter_map(Weak::upgrade).find(is_same) {
             return Ok(same);
         }
-        let reach = Arc::new(Self::new(process, table)?);
+        let reach = Arc::new(Self::new(process, table));
         known.try_reserve(1).map_err(|_| libc::ENOMEM)?;
         known.push(Arc::downgrade(&reach));
         Ok(reach)
     }
 
-    fn new(process: &Arc<Process>, table: &OwnedFd) -> Result<Self> {
-        let table = RegionTable::own()?.peer(process, table)?;
+    fn new(process: &Arc<Process>, table: Arc<PeerTable>) -> Self {
         let memory = PeerMemory::open(process)
             .ok()
             .filter(|memory| table.is_made_in(|at| memory.word(at)));
-        Ok(Self {
+        Self {
             process: Arc::clone(process),
             table,
             memory,
-        })
+            waited: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether the process runs, or is stopped.
+    pub(crate) fn has_process(&self) -> bool {
+        self.process.is_there()
+    }
+
+    /// For how long it may keep this process waiting still.
+    pub(crate) fn may_delay(&self) -> Duration {
+        // Relaxed: a sum, on which nothing else depends.
+        PATIENCE.saturating_sub(Duration::from_micros(self.waited.load(Ordering::Relaxed)))
+    }
+
+    pub(crate) fn has_delayed(&self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.waited.fetch_add(micros, Ordering::Relaxed);
     }
 
     pub(crate) fn is_of_this_process(&self) -> bool {
@@ -115,8 +138,6 @@ const SEEN: usize = 256;
 const NUMBER_BITS: u32 = 45;
 /// For so long, in milliseconds, a page that was seen in memory is taken to be there still.
 const MOMENT: u32 = 5;
-/// Above this, the call that copies once takes less time.
-const LARGE: usize = 16 * 1024;
 
 /// The time in milliseconds, as exact as the kernel's clock tick.
 fn now() -> u32 {
@@ -168,7 +189,8 @@ impl MemoryFile {
     }
 
     fn write(&self, to: u64, from: Span<'_>) -> Result<()> {
-        let number = self.number(now())?;
+        // Each time: nothing may be written to a file of the program.
+        let number = self.fd.checked()?;
         let at = offset(to)?;
         // SAFETY: `Span` is valid for reading through the call.
         let n = check_size(unsafe { sys::pwrite(number, from.as_ptr(), from.len(), at) })?;
@@ -195,6 +217,8 @@ impl PeerMemory {
         let file = if is_own {
             None
         } else {
+            // Without its table of pages nobody could tell what would have to be waited for.
+            process.open_pages()?;
             Some(MemoryFile::open(process)?)
         };
         // The number could have been another process's when the file was opened.
@@ -208,11 +232,11 @@ impl PeerMemory {
         })
     }
 
-    pub(crate) fn is_of_this_process(&self) -> bool {
-        self.file.is_none()
-    }
-
+    /// None also if the word would have to be waited for.
     fn word(&self, at: u64) -> Option<u64> {
+        if !self.has(at, 8) {
+            return None;
+        }
         let mut word = [0; 8];
         self.read(at, Span::from_mut(&mut word)).ok()?;
         Some(u64::from_ne_bytes(word))
@@ -223,7 +247,7 @@ impl PeerMemory {
     /// Whether a range can be read or written without waiting for a page, as far as is known. A page that was in
     /// memory a moment ago is taken to be there still.
     pub(crate) fn has(&self, addr: u64, length: usize) -> bool {
-        if self.is_of_this_process() {
+        if self.file.is_none() {
             return true;
         }
         let page = page_size() as u64;
@@ -269,20 +293,10 @@ impl PeerMemory {
 
     /// Copies as much from this address as `into` has room for.
     pub(crate) fn read(&self, from: u64, into: Span<'_>) -> Result<()> {
-        let Some(file) = &self.file else {
-            return copy_within(into.addr() as u64, from, into.len());
-        };
-        if into.len() <= LARGE {
-            return file.read(from, into);
+        match &self.file {
+            Some(file) => file.read(from, into),
+            None => copy_within(into.addr() as u64, from, into.len()),
         }
-        let foreign = Foreign {
-            addr: from,
-            length: into.len(),
-        };
-        whole(pull(self.process.pid(), [foreign], [into])?, into.len())?;
-        // If the memory is still there, the number meant this process during the copy.
-        let mut byte = [0];
-        file.read(from, Span::from_mut(&mut byte))
     }
 }
 

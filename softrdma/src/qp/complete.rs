@@ -98,6 +98,8 @@ impl Qp {
 
     /// The first request fails, and with it the queue pair.
     fn fail(&self, q: &mut Inner, status: Status, cause: Cause) {
+        // The peer executes nothing any more when the program sees the completion.
+        self.revoke(q);
         if let Some(request) = q.sq.pop_front() {
             self.complete_request(&request, status);
             q.first += 1;

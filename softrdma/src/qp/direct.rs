@@ -246,7 +246,8 @@ impl Qp {
 
     // --- The initiator ---------------------------------------------------------------------------
 
-    /// Executes the requests at the head of the queue that can be executed here.
+    /// Executes the requests at the head of the queue that can be executed here. Not on the I/O thread: it would have to
+    /// wait for memory that the owner takes away while it is copied.
     pub(super) fn execute(&self, q: &mut Inner) {
         let mut budget = i64::from(BUDGET);
         while budget > 0 {
@@ -269,6 +270,9 @@ impl Qp {
         }
         let (request, link) = (q.sq.front_mut()?, q.link.as_mut()?);
         link.direct.reach.as_ref()?;
+        if request.is_read() && q.attributes.reads == 0 {
+            return None;
+        }
         if request.placed || link.tx.broken || !link.is_own() {
             return None;
         }
@@ -390,18 +394,20 @@ fn find_lease(reach: &Reach, last: &mut Option<(u32, u32)>, key: u32) -> Option<
 }
 
 /// Waits until the peer does not act any more on what it was granted before. It takes no longer than a copy of the
-/// largest payload, unless the peer is stopped just before it, or does not end its lease: so not for ever.
+/// largest payload, unless the peer is stopped just before it, or does not end its lease: so not for ever, and not as
+/// long for each of many connections of one process.
 fn wait_for_lease(local: &Local, reach: &Reach) {
     const AT_MOST: Duration = Duration::from_millis(100);
     const BETWEEN: Duration = Duration::from_micros(20);
     if !local.rings().is_leased() {
         return;
     }
+    // To sleep is a cancellation point.
+    let _uncancelled = Hold::new();
+    let limit = AT_MOST.min(reach.may_delay());
     let begun = Instant::now();
-    while local.rings().is_leased() && begun.elapsed() < AT_MOST {
-        if reach.memory().is_some() && !reach.is_there() {
-            return;
-        }
+    while local.rings().is_leased() && begun.elapsed() < limit && reach.has_process() {
         std::thread::sleep(BETWEEN);
     }
+    reach.has_delayed(begun.elapsed());
 }

@@ -142,6 +142,7 @@ impl Drop for Posting<'_> {
         if self.q.peer == Peer::Gone {
             self.qp.fail_for_the_peer(&mut self.q);
         }
+        self.qp.execute(&mut self.q);
         self.qp.send_now(&mut self.q);
     }
 }
