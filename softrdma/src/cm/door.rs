@@ -296,9 +296,14 @@ impl Door {
 
     fn serve(self: &Arc<Self>, pair: &Arc<Pair>) -> Result<()> {
         let door = Arc::downgrade(self);
-        served::serve(Arc::clone(pair), move |pair, knock| {
-            if let Some(door) = door.upgrade() {
+        served::serve(Arc::clone(pair), move |pair, knock| match door.upgrade() {
+            Some(door) => {
                 door.admit(pair, knock);
+            }
+            None => {
+                if let Ok(local) = Local::answer(pair, knock.slot) {
+                    local.refuse();
+                }
             }
         })
     }

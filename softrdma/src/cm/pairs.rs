@@ -3,7 +3,7 @@
 //! The processes of this host and user that this one shares memory with: one local socket and one growing piece of
 //! memory for all connections to a server's door (`os/pair.rs`).
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
@@ -21,7 +21,8 @@ struct Server {
     door: Name,
     /// The process and user that has connected: a child, or a process that has changed its user, needs another socket.
     owner: Owner,
-    pair: Arc<Pair>,
+    /// The I/O thread and the connections own it.
+    pair: Weak<Pair>,
 }
 
 /// Before a fork.
@@ -38,17 +39,22 @@ pub(crate) fn forget() {
 /// The socket and the memory that this process shares with the one behind this door.
 pub(super) fn with(door: Name, owner: Owner) -> Result<Arc<Pair>> {
     let mut servers = SERVERS.lock();
-    servers.retain(|server| server.owner == owner && !server.pair.has_ended());
-    if let Some(server) = servers.iter().find(|server| server.door == door) {
-        return Ok(Arc::clone(&server.pair));
+    servers.retain(|server| server.owner == owner && server.pair.strong_count() > 0);
+    let mut known = servers.iter().filter(|server| server.door == door);
+    if let Some(pair) = known
+        .find_map(|server| server.pair.upgrade())
+        .filter(|pair| !pair.has_ended())
+    {
+        return Ok(pair);
     }
+    servers.retain(|server| server.door != door);
     let pair = Pair::new(Side::Client, Neighbour::of(door::connect(&door)?)?);
     // A server brings no connections.
     serve(Arc::clone(&pair), |_, _| ())?;
     servers.push(Server {
         door,
         owner,
-        pair: Arc::clone(&pair),
+        pair: Arc::downgrade(&pair),
     });
     Ok(pair)
 }

@@ -125,6 +125,8 @@ fn take_back_locked(fork: &mut Fork) {
         // Peers must not write to this memory any more for connections that the child has.
         io::later(|| {
             Io::lose_all();
+            // Clients who are invited would find the child there.
+            door::forget();
             open_regions();
         });
     } else {

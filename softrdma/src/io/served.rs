@@ -4,11 +4,13 @@
 
 use std::any::Any;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use super::{Io, Source, Token};
 use crate::Result;
 use crate::os::epoll::{Interest, READABLE, WRITABLE};
 use crate::os::pair::{Heard, Pair};
+use crate::os::region_table::RegionTable;
 use crate::wire::Knock;
 
 /// The I/O thread looks after the socket from now on. `knocked` is called with each connection that a client brings.
@@ -33,7 +35,9 @@ pub(crate) fn serve(
         });
     });
     let source = Arc::clone(&served);
-    io.watch(served.pair.socket().raw(), token, READABLE, source)
+    // Something may wait for room already.
+    let interest = served.interest();
+    io.watch(served.pair.socket().raw(), token, interest, source)
 }
 
 type Knocked = dyn Fn(&Arc<Pair>, &Knock) + Send + Sync;
@@ -76,11 +80,27 @@ impl Served {
     }
 }
 
+/// The end of a process is seen a moment after that of its sockets: looks for it after the first time, and if need be
+/// twice as long after that, and so on up to the last.
+const FIRST_LOOK: Duration = Duration::from_millis(20);
+const LAST_LOOK: Duration = Duration::from_secs(3);
+
+fn forget_ended_processes(after: Duration) {
+    if let Some(io) = super::get() {
+        io.after(after, move || {
+            if RegionTable::forget_ended() && after < LAST_LOOK {
+                forget_ended_processes(2 * after);
+            }
+        });
+    }
+}
+
 /// The connections end.
 pub(crate) fn end(pair: &Pair) {
     for connection in pair.end() {
         connection.rung();
     }
+    forget_ended_processes(FIRST_LOOK);
 }
 
 impl Source for Served {

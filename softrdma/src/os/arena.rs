@@ -27,6 +27,8 @@ const MOST_SLOTS: usize = 64 * 1024;
 const SEALS: i32 = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
 /// How many slots are looked at for one that the peer has left.
 const LOOKS: usize = 8;
+/// How many slots the peer may keep that this side has left, before there is no more memory for it.
+const MOST_LEFT: usize = MOST_SLOTS / 4;
 
 /// A memory file, mapped until it is dropped.
 struct Segment {
@@ -190,6 +192,10 @@ impl Arena {
     }
 
     fn grow(&mut self) -> Result<OwnedFd> {
+        // The peer does not give slots back.
+        if self.left.len() >= MOST_LEFT {
+            return Err(libc::ENOMEM);
+        }
         let slots = self.slots.clamp(FEWEST, MOST);
         if self.slots + slots > MOST_SLOTS {
             return Err(libc::ENOMEM);

@@ -58,7 +58,12 @@ pub(super) fn size_of_sent(fd: &OwnedFd, seals: i32) -> Result<usize> {
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
     // SAFETY: room for the answer.
     check(unsafe { libc::fstat(fd.as_raw_fd(), &raw mut stat) })?;
-    if has & seals != seals {
+    // SAFETY: plain data, for which zeros are valid.
+    let mut system: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: room for the answer.
+    check(unsafe { libc::fstatfs(fd.as_raw_fd(), &raw mut system) })?;
+    // Huge pages have seals as well, but there may be none for a part that the peer has given back: that is SIGBUS.
+    if has & seals != seals || system.f_type != libc::TMPFS_MAGIC {
         return Err(libc::EINVAL);
     }
     usize::try_from(stat.st_size).map_err(|_| libc::EINVAL)

@@ -15,6 +15,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use parking_lot::Mutex;
 
 use super::arena::Arena;
+use super::cancel::Hold;
 use super::door::Neighbour;
 use super::held::Locks;
 use super::memory::Span;
@@ -195,6 +196,10 @@ impl Pair {
     pub(crate) fn end(&self) -> Vec<Arc<dyn Rung>> {
         self.ended.store(true, Ordering::Release);
         self.socket.shut_down();
+        // Descriptors are closed here, which is a cancellation point.
+        let _uncancelled = Hold::new();
+        let unsent = std::mem::take(&mut self.shared.lock().unsent);
+        drop(unsent);
         self.connections()
     }
 
@@ -278,12 +283,13 @@ impl Pair {
                     self.socket.send(&[Span::from_slice(&bytes)]).map(|_| ())
                 }
                 Message::Table(number, fd) => {
-                    self.socket.send_with_descriptor(&number.to_le_bytes(), fd)
+                    let bytes = number.to_le_bytes();
+                    self.send_with(&bytes, fd)
                 }
                 Message::Knock(knock, None) => {
                     self.socket.send(&[Span::from_slice(knock)]).map(|_| ())
                 }
-                Message::Knock(knock, Some(fd)) => self.socket.send_with_descriptor(knock, fd),
+                Message::Knock(knock, Some(fd)) => self.send_with(knock, fd),
             };
             match sent {
                 Ok(()) => {
@@ -302,6 +308,15 @@ impl Pair {
         }
         self.is_congested.store(false, Ordering::Release);
         Ok(true)
+    }
+
+    /// Sends a message with a descriptor: without it when too many of this user's descriptors are on their way, since
+    /// that may last, and the socket would be writable all the time. The other side does without it.
+    fn send_with(&self, message: &[u8], fd: &OwnedFd) -> Result<()> {
+        match self.socket.send_with_descriptor(message, fd) {
+            Err(libc::ETOOMANYREFS) => self.socket.send(&[Span::from_slice(message)]).map(|_| ()),
+            sent => sent,
+        }
     }
 
     /// There are messages for which the socket had no room.

@@ -38,6 +38,8 @@ const LEASE_SLOTS: usize = 63;
 const LEVELS: u32 = 12;
 const FIRST_LEVEL: usize = 64;
 const ENTRIES_AT: usize = 4096;
+/// How many tables of one process are looked at.
+const MOST_OF_PROCESS: usize = 4;
 const ENTRY_SIZE: usize = 64;
 const SIZE: usize = ENTRIES_AT + entries_below(LEVELS) * ENTRY_SIZE;
 /// The seals of the file: peers rely on its size, and the owner relies on being the only writer.
@@ -372,10 +374,28 @@ impl RegionTable {
         if let Some(known) = peers.iter().find(same) {
             return Ok(Arc::clone(known));
         }
+        // It has made another one after a fork, perhaps. What it sends without end is not kept.
+        let of_process = peers
+            .iter()
+            .filter(|known| Arc::ptr_eq(&known.process, process));
+        if of_process.count() >= MOST_OF_PROCESS {
+            return Err(libc::ENOSPC);
+        }
         peers.try_reserve(1).map_err(|_| libc::ENOMEM)?;
         let new = Arc::new(new);
         peers.push(Arc::clone(&new));
         Ok(new)
+    }
+
+    /// Lets go of the tables of processes that have ended. Whether others are not in use.
+    pub(crate) fn forget_ended() -> bool {
+        let Some(own) = Self::known().filter(|own| own.is_of_this_process()) else {
+            return false;
+        };
+        let _uncancelled = cancel::Hold::new();
+        let mut peers = own.peers.lock();
+        peers.retain(|known| known.process.is_there());
+        peers.iter().any(|known| Arc::strong_count(known) == 1)
     }
 
     fn is_any_slot(&self, mut names: impl FnMut(&LeaseSlot) -> bool) -> bool {
