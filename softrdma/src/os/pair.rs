@@ -51,8 +51,6 @@ pub(crate) struct Pair {
     attend: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// The other side was sent the table of this process, or cannot be.
     has_sent_table: AtomicBool,
-    /// The table of the other side has come: how its memory is reached, if it is.
-    reach: OnceLock<Option<Arc<Reach>>>,
     #[cfg(test)]
     doorbells: std::sync::atomic::AtomicUsize,
 }
@@ -62,6 +60,8 @@ struct Shared {
     arena: Arena,
     /// By the numbers of their slots. None as long as nobody waits for the doorbell.
     connections: BTreeMap<u32, Option<Weak<dyn Rung>>>,
+    /// The table of the other side has come: how its memory is reached, if it is.
+    reach: Option<Option<Arc<Reach>>>,
     /// Messages for which the socket had no room, in order.
     unsent: VecDeque<Message>,
     /// The doorbells among them.
@@ -110,7 +110,6 @@ impl Pair {
             ended: AtomicBool::new(false),
             attend: OnceLock::new(),
             has_sent_table: AtomicBool::new(false),
-            reach: OnceLock::new(),
             #[cfg(test)]
             doorbells: Default::default(),
         })
@@ -262,7 +261,7 @@ impl Pair {
 
     /// How the memory of the other side is reached, when it has sent its table.
     pub(super) fn reach(&self) -> Option<Arc<Reach>> {
-        self.reach.get().cloned().flatten()
+        self.shared.lock().reach.clone().flatten()
     }
 
     /// Sends a message behind all that wait. Whether the socket has failed.
@@ -354,8 +353,11 @@ impl Pair {
                     Some(process) => Reach::of(process, &table).ok(),
                     None => None,
                 };
-                self.reach.set(reach).map_err(|_| libc::EBADMSG)?;
-                Ok(Heard::Table)
+                match self.shared.lock().reach.replace(reach) {
+                    None => Ok(Heard::Table),
+                    // It comes once.
+                    Some(_) => Err(libc::EBADMSG),
+                }
             }
             (KNOCK, memory) if self.side == Side::Server => {
                 let knock = Knock::decode(&bytes).map_err(|_| libc::EBADMSG)?;

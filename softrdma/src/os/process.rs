@@ -84,6 +84,12 @@ impl Process {
             .map_or(true, |pages| pages.has(addr as usize, length))
     }
 
+    /// Has what copies need: a peer takes all its descriptors when it connects, and no more later.
+    pub(crate) fn prepare_for_copies(&self) {
+        // Tried again by each copy.
+        let _ = self.open_pages();
+    }
+
     /// Which pages it has in memory. Fails where that may not be known, or there is no descriptor for it now.
     pub(super) fn open_pages(&self) -> Result<&Pages> {
         match self.pages.get() {

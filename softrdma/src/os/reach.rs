@@ -40,7 +40,7 @@ pub(crate) struct Reach {
 }
 
 /// For how long a process may keep this one waiting for leases of connections that end, however many it has.
-const PATIENCE: Duration = Duration::from_millis(500);
+const MOST_DELAY: Duration = Duration::from_millis(500);
 
 /// All that exist. The connections own them.
 static KNOWN: Mutex<Vec<Weak<Reach>>> = Mutex::new(Vec::new());
@@ -83,7 +83,7 @@ impl Reach {
     /// For how long it may keep this process waiting still.
     pub(crate) fn may_delay(&self) -> Duration {
         // Relaxed: a sum, on which nothing else depends.
-        PATIENCE.saturating_sub(Duration::from_micros(self.waited.load(Ordering::Relaxed)))
+        MOST_DELAY.saturating_sub(Duration::from_micros(self.waited.load(Ordering::Relaxed)))
     }
 
     pub(crate) fn has_delayed(&self, time: Duration) {

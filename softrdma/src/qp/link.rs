@@ -246,8 +246,9 @@ impl Qp {
             link.paths
                 .local_stream()
                 .and_then(|local| local.process())
-                .map(Process::pid)
-                .filter(|&pid| may_pull(pid)),
+                .filter(|process| may_pull(process.pid()))
+                .inspect(|process| process.prepare_for_copies())
+                .map(Process::pid),
         );
         Self::offer_table(link);
         self.take_table(q);
