@@ -3,7 +3,7 @@
 //! Counts what faults depend on, and says when one is due. What happens then is done by the queue pair or the
 //! connection manager (`qp/faults.rs`, `cm/faults.rs`).
 //!
-//! A queue pair and the connection manager ask only if there are faults at all: [`is_armed`], one relaxed load.
+//! A queue pair and the connection manager ask only if there are faults at all: `is_armed`, one relaxed load.
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
