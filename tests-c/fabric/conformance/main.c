@@ -12,6 +12,7 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -96,7 +97,8 @@ start(struct run *run, unsigned limit)
 
 	fflush(stdout);
 	run->output = memfd_create(run->test->name, MFD_CLOEXEC);
-	if (run->output < 0) {
+	/* The kernel does not serialise the position of a memory file: processes of the case would overwrite each other. */
+	if (run->output < 0 || fcntl(run->output, F_SETFL, O_APPEND) < 0) {
 		perror("memfd_create");
 		return false;
 	}
