@@ -206,24 +206,12 @@ next_status(struct link *link)
 }
 
 static void
-take_event(struct rdma_event_channel *channel, enum rdma_cm_event_type wanted, struct rdma_cm_id **id)
-{
-	struct rdma_cm_event *event = next_event(channel, wait_ms());
-
-	if (!event || event->event != wanted)
-		die("%s instead of %s", event_name(event), rdma_event_str(wanted));
-	if (id)
-		*id = event->id;
-	CHECK(rdma_ack_cm_event(event) == 0);
-}
-
-static void
 serve_one(struct rdma_event_channel *channel, struct trial *trial)
 {
 	struct rdma_cm_id *id;
 	struct link link;
 
-	take_event(channel, RDMA_CM_EVENT_CONNECT_REQUEST, &id);
+	id = await_event(channel, RDMA_CM_EVENT_CONNECT_REQUEST);
 	link_open(&link, id, SIZE, DEPTH);
 	fill(link.memory, SIZE, 1);
 	if (trial->of_peer) {
@@ -234,7 +222,7 @@ serve_one(struct rdma_event_channel *channel, struct trial *trial)
 		post_receive(&link, 1, 0, SIZE);
 	accept_link(&link);
 	CHECK(!link.ended);
-	take_event(channel, RDMA_CM_EVENT_ESTABLISHED, NULL);
+	await_event(channel, RDMA_CM_EVENT_ESTABLISHED);
 	if (trial->operation == SEND && (trial->of_peer || remains(trial))) {
 		const enum ibv_wc_status wanted = remains(trial) ? IBV_WC_SUCCESS : IBV_WC_LOC_PROT_ERR;
 		const enum ibv_wc_status status = next_status(&link);
@@ -243,7 +231,7 @@ serve_one(struct rdma_event_channel *channel, struct trial *trial)
 			die("receive of %zu into %s %s: %s", trial->size, changes[trial->change],
 					kinds[trial->kind], ibv_wc_status_str(status));
 	}
-	take_event(channel, RDMA_CM_EVENT_DISCONNECTED, NULL);
+	await_event(channel, RDMA_CM_EVENT_DISCONNECTED);
 	rdma_disconnect(id);
 	if (trial->of_peer && trial->operation != READ && remains(trial)) {
 		CHECK(mprotect(trial->memory, SIZE, PROT_READ | PROT_WRITE) == 0);
@@ -282,7 +270,7 @@ work_one(struct rdma_event_channel *channel, const char *address, unsigned port,
 				changes[trial->change], kinds[trial->kind],
 				trial->of_peer ? "peer" : "initiator", ibv_wc_status_str(status));
 	rdma_disconnect(link.id);
-	take_event(channel, RDMA_CM_EVENT_DISCONNECTED, NULL);
+	await_event(channel, RDMA_CM_EVENT_DISCONNECTED);
 	if (trial->operation == READ && remains(trial)) {
 		if (!trial->of_peer)
 			CHECK(mprotect(trial->memory, SIZE, PROT_READ | PROT_WRITE) == 0);

@@ -118,20 +118,6 @@ without_a_connection(const char *address)
 	rdma_destroy_event_channel(channel);
 }
 
-static struct rdma_cm_id *
-take(struct rdma_event_channel *channel, enum rdma_cm_event_type wanted)
-{
-	struct rdma_cm_event *event = next_event(channel, wait_ms());
-	struct rdma_cm_id *id;
-
-	if (!event || event->event != wanted)
-		die("%s instead of %s", event_name(event), rdma_event_str(wanted));
-	id = event->id;
-	CHECK(rdma_ack_cm_event(event) == 0);
-
-	return id;
-}
-
 static void
 listener_that_moves(const char *address)
 {
@@ -146,9 +132,9 @@ listener_that_moves(const char *address)
 	parse_address(&there, address, ntohs(rdma_get_src_port(listener)));
 	CHECK(rdma_create_id(own, &id, NULL, RDMA_PS_TCP) == 0);
 	CHECK(rdma_resolve_addr(id, NULL, (struct sockaddr *)&there, wait_ms()) == 0);
-	take(own, RDMA_CM_EVENT_ADDR_RESOLVED);
+	await_event(own, RDMA_CM_EVENT_ADDR_RESOLVED);
 	CHECK(rdma_resolve_route(id, wait_ms()) == 0);
-	take(own, RDMA_CM_EVENT_ROUTE_RESOLVED);
+	await_event(own, RDMA_CM_EVENT_ROUTE_RESOLVED);
 	link_open(&client, id, 64, 4);
 	CHECK(rdma_connect(id, &param) == 0);
 	CHECK(poll(&waiting, 1, wait_ms()) == 1);
@@ -156,14 +142,14 @@ listener_that_moves(const char *address)
 	CHECK(poll(&waiting, 1, 0) == 0);
 	rdma_destroy_event_channel(old);
 
-	id = take(new, RDMA_CM_EVENT_CONNECT_REQUEST);
+	id = await_event(new, RDMA_CM_EVENT_CONNECT_REQUEST);
 	CHECK(id->channel == new);
 	link_open(&server, id, 64, 4);
 	accept_link(&server);
-	take(own, RDMA_CM_EVENT_ESTABLISHED);
-	CHECK(take(new, RDMA_CM_EVENT_ESTABLISHED) == id);
+	await_event(own, RDMA_CM_EVENT_ESTABLISHED);
+	CHECK(await_event(new, RDMA_CM_EVENT_ESTABLISHED) == id);
 	CHECK(rdma_disconnect(client.id) == 0);
-	CHECK(take(new, RDMA_CM_EVENT_DISCONNECTED) == id);
+	CHECK(await_event(new, RDMA_CM_EVENT_DISCONNECTED) == id);
 	link_close(&client);
 	link_close(&server);
 	CHECK(rdma_destroy_id(listener) == 0);

@@ -26,17 +26,6 @@
 
 /* --- what all cases need ----------------------------------------------------------------------- */
 
-/* the next event, which must be this one */
-static void
-await(struct rdma_event_channel *channel, enum rdma_cm_event_type wanted)
-{
-	struct rdma_cm_event *event = next_event(channel, wait_ms());
-
-	if (!event || event->event != wanted)
-		die("%s instead of %s", event_name(event), rdma_event_str(wanted));
-	CHECK(rdma_ack_cm_event(event) == 0);
-}
-
 /* there is no event for some time */
 static void
 await_nothing(struct rdma_event_channel *channel)
@@ -220,9 +209,9 @@ ask_for_connection(struct client *client)
 	parse_address(&parsed, ADDRESS, client->port);
 	CHECK(rdma_create_id(client->channel, &id, NULL, RDMA_PS_TCP) == 0);
 	CHECK(rdma_resolve_addr(id, NULL, (struct sockaddr *)&parsed, wait_ms()) == 0);
-	await(client->channel, RDMA_CM_EVENT_ADDR_RESOLVED);
+	await_event(client->channel, RDMA_CM_EVENT_ADDR_RESOLVED);
 	CHECK(rdma_resolve_route(id, wait_ms()) == 0);
-	await(client->channel, RDMA_CM_EVENT_ROUTE_RESOLVED);
+	await_event(client->channel, RDMA_CM_EVENT_ROUTE_RESOLVED);
 	link_open(&client->link, id, SIZE, DEPTH);
 	CHECK(rdma_connect(id, &param) == 0);
 
@@ -233,7 +222,7 @@ static void
 rejected(struct client *client)
 {
 	ask_for_connection(client);
-	await(client->channel, RDMA_CM_EVENT_REJECTED);
+	await_event(client->channel, RDMA_CM_EVENT_REJECTED);
 	link_close(&client->link);
 	expect_recovery(client);
 }
@@ -244,7 +233,7 @@ second_unreachable(struct client *client)
 	connect_client(client);
 	end(&client->link, 1, 0);
 	ask_for_connection(client);
-	await(client->channel, RDMA_CM_EVENT_UNREACHABLE);
+	await_event(client->channel, RDMA_CM_EVENT_UNREACHABLE);
 	link_close(&client->link);
 	expect_recovery(client);
 }
@@ -254,7 +243,7 @@ static void
 disconnected(struct client *client)
 {
 	connect_client(client);
-	await(client->channel, RDMA_CM_EVENT_DISCONNECTED);
+	await_event(client->channel, RDMA_CM_EVENT_DISCONNECTED);
 	write_some(&client->link, 1, 2);
 	await_nothing(client->channel);
 	CHECK(ibv_poll_cq(client->link.cq, 1, &(struct ibv_wc){0}) == 0);
@@ -266,7 +255,7 @@ static void
 device_removal(struct client *client)
 {
 	connect_client(client);
-	await(client->channel, RDMA_CM_EVENT_DEVICE_REMOVAL);
+	await_event(client->channel, RDMA_CM_EVENT_DEVICE_REMOVAL);
 	expect_error_state(&client->link);
 	await_nothing(client->channel);
 	end(&client->link, 1, 0);
@@ -277,7 +266,7 @@ static void
 timewait_exit(struct client *client)
 {
 	connect_client(client);
-	await(client->channel, RDMA_CM_EVENT_TIMEWAIT_EXIT);
+	await_event(client->channel, RDMA_CM_EVENT_TIMEWAIT_EXIT);
 	await_nothing(client->channel);
 	end(&client->link, 1, 0);
 	expect_recovery(client);
@@ -353,7 +342,7 @@ peer_dies(struct client *client)
 	await_status(&client->link, 3, IBV_WC_RETRY_EXC_ERR);
 	await_status(&client->link, 4, IBV_WC_WR_FLUSH_ERR);
 	await_status(&client->link, 5, IBV_WC_WR_FLUSH_ERR);
-	await(client->channel, RDMA_CM_EVENT_DISCONNECTED);
+	await_event(client->channel, RDMA_CM_EVENT_DISCONNECTED);
 	expect_error_state(&client->link);
 	end(&client->link, 1, 0);
 	expect_recovery(client);
@@ -366,7 +355,7 @@ idle_peer_dies(struct client *client)
 	connect_client(client);
 	write_some(&client->link, 1, 1);
 	await_status(&client->link, 1, IBV_WC_SUCCESS);
-	await(client->channel, RDMA_CM_EVENT_DISCONNECTED);
+	await_event(client->channel, RDMA_CM_EVENT_DISCONNECTED);
 	write_some(&client->link, 2, 3);
 	await_status(&client->link, 2, IBV_WC_RETRY_EXC_ERR);
 	await_status(&client->link, 3, IBV_WC_WR_FLUSH_ERR);
@@ -580,7 +569,7 @@ static void
 server_refuses(struct client *client)
 {
 	ask_for_connection(client);
-	await(client->channel, RDMA_CM_EVENT_REJECTED);
+	await_event(client->channel, RDMA_CM_EVENT_REJECTED);
 	link_close(&client->link);
 	expect_recovery(client);
 }
@@ -589,7 +578,7 @@ static void
 server_is_cut_off(struct client *client)
 {
 	connect_client(client);
-	await(client->channel, RDMA_CM_EVENT_DISCONNECTED);
+	await_event(client->channel, RDMA_CM_EVENT_DISCONNECTED);
 	write_some(&client->link, 1, 2);
 	await_status(&client->link, 1, IBV_WC_RETRY_EXC_ERR);
 	await_status(&client->link, 2, IBV_WC_WR_FLUSH_ERR);
@@ -619,7 +608,7 @@ server_loses_client(struct client *client)
 	await_status(&client->link, 1, IBV_WC_SUCCESS);
 	await_status(&client->link, 2, IBV_WC_SUCCESS);
 	write_some(&client->link, 3, 3);
-	await(client->channel, RDMA_CM_EVENT_DISCONNECTED);
+	await_event(client->channel, RDMA_CM_EVENT_DISCONNECTED);
 	end(&client->link, 3, 2);
 }
 

@@ -29,17 +29,6 @@
 static const char *address = "127.0.0.1";
 static unsigned port;
 
-static struct rdma_cm_event *
-get_event(struct rdma_event_channel *channel, enum rdma_cm_event_type wanted)
-{
-	struct rdma_cm_event *event = next_event(channel, wait_ms());
-
-	if (!event || event->event != wanted)
-		die("%s instead of %s", event_name(event), rdma_event_str(wanted));
-
-	return event;
-}
-
 /* --- the peer, in a process of its own: answers each message with what the client has written --- */
 
 static int
@@ -166,7 +155,7 @@ static void
 disconnect(void)
 {
 	CHECK(rdma_disconnect(link_.id) == 0);
-	CHECK(rdma_ack_cm_event(get_event(channel, RDMA_CM_EVENT_DISCONNECTED)) == 0);
+	await_event(channel, RDMA_CM_EVENT_DISCONNECTED);
 	link_close(&link_);
 	rdma_destroy_event_channel(channel);
 	release_pd();
@@ -263,7 +252,7 @@ child_comes_too_late(void)
 		CHECK(read(go[0], &byte, 1) == 0);
 		post(&link_, IBV_WR_RDMA_WRITE, 1, 0, SIZE, 0);
 		complete_with_error();
-		CHECK(rdma_ack_cm_event(get_event(channel, RDMA_CM_EVENT_DISCONNECTED)) == 0);
+		await_event(channel, RDMA_CM_EVENT_DISCONNECTED);
 		_exit(0);
 	}
 	close(go[0]);
@@ -301,7 +290,7 @@ parent_comes_too_late(void)
 	CHECK(read(taken[0], &byte, 1) == 0);
 	post(&link_, IBV_WR_RDMA_WRITE, 1, 0, SIZE, 0);
 	complete_with_error();
-	CHECK(rdma_ack_cm_event(get_event(channel, RDMA_CM_EVENT_DISCONNECTED)) == 0);
+	await_event(channel, RDMA_CM_EVENT_DISCONNECTED);
 	/* what it releases then is its own */
 	link_close(&link_);
 	rdma_destroy_event_channel(channel);
@@ -393,7 +382,7 @@ workers(void)
 	for (int i = 0; i < 2; i++)
 		wait_for_exit(pids[i]);
 	CHECK(rdma_disconnect(link_.id) == 0);
-	CHECK(rdma_ack_cm_event(get_event(channel, RDMA_CM_EVENT_DISCONNECTED)) == 0);
+	await_event(channel, RDMA_CM_EVENT_DISCONNECTED);
 	link_close(&link_);
 	rdma_destroy_event_channel(channel);
 	CHECK(ibv_dereg_mr(mr) == 0);
@@ -476,7 +465,7 @@ busy_parent(void)
 			connect_one();
 			exchange(1);
 			CHECK(rdma_disconnect(link_.id) == 0);
-			CHECK(rdma_ack_cm_event(get_event(channel, RDMA_CM_EVENT_DISCONNECTED)) == 0);
+			await_event(channel, RDMA_CM_EVENT_DISCONNECTED);
 			exit(0);
 		}
 		if (pid == 0 && i % 2) {
@@ -491,7 +480,7 @@ busy_parent(void)
 	for (int i = 0; i < 2; i++) {
 		CHECK(pthread_join(threads[i], NULL) == 0);
 		CHECK(rdma_disconnect(links[i].id) == 0);
-		CHECK(rdma_ack_cm_event(get_event(channel, RDMA_CM_EVENT_DISCONNECTED)) == 0);
+		await_event(channel, RDMA_CM_EVENT_DISCONNECTED);
 		link_close(&links[i]);
 	}
 	rdma_destroy_event_channel(channel);

@@ -90,17 +90,6 @@ begin(void)
 	port = ntohs(rdma_get_src_port(listener));
 }
 
-static struct rdma_cm_event *
-server_event(enum rdma_cm_event_type wanted)
-{
-	struct rdma_cm_event *event = next_event(server_channel, wait_ms());
-
-	if (!event || event->event != wanted)
-		die("%s instead of %s", event_name(event), rdma_event_str(wanted));
-
-	return event;
-}
-
 /* serves one client, whose request this is and whom it tells of the end */
 static void
 serve_request(struct rdma_cm_event *event)
@@ -113,20 +102,20 @@ serve_request(struct rdma_cm_event *event)
 	fill(link.memory, SIZE, seed);
 	post_receive(&link, 1, 0, 8);
 	accept_link(&link);
-	CHECK(rdma_ack_cm_event(server_event(RDMA_CM_EVENT_ESTABLISHED)) == 0);
+	await_event(server_channel, RDMA_CM_EVENT_ESTABLISHED);
 	complete(&link);
 	post(&link, IBV_WR_SEND, 2, 0, 8, 0);
 	complete(&link);
 	CHECK(memcmp(link.memory, link.memory + SIZE, SIZE) == 0);
 	CHECK(rdma_disconnect(link.id) == 0);
-	CHECK(rdma_ack_cm_event(server_event(RDMA_CM_EVENT_DISCONNECTED)) == 0);
+	await_event(server_channel, RDMA_CM_EVENT_DISCONNECTED);
 	link_close(&link);
 }
 
 static void
 serve(void)
 {
-	serve_request(server_event(RDMA_CM_EVENT_CONNECT_REQUEST));
+	serve_request(expected_event(server_channel, RDMA_CM_EVENT_CONNECT_REQUEST));
 }
 
 static void

@@ -44,18 +44,6 @@ open_userfaultfd(void)
 	return fd;
 }
 
-static void
-take_event(struct rdma_event_channel *channel, enum rdma_cm_event_type wanted, struct rdma_cm_id **id)
-{
-	struct rdma_cm_event *event = next_event(channel, wait_ms());
-
-	if (!event || event->event != wanted)
-		die("%s instead of %s", event_name(event), rdma_event_str(wanted));
-	if (id)
-		*id = event->id;
-	CHECK(rdma_ack_cm_event(event) == 0);
-}
-
 /* --- the server ---------------------------------------------------------------------------------- */
 
 static bool polls;
@@ -115,26 +103,26 @@ serve(const char *address)
 
 	polls = env_number("FROZEN_POLLS", 0) != 0;
 	report("listening %u", (unsigned)ntohs(rdma_get_src_port(listener)));
-	take_event(channel, RDMA_CM_EVENT_CONNECT_REQUEST, &id);
+	id = await_event(channel, RDMA_CM_EVENT_CONNECT_REQUEST);
 	link_open(&frozen, id, SIZE, DEPTH);
 	memset(frozen.memory, 1, SIZE);
 	accept_link(&frozen);
-	take_event(channel, RDMA_CM_EVENT_ESTABLISHED, NULL);
+	await_event(channel, RDMA_CM_EVENT_ESTABLISHED);
 	/* by then it knows all of this side */
 	post(&frozen, IBV_WR_SEND, 2, 0, 8, 0);
 	CHECK(complete(&frozen).opcode == IBV_WC_SEND);
 
 	/* now that one freezes */
 	wait_for_event(channel, &frozen);
-	take_event(channel, RDMA_CM_EVENT_CONNECT_REQUEST, &id);
+	id = await_event(channel, RDMA_CM_EVENT_CONNECT_REQUEST);
 	link_open(&good, id, SIZE, DEPTH);
 	post_receive(&good, 1, 0, 8);
 	accept_link(&good);
 	wait_for_event(channel, &frozen);
-	take_event(channel, RDMA_CM_EVENT_ESTABLISHED, NULL);
+	await_event(channel, RDMA_CM_EVENT_ESTABLISHED);
 	echo(&good, &frozen);
 	wait_for_event(channel, &frozen);
-	take_event(channel, RDMA_CM_EVENT_DISCONNECTED, NULL);
+	await_event(channel, RDMA_CM_EVENT_DISCONNECTED);
 	rdma_disconnect(good.id);
 	link_close(&good);
 
@@ -154,7 +142,7 @@ serve(const char *address)
 		for (size_t i = 0; i < SIZE; i++)
 			CHECK(frozen.memory[i] == (i < WRITTEN ? 0 : 1));
 	}
-	take_event(channel, RDMA_CM_EVENT_DISCONNECTED, NULL);
+	await_event(channel, RDMA_CM_EVENT_DISCONNECTED);
 	rdma_disconnect(frozen.id);
 	link_close(&frozen);
 	CHECK(rdma_destroy_id(listener) == 0);
@@ -221,7 +209,7 @@ freeze(const char *address, unsigned port)
 	report("thawed");
 	CHECK(listen_to_parent(line, sizeof(line)));
 	rdma_disconnect(link.id);
-	take_event(channel, RDMA_CM_EVENT_DISCONNECTED, NULL);
+	await_event(channel, RDMA_CM_EVENT_DISCONNECTED);
 	CHECK(ibv_dereg_mr(link.mr) == 0);
 	CHECK(munmap(link.memory, SIZE) == 0);
 	link.mr = mr;
@@ -250,7 +238,7 @@ talk(const char *address, unsigned port)
 			seen |= 1u << (complete(&link).wr_id - 1);
 	}
 	rdma_disconnect(link.id);
-	take_event(channel, RDMA_CM_EVENT_DISCONNECTED, NULL);
+	await_event(channel, RDMA_CM_EVENT_DISCONNECTED);
 	link_close(&link);
 	release_pd();
 	rdma_destroy_event_channel(channel);

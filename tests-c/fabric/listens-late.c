@@ -42,16 +42,6 @@ bind_only(struct rdma_event_channel *channel, unsigned *port)
 	return id;
 }
 
-static void
-expect_event(struct rdma_event_channel *channel, enum rdma_cm_event_type wanted)
-{
-	struct rdma_cm_event *event = next_event(channel, wait_ms());
-
-	if (!event || event->event != wanted)
-		die("%s instead of %s", event_name(event), rdma_event_str(wanted));
-	CHECK(rdma_ack_cm_event(event) == 0);
-}
-
 /* a client that could connect */
 static void
 prepare(struct link *link, struct rdma_event_channel *channel, unsigned port)
@@ -63,10 +53,10 @@ prepare(struct link *link, struct rdma_event_channel *channel, unsigned port)
 	CHECK(rdma_create_id(channel, &id, NULL, RDMA_PS_TCP) == 0);
 	CHECK(rdma_resolve_addr(id, NULL, (struct sockaddr *)&parsed, wait_ms()) == 0);
 	if (channel)
-		expect_event(channel, RDMA_CM_EVENT_ADDR_RESOLVED);
+		await_event(channel, RDMA_CM_EVENT_ADDR_RESOLVED);
 	CHECK(rdma_resolve_route(id, wait_ms()) == 0);
 	if (channel)
-		expect_event(channel, RDMA_CM_EVENT_ROUTE_RESOLVED);
+		await_event(channel, RDMA_CM_EVENT_ROUTE_RESOLVED);
 	link_open(link, id, SIZE, DEPTH);
 }
 
@@ -118,12 +108,12 @@ with_events(void)
 			CHECK(rdma_ack_cm_event(event) == 0);
 		} else if (fair) {
 			serve(&served, server);
-			expect_event(channel, RDMA_CM_EVENT_ESTABLISHED);
-			expect_event(server, RDMA_CM_EVENT_ESTABLISHED);
+			await_event(channel, RDMA_CM_EVENT_ESTABLISHED);
+			await_event(server, RDMA_CM_EVENT_ESTABLISHED);
 			CHECK(rdma_get_dst_port(client.id) == htons((uint16_t)port));
 			CHECK(rdma_get_src_port(client.id) == rdma_get_dst_port(served.id));
 			rdma_disconnect(client.id);
-			expect_event(server, RDMA_CM_EVENT_DISCONNECTED);
+			await_event(server, RDMA_CM_EVENT_DISCONNECTED);
 			link_close(&served);
 		}
 		link_close(&client);
@@ -189,11 +179,11 @@ without_events(void)
 			CHECK(pthread_join(thread, &error) == 0);
 			if (error)
 				die("rdma_connect: %s", (char *)error);
-			expect_event(server, RDMA_CM_EVENT_ESTABLISHED);
+			await_event(server, RDMA_CM_EVENT_ESTABLISHED);
 			/* the synchronous one waits for the other */
 			CHECK(rdma_disconnect(served.id) == 0);
 			CHECK(rdma_disconnect(client.link.id) == 0);
-			expect_event(server, RDMA_CM_EVENT_DISCONNECTED);
+			await_event(server, RDMA_CM_EVENT_DISCONNECTED);
 			link_close(&served);
 		} else {
 			/* whether it comes or not: without the listener it does not wait */

@@ -44,20 +44,6 @@ static struct rdma_event_channel *channel;
 static struct rdma_cm_id *listener;
 static struct link link_;
 
-static struct rdma_cm_id *
-take_event(enum rdma_cm_event_type wanted)
-{
-	struct rdma_cm_event *event = next_event(channel, wait_ms());
-	struct rdma_cm_id *id;
-
-	if (!event || event->event != wanted)
-		die("%s instead of %s", event_name(event), rdma_event_str(wanted));
-	id = event->id;
-	CHECK(rdma_ack_cm_event(event) == 0);
-
-	return id;
-}
-
 static void
 connect_both(void)
 {
@@ -65,9 +51,9 @@ connect_both(void)
 		CHECK(connect_link(&link_, channel, address, port, 2 * MOST, DEPTH));
 		return;
 	}
-	link_open(&link_, take_event(RDMA_CM_EVENT_CONNECT_REQUEST), 2 * MOST, DEPTH);
+	link_open(&link_, await_event(channel, RDMA_CM_EVENT_CONNECT_REQUEST), 2 * MOST, DEPTH);
 	accept_link(&link_);
-	take_event(RDMA_CM_EVENT_ESTABLISHED);
+	await_event(channel, RDMA_CM_EVENT_ESTABLISHED);
 }
 
 static void
@@ -84,7 +70,7 @@ move_data(void)
 		}
 		rdma_disconnect(link_.id);
 	}
-	take_event(RDMA_CM_EVENT_DISCONNECTED);
+	await_event(channel, RDMA_CM_EVENT_DISCONNECTED);
 	if (is_server)
 		rdma_disconnect(link_.id);
 	link_close(&link_);

@@ -76,14 +76,10 @@ serve(const char *address)
 {
 	struct rdma_event_channel *channel = open_channel();
 	struct rdma_cm_id *listener = listen_at(channel, address, 0, 1);
-	struct rdma_cm_event *event;
 	struct link link;
 
 	report("listening %u", (unsigned)ntohs(rdma_get_src_port(listener)));
-	event = next_event(channel, wait_ms());
-	CHECK(event && event->event == RDMA_CM_EVENT_CONNECT_REQUEST);
-	link_open(&link, event->id, SIZE, DEPTH);
-	CHECK(rdma_ack_cm_event(event) == 0);
+	link_open(&link, await_event(channel, RDMA_CM_EVENT_CONNECT_REQUEST), SIZE, DEPTH);
 	post_receive(&link, 0, MESSAGE, sizeof(link.remote));
 	accept_link(&link);
 	/* where the client's memory is */
@@ -99,12 +95,8 @@ serve(const char *address)
 				break;
 		}
 	}
-	event = next_event(channel, wait_ms());
-	CHECK(event && event->event == RDMA_CM_EVENT_ESTABLISHED);
-	CHECK(rdma_ack_cm_event(event) == 0);
-	event = next_event(channel, wait_ms());
-	CHECK(event && event->event == RDMA_CM_EVENT_DISCONNECTED);
-	CHECK(rdma_ack_cm_event(event) == 0);
+	await_event(channel, RDMA_CM_EVENT_ESTABLISHED);
+	await_event(channel, RDMA_CM_EVENT_DISCONNECTED);
 	rdma_disconnect(link.id);
 	link_close(&link);
 	CHECK(rdma_destroy_id(listener) == 0);

@@ -238,18 +238,6 @@ run_client(const char *name, unsigned port)
 
 /* --- the server -------------------------------------------------------------------------------- */
 
-static void
-await(struct rdma_event_channel *channel, enum rdma_cm_event_type wanted, struct rdma_cm_id **id)
-{
-	struct rdma_cm_event *event = next_event(channel, wait_ms());
-
-	if (!event || event->event != wanted)
-		die("%s instead of %s", event_name(event), rdma_event_str(wanted));
-	if (id)
-		*id = event->id;
-	CHECK(rdma_ack_cm_event(event) == 0);
-}
-
 /* takes messages until the client disconnects, or says so */
 static void
 serve(void)
@@ -260,12 +248,12 @@ serve(void)
 	struct link link;
 
 	report("listening %u", (unsigned)ntohs(rdma_get_src_port(listener)));
-	await(channel, RDMA_CM_EVENT_CONNECT_REQUEST, &id);
+	id = await_event(channel, RDMA_CM_EVENT_CONNECT_REQUEST);
 	link_open(&link, id, SIZE, DEPTH);
 	for (uint64_t wr_id = 0; wr_id < 4; wr_id++)
 		post_receive(&link, wr_id, 0, LARGE);
 	accept_link(&link);
-	await(channel, RDMA_CM_EVENT_ESTABLISHED, NULL);
+	await_event(channel, RDMA_CM_EVENT_ESTABLISHED);
 	for (;;) {
 		struct pollfd fds[] = {
 			{.fd = channel->fd, .events = POLLIN},
@@ -289,7 +277,7 @@ serve(void)
 		}
 		CHECK(poll(fds, 2, wait_ms()) > 0);
 		if (fds[0].revents) {
-			await(channel, RDMA_CM_EVENT_DISCONNECTED, NULL);
+			await_event(channel, RDMA_CM_EVENT_DISCONNECTED);
 			break;
 		}
 		if (fds[1].revents) {

@@ -22,21 +22,6 @@
 #define READ (2 * LARGE)
 #define SIZE (3 * LARGE)
 
-/* the next event, which must be this one; its id */
-static struct rdma_cm_id *
-await(struct rdma_event_channel *channel, enum rdma_cm_event_type wanted)
-{
-	struct rdma_cm_event *event = next_event(channel, wait_ms());
-	struct rdma_cm_id *id;
-
-	if (!event || event->event != wanted)
-		die("%s instead of %s", event_name(event), rdma_event_str(wanted));
-	id = event->id;
-	CHECK(rdma_ack_cm_event(event) == 0);
-
-	return id;
-}
-
 static void
 serve(const char *address)
 {
@@ -45,15 +30,15 @@ serve(const char *address)
 	struct link link;
 
 	report("listening %u", ntohs(rdma_get_src_port(listener)));
-	link_open(&link, await(channel, RDMA_CM_EVENT_CONNECT_REQUEST), SIZE, 4);
+	link_open(&link, await_event(channel, RDMA_CM_EVENT_CONNECT_REQUEST), SIZE, 4);
 	fill(link.memory + SOURCE, LARGE, 1);
 	post_receive(&link, 1, READ, SMALL);
 	accept_link(&link);
-	await(channel, RDMA_CM_EVENT_ESTABLISHED);
+	await_event(channel, RDMA_CM_EVENT_ESTABLISHED);
 	complete(&link);
 	post(&link, IBV_WR_SEND, 2, SOURCE, SMALL, 0);
 	complete(&link);
-	await(channel, RDMA_CM_EVENT_DISCONNECTED);
+	await_event(channel, RDMA_CM_EVENT_DISCONNECTED);
 	CHECK(rdma_disconnect(link.id) == 0);
 	link_close(&link);
 	CHECK(rdma_destroy_id(listener) == 0);
@@ -82,7 +67,7 @@ use(const char *address, unsigned port)
 	complete(&link);
 	complete(&link);
 	CHECK(rdma_disconnect(link.id) == 0);
-	await(channel, RDMA_CM_EVENT_DISCONNECTED);
+	await_event(channel, RDMA_CM_EVENT_DISCONNECTED);
 	link_close(&link);
 	rdma_destroy_event_channel(channel);
 	release_pd();

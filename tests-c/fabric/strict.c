@@ -133,10 +133,7 @@ serve(const char *address)
 	struct link link;
 
 	report("listening %u", (unsigned)ntohs(rdma_get_src_port(listener)));
-	event = next_event(channel, wait_ms());
-	CHECK(event && event->event == RDMA_CM_EVENT_CONNECT_REQUEST);
-	link_open(&link, event->id, SIZE, DEPTH);
-	CHECK(rdma_ack_cm_event(event) == 0);
+	link_open(&link, await_event(channel, RDMA_CM_EVENT_CONNECT_REQUEST), SIZE, DEPTH);
 	accept_link(&link);
 	obey(&link);
 	rdma_disconnect(link.id);

@@ -331,6 +331,28 @@ event_name(const struct rdma_cm_event *event)
 	return event ? rdma_event_str(event->event) : "nothing";
 }
 
+struct rdma_cm_event *
+expected_event(struct rdma_event_channel *channel, enum rdma_cm_event_type wanted)
+{
+	struct rdma_cm_event *event = next_event(channel, wait_ms());
+
+	if (!event || event->event != wanted)
+		die("%s instead of %s", event_name(event), rdma_event_str(wanted));
+
+	return event;
+}
+
+struct rdma_cm_id *
+await_event(struct rdma_event_channel *channel, enum rdma_cm_event_type wanted)
+{
+	struct rdma_cm_event *event = expected_event(channel, wanted);
+	struct rdma_cm_id *id = event->id;
+
+	CHECK(rdma_ack_cm_event(event) == 0);
+
+	return id;
+}
+
 void
 parse_address(struct sockaddr_storage *parsed, const char *address, unsigned port)
 {

@@ -110,6 +110,10 @@ struct rdma_event_channel *open_channel(void);
 /* the next event, waited for; NULL if there is none in time */
 struct rdma_cm_event *next_event(struct rdma_event_channel *channel, int ms);
 const char *event_name(const struct rdma_cm_event *event);
+/* the next event, waited for, which must be this one; the caller acknowledges it */
+struct rdma_cm_event *expected_event(struct rdma_event_channel *channel, enum rdma_cm_event_type wanted);
+/* as above, acknowledged; the identifier that it is of */
+struct rdma_cm_id *await_event(struct rdma_event_channel *channel, enum rdma_cm_event_type wanted);
 
 struct rdma_cm_id *listen_at(struct rdma_event_channel *channel, const char *address, unsigned port,
 		int backlog);
