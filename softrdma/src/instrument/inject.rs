@@ -68,6 +68,10 @@ impl Faults {
             }
             None => 0,
         };
+        Self::of(faults, seed)
+    }
+
+    fn of(faults: Vec<FabricFault>, seed: u64) -> Self {
         Self {
             armed: faults
                 .into_iter()
@@ -234,19 +238,7 @@ mod tests {
 
     fn faults(texts: &[&str], seed: u64) -> Faults {
         let parsed: Result<Vec<_>, _> = texts.iter().map(|text| text.parse()).collect();
-        Faults {
-            armed: parsed
-                .unwrap_or_default()
-                .into_iter()
-                .map(|fault| Armed {
-                    fault,
-                    seen: AtomicU64::new(0),
-                })
-                .collect(),
-            seed,
-            connections: AtomicU64::new(0),
-            qps: AtomicU64::new(0),
-        }
+        Faults::of(parsed.unwrap_or_default(), seed)
     }
 
     fn status(fault: &FabricFault) -> Option<u8> {
