@@ -34,13 +34,7 @@ impl Shared {
         if terms.access & REMOTE == 0 {
             return;
         }
-        let region = SharedRegion {
-            key,
-            terms,
-            domain,
-            file: 0,
-            file_offset: 0,
-        };
+        let region = SharedRegion { key, terms, domain };
         *self.0.lock() = table.insert(&region).map(|entry| Place {
             table,
             entry,

@@ -34,10 +34,6 @@ pub(crate) struct SharedRegion {
     pub(crate) terms: Terms,
     /// The number of its protection domain.
     pub(crate) domain: u32,
-    /// The number of a file of the owner that can be mapped, 0 for private memory.
-    pub(crate) file: u32,
-    /// Where in the file the region begins.
-    pub(crate) file_offset: u64,
 }
 
 /// Describes a region. Zeros are right for an entry that is free.
@@ -53,10 +49,9 @@ pub(super) struct Entry {
     addr: AtomicU64,
     iova: AtomicU64,
     length: AtomicU64,
-    /// Number of the protection domain, and of the file.
+    /// The number of the protection domain.
     domain: AtomicU64,
-    file_offset: AtomicU64,
-    reserved: AtomicU64,
+    reserved: [AtomicU64; 2],
 }
 
 /// Two numbers in one word.
@@ -79,8 +74,7 @@ impl Entry {
             iova: zero(),
             length: zero(),
             domain: zero(),
-            file_offset: zero(),
-            reserved: zero(),
+            reserved: [zero(), zero()],
         }
     }
 
@@ -100,8 +94,7 @@ impl Entry {
             (&self.addr, terms.addr),
             (&self.iova, terms.iova),
             (&self.length, terms.length),
-            (&self.domain, pack(region.domain, region.file)),
-            (&self.file_offset, region.file_offset),
+            (&self.domain, u64::from(region.domain)),
         ] {
             // Relaxed: between the fence in `withdraw` and the store below. With the fence in `Offer::lease`, a reader
             // that sees one of these sees what was stored before that fence too: that the generation has changed.
@@ -145,7 +138,6 @@ impl Entry {
         // Relaxed: between the load above and the fence of the caller.
         let load = |place: &AtomicU64| place.load(Ordering::Relaxed);
         let (key, access) = unpack(load(&self.key));
-        let (domain, file) = unpack(load(&self.domain));
         let region = SharedRegion {
             key,
             terms: Terms {
@@ -154,9 +146,7 @@ impl Entry {
                 iova: load(&self.iova),
                 access,
             },
-            domain,
-            file,
-            file_offset: load(&self.file_offset),
+            domain: load(&self.domain) as u32,
         };
         Some((region, generation))
     }
@@ -334,8 +324,6 @@ mod model {
                 access: 3 + part as u32,
             },
             domain: 4 + part as u32,
-            file: 5 + part as u32,
-            file_offset: 300 + part,
         }
     }
 

@@ -16,7 +16,7 @@ use std::os::fd::OwnedFd;
 use std::ptr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -75,19 +75,24 @@ impl Reach {
         }
     }
 
-    /// Whether the process runs, or is stopped.
-    pub(crate) fn has_process(&self) -> bool {
-        self.process.is_there()
-    }
-
-    /// For how long it may keep this process waiting still.
-    pub(crate) fn may_delay(&self) -> Duration {
+    /// Waits while the process leaves this one waiting: for so long at most, for less when it has done so often, and
+    /// not when it has ended.
+    pub(crate) fn wait_while(&self, at_most: Duration, does: impl Fn() -> bool) {
+        const BETWEEN: Duration = Duration::from_micros(20);
+        if !does() {
+            return;
+        }
+        // To sleep is a cancellation point.
+        let _uncancelled = cancel::Hold::new();
         // Relaxed: a sum, on which nothing else depends.
-        MOST_DELAY.saturating_sub(Duration::from_micros(self.waited.load(Ordering::Relaxed)))
-    }
-
-    pub(crate) fn has_delayed(&self, time: Duration) {
-        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let waited = Duration::from_micros(self.waited.load(Ordering::Relaxed));
+        let limit = at_most.min(MOST_DELAY.saturating_sub(waited));
+        let begun = Instant::now();
+        while does() && begun.elapsed() < limit && self.process.is_there() {
+            std::thread::sleep(BETWEEN);
+        }
+        let micros = begun.elapsed().as_micros();
+        let micros = u64::try_from(micros).unwrap_or(u64::MAX);
         self.waited.fetch_add(micros, Ordering::Relaxed);
     }
 

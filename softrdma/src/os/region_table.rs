@@ -598,8 +598,6 @@ mod tests {
                 access: access::REMOTE_WRITE,
             },
             domain: key ^ 5,
-            file: key ^ 6,
-            file_offset: u64::from(key) << 20,
         }
     }
 

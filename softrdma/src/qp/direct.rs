@@ -15,7 +15,7 @@
 //! immediate data is executed here, and then sent without its bytes, since it takes a receive of the owner.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::Result;
 use crate::instrument::{self, inject, pace};
@@ -316,10 +316,7 @@ impl Qp {
         let addr = match wish {
             Wish::Flush {
                 whole_region: true, ..
-            } => {
-                let permits = region.terms.access & needs == needs;
-                return (permits && reach.is_there()).then_some(());
-            }
+            } => (region.terms.access & needs == needs).then_some(region.terms.addr)?,
             _ => region.terms.locate(range, needs)?,
         };
         match wish {
@@ -398,16 +395,5 @@ fn find_lease(reach: &Reach, last: &mut Option<(u32, u32)>, key: u32) -> Option<
 /// long for each of many connections of one process.
 fn wait_for_lease(local: &Local, reach: &Reach) {
     const AT_MOST: Duration = Duration::from_millis(100);
-    const BETWEEN: Duration = Duration::from_micros(20);
-    if !local.rings().is_leased() {
-        return;
-    }
-    // To sleep is a cancellation point.
-    let _uncancelled = Hold::new();
-    let limit = AT_MOST.min(reach.may_delay());
-    let begun = Instant::now();
-    while local.rings().is_leased() && begun.elapsed() < limit && reach.has_process() {
-        std::thread::sleep(BETWEEN);
-    }
-    reach.has_delayed(begun.elapsed());
+    reach.wait_while(AT_MOST, || local.rings().is_leased());
 }
