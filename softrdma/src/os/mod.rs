@@ -13,6 +13,7 @@ pub(crate) mod descriptors;
 pub(crate) mod door;
 pub(crate) mod epoll;
 pub(crate) mod fd;
+mod fork_mark;
 pub(crate) mod guard;
 pub(crate) mod handover;
 pub(crate) mod held;
@@ -33,6 +34,8 @@ pub(crate) mod random;
 pub(crate) mod reach;
 pub(crate) mod readiness;
 pub(crate) mod region_table;
+#[cfg(all(test, not(loom)))]
+mod region_table_tests;
 pub(crate) mod rings;
 #[cfg(all(loom, test))]
 mod rings_model;
@@ -42,6 +45,7 @@ pub(crate) mod socket;
 mod sync;
 pub(crate) mod tcp;
 mod sys;
+mod table_layout;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod thread;

@@ -2,191 +2,35 @@
 
 //! The regions of a process as other processes see them, and the leases that the process has of theirs.
 //!
-//! Both are in one memory file, which only its owner can write: it is sealed against every other writable mapping.
-//! Whoever is sent its descriptor maps it for reading. So two processes that are connected exchange one descriptor in
-//! each direction, however many connections and regions they have.
+//! Both are in one memory file (`table_layout.rs`), which only its owner can write: it is sealed against every other
+//! writable mapping. Whoever is sent its descriptor maps it for reading. So two processes that are connected exchange
+//! one descriptor in each direction, however many connections and regions they have.
 //!
-//! | bytes of the file | |
-//! | --- | --- |
-//! | 0..64 | header |
-//! | 64..4096 | 63 lease slots, a cache line each: as many threads copy at a time |
-//! | 4096.. | 64 entries of 64 bytes: level 0 |
-//! | 8192.. | 128 entries: level 1, and so on: each level is twice as large as the one before |
-//!
-//! An entry stays where it is. In each level there are two entries for a key, a *bucket*; a region goes to the lowest
-//! level where one of them is free. The pages of a level are allocated when it is used first, so that the file costs 8
-//! KiB while there are few regions. A region for which no entry is free is not in the table: the owner executes the
-//! requests that name it.
+//! A region for which no entry is free is not in the table: the owner executes the requests that name it.
 
-use std::mem::{offset_of, size_of};
+use std::mem::offset_of;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::ptr::{self, NonNull};
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicUsize};
 
 use parking_lot::Mutex;
 
 use super::fd::Fd;
+use super::fork_mark::ForkMark;
 use super::lease::SharedRegion;
 use super::lease::{self, Claim, Entry, Lease, LeaseName, LeaseSlot, Offer, TableNumber};
 use super::process::Process;
-use super::sync::{AtomicU64, Ordering};
-use super::{cancel, check, child, errno, memfd, owned, random};
+use super::sync::Ordering;
+use super::table_layout::{
+    ENTRIES_AT, ENTRY_SIZE, FIRST_LEVEL, Header, LEASE_SLOTS, LEVELS, MAGIC, Mapping, SEALS, SIZE,
+    bucket, entries_below,
+};
+use super::{cancel, check, child, memfd, owned, random};
 use crate::Result;
 
-const LEASE_SLOTS: usize = 63;
-const LEVELS: u32 = 12;
-const FIRST_LEVEL: usize = 64;
-const ENTRIES_AT: usize = 4096;
 /// How many tables of one process are looked at.
 const MOST_OF_PROCESS: usize = 4;
-const ENTRY_SIZE: usize = 64;
-const SIZE: usize = ENTRIES_AT + entries_below(LEVELS) * ENTRY_SIZE;
-/// The seals of the file: peers rely on its size, and the owner relies on being the only writer.
-const SEALS: i32 = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_FUTURE_WRITE;
-/// The form of the table. The other side may be another build.
-const MAGIC: u64 = u64::from_le_bytes(*b"regions1");
-
-/// How many entries there are in the levels below this one.
-const fn entries_below(level: u32) -> usize {
-    (FIRST_LEVEL << level) - FIRST_LEVEL
-}
-
-/// The number of the first entry of a key in this level. The other one follows it.
-fn bucket(key: u32, level: u32) -> u32 {
-    // The lowest bit is the same in all keys for peers. The others are random.
-    let buckets = (FIRST_LEVEL << level) as u32 / 2;
-    entries_below(level) as u32 + 2 * ((key >> 1) % buckets)
-}
-
-#[repr(C, align(64))]
-struct Header {
-    magic: AtomicU64,
-    number: AtomicU64,
-    /// Not 0: nobody may use the regions.
-    closed: AtomicU64,
-    /// How many levels have pages.
-    levels: AtomicU64,
-    /// Where the owner has this header.
-    address: AtomicU64,
-}
-
-#[repr(C, align(64))]
-struct Line<T>(T);
-
-#[repr(C)]
-struct Head {
-    header: Header,
-    lease_slots: [Line<LeaseSlot>; LEASE_SLOTS],
-}
-
-// The types of the model checker are larger. It uses no memory files.
-const _: () = assert!(
-    cfg!(all(loom, test))
-        || size_of::<Head>() == ENTRIES_AT
-            && offset_of!(Head, lease_slots) == 64
-            && size_of::<Entry>() == ENTRY_SIZE
-            && SIZE == 16 << 20
-);
-
-/// A table that is mapped, until this is dropped.
-struct Mapping(NonNull<u8>);
-
-// SAFETY: it is mapped for the process, not for a thread, and all that is in there is atomic.
-unsafe impl Send for Mapping {}
-// SAFETY: as above.
-unsafe impl Sync for Mapping {}
-
-impl Mapping {
-    fn of(fd: &OwnedFd, rights: i32) -> Result<Self> {
-        // SAFETY: a new mapping, wherever the kernel likes.
-        let at = unsafe {
-            let flags = libc::MAP_SHARED;
-            libc::mmap(ptr::null_mut(), SIZE, rights, flags, fd.as_raw_fd(), 0)
-        };
-        if at == libc::MAP_FAILED {
-            return Err(errno());
-        }
-        NonNull::new(at.cast()).map(Self).ok_or(libc::ENOMEM)
-    }
-
-    fn head(&self) -> &Head {
-        // SAFETY: within the mapping and aligned to a page; atomics, which the owner may change meanwhile. In a
-        // mapping for reading, `RegionTable` and `PeerTable` only load.
-        unsafe { self.0.cast().as_ref() }
-    }
-
-    fn entry(&self, number: u32) -> Option<&Entry> {
-        if number as usize >= entries_below(LEVELS) {
-            return None;
-        }
-        // SAFETY: within the mapping and aligned, since all that is before it are multiples of its size; otherwise
-        // as above.
-        Some(unsafe {
-            let entries = self.0.add(ENTRIES_AT).cast::<Entry>();
-            entries.add(number as usize).as_ref()
-        })
-    }
-
-    /// The number of levels that have pages.
-    fn levels(&self) -> u32 {
-        // Acquire: the pages of these levels are there. The owner may be hostile.
-        let levels = self.head().header.levels.load(Ordering::Acquire);
-        levels.min(u64::from(LEVELS)) as u32
-    }
-
-    fn lease_slots(&self) -> impl Iterator<Item = &LeaseSlot> {
-        self.head().lease_slots.iter().map(|Line(slot)| slot)
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: mapped by `of`, and nothing of it is used any more.
-        unsafe { libc::munmap(self.0.as_ptr().cast(), SIZE) };
-    }
-}
-
-/// Memory that a child of `fork` finds empty, however it was made.
-struct ForkMark(NonNull<u8>);
-
-// SAFETY: a byte that is written before there are other threads.
-unsafe impl Send for ForkMark {}
-// SAFETY: as above.
-unsafe impl Sync for ForkMark {}
-
-impl ForkMark {
-    const SIZE: usize = 1;
-
-    fn new() -> Result<Self> {
-        let rights = libc::PROT_READ | libc::PROT_WRITE;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        // SAFETY: a new mapping, wherever the kernel likes.
-        let at = unsafe { libc::mmap(ptr::null_mut(), Self::SIZE, rights, flags, -1, 0) };
-        if at == libc::MAP_FAILED {
-            return Err(errno());
-        }
-        let mark = Self(NonNull::new(at.cast()).ok_or(libc::ENOMEM)?);
-        // SAFETY: the mapping from above.
-        unsafe {
-            check(libc::madvise(at, Self::SIZE, libc::MADV_WIPEONFORK))?;
-            mark.0.write(1);
-        }
-        Ok(mark)
-    }
-
-    fn is_this_process(&self) -> bool {
-        // SAFETY: it is mapped, and nobody writes it any more. The compiler must not remember it over a fork.
-        unsafe { self.0.read_volatile() != 0 }
-    }
-}
-
-impl Drop for ForkMark {
-    fn drop(&mut self) {
-        // SAFETY: mapped by `new`, and not used any more.
-        unsafe { libc::munmap(self.0.as_ptr().cast(), Self::SIZE) };
-    }
-}
 
 // --- The owner ---------------------------------------------------------------------------------------
 
@@ -194,7 +38,7 @@ impl Drop for ForkMark {
 pub(crate) struct RegionTable {
     fd: Fd,
     /// A child does not have it.
-    mapping: Mapping,
+    pub(super) mapping: Mapping,
     mark: ForkMark,
     number: TableNumber,
     /// Held while an entry is taken or freed, or a level allocated.
@@ -246,7 +90,7 @@ impl RegionTable {
         }
     }
 
-    fn new() -> Result<Self> {
+    pub(super) fn new() -> Result<Self> {
         let fd = memfd::create(SIZE)?;
         memfd::set_size(&fd, SIZE)?;
         memfd::allocate(fd.as_raw_fd(), 0, ENTRIES_AT)?;
@@ -471,7 +315,7 @@ fn first_slot() -> usize {
 pub(crate) struct PeerTable {
     /// The table of this process, whose lease slots the other process looks at. A child has other ones.
     own: &'static RegionTable,
-    process: Arc<Process>,
+    pub(super) process: Arc<Process>,
     mapping: Mapping,
     number: TableNumber,
 }
@@ -548,355 +392,5 @@ impl PeerTable {
 
     fn has_pages(&self, entry: u32) -> bool {
         (entry as usize) < entries_below(self.mapping.levels())
-    }
-}
-
-#[cfg(all(test, not(loom)))]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use std::fs::File;
-    use std::io;
-    use std::os::unix::fs::FileExt;
-
-    use super::*;
-    use crate::os::socket::Socket;
-    use crate::types::region::{Terms, access};
-
-    /// A table of its own for each test, as if the test were a process.
-    fn table() -> &'static RegionTable {
-        // LeakSanitizer reports what nothing refers to.
-        static TABLES: std::sync::Mutex<Vec<&RegionTable>> = std::sync::Mutex::new(Vec::new());
-        let table = Box::leak(Box::new(RegionTable::new().unwrap()));
-        TABLES.lock().unwrap().push(table);
-        table
-    }
-
-    fn this_process() -> Arc<Process> {
-        let (_one, other) = Socket::pair().unwrap();
-        let own = i32::try_from(std::process::id()).unwrap();
-        Process::at_the_other_end(other.raw(), own).unwrap()
-    }
-
-    /// How the owner of the first one is seen by an initiator, whose table is the second one.
-    fn seen_by(owner: &'static RegionTable, initiator: &'static RegionTable) -> Arc<PeerTable> {
-        let process = this_process();
-        owner
-            .peer(&process, &initiator.descriptor().unwrap())
-            .unwrap();
-        initiator
-            .peer(&process, &owner.descriptor().unwrap())
-            .unwrap()
-    }
-
-    fn region(key: u32) -> SharedRegion {
-        SharedRegion {
-            key,
-            terms: Terms {
-                addr: 0x10_0000 + u64::from(key),
-                length: 4096 + u64::from(key),
-                iova: 0x20_0000 + u64::from(key),
-                access: access::REMOTE_WRITE,
-            },
-            domain: key ^ 5,
-        }
-    }
-
-    /// Keys in an order that has nothing to do with the buckets. All are different and odd.
-    fn keys(count: u32) -> impl Iterator<Item = u32> {
-        (0..count).map(|n| n.wrapping_mul(0x9e37_79b1) << 1 | 1)
-    }
-
-    fn pages_of(table: &RegionTable) -> u64 {
-        use std::os::unix::fs::MetadataExt;
-        let file = File::from(table.descriptor().unwrap());
-        file.metadata().unwrap().blocks() * 512 / 4096
-    }
-
-    #[test]
-    fn a_region_is_found_by_its_key_until_it_is_removed() {
-        let (owner, initiator) = (table(), table());
-        let peer = seen_by(owner, initiator);
-        assert_eq!(peer.find(7), None);
-        assert!(peer.lease(0, 7).is_none());
-        let number = owner.insert(&region(7)).unwrap();
-        let entry = peer.find(7).unwrap();
-        assert_eq!(peer.find(9), None);
-        assert_eq!(peer.find(0), None);
-        let lease = peer.lease(entry, 7).unwrap();
-        assert_eq!(*lease.region(), region(7));
-        drop(lease);
-        assert!(peer.lease(entry, 9).is_none());
-        owner.remove(number);
-        assert_eq!(peer.find(7), None);
-        assert!(peer.lease(entry, 7).is_none());
-    }
-
-    #[test]
-    fn a_lease_is_seen_until_it_ends() {
-        let (owner, initiator) = (table(), table());
-        let peer = seen_by(owner, initiator);
-        let number = owner.insert(&region(7)).unwrap();
-        let other = owner.insert(&region(9)).unwrap();
-        let entry = peer.find(7).unwrap();
-        let lease = peer.lease(entry, 7).unwrap();
-        owner.withdraw(&number);
-        assert!(owner.is_leased(&number));
-        assert!(!owner.is_leased(&other));
-        assert!(!initiator.is_leased(&number));
-        assert!(peer.lease(entry, 7).is_none());
-        drop(lease);
-        assert!(!owner.is_leased(&number));
-        // It could not be deregistered, or has changed.
-        let changed = SharedRegion {
-            domain: 1,
-            ..region(7)
-        };
-        owner.publish(&number, &changed);
-        assert_eq!(*peer.lease(entry, 7).unwrap().region(), changed);
-    }
-
-    #[test]
-    fn a_lease_stays_seen_when_the_region_stays() {
-        let (owner, initiator) = (table(), table());
-        let peer = seen_by(owner, initiator);
-        let number = owner.insert(&region(7)).unwrap();
-        let entry = peer.find(7).unwrap();
-        let lease = peer.lease(entry, 7).unwrap();
-        owner.withdraw(&number);
-        owner.publish(&number, &region(7));
-        owner.withdraw(&number);
-        assert!(owner.is_leased(&number));
-        drop(lease);
-        assert!(!owner.is_leased(&number));
-    }
-
-    #[test]
-    fn another_region_in_the_same_entry_is_not_taken_for_the_first() {
-        let (owner, initiator) = (table(), table());
-        let peer = seen_by(owner, initiator);
-        let number = owner.insert(&region(7)).unwrap();
-        let entry = peer.find(7).unwrap();
-        owner.remove(number);
-        // The same bucket of level 0.
-        let other = 7 + ((FIRST_LEVEL as u32) << 4);
-        owner.insert(&region(other)).unwrap();
-        assert_eq!(peer.find(other), Some(entry));
-        assert!(peer.lease(entry, 7).is_none());
-        assert_eq!(*peer.lease(entry, other).unwrap().region(), region(other));
-    }
-
-    #[test]
-    fn nobody_gets_a_lease_from_a_closed_table() {
-        let (owner, initiator) = (table(), table());
-        let peer = seen_by(owner, initiator);
-        owner.insert(&region(7)).unwrap();
-        let entry = peer.find(7).unwrap();
-        let lease = peer.lease(entry, 7).unwrap();
-        owner.close();
-        assert!(peer.lease(entry, 7).is_none());
-        assert!(owner.has_leases());
-        assert!(!initiator.has_leases());
-        drop(lease);
-        assert!(!owner.has_leases());
-        owner.open();
-        assert!(peer.lease(entry, 7).is_some());
-    }
-
-    #[test]
-    fn as_many_threads_as_there_are_lease_slots_copy_at_a_time() {
-        let (owner, initiator) = (table(), table());
-        let peer = seen_by(owner, initiator);
-        let number = owner.insert(&region(7)).unwrap();
-        let entry = peer.find(7).unwrap();
-        let mut leases: Vec<_> = (0..LEASE_SLOTS)
-            .map(|_| peer.lease(entry, 7).unwrap())
-            .collect();
-        assert!(peer.lease(entry, 7).is_none());
-        leases.pop();
-        assert!(peer.lease(entry, 7).is_some());
-        owner.withdraw(&number);
-        while leases.pop().is_some() {
-            assert_eq!(owner.is_leased(&number), !leases.is_empty());
-        }
-    }
-
-    #[test]
-    fn a_process_that_has_ended_has_no_leases() {
-        let (owner, initiator) = (table(), table());
-        let mut child = std::process::Command::new("sleep")
-            .arg("1000")
-            .spawn()
-            .unwrap();
-        // Where the kernel does not tell of the end, there is nothing to test.
-        let Ok(process) = Process::of_child(child.id()) else {
-            child.kill().unwrap();
-            child.wait().unwrap();
-            return;
-        };
-        owner
-            .peer(&process, &initiator.descriptor().unwrap())
-            .unwrap();
-        let peer = initiator
-            .peer(&this_process(), &owner.descriptor().unwrap())
-            .unwrap();
-        let number = owner.insert(&region(7)).unwrap();
-        let lease = peer.lease(peer.find(7).unwrap(), 7).unwrap();
-        owner.withdraw(&number);
-        assert!(owner.is_leased(&number));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert!(!owner.is_leased(&number));
-        drop(lease);
-    }
-
-    #[test]
-    fn a_hundred_thousand_regions_are_found() {
-        const MANY: u32 = 100_000;
-        let (owner, initiator) = (table(), table());
-        let peer = seen_by(owner, initiator);
-        let mut numbers = Vec::new();
-        for key in keys(MANY) {
-            numbers.push(owner.insert(&region(key)).unwrap());
-        }
-        for key in keys(MANY) {
-            let lease = peer.lease(peer.find(key).unwrap(), key).unwrap();
-            assert_eq!(*lease.region(), region(key));
-        }
-        assert_eq!(peer.find(2 * MANY), None);
-        for number in numbers {
-            owner.remove(number);
-        }
-        assert!(keys(MANY).all(|key| peer.find(key).is_none()));
-        // There is room again.
-        assert!(keys(MANY).all(|key| owner.insert(&region(key)).is_some()));
-    }
-
-    #[test]
-    fn it_takes_memory_for_the_regions_that_it_has() {
-        let owner = table();
-        assert_eq!(pages_of(owner), 1);
-        owner.insert(&region(7)).unwrap();
-        assert_eq!(pages_of(owner), 2);
-        for key in keys(1000) {
-            owner.insert(&region(key)).unwrap();
-        }
-        let pages = pages_of(owner);
-        assert!(pages <= 128, "{pages} pages");
-    }
-
-    #[test]
-    fn regions_that_find_no_room_are_not_in_it() {
-        let owner = table();
-        // All of one bucket in each level.
-        let step = (FIRST_LEVEL as u32) << LEVELS;
-        let inserted = (0..100).filter(|n| owner.insert(&region(1 + n * step)).is_some());
-        assert_eq!(inserted.count(), 2 * LEVELS as usize);
-        assert!(owner.insert(&region(3)).is_some());
-        assert!(owner.insert(&region(0)).is_none());
-    }
-
-    #[test]
-    fn each_process_is_known_once() {
-        let (owner, initiator) = (table(), table());
-        let first = seen_by(owner, initiator);
-        let second = seen_by(owner, initiator);
-        // Where the kernel does not tell which process it is, each stands for itself.
-        assert_eq!(
-            Arc::ptr_eq(&first, &second),
-            Arc::ptr_eq(&first.process, &second.process)
-        );
-    }
-
-    #[test]
-    fn nobody_else_can_write_it_or_change_its_size() {
-        let fd = table().descriptor().unwrap();
-        let rights = libc::PROT_READ | libc::PROT_WRITE;
-        assert_eq!(Mapping::of(&fd, rights).err(), Some(libc::EPERM));
-        let file = File::from(fd);
-        let errno = |done: io::Result<()>| done.err().and_then(|e| e.raw_os_error());
-        assert_eq!(errno(file.write_all_at(b"x", 0)), Some(libc::EPERM));
-        assert_eq!(errno(file.set_len(0)), Some(libc::EPERM));
-        assert_eq!(errno(file.set_len(2 * SIZE as u64)), Some(libc::EPERM));
-    }
-
-    #[test]
-    fn what_is_not_a_table_is_refused() {
-        let own = table();
-        let refused = |fd: &OwnedFd| own.peer(&this_process(), fd).err();
-        let made = |size: usize, seals: i32, magic: u64| {
-            let fd = memfd::create(SIZE).unwrap();
-            memfd::set_size(&fd, size).unwrap();
-            let file = File::from(fd);
-            file.write_all_at(&magic.to_ne_bytes(), 0).unwrap();
-            let fd = OwnedFd::from(file);
-            memfd::seal(&fd, seals).unwrap();
-            fd
-        };
-        assert_eq!(refused(&made(SIZE, SEALS, MAGIC)), None);
-        assert_eq!(refused(&made(SIZE, SEALS, 0)), Some(libc::EINVAL));
-        for size in [8, SIZE - 1, SIZE + 1] {
-            let fd = made(size, SEALS, MAGIC);
-            assert_eq!(refused(&fd), Some(libc::EINVAL));
-        }
-        for seal in [
-            libc::F_SEAL_SHRINK,
-            libc::F_SEAL_GROW,
-            libc::F_SEAL_FUTURE_WRITE,
-        ] {
-            let fd = made(SIZE, SEALS & !seal, MAGIC);
-            assert_eq!(refused(&fd), Some(libc::EINVAL));
-        }
-        for path in ["/proc/self/exe", "/dev/zero", "/"] {
-            let file = File::open(path).unwrap();
-            assert!(refused(&file.into()).is_some(), "{path}");
-        }
-    }
-
-    #[test]
-    fn nothing_that_the_owner_writes_leads_out_of_the_table() {
-        let (owner, initiator) = (table(), table());
-        let peer = seen_by(owner, initiator);
-        owner.insert(&region(7)).unwrap();
-        let levels = &owner.mapping.head().header.levels;
-        for nonsense in [u64::from(LEVELS) + 1, u64::MAX, 1 << 40] {
-            levels.store(nonsense, Ordering::Relaxed);
-            assert!(peer.find(7).is_some());
-            assert_eq!(peer.find(9), None);
-            assert!(peer.lease(u32::MAX, 7).is_none());
-            assert!(peer.lease(entries_below(LEVELS) as u32, 7).is_none());
-        }
-    }
-
-    #[test]
-    fn a_child_has_a_table_of_its_own() {
-        let own = RegionTable::own().unwrap();
-        let peer = seen_by(own, own);
-        let number = own.insert(&region(7)).unwrap();
-        let entry = peer.find(7).unwrap();
-        // Everything that the child does is done without locks that threads of its parent may hold, or memory
-        // allocation but for the one of `own`.
-        let in_child = || {
-            // The parent's is not there: whoever touched it would be killed.
-            own.withdraw(&number);
-            own.close();
-            let leased = peer.lease(entry, 7).is_some() || own.is_leased(&number);
-            let other = RegionTable::own();
-            let is_other = other.is_ok_and(|other| !ptr::eq(other, own));
-            !leased && own.insert(&region(9)).is_none() && is_other
-        };
-        // SAFETY: the child ends by `_exit`.
-        let status = unsafe {
-            match libc::fork() {
-                0 => libc::_exit(i32::from(!in_child())),
-                child => {
-                    let mut status = -1;
-                    assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
-                    status
-                }
-            }
-        };
-        assert_eq!(status, 0);
-        assert!(peer.lease(entry, 7).is_some());
-        assert_eq!(peer.find(9), None);
     }
 }
