@@ -71,6 +71,11 @@ pub(super) fn lowest_high() -> RawFd {
     }
 }
 
+/// As above, of those that the program uses too: `select` knows the lowest 1,024 only.
+fn lowest_of_program() -> RawFd {
+    lowest_high().min(256)
+}
+
 /// How many descriptors of this library have high numbers.
 pub(super) fn high_ones() -> usize {
     HIGH.load(Ordering::Relaxed)
@@ -112,26 +117,39 @@ impl Fd {
         Self::at(fd, lowest_high())
     }
 
-    /// One that the program uses too. `select` knows the lowest 1,024 only.
-    pub(super) fn of_program(fd: OwnedFd) -> Self {
-        Self::at(fd, lowest_high().min(256))
-    }
-
-    /// One that is closed again at once, and need not have a high number.
-    pub(super) fn here(fd: OwnedFd) -> Self {
-        Self::at(fd, 0)
+    /// Both ends of a new pipe, which are one file: for reading and for writing. The first one is as one of the
+    /// program's if that is said.
+    pub(super) fn pipe(flags: i32, is_of_program: bool) -> Result<(Self, Self)> {
+        let mut fds = [-1; 2];
+        // SAFETY: room for two descriptors.
+        check(unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC | flags) })?;
+        let (read, write) = (owned(fds[0])?, owned(fds[1])?);
+        let write = Self::new(write);
+        let lowest = if is_of_program {
+            lowest_of_program()
+        } else {
+            lowest_high()
+        };
+        let read = Self::of(moved(read, lowest), load(&write.identity));
+        Ok((read, write))
     }
 
     fn at(fd: OwnedFd, lowest: RawFd) -> Self {
-        let number = moved(fd, lowest).into_raw_fd();
+        let fd = moved(fd, lowest);
+        // It cannot fail for a descriptor that is open.
+        let identity = identity_of(fd.as_raw_fd()).unwrap_or_default();
+        Self::of(fd, identity)
+    }
+
+    fn of(fd: OwnedFd, identity: Identity) -> Self {
+        let number = fd.into_raw_fd();
         let is_high = number >= lowest_high();
         if is_high {
             HIGH.fetch_add(1, Ordering::Relaxed);
         }
         Self {
             number,
-            // It cannot fail for a descriptor that is open.
-            identity: Self::known(identity_of(number).unwrap_or_default()),
+            identity: Self::known(identity),
             is_high,
         }
     }
@@ -214,27 +232,21 @@ mod tests {
 
     use super::*;
 
-    fn pipe() -> (OwnedFd, OwnedFd) {
-        let mut fds = [-1; 2];
-        // SAFETY: room for two descriptors.
-        check(unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) }).unwrap();
-        (owned(fds[0]).unwrap(), owned(fds[1]).unwrap())
-    }
-
     #[test]
-    fn it_has_a_high_number_and_is_closed() {
-        let (one, _other) = pipe();
-        let fd = Fd::new(one);
-        let number = fd.raw();
-        assert!(number >= lowest_high());
-        assert_eq!(fd.checked(), Ok(number));
-        drop(fd);
+    fn both_ends_of_a_pipe_have_high_numbers_and_one_identity() {
+        let (read, write) = Fd::pipe(0, false).unwrap();
+        for end in [&read, &write] {
+            assert!(end.raw() >= lowest_high());
+            assert_eq!(end.checked(), Ok(end.raw()));
+            assert_eq!(identity_of(end.raw()), Ok(load(&end.identity)));
+        }
+        let (read, _write) = Fd::pipe(0, true).unwrap();
+        assert!((256..1024).contains(&read.raw()) || lowest_high() < 256);
     }
 
     #[test]
     fn what_has_got_its_number_stays_open() {
-        let (one, _other) = pipe();
-        let fd = Fd::new(one);
+        let (fd, _other) = Fd::pipe(0, false).unwrap();
         let number = fd.raw();
         let file = File::open("/proc/self/status").unwrap();
         // SAFETY: no pointers; what the number was is not used any more.

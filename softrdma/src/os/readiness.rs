@@ -10,14 +10,20 @@
 use std::os::fd::RawFd;
 use std::ptr;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::fd::Fd;
 use super::{check, child, owned, sys};
 use crate::Result;
 
-/// The smallest pipe: what one page holds, whatever the size of pages is. All users together have a limit
+/// The smallest pipe: what one page holds, whatever the size of pages is. Each user has a limit
 /// (`fs.pipe-user-pages-soft`), of which each pipe takes what it may hold.
 const ROOM: usize = 4096;
+/// A process with few of them takes little of that limit: these keep the size that the kernel gives them.
+const FEW: usize = 32;
+
+/// How many there are.
+static THERE: AtomicUsize = AtomicUsize::new(0);
 
 #[derive(Debug)]
 pub(crate) struct Readiness {
@@ -35,14 +41,12 @@ pub(crate) struct Raised(usize);
 impl Readiness {
     /// Not readable.
     pub(crate) fn new() -> Result<Self> {
-        let mut fds = [-1; 2];
-        // SAFETY: room for two descriptors.
-        check(unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) })?;
-        let [read, write] = fds;
-        let (read, write) = (Fd::of_program(owned(read)?), Fd::new(owned(write)?));
-        // It works with a larger one too.
-        // SAFETY: no pointers.
-        unsafe { libc::fcntl(write.raw(), libc::F_SETPIPE_SZ, ROOM as libc::c_int) };
+        let (read, write) = Fd::pipe(0, true)?;
+        if THERE.fetch_add(1, Ordering::Relaxed) >= FEW {
+            // It works with a larger one too.
+            // SAFETY: no pointers.
+            unsafe { libc::fcntl(write.raw(), libc::F_SETPIPE_SZ, ROOM as libc::c_int) };
+        }
         Ok(Self {
             read,
             write,
@@ -159,6 +163,12 @@ impl Readiness {
                 _ => raised.0 = 0,
             }
         }
+    }
+}
+
+impl Drop for Readiness {
+    fn drop(&mut self) {
+        THERE.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

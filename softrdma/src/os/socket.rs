@@ -34,11 +34,6 @@ impl Socket {
         Self(fd)
     }
 
-    /// One that is closed again at once.
-    fn probe(fd: OwnedFd) -> Self {
-        Self(Fd::here(fd))
-    }
-
     /// The number, for calls that do no harm to a file of the program.
     pub(crate) fn raw(&self) -> RawFd {
         self.0.raw()
@@ -171,9 +166,7 @@ impl Socket {
     }
 
     fn try_bind(&self, to: &SocketAddr) -> Result<()> {
-        let raw = RawAddr::from_addr(to);
-        // SAFETY: an address and its length.
-        check(unsafe { libc::bind(self.raw(), raw.as_ptr(), raw.length) }).map(|_| ())
+        bind(self.raw(), to)
     }
 
     /// Binds. A port that only connections that are over have used is free; one that another socket is
@@ -264,16 +257,7 @@ impl Socket {
     }
 
     pub(crate) fn local_addr(&self) -> Result<SocketAddr> {
-        let mut raw = RawAddr::empty();
-        // SAFETY: room for any address, and its length.
-        check(unsafe {
-            libc::getsockname(
-                self.raw(),
-                (&raw mut raw.storage).cast(),
-                &raw mut raw.length,
-            )
-        })?;
-        raw.to_addr()
+        local_addr(self.raw())
     }
 
     pub(crate) fn peer_addr(&self) -> Result<SocketAddr> {
@@ -382,9 +366,55 @@ fn conflicts_with_a_wildcard(addr: &SocketAddr) -> bool {
     // Whoever has the port for this address does not have it for one that nobody uses.
     let [.., last] = ip.octets();
     let unused = SocketAddr::from(([127, 251, 17, last ^ 0x55], addr.port()));
-    Socket::stream(&unused)
-        .and_then(|socket| socket.try_bind(&unused))
+    Probe::new(libc::SOCK_STREAM, &unused)
+        .and_then(|probe| probe.bind(&unused))
         .is_err_and(|errno| errno == libc::EADDRINUSE)
+}
+
+fn bind(fd: RawFd, to: &SocketAddr) -> Result<()> {
+    let raw = RawAddr::from_addr(to);
+    // SAFETY: an address and its length.
+    check(unsafe { libc::bind(fd, raw.as_ptr(), raw.length) }).map(|_| ())
+}
+
+fn local_addr(fd: RawFd) -> Result<SocketAddr> {
+    let mut raw = RawAddr::empty();
+    // SAFETY: room for any address, and its length.
+    check(unsafe { libc::getsockname(fd, (&raw mut raw.storage).cast(), &raw mut raw.length) })?;
+    raw.to_addr()
+}
+
+/// A socket that is closed again by the function that makes it, which asks the kernel for nothing that waits: as with
+/// each use of a `Fd`, the program could replace it in between only from another thread at this moment.
+struct Probe(RawFd);
+
+impl Probe {
+    fn new(kind: i32, like: &SocketAddr) -> Result<Self> {
+        // SAFETY: no pointers.
+        check(unsafe { libc::socket(family(like), kind | libc::SOCK_CLOEXEC, 0) }).map(Self)
+    }
+
+    fn datagram(like: &SocketAddr) -> Result<Self> {
+        Self::new(libc::SOCK_DGRAM, like)
+    }
+
+    fn bind(&self, to: &SocketAddr) -> Result<()> {
+        bind(self.0, to)
+    }
+
+    /// Of a datagram socket: nothing is sent.
+    fn connect(&self, to: &SocketAddr) -> Result<()> {
+        let raw = RawAddr::from_addr(to);
+        // SAFETY: an address and its length.
+        check(unsafe { sys::connect(self.0, raw.as_ptr(), raw.length) }).map(|_| ())
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        // SAFETY: this one's, which nobody else knows.
+        unsafe { sys::close(self.0) };
+    }
 }
 
 impl Drop for Socket {
@@ -419,13 +449,11 @@ fn message<'a>(spans: &[Span<'a>], ranges: &mut [Span<'a>; MAX_SPANS]) -> libc::
 
 /// The address that packets to `to` would have as their source, if they can go there at all.
 pub(crate) fn source_for(from: Option<&SocketAddr>, to: &SocketAddr) -> Result<IpAddr> {
-    // SAFETY: no pointers.
-    let fd = owned(unsafe { libc::socket(family(to), libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) })?;
-    let probe = Socket::probe(fd);
+    let probe = Probe::datagram(to)?;
     if let Some(from) = from.filter(|from| !from.ip().is_unspecified()) {
         let mut any_port = *from;
         any_port.set_port(0);
-        probe.try_bind(&any_port)?;
+        probe.bind(&any_port)?;
     }
     // A port is needed to connect a datagram socket; nothing is sent.
     let mut somewhere = *to;
@@ -433,7 +461,7 @@ pub(crate) fn source_for(from: Option<&SocketAddr>, to: &SocketAddr) -> Result<I
         somewhere.set_port(9);
     }
     probe.connect(&somewhere)?;
-    let source = probe.local_addr()?.ip();
+    let source = local_addr(probe.0)?.ip();
     if leads_nowhere(source, to.ip()) && !is_own(to) {
         return Err(libc::ENETUNREACH);
     }
@@ -454,18 +482,14 @@ fn is_of_many(addr: &SocketAddr) -> bool {
     // Of which addresses a network consists only the kernel knows: without leave nothing is sent to all.
     let mut somewhere = *addr;
     somewhere.set_port(9);
-    // SAFETY: no pointers.
-    let fd = owned(unsafe { libc::socket(family(addr), libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) });
-    fd.is_ok_and(|fd| Socket::probe(fd).connect(&somewhere) == Err(libc::EACCES))
+    Probe::datagram(addr).is_ok_and(|probe| probe.connect(&somewhere) == Err(libc::EACCES))
 }
 
 /// Whether an interface of this host has the address.
 fn is_own(addr: &SocketAddr) -> bool {
     let mut any_port = *addr;
     any_port.set_port(0);
-    // SAFETY: no pointers.
-    let fd = owned(unsafe { libc::socket(family(addr), libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) });
-    fd.is_ok_and(|fd| Socket::probe(fd).try_bind(&any_port).is_ok())
+    Probe::datagram(addr).is_ok_and(|probe| probe.bind(&any_port).is_ok())
 }
 
 /// Whether a failed send or receive only has to wait.

@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::fd::Fd;
-use super::{check, child, owned, sys};
+use super::{child, sys};
 use crate::Result;
 
 /// A pipe: unlike an event descriptor, it can be told from those of the program.
@@ -20,14 +20,10 @@ pub(super) struct Wake {
 
 impl Wake {
     pub(super) fn new() -> Result<Self> {
-        let mut fds = [-1; 2];
-        // SAFETY: room for two descriptors.
-        check(unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK) })?;
-        let [read, write] = fds;
-        let (read, write) = (owned(read)?, owned(write)?);
+        let (read, write) = Fd::pipe(libc::O_NONBLOCK, false)?;
         Ok(Self {
-            read: Fd::new(read),
-            write: Fd::new(write),
+            read,
+            write,
             woken: AtomicBool::new(false),
         })
     }
