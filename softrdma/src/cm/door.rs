@@ -28,8 +28,10 @@ use crate::io::served;
 use crate::io::{self, Io, Source, Timer, Token};
 use crate::os::door::{self, Name, Neighbour};
 use crate::os::epoll::{Interest, READABLE};
+use crate::os::fd;
 use crate::os::held::Locks;
 use crate::os::local::Local;
+use crate::os::own_process;
 use crate::os::pair::{Heard, Pair, Side};
 use crate::os::random;
 use crate::os::socket::{Socket, would_block};
@@ -70,7 +72,7 @@ pub(super) struct Owner {
 impl Owner {
     fn now() -> Self {
         Self {
-            process: std::process::id(),
+            process: own_process::id(),
             user: door::own_user(),
         }
     }
@@ -98,7 +100,7 @@ impl Drop for Expected {
     fn drop(&mut self) {
         if let Some(door) = self.door.upgrade() {
             // In a child nobody may be left who opens the lock, and its parent's door is not its own.
-            if door.owner.process == std::process::id() {
+            if door.owner.process == own_process::id() {
                 door.guests.lock().withdraw(&self.word);
             }
         }
@@ -230,9 +232,7 @@ impl Door {
         let mut door = DOOR.lock();
         let owner = Owner::now();
         match &*door {
-            Some(door) if door.owner == owner && door.socket.checked().is_ok() => {
-                Ok(Arc::clone(door))
-            }
+            Some(door) if door.owner == owner && door.is_there() => Ok(Arc::clone(door)),
             _ => {
                 let made = Self::new(owner)?;
                 if let Some(before) = door.replace(Arc::clone(&made)) {
@@ -257,6 +257,12 @@ impl Door {
         let source = Arc::clone(&door);
         io.watch(door.socket.raw(), door.token, READABLE, source)?;
         Ok(door)
+    }
+
+    /// Whether the program has left its socket alone. It is looked at only when the program has closed another
+    /// descriptor of this library: whoever is invited to a door that is gone stays on TCP.
+    fn is_there(&self) -> bool {
+        !fd::were_ever_meddled_with() || self.socket.checked().is_ok()
     }
 
     /// Nobody is let in any more.

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 
 use crate::Result;
 use crate::os::held::Locks;
-use crate::os::random;
+use crate::os::{own_process, random};
 use crate::types::limits;
 
 /// All numbers of so many bits in a random order: a Feistel network over a counter.
@@ -42,7 +42,7 @@ impl Shuffle {
     /// The next number. It may be that of an object that still exists, if the process has used all numbers, or
     /// is the child of one that has objects.
     pub(crate) fn next(&mut self) -> Result<u32> {
-        let process = std::process::id();
+        let process = own_process::id();
         let secret = match self.secret {
             Some((owner, secret)) if owner == process => secret,
             _ => {

@@ -55,6 +55,8 @@ pub(crate) fn limit() -> usize {
 static HIGH: AtomicUsize = AtomicUsize::new(0);
 /// One was found to be something else, and nobody has looked after the others yet.
 static MEDDLED: AtomicBool = AtomicBool::new(false);
+/// One was, at some time.
+static REPORTED: AtomicBool = AtomicBool::new(false);
 
 /// The lowest of high numbers: half of those that there may be are the program's alone. The table of descriptors
 /// is as long as the highest one, and is copied by `fork`.
@@ -193,7 +195,6 @@ impl Fd {
 
     #[cold]
     fn report(&self) -> Errno {
-        static REPORTED: AtomicBool = AtomicBool::new(false);
         // What the number means by now is for a child to keep.
         child::closing(self.number);
         MEDDLED.store(true, Ordering::Release);
@@ -210,6 +211,11 @@ impl Fd {
 /// Whether one was found to be something else since this was asked last.
 pub(crate) fn were_meddled_with() -> bool {
     MEDDLED.load(Ordering::Relaxed) && MEDDLED.swap(false, Ordering::AcqRel)
+}
+
+/// Whether one was found to be something else, at any time.
+pub(crate) fn were_ever_meddled_with() -> bool {
+    REPORTED.load(Ordering::Relaxed)
 }
 
 impl Drop for Fd {

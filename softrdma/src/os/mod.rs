@@ -23,6 +23,7 @@ mod maps;
 mod memfd;
 pub(crate) mod memory;
 pub(crate) mod own_memory;
+pub(crate) mod own_process;
 mod pages;
 pub(crate) mod pair;
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 use std::mem;
 use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
@@ -11,6 +12,7 @@ use parking_lot::Mutex;
 use super::fd::Fd;
 use super::held::Locks;
 use super::pages::Pages;
+use super::pull::may_pull;
 use super::{check, owned, sys};
 use crate::Result;
 
@@ -27,6 +29,8 @@ pub(crate) struct Process {
     end: Option<Fd>,
     /// Which pages it has in memory, once that was asked.
     pages: OnceLock<Pages>,
+    /// The kernel has let this process read its memory.
+    may_pull: AtomicBool,
 }
 
 /// Those that connections are with, so that each one has its descriptors once, however many connections there are.
@@ -44,6 +48,7 @@ impl Process {
             pid,
             end: end_of_peer(socket, pid)?,
             pages: OnceLock::new(),
+            may_pull: AtomicBool::new(false),
         };
         if !process.is_there() {
             return Err(libc::ESRCH);
@@ -65,6 +70,15 @@ impl Process {
 
     pub(crate) fn pid(&self) -> i32 {
         self.pid
+    }
+
+    /// Whether the kernel lets this process read its memory. Asked until it does: that may change at any time in any
+    /// case, and then a copy fails.
+    pub(crate) fn may_pull(&self) -> bool {
+        if !self.may_pull.load(Ordering::Relaxed) {
+            self.may_pull.store(may_pull(self.pid), Ordering::Relaxed);
+        }
+        self.may_pull.load(Ordering::Relaxed)
     }
 
     /// Whether the number is still that of this process. True where the kernel does not tell.
@@ -112,6 +126,7 @@ impl Process {
             pid: pid as i32,
             end: Some(Fd::new(end)),
             pages: OnceLock::new(),
+            may_pull: AtomicBool::new(false),
         }))
     }
 }

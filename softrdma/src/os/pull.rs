@@ -40,7 +40,7 @@ pub(crate) fn pull<const N: usize>(
 
 /// Whether the kernel lets this process read the memory of that one: it says so before it looks whether there
 /// is something at the address, and at this one there is not.
-pub(crate) fn may_pull(pid: i32) -> bool {
+pub(super) fn may_pull(pid: i32) -> bool {
     let nowhere = Foreign { addr: 0, length: 1 };
     let mut byte = [0];
     matches!(

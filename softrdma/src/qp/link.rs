@@ -12,7 +12,6 @@ use crate::objects::mr::Grant;
 use crate::os::local::Local;
 use crate::os::pair::Rung;
 use crate::os::process::Process;
-use crate::os::pull::may_pull;
 use crate::os::socket::Socket;
 use crate::types::limits::MAX_READS;
 use crate::wire::Params;
@@ -246,7 +245,7 @@ impl Qp {
             link.paths
                 .local_stream()
                 .and_then(|local| local.process())
-                .filter(|process| may_pull(process.pid()))
+                .filter(|process| process.may_pull())
                 .inspect(|process| process.prepare_for_copies())
                 .map(Process::pid),
         );
