@@ -25,6 +25,7 @@ use super::path::{Paths, Stream};
 use super::pulling::{Puller, Source};
 use super::receive::Rx;
 use super::respond::Response;
+use super::transmit::ROOM;
 use super::vanished::{Watch, host_timeout};
 use super::{Inner, Peer, Qp, State};
 
@@ -82,6 +83,14 @@ pub(super) enum BodySource {
 impl Tx {
     pub(super) fn is_idle(&self) -> bool {
         self.staged.is_empty() && self.body.is_none()
+    }
+
+    /// Where the next frame goes. Its memory is allocated with the first one.
+    pub(super) fn staging(&mut self) -> &mut Vec<u8> {
+        if self.staged.capacity() == 0 {
+            self.staged.reserve(ROOM);
+        }
+        &mut self.staged
     }
 
     /// So many bytes have gone.
@@ -199,8 +208,7 @@ impl Qp {
             return Err(libc::EISCONN);
         }
         let mut link = Link::new(Paths::new(Stream::Socket(start.socket), start.local));
-        link.tx.staged.reserve(super::transmit::ROOM);
-        link.tx.staged.extend_from_slice(&start.first);
+        link.tx.staging().extend_from_slice(&start.first);
         link.awaits_use = start.side == Side::Server;
         link.paths.start_watching(io, Arc::clone(self) as _)?;
         q.owner = start.owner;

@@ -25,7 +25,7 @@ const BUDGET: usize = 4 << 20;
 
 pub(super) struct Rx {
     /// Allocated when something comes.
-    buffer: Vec<u8>,
+    pub(super) buffer: Vec<u8>,
     start: usize,
     end: usize,
     payload: Option<Payload>,
@@ -96,6 +96,15 @@ impl Rx {
             pull: None,
             in_memory: None,
             cut: false,
+        }
+    }
+
+    /// The connection has begun, and may move nothing for long: the buffer is allocated anew for what comes next.
+    fn release_buffer(&mut self) {
+        if self.start == self.end {
+            self.buffer = Vec::new();
+            self.start = 0;
+            self.end = 0;
         }
     }
 
@@ -261,6 +270,7 @@ impl Qp {
             Frame::Use => {
                 if let Some(link) = &mut q.link {
                     link.awaits_use = false;
+                    link.rx.release_buffer();
                 }
                 self.update_grant(q);
                 if let Some(owner) = q.owner() {
@@ -303,6 +313,7 @@ impl Qp {
             return Err(Malformed);
         }
         link.paths.receive_locally();
+        link.rx.release_buffer();
         if !link.has_changed_over {
             self.change_over(q);
         }
@@ -510,7 +521,8 @@ impl Qp {
             return Ok(More::Nothing);
         };
         let Link { paths, rx, .. } = link;
-        if rx.buffer.is_empty() {
+        let is_first = rx.buffer.is_empty();
+        if is_first {
             rx.buffer.try_reserve_exact(BUFFER).map_err(|_| ())?;
             rx.buffer.resize(BUFFER, 0);
         }
@@ -543,7 +555,12 @@ impl Qp {
                     all: n < direct_length + room,
                 })
             }
-            Err(errno) if socket::would_block(errno) => Ok(More::Nothing),
+            Err(errno) if socket::would_block(errno) => {
+                if is_first {
+                    rx.release_buffer();
+                }
+                Ok(More::Nothing)
+            }
             // The program's memory is not there any more.
             Err(libc::EFAULT) => {
                 if let Some(held) = &held {

@@ -58,7 +58,7 @@ impl Qp {
         let length = request.length();
         let carriage = carriage_of(request, link);
         let frame = frame_of(request, seq, link, carriage);
-        let staged = &mut link.tx.staged;
+        let staged = link.tx.staging();
         let before = staged.len();
         staged.extend_from_slice(&frame.encode());
         let has_body = frame.payload() > 0 && goes_as_body(request, carriage);

@@ -95,7 +95,7 @@ impl Qp {
             }
         } else if length as usize <= COPIED {
             let Some(link) = &mut q.link else { return };
-            let staged = &mut link.tx.staged;
+            let staged = link.tx.staging();
             let before = staged.len();
             staged.extend_from_slice(&inband.encode());
             if held.append_to(staged).is_err() {

@@ -50,6 +50,11 @@ impl Qp {
                 link.tx.blocked = false;
                 if std::mem::take(&mut link.tx.leaves_tcp) {
                     link.paths.send_locally();
+                    // It may move nothing for long.
+                    link.tx.staged = Vec::new();
+                    if q.responses.is_empty() {
+                        q.responses = VecDeque::new();
+                    }
                 }
                 if !self.fill(q) {
                     return;
@@ -211,8 +216,9 @@ impl Qp {
     /// Puts a frame into the batch.
     pub(super) fn stage(q: &mut Inner, frame: Frame, payload: &[u8]) {
         if let Some(link) = &mut q.link {
-            link.tx.staged.extend_from_slice(&frame.encode());
-            link.tx.staged.extend_from_slice(payload);
+            let staged = link.tx.staging();
+            staged.extend_from_slice(&frame.encode());
+            staged.extend_from_slice(payload);
         }
     }
 

@@ -123,6 +123,40 @@ fn polls(side: &Side, peer: &Side) -> Result<()> {
     Ok(())
 }
 
+/// Whether a side has memory for what comes and for what is sent.
+fn has_buffers(side: &Side) -> Result<(bool, bool)> {
+    let q = side.qp.inner.lock();
+    let link = q.link.as_ref().ok_or(libc::ENOTCONN)?;
+    Ok((
+        !link.rx.buffer.is_empty(),
+        link.tx.staged.capacity() > 0 || q.responses.capacity() > 0,
+    ))
+}
+
+#[test]
+fn a_connection_has_no_buffers_before_it_moves_anything() -> Result<()> {
+    let (client, server) = connected()?;
+    for side in [&client, &server] {
+        wait_until(|| {
+            let q = side.qp.inner.lock();
+            let paths = q.link.as_ref().map(|link| &link.paths);
+            paths.is_some_and(|paths| paths.receives_locally() && paths.sends_locally())
+        })?;
+        assert_eq!(has_buffers(side)?, (false, false));
+        // It is looked at, and nothing has come.
+        side.qp.progress();
+        assert_eq!(has_buffers(side)?, (false, false));
+    }
+    server.post_receive(1, server.place(8))?;
+    client.send(1)?;
+    wait_until(|| server.completions().is_ok_and(|seen| !seen.is_empty()))?;
+    assert!(has_buffers(&client)?.1);
+    assert!(has_buffers(&server)?.0);
+    wait_until(|| client.completions().is_ok_and(|seen| !seen.is_empty()))?;
+    client.end()?;
+    server.end()
+}
+
 #[test]
 fn who_waits_for_an_event_hears_of_what_came_while_it_polled() -> Result<()> {
     let (client, server) = connected()?;
