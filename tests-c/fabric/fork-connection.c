@@ -8,12 +8,14 @@
  * ADDRESS is 127.0.0.1 unless given. From the environment: PAIR_WAIT_MS (see two-processes.h).
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -265,6 +267,47 @@ child_comes_too_late(void)
 	finish(&other);
 }
 
+/*
+ * The sockets that a child has taken over must not wake the parent, perhaps again and again: no epoll set has an entry
+ * for a file that is not the one that the number means here.
+ */
+static void
+check_watched(void)
+{
+	DIR *fds = opendir("/proc/self/fd");
+	unsigned sets = 0, watched = 0;
+	struct dirent *fd;
+
+	CHECK(fds);
+	while ((fd = readdir(fds))) {
+		char path[64], target[64] = "", line[256];
+		FILE *info;
+
+		snprintf(path, sizeof(path), "/proc/self/fd/%.16s", fd->d_name);
+		if (readlink(path, target, sizeof(target) - 1) < 0 || strcmp(target, "anon_inode:[eventpoll]") != 0)
+			continue;
+		sets++;
+		snprintf(path, sizeof(path), "/proc/self/fdinfo/%.16s", fd->d_name);
+		info = fopen(path, "re");
+		CHECK(info);
+		while (fgets(line, sizeof(line), info)) {
+			unsigned long inode;
+			struct stat file;
+			int number;
+
+			if (sscanf(line, "tfd: %d %*[^i]ino:%lx", &number, &inode) != 2)
+				continue;
+			watched++;
+			if (fstat(number, &file) || (unsigned long)file.st_ino != inode)
+				die("epoll set %s has descriptor %d of another process", fd->d_name, number);
+		}
+		fclose(info);
+	}
+	closedir(fds);
+	/* each has what wakes it */
+	CHECK(sets > 0 && watched >= sets);
+}
+
 /* a parent that uses the connection which its child has taken over */
 static void
 parent_comes_too_late(void)
@@ -280,6 +323,7 @@ parent_comes_too_late(void)
 	if (pid == 0) {
 		close(go[1]);
 		exchange(1);
+		check_watched();
 		close(taken[1]);
 		CHECK(read(go[0], &byte, 1) == 0);
 		exchange(2);
@@ -291,6 +335,7 @@ parent_comes_too_late(void)
 	post(&link_, IBV_WR_RDMA_WRITE, 1, 0, SIZE, 0);
 	complete_with_error();
 	await_event(channel, RDMA_CM_EVENT_DISCONNECTED);
+	check_watched();
 	/* what it releases then is its own */
 	link_close(&link_);
 	rdma_destroy_event_channel(channel);

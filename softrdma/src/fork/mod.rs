@@ -109,6 +109,7 @@ fn take_back_locked(fork: &mut Fork) {
             handover.discard();
         } else {
             lost = true;
+            stop_watching(handover.numbers());
             if let Some(dead) = &fork.dead {
                 dead.put_at(handover.numbers());
             }
@@ -131,6 +132,16 @@ fn take_back_locked(fork: &mut Fork) {
         });
     } else {
         open_regions();
+    }
+}
+
+/// While the numbers still mean the sockets that the child has: the set would go on telling of them afterwards, and the
+/// I/O thread would never wait while there is something that the child has not read.
+fn stop_watching(sockets: &[RawFd]) {
+    if let Some(io) = io::get() {
+        for socket in sockets {
+            io.remove(*socket);
+        }
     }
 }
 
