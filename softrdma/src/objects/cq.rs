@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -17,7 +18,9 @@ use crate::objects::context::{AsyncEvent, AsyncKind, Context, EventSource};
 use crate::objects::strict;
 use crate::objects::users::Users;
 use crate::os::checker;
+use crate::os::clock;
 use crate::os::held::Locks;
+use crate::os::thread::ThreadMark;
 use crate::types::completion::{Completion, Status};
 use crate::types::limits;
 
@@ -96,10 +99,24 @@ struct Inner {
     room: usize,
     /// How many of them an event has told of. Each event tells of one, of the first ones here.
     told: usize,
+    /// The last ones, if they are of requests that were executed as they were posted, and nobody has polled since.
+    at_post: Option<AtPost>,
     armed: Armed,
     /// A completion was lost: the queue is of no use any more.
     overrun: bool,
 }
+
+/// Completions of requests that a thread has executed as it posted them.
+#[derive(Clone, Copy, Debug)]
+struct AtPost {
+    by: ThreadMark,
+    /// The place of the first of them, and when it came here.
+    first: usize,
+    since: Duration,
+}
+
+/// A program that arms its queue so soon behind a post expects that the request takes longer.
+const AT_ONCE: Duration = Duration::from_millis(50);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Armed {
@@ -121,8 +138,18 @@ impl Armed {
 impl Inner {
     /// There are completions for which it is armed, and of which no event has told.
     fn has_untold(&self) -> bool {
-        let mut untold = self.completions.iter().skip(self.told);
+        self.has_untold_from(0)
+    }
+
+    fn has_untold_from(&self, first: usize) -> bool {
+        let mut untold = self.completions.iter().skip(self.told.max(first));
         untold.any(|completion| self.armed.wants(completion))
+    }
+
+    /// An event tells of one of the completions that are here.
+    fn tell(&mut self) {
+        self.armed = Armed::No;
+        self.told += 1;
     }
 }
 
@@ -164,6 +191,7 @@ impl Cq {
                 completions,
                 room,
                 told: 0,
+                at_post: None,
                 armed: Armed::No,
                 overrun: false,
             }),
@@ -249,6 +277,17 @@ impl Cq {
 
     /// Adds a completion, and an event if the queue is armed for it.
     pub(crate) fn push(self: &Arc<Self>, completion: Completion) {
+        self.add(completion, None);
+    }
+
+    /// As `push`, of a request that the calling thread has executed as it posted it. On a device the request would take
+    /// some time: a program that arms the queue next expects an event of it.
+    pub(crate) fn push_at_post(self: &Arc<Self>, completion: Completion) {
+        // Nobody else knows of events.
+        self.add(completion, self.channel.as_ref().map(|_| ThreadMark::own()));
+    }
+
+    fn add(self: &Arc<Self>, completion: Completion, at_post: Option<ThreadMark>) {
         let announce = {
             let mut inner = self.inner.lock();
             if inner.overrun {
@@ -267,8 +306,15 @@ impl Cq {
             }
             let wanted = inner.armed.wants(&completion);
             if wanted {
-                inner.armed = Armed::No;
-                inner.told += 1;
+                inner.tell();
+            } else if let Some(by) = at_post {
+                if inner.at_post.is_none_or(|others| others.by != by) {
+                    inner.at_post = Some(AtPost {
+                        by,
+                        first: inner.completions.len(),
+                        since: clock::coarse(),
+                    });
+                }
             }
             inner.completions.push_back(completion);
             checker::hands_over(self.as_ref());
@@ -325,6 +371,7 @@ impl Cq {
             each(completion);
         }
         inner.told = inner.told.saturating_sub(n);
+        inner.at_post = None;
         checker::takes_over(self);
         if n == 0 && inner.overrun && most > 0 {
             return Err(libc::EIO);
@@ -347,17 +394,31 @@ impl Cq {
                 qp.touch_if_connected();
             }
         }
-        let has_untold = {
+        let (has_untold, is_due) = {
             let mut inner = self.inner.lock();
             inner.armed = if solicited_only && inner.armed != Armed::Any {
                 Armed::Solicited
             } else {
                 Armed::Any
             };
-            inner.has_untold()
+            let at_post = inner.at_post.take();
+            let is_due = at_post.is_some_and(|posted| {
+                posted.by == ThreadMark::own()
+                    && clock::coarse().saturating_sub(posted.since) < AT_ONCE
+                    && inner.has_untold_from(posted.first)
+            });
+            if is_due {
+                inner.tell();
+            }
+            (inner.has_untold(), is_due)
         };
-        if let (true, Some(channel)) = (has_untold, &self.channel) {
-            channel.is_untold(self);
+        if let Some(channel) = &self.channel {
+            if is_due {
+                channel.events.push(Arc::clone(self));
+            }
+            if has_untold {
+                channel.is_untold(self);
+            }
         }
         // The program may go to sleep now: the I/O thread takes over.
         if any_is_polled() {
@@ -370,8 +431,7 @@ impl Cq {
         let mut inner = self.inner.lock();
         let tells = inner.has_untold();
         if tells {
-            inner.armed = Armed::No;
-            inner.told += 1;
+            inner.tell();
         }
         tells
     }
@@ -509,6 +569,41 @@ mod tests {
         assert_eq!(channel.untold.lock().len(), 1);
         cq.destroy()?;
         assert!(channel.untold.lock().is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_executed_at_the_post_is_told_to_who_arms_next() -> Result<()> {
+        let (channel, cq) = new(10)?;
+        let events = || channel.events.count(|_| true);
+        cq.push(completion(1, false));
+        cq.push_at_post(completion(2, false));
+        cq.push_at_post(completion(3, false));
+        cq.arm(true);
+        // None of them is solicited.
+        assert_eq!(events(), 0);
+        cq.push_at_post(completion(4, false));
+        cq.arm(false);
+        assert_eq!(events(), 1);
+        // Once, and not after a poll.
+        cq.arm(false);
+        assert_eq!(events(), 1);
+        assert_eq!(cq.poll(10, |_| ()), Ok(4));
+        cq.push_at_post(completion(5, false));
+        assert_eq!(events(), 2);
+        cq.push_at_post(completion(6, false));
+        assert_eq!(cq.poll(1, |_| ()), Ok(1));
+        cq.arm(false);
+        assert_eq!(events(), 2);
+        assert_eq!(cq.poll(10, |_| ()), Ok(1));
+        // Another thread does not know of the post.
+        cq.push(completion(7, false));
+        assert_eq!(cq.poll(10, |_| ()), Ok(1));
+        cq.push_at_post(completion(8, false));
+        let other = Arc::clone(&cq);
+        let armed = std::thread::spawn(move || other.arm(false));
+        assert!(armed.join().is_ok());
+        assert_eq!(events(), 3);
         Ok(())
     }
 

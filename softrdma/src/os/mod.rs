@@ -9,6 +9,7 @@ mod arena;
 pub(crate) mod cancel;
 pub(crate) mod checker;
 pub(crate) mod child;
+pub(crate) mod clock;
 pub(crate) mod descriptors;
 pub(crate) mod door;
 pub(crate) mod epoll;

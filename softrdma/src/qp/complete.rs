@@ -2,11 +2,12 @@
 
 //! The end of work requests: done, failed, flushed.
 
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use crate::instrument::{inject, pace, strict};
 use crate::io;
 use crate::objects::context::AsyncKind;
+use crate::objects::cq::Cq;
 use crate::objects::strict as watch;
 use crate::types::completion::{Completion, Status};
 use crate::wire::{Malformed, Reason};
@@ -26,6 +27,16 @@ pub(super) enum Cause {
 
 impl Qp {
     pub(super) fn complete_request(&self, request: &Request, status: Status) {
+        self.complete_request_by(request, status, Cq::push);
+    }
+
+    /// As above, for a request that this side has executed. `add` puts the completion into the queue.
+    pub(super) fn complete_request_by(
+        &self,
+        request: &Request,
+        status: Status,
+        add: fn(&Arc<Cq>, Completion),
+    ) {
         if strict::is_on() {
             self.completed_strictly(request, status);
         }
@@ -33,15 +44,16 @@ impl Qp {
             return;
         };
         if status != Status::Success {
-            cq.push(Completion::failed(request.wr_id, self.number, status));
+            add(cq, Completion::failed(request.wr_id, self.number, status));
         } else if request.signaled || self.setup.signal_all {
-            cq.push(Completion {
+            let completion = Completion {
                 opcode: request.operation.opcode(),
                 byte_len: request.length(),
                 // That there was one is all that the initiator is told.
                 imm: request.imm.map(|_| 0),
                 ..Completion::failed(request.wr_id, self.number, status)
-            });
+            };
+            add(cq, completion);
         }
     }
 

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use crate::Result;
 use crate::instrument::{self, inject, pace};
+use crate::objects::cq::Cq;
 use crate::objects::mr;
 use crate::os::cancel::Hold;
 use crate::os::lease::Lease;
@@ -27,7 +28,7 @@ use crate::os::memory::Span;
 use crate::os::own_memory;
 use crate::os::reach::{PeerMemory, Reach};
 use crate::os::region_table::RegionTable;
-use crate::types::completion::Status;
+use crate::types::completion::{Completion, Status};
 use crate::types::region::{Range, access};
 use crate::types::work::{Data, Operation, Request};
 use crate::wire::Malformed;
@@ -247,19 +248,20 @@ impl Qp {
     // --- The initiator ---------------------------------------------------------------------------
 
     /// Executes the requests at the head of the queue that can be executed here. Not on the I/O thread: it would have to
-    /// wait for memory that the owner takes away while it is copied.
-    pub(super) fn execute(&self, q: &mut Inner) {
+    /// wait for memory that the owner takes away while it is copied. `add` puts completions into the queue.
+    pub(super) fn execute(&self, q: &mut Inner, add: fn(&Arc<Cq>, Completion)) {
         let mut budget = i64::from(BUDGET);
         while budget > 0 {
-            let Some(length) = self.execute_next(q) else {
+            let Some(request) = self.execute_next(q) else {
                 return;
             };
-            budget -= i64::from(length);
+            self.complete_request_by(&request, Status::Success, add);
+            budget -= i64::from(request.length());
         }
     }
 
-    /// Executes the next request if this side can, and nothing before it is under way. Returns its length.
-    fn execute_next(&self, q: &mut Inner) -> Option<u32> {
+    /// Executes the next request if this side can, and nothing before it is under way. It is not complete yet.
+    fn execute_next(&self, q: &mut Inner) -> Option<Request> {
         let is_its_turn = q.state == State::ReadyToSend
             && q.peer == Peer::Connected
             && q.next == q.first
@@ -283,9 +285,7 @@ impl Qp {
             request.placed = true;
             return None;
         }
-        let request = q.sq.pop_front()?;
-        self.complete_request(&request, Status::Success);
-        Some(place.range.length)
+        q.sq.pop_front()
     }
 
     /// Reads or writes the peer's memory. None if the owner has to do it. A request that takes a receive goes to the

@@ -336,7 +336,7 @@ impl Attached for Qp {
             self.show_received(&mut q);
         } else {
             self.acknowledge_and_show(&mut q);
-            self.execute(&mut q);
+            self.execute(&mut q, Cq::push);
             self.transmit(&mut q);
         }
         self.update_interest(&mut q);

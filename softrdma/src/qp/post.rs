@@ -5,6 +5,7 @@
 use parking_lot::MutexGuard;
 
 use crate::instrument::{pace, strict};
+use crate::objects::cq::Cq;
 use crate::objects::srq::ReceiveWaiter;
 use crate::objects::strict as watch;
 use crate::types::completion::Status;
@@ -142,7 +143,7 @@ impl Drop for Posting<'_> {
         if self.q.peer == Peer::Gone {
             self.qp.fail_for_the_peer(&mut self.q);
         }
-        self.qp.execute(&mut self.q);
+        self.qp.execute(&mut self.q, Cq::push_at_post);
         self.qp.send_now(&mut self.q);
     }
 }
