@@ -57,7 +57,8 @@ impl Id {
         offer.params = with_reads(offer.params, MAX_READS, MAX_READS);
         inner.offered = offer.params;
         let outcome = socket.connect(&remote);
-        inner.local = socket.local_addr().ok().or(inner.local);
+        let local = socket.local_addr().ok();
+        inner.local = local.or(inner.local);
         let hello = Hello {
             greeting: Greeting::Request,
             params: offer.params,
@@ -68,7 +69,7 @@ impl Id {
         match outcome {
             Ok(()) | Err(libc::ECONNREFUSED) => {
                 let me = Weak::clone(&self.me);
-                let asked = Handshake::ask(socket, me, remote, outcome.is_err(), &hello);
+                let asked = Handshake::ask(socket, me, (local, remote), outcome.is_err(), &hello);
                 if asked.is_err() {
                     // Nobody was asked, so the program may try again.
                     inner.phase = Phase::RouteResolved;
@@ -216,7 +217,7 @@ impl Id {
             inner.phase = Phase::Connected;
             (handshake, hello, inner.offered)
         };
-        let socket = handshake.take_socket().ok_or(libc::ECONNRESET)?;
+        let socket = handshake.take_watched().ok_or(libc::ECONNRESET)?;
         let ends = handshake.ends();
         let local = hello
             .invitation
@@ -270,9 +271,7 @@ impl Id {
         {
             let mut made = child.inner.lock();
             made.phase = Phase::Requested;
-            let addresses =
-                handshake.with_socket(|socket| (socket.local_addr().ok(), socket.peer_addr().ok()));
-            (made.local, made.remote) = addresses.unwrap_or((None, None));
+            (made.local, made.remote) = handshake.ends().unzip();
             made.handshake = Some(Arc::clone(handshake));
             made.hello = Some(hello);
         }
@@ -384,7 +383,7 @@ impl Id {
             (handshake, hello, answer)
         };
         let own = answer.params;
-        let Some(socket) = handshake.take_socket() else {
+        let Some(socket) = handshake.take_watched() else {
             let mut inner = self.inner.lock();
             Self::stop_timer(&mut inner);
             inner.phase = Phase::Over;

@@ -13,13 +13,13 @@ use super::event::reason;
 use super::id::Id;
 use super::refusal::Refusals;
 use super::silent;
-use crate::Result;
-use crate::io::{self, Source, Timer, Token};
-use crate::os::epoll::{HANG_UP, Interest, READABLE, WRITABLE};
+use crate::io::{self, Source, Timer, Token, Watched};
+use crate::os::epoll::{HANG_UP, Interest, ONCE, READABLE, WRITABLE};
 use crate::os::held::Locks;
 use crate::os::memory::Span;
 use crate::os::socket::{Socket, would_block};
 use crate::wire::{Greeting, HELLO, Hello, Params};
+use crate::{Errno, Result};
 
 #[derive(Debug)]
 pub(crate) struct Handshake {
@@ -30,8 +30,10 @@ pub(crate) struct Handshake {
 #[derive(Debug)]
 struct Inner {
     socket: Option<Socket>,
-    /// A client's addresses, once it is connected: its own and that of the server.
+    /// The addresses of this side and of the other one, once the socket is connected.
     ends: Option<(SocketAddr, SocketAddr)>,
+    /// The I/O thread watches the socket.
+    is_watched: bool,
     stage: Stage,
     buffer: [u8; HELLO],
     have: usize,
@@ -46,6 +48,8 @@ enum Stage {
         to: SocketAddr,
         hello: Box<[u8; HELLO]>,
         refusals: Refusals,
+        /// The kernel has said so, and does not say it again.
+        failed: Option<Errno>,
     },
     /// A client that waits for the answer.
     Asked {
@@ -71,12 +75,18 @@ enum Received {
 }
 
 impl Handshake {
-    fn new(io: &io::Io, socket: Socket, stage: Stage) -> Arc<Self> {
+    fn new(
+        io: &io::Io,
+        socket: Socket,
+        ends: Option<(SocketAddr, SocketAddr)>,
+        stage: Stage,
+    ) -> Arc<Self> {
         Arc::new(Self {
             token: io.token(),
             inner: Mutex::new(Inner {
                 socket: Some(socket),
-                ends: None,
+                ends,
+                is_watched: false,
                 stage,
                 buffer: [0; HELLO],
                 have: 0,
@@ -85,38 +95,88 @@ impl Handshake {
         })
     }
 
-    /// A client: sends its hello when the socket is connected. The first attempt to connect has been
-    /// made, and may have been refused.
+    /// A client: sends its hello when the socket is connected. The first attempt to connect from the address `local`
+    /// has been made, and may have been refused.
     pub(crate) fn ask(
         socket: Socket,
         id: Weak<Id>,
-        to: SocketAddr,
+        (local, to): (Option<SocketAddr>, SocketAddr),
         refused: bool,
         hello: &Hello,
     ) -> Result<Arc<Self>> {
         let io = io::start()?;
-        let fd = socket.raw();
         let stage = Stage::Connecting {
             id,
             to,
             hello: Box::new(hello.encode()),
             refusals: Refusals::none(),
+            failed: None,
         };
-        let handshake = Self::new(io, socket, stage);
-        if !(refused && handshake.attempt_later()) {
-            let source = Arc::clone(&handshake);
-            io.watch(fd, handshake.token, WRITABLE, source)?;
+        let handshake = Self::new(io, socket, None, stage);
+        if refused && handshake.attempt_later() {
+            return Ok(handshake);
         }
+        let mut inner = handshake.inner.lock();
+        let interest = if !refused && Self::ask_at_once(&mut inner, local) {
+            READABLE | ONCE
+        } else {
+            WRITABLE
+        };
+        handshake.watch(&mut inner, interest)?;
+        drop(inner);
         Ok(handshake)
     }
 
-    /// A server: waits for a hello.
-    pub(super) fn serve(socket: Socket, listen: Weak<Id>) {
+    /// A server of this host is connected with at once, as a rule. Whether it was asked. Whatever else is found out
+    /// when the socket is writable.
+    fn ask_at_once(inner: &mut Inner, local: Option<SocketAddr>) -> bool {
+        let (
+            Stage::Connecting {
+                id,
+                to,
+                hello,
+                failed,
+                ..
+            },
+            Some(socket),
+        ) = (&mut inner.stage, &inner.socket)
+        else {
+            return false;
+        };
+        // This may be a client that is connected with itself, or the peer has another address.
+        let is_known = |local: &SocketAddr| local.port() != to.port() && !to.ip().is_unspecified();
+        let Some(local) = local.filter(is_known) else {
+            return false;
+        };
+        match socket.send(&[Span::from_slice(&hello[..])]) {
+            Ok(_) => {
+                inner.ends = Some((local, *to));
+                inner.stage = Stage::Asked {
+                    id: Weak::clone(id),
+                };
+                true
+            }
+            Err(errno) => {
+                *failed = Some(errno).filter(|&errno| !would_block(errno));
+                false
+            }
+        }
+    }
+
+    /// A server: waits for a hello, which has mostly come by now if the client is on this host.
+    pub(super) fn serve(socket: Socket, ends: Option<(SocketAddr, SocketAddr)>, listen: Weak<Id>) {
         let Ok(io) = io::start() else { return };
-        let fd = socket.raw();
-        let handshake = Self::new(io, socket, Stage::Serving { listen });
-        let source = Arc::clone(&handshake);
-        if io.watch(fd, handshake.token, READABLE, source).is_err() {
+        let stage = Stage::Serving {
+            listen: Weak::clone(&listen),
+        };
+        let handshake = Self::new(io, socket, ends, stage);
+        if !handshake.requested(&listen) {
+            return;
+        }
+        if handshake
+            .watch(&mut handshake.inner.lock(), READABLE)
+            .is_err()
+        {
             return;
         }
         silent::enter(&handshake);
@@ -165,19 +225,22 @@ impl Handshake {
     }
 
     /// The socket belongs to the caller now.
-    pub(crate) fn take_socket(&self) -> Option<Socket> {
-        let (socket, timer) = {
+    pub(super) fn take_watched(&self) -> Option<Watched> {
+        let (socket, is_watched, timer) = {
             let mut inner = self.inner.lock();
             inner.stage = Stage::Over;
-            (inner.socket.take()?, inner.timer.take())
+            let socket = inner.socket.take()?;
+            (socket, inner.is_watched, inner.timer.take())
         };
-        if let Some(io) = io::get() {
-            if let Some(timer) = timer {
-                io.cancel(timer);
-            }
-            io.forget(socket.raw(), self.token);
+        if let (Some(timer), Some(io)) = (timer, io::get()) {
+            io.cancel(timer);
         }
-        Some(socket)
+        Some(Watched::new(socket, is_watched.then_some(self.token)))
+    }
+
+    /// As above, and the I/O thread does not watch it any more.
+    fn take_socket(&self) -> Option<Socket> {
+        self.take_watched().and_then(Watched::into_socket)
     }
 
     pub(crate) fn abandon(&self) {
@@ -226,24 +289,31 @@ impl Handshake {
         }
     }
 
-    /// Nothing is expected from the other end but that it goes.
-    fn watch_for_the_end(&self, inner: &Inner, interest: Interest) {
-        if let (Some(socket), Some(io)) = (&inner.socket, io::get()) {
+    /// From now on the I/O thread watches the socket for this.
+    fn watch(self: &Arc<Self>, inner: &mut Inner, interest: Interest) -> Result<()> {
+        let Some(socket) = &inner.socket else {
+            return Ok(());
+        };
+        let io = io::start()?;
+        if inner.is_watched {
             io.change(socket.raw(), self.token, interest);
+        } else {
+            let source = Arc::clone(self);
+            io.watch(socket.raw(), self.token, interest, source)?;
+            inner.is_watched = true;
         }
+        Ok(())
     }
 
     /// Connects once more, unless this handshake is over.
     fn attempt(self: &Arc<Self>) -> Result<()> {
-        let inner = self.inner.lock();
+        let mut inner = self.inner.lock();
         let (Stage::Connecting { to, .. }, Some(socket)) = (&inner.stage, &inner.socket) else {
             return Ok(());
         };
-        let io = io::start()?;
         socket.connect_again(to)?;
         // Not before: a socket that is not connecting has hung up.
-        let source = Arc::clone(self);
-        io.watch(socket.raw(), self.token, WRITABLE, source)
+        self.watch(&mut inner, WRITABLE)
     }
 
     /// Nobody listens. Whether there will be another attempt.
@@ -253,6 +323,7 @@ impl Handshake {
             stage: Stage::Connecting { refusals, .. },
             socket: Some(socket),
             timer,
+            is_watched,
             ..
         } = &mut *inner
         else {
@@ -261,7 +332,9 @@ impl Handshake {
         let (Some(io), Some(pause)) = (io::get(), refusals.pause(Instant::now())) else {
             return false;
         };
-        io.forget(socket.raw(), self.token);
+        if std::mem::take(is_watched) {
+            io.forget(socket.raw(), self.token);
+        }
         let me = Arc::downgrade(self);
         *timer = Some(io.after(pause, move || {
             if let Some(handshake) = me.upgrade() {
@@ -294,9 +367,13 @@ impl Handshake {
     fn connected(self: &Arc<Self>, id: &Weak<Id>, hello: &[u8; HELLO]) {
         let outcome = {
             let mut inner = self.inner.lock();
+            let failed = match &mut inner.stage {
+                Stage::Connecting { failed, .. } => failed.take(),
+                _ => None,
+            };
             let Some(socket) = &inner.socket else { return };
-            let outcome = socket
-                .pending_error()
+            let outcome = failed
+                .map_or_else(|| socket.pending_error(), Err)
                 .and_then(|()| socket.refuse_itself())
                 .and_then(|ends| socket.send(&[Span::from_slice(hello)]).map(|_| ends));
             inner.ends = outcome.ok().flatten();
@@ -304,7 +381,8 @@ impl Handshake {
                 inner.stage = Stage::Asked {
                     id: Weak::clone(id),
                 };
-                self.watch_for_the_end(&inner, READABLE);
+                // It is watched already, so nothing can fail.
+                let _ = self.watch(&mut inner, READABLE | ONCE);
             }
             outcome
         };
@@ -323,9 +401,11 @@ impl Handshake {
         let received = {
             let mut inner = self.inner.lock();
             let received = Self::receive(&mut inner);
-            if matches!(received, Received::Hello(_) | Received::End) {
+            if matches!(received, Received::Nothing) {
+                // As above.
+                let _ = self.watch(&mut inner, READABLE | ONCE);
+            } else {
                 // What follows waits until the program has taken the event.
-                self.watch_for_the_end(&inner, 0);
                 inner.stage = Stage::Over;
             }
             received
@@ -353,10 +433,11 @@ impl Handshake {
         }
     }
 
-    fn requested(self: &Arc<Self>, listen: &Weak<Id>) {
+    /// Reads the request. Whether it is still to come.
+    fn requested(self: &Arc<Self>, listen: &Weak<Id>) -> bool {
         let received = Self::receive(&mut self.inner.lock());
         match received {
-            Received::Nothing => {}
+            Received::Nothing => return true,
             Received::Hello(hello) if hello.greeting == Greeting::Request => {
                 self.no_longer_silent();
                 match listen.upgrade() {
@@ -366,18 +447,20 @@ impl Handshake {
             }
             _ => self.give_up(),
         }
+        false
     }
 
-    /// From now on it is the child's. Addresses of the connection: local, peer.
-    pub(super) fn hand_over(&self, child: &Arc<Id>) {
+    /// From now on it is the child's.
+    pub(super) fn hand_over(self: &Arc<Self>, child: &Arc<Id>) {
         let mut inner = self.inner.lock();
         inner.stage = Stage::Requested {
             id: Arc::downgrade(child),
         };
-        self.watch_for_the_end(&inner, HANG_UP);
+        // Nothing is expected from the client but that it goes. Without that, the program finds out when it answers.
+        let _ = self.watch(&mut inner, HANG_UP);
     }
 
-    /// A client's addresses, once it is connected: its own and that of the server.
+    /// The addresses of this side and of the other one, once the socket is connected.
     pub(super) fn ends(&self) -> Option<(SocketAddr, SocketAddr)> {
         self.inner.lock().ends
     }
@@ -431,7 +514,9 @@ impl Source for Handshake {
         match now {
             Now::Connected(id, hello) => self.connected(&id, &hello),
             Now::Answered(id) => self.answered(&id),
-            Now::Requested(listen) => self.requested(&listen),
+            Now::Requested(listen) => {
+                self.requested(&listen);
+            }
             Now::ClientGone(id) => {
                 self.abandon();
                 if let Some(id) = id.upgrade() {
@@ -439,11 +524,6 @@ impl Source for Handshake {
                 }
             }
             // A client's peer is gone before the program has taken the reply: that is found out then.
-            Now::Over if seen & HANG_UP != 0 => {
-                if let Some(io) = io::get() {
-                    self.with_socket(|socket| io.forget(socket.raw(), self.token));
-                }
-            }
             Now::Over | Now::Nothing => {}
         }
     }
@@ -453,9 +533,10 @@ impl Source for Handshake {
             let inner = self.inner.lock();
             let interest = match &inner.stage {
                 Stage::Connecting { .. } => WRITABLE,
-                Stage::Asked { .. } | Stage::Serving { .. } => READABLE,
+                Stage::Asked { .. } => READABLE | ONCE,
+                Stage::Serving { .. } => READABLE,
                 Stage::Requested { .. } => HANG_UP,
-                Stage::Over => 0,
+                Stage::Over => ONCE,
             };
             inner.socket.as_ref().is_some_and(|socket| {
                 socket

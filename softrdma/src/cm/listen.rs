@@ -3,6 +3,7 @@
 //! Listening for connections.
 
 use std::any::Any;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -21,6 +22,8 @@ use crate::os::socket::{Socket, would_block};
 #[derive(Debug)]
 pub(crate) struct Listener {
     socket: Socket,
+    /// The address of each connection on this side. None if that differs.
+    local: Option<SocketAddr>,
     token: Token,
     id: Weak<Id>,
     state: Mutex<State>,
@@ -48,8 +51,10 @@ impl Listener {
         // Connections that it accepts have the same options.
         socket.end_without_its_host(HOST_TIMEOUT);
         socket.listen()?;
+        let local = socket.local_addr().ok();
         let listener = Arc::new(Self {
             socket,
+            local: local.filter(|local| !local.ip().is_unspecified()),
             token: io.token(),
             id,
             state: Mutex::default(),
@@ -183,7 +188,10 @@ impl Source for Listener {
         }
         // One at a time: mostly there is one, and others have their turn.
         match self.socket.accept() {
-            Ok(socket) => Handshake::serve(socket, Weak::clone(&self.id)),
+            Ok((socket, client)) => {
+                let local = self.local.or_else(|| socket.local_addr().ok());
+                Handshake::serve(socket, local.zip(client), Weak::clone(&self.id));
+            }
             Err(errno) if would_block(errno) => {}
             Err(libc::ECONNABORTED | libc::EPROTO) => {}
             // The program has closed it.

@@ -9,7 +9,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::os::{descriptors, fd};
+use crate::os::descriptors;
 
 /// As many silent ones at most, whatever the limit.
 const MOST_SILENT: usize = 128;
@@ -32,7 +32,8 @@ pub(super) struct Room {
 impl Room {
     /// None: there is no descriptor for anybody.
     pub(super) fn now() -> Option<Self> {
-        Self::of(fd::limit(), descriptors::in_use()?)
+        let (limit, in_use) = descriptors::limit_and_in_use()?;
+        Self::of(limit, in_use)
     }
 
     fn of(limit: usize, in_use: usize) -> Option<Self> {

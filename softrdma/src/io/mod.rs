@@ -24,6 +24,7 @@ use crate::io::endpoint::Endpoint;
 use crate::io::relief::{Lead, Relief};
 use crate::os::epoll::{Current, Epoll, Interest, Ready, WAKE};
 use crate::os::held::Locks;
+use crate::os::socket::Socket;
 use crate::os::{fd, thread};
 
 pub(crate) use forked::{HeldWork, Work};
@@ -52,6 +53,48 @@ pub(crate) trait Source: Send + Sync {
 /// What the thread knows a socket by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Token(u64);
+
+/// A socket, and what the thread knows it by if it watches it: until it is somebody else's, for the source that has had
+/// it so far.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    socket: Option<Socket>,
+    token: Option<Token>,
+}
+
+impl Watched {
+    pub(crate) fn new(socket: Socket, token: Option<Token>) -> Self {
+        Self {
+            socket: Some(socket),
+            token,
+        }
+    }
+
+    /// The socket, which is not watched any more.
+    pub(crate) fn into_socket(mut self) -> Option<Socket> {
+        let socket = self.socket.take()?;
+        if let (Some(token), Some(io)) = (self.token.take(), get()) {
+            io.forget(socket.raw(), token);
+        }
+        Some(socket)
+    }
+
+    /// The socket, and the token, which another source adopts or leaves.
+    pub(crate) fn into_parts(mut self) -> Option<(Socket, Option<Token>)> {
+        Some((self.socket.take()?, self.token.take()))
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if let (Some(token), Some(io)) = (self.token, get()) {
+            match &self.socket {
+                Some(socket) => io.forget(socket.raw(), token),
+                None => io.leave(token),
+            }
+        }
+    }
+}
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -218,6 +261,21 @@ impl Io {
         let token = self.token();
         self.sources.lock().insert(token, source);
         token
+    }
+
+    /// From now on a socket that is watched already belongs to this source. What it is watched for is to be changed
+    /// after that (`adapt`).
+    pub(crate) fn adopt(&self, token: Token, source: Arc<dyn Source>) {
+        let before = self.sources.lock().insert(token, source);
+        // Not under the lock, as in `leave`.
+        drop(before);
+    }
+
+    /// As `change`, or as `add` if the socket is not watched any more. The kernel finds by itself whether the number is
+    /// still that of the socket that is watched: no other one has this number and this file.
+    pub(crate) fn adapt(&self, socket: &Socket, token: Token, interest: Interest) -> Result<()> {
+        let changed = self.epoll.get().change(socket.raw(), token.0, interest);
+        changed.or_else(|_| self.add(socket.checked()?, token, interest))
     }
 
     pub(crate) fn add(&self, fd: RawFd, token: Token, interest: Interest) -> Result<()> {

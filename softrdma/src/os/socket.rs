@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use super::addr::{RawAddr, leads_nowhere};
 use super::fd::Fd;
 use super::memory::Span;
-use super::{check, check_size, child, owned, sys};
+use super::{check, check_size, child, descriptors, owned, sys};
 use crate::Result;
 
 #[derive(Debug)]
@@ -206,18 +206,23 @@ impl Socket {
         check(unsafe { libc::listen(self.raw(), 4096) }).map(|_| ())
     }
 
-    /// The next connection, if there is one (`EAGAIN`).
-    pub(crate) fn accept(&self) -> Result<Self> {
+    /// The next connection, if there is one (`EAGAIN`), and the address of its client.
+    pub(crate) fn accept(&self) -> Result<(Self, Option<SocketAddr>)> {
         let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-        owned(sys::accept(self.checked()?, flags)).map(Self::new)
+        let mut from = RawAddr::empty();
+        // SAFETY: room for any address, and its length.
+        let accepted = owned(unsafe {
+            let address = (&raw mut from.storage).cast();
+            sys::accept_from(self.checked()?, address, &raw mut from.length, flags)
+        })?;
+        descriptors::lowest_free_was(accepted.as_raw_fd());
+        Ok((Self::new(accepted), from.to_addr().ok()))
     }
 
     /// Begins to connect. The socket is writable when that is over.
     pub(crate) fn connect(&self, to: &SocketAddr) -> Result<()> {
-        let raw = RawAddr::from_addr(to);
-        // SAFETY: an address and its length.
-        match check(unsafe { sys::connect(self.checked()?, raw.as_ptr(), raw.length) }) {
-            Ok(_) | Err(libc::EINPROGRESS) => Ok(()),
+        match connect(self.checked()?, to) {
+            Ok(()) | Err(libc::EINPROGRESS) => Ok(()),
             Err(errno) => Err(errno),
         }
     }
@@ -377,6 +382,12 @@ fn bind(fd: RawFd, to: &SocketAddr) -> Result<()> {
     check(unsafe { libc::bind(fd, raw.as_ptr(), raw.length) }).map(|_| ())
 }
 
+fn connect(fd: RawFd, to: &SocketAddr) -> Result<()> {
+    let raw = RawAddr::from_addr(to);
+    // SAFETY: an address and its length.
+    check(unsafe { sys::connect(fd, raw.as_ptr(), raw.length) }).map(|_| ())
+}
+
 fn local_addr(fd: RawFd) -> Result<SocketAddr> {
     let mut raw = RawAddr::empty();
     // SAFETY: room for any address, and its length.
@@ -404,9 +415,7 @@ impl Probe {
 
     /// Of a datagram socket: nothing is sent.
     fn connect(&self, to: &SocketAddr) -> Result<()> {
-        let raw = RawAddr::from_addr(to);
-        // SAFETY: an address and its length.
-        check(unsafe { sys::connect(self.0, raw.as_ptr(), raw.length) }).map(|_| ())
+        connect(self.0, to)
     }
 }
 

@@ -56,9 +56,20 @@ pub(super) unsafe fn recvmsg(fd: RawFd, message: *mut libc::msghdr, flags: c_int
 
 /// The next connection, without its address.
 pub(super) fn accept(fd: RawFd, flags: c_int) -> c_int {
-    let nobody = ptr::null_mut::<c_void>();
     // SAFETY: the address is not asked for.
-    unsafe { libc::syscall(libc::SYS_accept4, fd, nobody, nobody, flags) as c_int }
+    unsafe { accept_from(fd, ptr::null_mut(), ptr::null_mut(), flags) }
+}
+
+/// # Safety
+/// Room for an address of this length, or neither.
+pub(super) unsafe fn accept_from(
+    fd: RawFd,
+    from: *mut libc::sockaddr,
+    length: *mut libc::socklen_t,
+    flags: c_int,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { libc::syscall(libc::SYS_accept4, fd, from, length, flags) as c_int }
 }
 
 /// # Safety

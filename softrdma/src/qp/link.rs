@@ -6,13 +6,12 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
 use crate::Result;
-use crate::io;
 use crate::io::fork_state::Made;
+use crate::io::{self, Watched};
 use crate::objects::mr::Grant;
 use crate::os::local::Local;
 use crate::os::pair::Rung;
 use crate::os::process::Process;
-use crate::os::socket::Socket;
 use crate::types::limits::MAX_READS;
 use crate::wire::Params;
 
@@ -178,7 +177,7 @@ impl Link {
 
 /// What a connection begins with.
 pub(crate) struct Start {
-    pub(crate) socket: Socket,
+    pub(crate) socket: Watched,
     pub(crate) owner: Option<Weak<dyn ConnectionOwner>>,
     /// What the peer has said of itself.
     pub(crate) peer: Params,
@@ -207,10 +206,12 @@ impl Qp {
         if q.link.is_some() {
             return Err(libc::EISCONN);
         }
-        let mut link = Link::new(Paths::new(Stream::Socket(start.socket), start.local));
+        let (socket, token) = start.socket.into_parts().ok_or(libc::ENOTCONN)?;
+        let mut link = Link::new(Paths::new(Stream::Socket(socket), start.local));
         link.tx.staging().extend_from_slice(&start.first);
         link.awaits_use = start.side == Side::Server;
-        link.paths.start_watching(io, Arc::clone(self) as _)?;
+        link.paths
+            .start_watching(io, Arc::clone(self) as _, token)?;
         q.owner = start.owner;
         link.paths.hears_doorbell(self.as_rung());
         q.peer_params = start.peer;

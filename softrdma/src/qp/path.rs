@@ -86,6 +86,8 @@ struct Path {
     stream: Stream,
     /// What the I/O thread watches it for, if it does.
     watched: Option<Interest>,
+    /// It does, for whom it belonged to before.
+    is_adopted: bool,
 }
 
 impl Path {
@@ -93,6 +95,7 @@ impl Path {
         Self {
             stream,
             watched: None,
+            is_adopted: false,
         }
     }
 
@@ -101,6 +104,9 @@ impl Path {
             return Ok(());
         };
         match (self.watched, wanted) {
+            (None, Some(wanted)) if std::mem::take(&mut self.is_adopted) => {
+                io.adapt(socket, token, wanted)?;
+            }
             (None, Some(wanted)) => io.add(socket.checked()?, token, wanted)?,
             (Some(before), Some(wanted)) if before != wanted => {
                 io.change(socket.raw(), token, wanted);
@@ -271,12 +277,27 @@ impl Paths {
         }
     }
 
-    /// From now on the I/O thread calls `source`.
-    pub(super) fn start_watching(&mut self, io: &Io, source: Arc<dyn Source>) -> Result<()> {
-        let token = io.enter(source);
+    /// From now on the I/O thread calls `source`. It knows the socket by the token already, if there is one.
+    pub(super) fn start_watching(
+        &mut self,
+        io: &Io,
+        source: Arc<dyn Source>,
+        token: Option<Token>,
+    ) -> Result<()> {
+        let is_adopted = token.is_some();
+        let token = match token {
+            Some(token) => {
+                io.adopt(token, source);
+                token
+            }
+            None => io.enter(source),
+        };
         self.token = Some(token);
         let started = match &mut self.tcp {
-            Some(tcp) => tcp.watch(io, token, Some(READABLE | HANG_UP)),
+            Some(tcp) => {
+                tcp.is_adopted = is_adopted;
+                tcp.watch(io, token, Some(READABLE | HANG_UP))
+            }
             None => Ok(()),
         };
         if started.is_err() {
@@ -330,6 +351,7 @@ impl Paths {
     pub(super) fn is_not_watched(&mut self) {
         for path in [&mut self.tcp, &mut self.local].into_iter().flatten() {
             path.watched = None;
+            path.is_adopted = false;
         }
         self.sleeps = false;
     }

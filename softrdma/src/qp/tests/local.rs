@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::io::Watched;
 use crate::io::served::serve;
 use crate::os::local::{self, Local};
 use crate::os::pair::Pair;
@@ -44,7 +45,7 @@ fn connected() -> Result<(Side, Side)> {
     let client = Side::unconnected(false, true)?;
     let server = Side::unconnected(false, true)?;
     let start = |socket, first, local, side| Start {
-        socket,
+        socket: Watched::new(socket, None),
         owner: None,
         peer: PARAMS,
         attributes: Attributes::of_connection(Path::default(), &PARAMS, 16, 16),
