@@ -41,6 +41,7 @@ mod region_table_tests;
 pub(crate) mod rings;
 #[cfg(all(loom, test))]
 mod rings_model;
+mod seen_pages;
 pub(crate) mod semaphore;
 pub(crate) mod signals;
 pub(crate) mod socket;

@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use super::guard;
 use super::memory::Span;
@@ -122,8 +122,18 @@ pub(crate) fn prepare_child() {
 }
 
 pub(super) fn page_size() -> usize {
-    // SAFETY: no pointers.
-    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+    static KNOWN: AtomicUsize = AtomicUsize::new(0);
+    // Relaxed: just a number, the same from whatever thread.
+    match KNOWN.load(Ordering::Relaxed) {
+        0 => {
+            // SAFETY: no pointers.
+            let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+            let size = usize::try_from(size).unwrap_or(4096);
+            KNOWN.store(size, Ordering::Relaxed);
+            size
+        }
+        known => known,
+    }
 }
 
 /// Copies out of memory of the program that a plain copy has failed to read.

@@ -25,6 +25,7 @@ use super::memory::Span;
 use super::own_memory::page_size;
 use super::process::Process;
 use super::region_table::{PeerTable, RegionTable};
+use super::seen_pages::{MOMENT, SeenPages, now};
 use super::{cancel, check_size, child, guard, sys};
 use crate::Result;
 
@@ -120,8 +121,7 @@ pub(crate) struct PeerMemory {
     process: Arc<Process>,
     /// None for the memory of this process itself.
     file: Option<MemoryFile>,
-    /// Pages that were in memory: the number of the page, and when it was seen there.
-    seen: Box<[AtomicU64; SEEN]>,
+    seen: SeenPages,
 }
 
 #[derive(Debug)]
@@ -135,27 +135,6 @@ impl Drop for MemoryFile {
     fn drop(&mut self) {
         child::closing(self.fd.raw());
     }
-}
-
-/// How many pages are remembered.
-const SEEN: usize = 256;
-/// The bits of a remembered page that are its number; the others are the time.
-const NUMBER_BITS: u32 = 45;
-/// For so long, in milliseconds, a page that was seen in memory is taken to be there still.
-const MOMENT: u32 = 5;
-
-/// The time in milliseconds, as exact as the kernel's clock tick.
-fn now() -> u32 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: room for the time.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
-    // Only differences of a few milliseconds matter.
-    (time.tv_sec as u32)
-        .wrapping_mul(1000)
-        .wrapping_add(time.tv_nsec as u32 / 1_000_000)
 }
 
 impl MemoryFile {
@@ -233,7 +212,7 @@ impl PeerMemory {
         Ok(Self {
             process: Arc::clone(process),
             file,
-            seen: Box::new([const { AtomicU64::new(0) }; SEEN]),
+            seen: SeenPages::new(),
         })
     }
 
@@ -260,30 +239,15 @@ impl PeerMemory {
             return false;
         };
         let (first, last) = (addr / page, last / page);
-        if last >> NUMBER_BITS != 0 {
-            return false;
-        }
         let now = now();
-        if last - first < SEEN as u64 && (first..=last).all(|page| self.was_seen(page, now)) {
+        if self.seen.has(first, last, now) {
             return true;
         }
         if !self.process.has_in_memory(addr, length) {
             return false;
         }
-        for number in first..=last.min(first + SEEN as u64) {
-            let seen = number | u64::from(now) << NUMBER_BITS;
-            // Relaxed: no other access depends on it.
-            self.seen[number as usize % SEEN].store(seen, Ordering::Relaxed);
-        }
+        self.seen.add(first, last, now);
         true
-    }
-
-    fn was_seen(&self, number: u64, now: u32) -> bool {
-        let seen = self.seen[number as usize % SEEN].load(Ordering::Relaxed);
-        let when = seen >> NUMBER_BITS;
-        // Only the lower bits of the time are stored.
-        let age = (u64::from(now).wrapping_sub(when)) & ((1 << (64 - NUMBER_BITS)) - 1);
-        seen != 0 && seen & ((1 << NUMBER_BITS) - 1) == number && age <= u64::from(MOMENT)
     }
 
     // --- Copies ----------------------------------------------------------------------------------
