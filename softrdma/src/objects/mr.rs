@@ -359,7 +359,19 @@ impl Range {
 
     /// Checks an access by a queue pair of `pd` to what this process names.
     pub(crate) fn grant(self, pd: &Pd, needs: u32) -> Result<Grant, Violation> {
-        self.grant_of(self.key, pd, needs)
+        self.grant_of(self.key, pd, needs)?.checked()
+    }
+
+    /// As `grant`, and holds the region while `access` runs.
+    pub(crate) fn with_held<T>(
+        self,
+        pd: &Pd,
+        needs: u32,
+        access: impl FnOnce(&Held<'_>) -> T,
+    ) -> Result<T, Violation> {
+        let grant = self.grant_of(self.key, pd, needs)?;
+        let held = grant.hold()?;
+        Ok(access(&held))
     }
 
     /// Checks an access by a queue pair of `pd` to what its peer names.
@@ -367,23 +379,26 @@ impl Range {
         if self.key & REMOTE == 0 {
             return Err(Violation);
         }
-        self.grant_of(self.key & !REMOTE, pd, needs)
+        self.grant_of(self.key & !REMOTE, pd, needs)?.checked()
     }
 
+    /// Not checked yet.
     fn grant_of(self, lkey: u32, pd: &Pd, needs: u32) -> Result<Grant, Violation> {
-        let mr = Mr::find(lkey).ok_or(Violation)?;
-        let grant = Grant {
-            mr,
+        Ok(Grant {
+            mr: Mr::find(lkey).ok_or(Violation)?,
             domain: pd.number,
             range: self,
             needs,
-        };
-        grant.hold().map(|_| ())?;
-        Ok(grant)
+        })
     }
 }
 
 impl Grant {
+    fn checked(self) -> Result<Self, Violation> {
+        self.hold().map(|_| ())?;
+        Ok(self)
+    }
+
     /// What the request names.
     pub(super) fn range(&self) -> Range {
         self.range

@@ -249,15 +249,21 @@ impl Qp {
 
     /// Executes the requests at the head of the queue that can be executed here. Not on the I/O thread: it would have to
     /// wait for memory that the owner takes away while it is copied. `add` puts completions into the queue.
-    pub(super) fn execute(&self, q: &mut Inner, add: fn(&Arc<Cq>, Completion)) {
+    ///
+    /// Whether it has executed something, and nothing is left to be sent: the connection is as it was.
+    pub(super) fn execute(&self, q: &mut Inner, add: fn(&Arc<Cq>, Completion)) -> bool {
         let mut budget = i64::from(BUDGET);
+        let mut executed = false;
         while budget > 0 {
             let Some(request) = self.execute_next(q) else {
-                return;
+                break;
             };
             self.complete_request_by(&request, Status::Success, add);
             budget -= i64::from(request.length());
+            executed = true;
         }
+        let is_idle = q.link.as_ref().is_some_and(|link| link.tx.is_idle());
+        executed && is_idle && q.sq.is_empty() && q.responses.is_empty()
     }
 
     /// Executes the next request if this side can, and nothing before it is under way. It is not complete yet.
@@ -349,22 +355,22 @@ impl Qp {
         mut copy: impl FnMut(u64, Span<'_>) -> Result<()>,
     ) -> Option<()> {
         let pd = self.setup.pd.as_ref()?;
+        let needs = request.operation.local_needs();
         let ranges = request.data.scatter().ranges();
         if ranges.len() > 1 {
             // All ranges are checked before the first byte is copied.
             check_locally(request, Some(pd)).ok()?;
         }
         for range in ranges.iter().filter(|range| range.length > 0) {
-            let grant = range.grant(pd, request.operation.local_needs()).ok()?;
-            let held = grant.hold().ok()?;
-            let span = held.span(0);
-            // This thread copies small ranges on every path, so only large ones are checked.
-            let waits = pulling::is_worth_it(range.length)
-                && !own_memory::is_in_memory(span.addr(), span.len());
-            if waits {
-                return None;
-            }
-            copy(addr, span).ok()?;
+            range
+                .with_held(pd, needs, |held| {
+                    let span = held.span(0);
+                    // This thread copies small ranges on every path, so only large ones are checked.
+                    let waits = pulling::is_worth_it(range.length)
+                        && !own_memory::is_in_memory(span.addr(), span.len());
+                    if waits { None } else { copy(addr, span).ok() }
+                })
+                .ok()??;
             addr += u64::from(range.length);
         }
         Some(())

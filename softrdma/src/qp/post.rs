@@ -143,8 +143,9 @@ impl Drop for Posting<'_> {
         if self.q.peer == Peer::Gone {
             self.qp.fail_for_the_peer(&mut self.q);
         }
-        self.qp.execute(&mut self.q, Cq::push_at_post);
-        self.qp.send_now(&mut self.q);
+        if !self.qp.execute(&mut self.q, Cq::push_at_post) {
+            self.qp.send_now(&mut self.q);
+        }
     }
 }
 

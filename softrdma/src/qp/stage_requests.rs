@@ -157,15 +157,14 @@ fn stage_descriptor(
     pd: Option<&Arc<Pd>>,
     owner: SealRef,
 ) -> Result<(), Violation> {
-    let grant = range.grant(pd.ok_or(Violation)?, 0)?;
-    let held = grant.hold()?;
-    let descriptor = Descriptor {
-        addr: held.span(0).addr() as u64,
-        region: held.seal(),
-        owner,
-    };
-    staged.extend_from_slice(&descriptor.encode());
-    Ok(())
+    range.with_held(pd.ok_or(Violation)?, 0, |held| {
+        let descriptor = Descriptor {
+            addr: held.span(0).addr() as u64,
+            region: held.seal(),
+            owner,
+        };
+        staged.extend_from_slice(&descriptor.encode());
+    })
 }
 
 fn stage_bytes(
@@ -175,8 +174,7 @@ fn stage_bytes(
 ) -> Result<(), Violation> {
     for range in scatter.ranges() {
         if range.length > 0 {
-            let grant = range.grant(pd.ok_or(Violation)?, 0)?;
-            grant.hold()?.append_to(staged)?;
+            range.with_held(pd.ok_or(Violation)?, 0, |held| held.append_to(staged))??;
         }
     }
     Ok(())
