@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::reach::Reach;
+use super::reachable::Reachable;
 use super::{FORK, Fork, thread};
 use crate::cm::event::EventChannel;
 use crate::cm::{door, own_qp, pairs, silent};
@@ -95,11 +95,11 @@ extern "C" fn prepare() {
 
 fn hold_all(io: &'static Io, before: &mut Before) -> bool {
     let locks = &mut before.locks;
-    let mut reach = Reach::of(io);
-    if !reach.hold(locks) {
+    let mut reachable = Reachable::of(io);
+    if !reachable.hold(locks) {
         return false;
     }
-    before.listeners = std::mem::take(&mut reach.listeners);
+    before.listeners = std::mem::take(&mut reachable.listeners);
     // After those of objects, since a thread that has one of these may decide who goes on.
     before.fork = FORK.try_lock_until(locks.deadline());
     // Those of the process last: whoever holds them takes none of an object.
@@ -109,7 +109,7 @@ fn hold_all(io: &'static Io, before: &mut Before) -> bool {
     if !silent::hold(locks) || !door::hold(locks) || !mr::hold(locks) {
         return false;
     }
-    if !pairs::hold(locks) || !reach.hold_last(locks) {
+    if !pairs::hold(locks) || !reachable.hold_last(locks) {
         return false;
     }
     if !numbers::hold(locks) || !process::hold(locks) {

@@ -19,7 +19,7 @@
 //! anything.
 
 mod handlers;
-mod reach;
+mod reachable;
 mod thread;
 
 use std::os::fd::RawFd;

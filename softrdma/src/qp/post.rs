@@ -53,7 +53,7 @@ impl Qp {
         }
         q.rq.try_reserve(1).map_err(|_| libc::ENOMEM)?;
         if strict::is_on() {
-            watch::own_receive_posted(self.pair(&q), &receive);
+            watch::own_receive_posted(self.watched(&q), &receive);
         }
         q.rq.push_back(receive);
         self.receives_changed(&mut q);
@@ -105,7 +105,7 @@ impl Posting<'_> {
             q.sq.try_reserve(requests.len()).map_err(|_| libc::ENOMEM)?;
         }
         if strict::is_on() {
-            watch::may_post(self.qp.pair(q), requests.len(), q.sq.len())?;
+            watch::may_post(self.qp.watched(q), requests.len(), q.sq.len())?;
         }
         Ok(())
     }

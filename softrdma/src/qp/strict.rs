@@ -3,7 +3,7 @@
 //! What strict mode is told of a queue pair. Called only where it is on.
 
 use crate::instrument::strict;
-use crate::objects::strict::{self as watch, Pair};
+use crate::objects::strict::{self as watch, QueuePair};
 use crate::types::completion::Status;
 use crate::types::region::Range;
 use crate::types::work::Request;
@@ -12,8 +12,8 @@ use crate::wire::Reason;
 use super::{Inner, Qp};
 
 impl Qp {
-    pub(super) fn pair(&self, q: &Inner) -> Pair<'_> {
-        Pair {
+    pub(super) fn watched(&self, q: &Inner) -> QueuePair<'_> {
+        QueuePair {
             number: self.number,
             peer: q.attributes.peer,
             pd: self.setup.pd.as_ref(),
@@ -32,7 +32,7 @@ impl Qp {
                 self.number, request.wr_id
             ));
         }
-        watch::posted(self.pair(q), request);
+        watch::posted(self.watched(q), request);
     }
 
     pub(super) fn completed_strictly(&self, request: &Request, status: Status) {

@@ -54,7 +54,7 @@ pub(crate) fn hold(locks: &mut Locks) -> bool {
 
 /// What strict mode knows of a queue pair.
 #[derive(Clone, Copy)]
-pub(crate) struct Pair<'a> {
+pub(crate) struct QueuePair<'a> {
     pub(crate) number: u32,
     /// The number of the queue pair at the other end.
     pub(crate) peer: u32,
@@ -69,11 +69,11 @@ fn address(cq: Option<&Arc<Cq>>) -> usize {
 }
 
 impl Watch {
-    fn queues_of(&mut self, pair: Pair<'_>) -> &mut Queues {
-        let (send_cq, recv_cq) = (address(pair.send_cq), address(pair.recv_cq));
-        let queues = self.queues.entry(pair.number);
+    fn queues_of(&mut self, qp: QueuePair<'_>) -> &mut Queues {
+        let (send_cq, recv_cq) = (address(qp.send_cq), address(qp.recv_cq));
+        let queues = self.queues.entry(qp.number);
         let queues = queues.or_insert_with(|| Queues::new(send_cq, recv_cq));
-        queues.peer = pair.peer;
+        queues.peer = qp.peer;
         queues
     }
 
@@ -106,9 +106,9 @@ fn warn_of_overrun(cq: Option<&Arc<Cq>>) {
 // --- Sends -------------------------------------------------------------------------------------------
 
 /// Whether a device has places for so many more requests. `under_way` are those that are not done.
-pub(crate) fn may_post(pair: Pair<'_>, more: usize, under_way: usize) -> Result<()> {
-    let room = limits::queue_room(pair.max_send_wr);
-    let taken = WATCH.lock().queues_of(pair).sends.len();
+pub(crate) fn may_post(qp: QueuePair<'_>, more: usize, under_way: usize) -> Result<()> {
+    let room = limits::queue_room(qp.max_send_wr);
+    let taken = WATCH.lock().queues_of(qp).sends.len();
     if taken + more <= room {
         return Ok(());
     }
@@ -116,19 +116,19 @@ pub(crate) fn may_post(pair: Pair<'_>, more: usize, under_way: usize) -> Result<
         "QP {:#x}: its send queue is full: {under_way} of its {room} requests are under way, and {} are done but keep \
          their places until a completion of them or of a later request is polled; on a device ibv_post_send fails \
          with ENOMEM, and so it does here",
-        pair.number,
+        qp.number,
         taken.saturating_sub(under_way),
     ));
     Err(libc::ENOMEM)
 }
 
 /// A request was added to the send queue.
-pub(crate) fn posted(pair: Pair<'_>, request: &Request) {
+pub(crate) fn posted(qp: QueuePair<'_>, request: &Request) {
     let is_read = request.is_read();
     let needs = request.operation.local_needs();
     let parts: Vec<_> = ranges(request)
         .filter_map(|range| {
-            let grant = range.grant(pair.pd?, needs).ok()?;
+            let grant = range.grant(qp.pd?, needs).ok()?;
             let content = if is_read { None } else { Content::of(&grant) };
             Some((buffers::place(&grant)?, grant, content))
         })
@@ -147,14 +147,14 @@ pub(crate) fn posted(pair: Pair<'_>, request: &Request) {
             content,
         })
         .collect();
-    watch.queues_of(pair).sends.push_back(Sent {
+    watch.queues_of(qp).sends.push_back(Sent {
         wr_id: request.wr_id,
         opcode: request.operation.opcode(),
         sources,
         outcome: Outcome::UnderWay,
     });
     drop(watch);
-    warn_of_overrun(pair.send_cq);
+    warn_of_overrun(qp.send_cq);
 }
 
 fn ranges(request: &Request) -> impl Iterator<Item = Range> + '_ {
@@ -271,10 +271,10 @@ pub(crate) fn receive_posted(pd: Option<&Arc<Pd>>, receive: &Receive) {
 }
 
 /// The same for a receive of a queue pair's own queue, which has a completion.
-pub(crate) fn own_receive_posted(pair: Pair<'_>, receive: &Receive) {
-    receive_posted(pair.pd, receive);
-    WATCH.lock().queues_of(pair).receives += 1;
-    warn_of_overrun(pair.recv_cq);
+pub(crate) fn own_receive_posted(qp: QueuePair<'_>, receive: &Receive) {
+    receive_posted(qp.pd, receive);
+    WATCH.lock().queues_of(qp).receives += 1;
+    warn_of_overrun(qp.recv_cq);
 }
 
 /// A receive leaves its queue without a message.

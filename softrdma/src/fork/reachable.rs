@@ -18,7 +18,7 @@ use crate::qp::owner::ConnectionOwner;
 
 /// What is reached from the sockets of the process.
 #[derive(Default)]
-pub(super) struct Reach {
+pub(super) struct Reachable {
     qps: Vec<Arc<Qp>>,
     ids: Vec<Arc<Id>>,
     handshakes: Vec<Arc<Handshake>>,
@@ -26,13 +26,13 @@ pub(super) struct Reach {
     pub(super) listeners: Vec<(RawFd, Arc<EventChannel>)>,
 }
 
-impl Reach {
+impl Reachable {
     pub(super) fn of(io: &Io) -> Self {
-        let mut reach = Self::default();
+        let mut reachable = Self::default();
         for source in io.sources() {
-            reach.add(source);
+            reachable.add(source);
         }
-        reach
+        reachable
     }
 
     fn add(&mut self, source: Arc<dyn Source>) {
