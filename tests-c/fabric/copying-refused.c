@@ -207,9 +207,7 @@ serve(const char *address)
 	if (env_number("COPY_LOSE", 0) > 0)
 		CHECK(next_status(&link) == IBV_WC_WR_FLUSH_ERR);
 	link_close(&link);
-	CHECK(rdma_destroy_id(listener) == 0);
-	release_pd();
-	rdma_destroy_event_channel(channel);
+	close_server(channel, listener);
 
 	return 0;
 }

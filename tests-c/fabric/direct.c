@@ -304,9 +304,7 @@ serve(const char *address)
 			link_close(&links[i]);
 		}
 	}
-	CHECK(rdma_destroy_id(listener) == 0);
-	release_pd();
-	rdma_destroy_event_channel(channel);
+	close_server(channel, listener);
 
 	return 0;
 }

@@ -91,9 +91,7 @@ echo_serve(const char *address)
 		rdma_disconnect(link.id);
 		link_close(&link);
 	}
-	CHECK(rdma_destroy_id(listener) == 0);
-	release_pd();
-	rdma_destroy_event_channel(channel);
+	close_server(channel, listener);
 
 	return 0;
 }

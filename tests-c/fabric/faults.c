@@ -558,9 +558,7 @@ serve(void)
 		if (links[i].id)
 			end_link(&links[i]);
 	}
-	CHECK(rdma_destroy_id(listener) == 0);
-	release_pd();
-	rdma_destroy_event_channel(channel);
+	close_server(channel, listener);
 }
 
 /* --- cases of a server, as its client sees them ------------------------------------------------- */
@@ -742,14 +740,8 @@ is_wanted(const char *name, int argc, char *argv[])
 int
 main(int argc, char *argv[])
 {
-	/* as start() calls it */
-	if (argc == 4 && strcmp(argv[2], ADDRESS) == 0) {
-		if (strcmp(argv[1], "server") == 0)
-			serve();
-		else
-			run_client(argv[1], (unsigned)atoi(argv[3]));
+	if (play_role(argc, argv, ADDRESS, serve, run_client))
 		return 0;
-	}
 	skip_without(ADDRESS);
 	for (size_t i = 0; i < CASES; i++) {
 		if (is_wanted(cases[i].name, argc, argv))

@@ -585,14 +585,7 @@ main(int argc, char *argv[])
 	if (argc > 1)
 		address = argv[1];
 	skip_without(address);
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		uint64_t started = now_ns();
-		struct child child = start(cases[i], address, 0);
-
-		finish(&child);
-		printf("%-28s %6.2f s\n", cases[i], (double)(now_ns() - started) / 1e9);
-		fflush(stdout);
-	}
+	run_cases(cases, sizeof(cases) / sizeof(cases[0]), address);
 
 	return 0;
 }

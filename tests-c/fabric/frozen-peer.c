@@ -145,9 +145,7 @@ serve(const char *address)
 	await_event(channel, RDMA_CM_EVENT_DISCONNECTED);
 	rdma_disconnect(frozen.id);
 	link_close(&frozen);
-	CHECK(rdma_destroy_id(listener) == 0);
-	release_pd();
-	rdma_destroy_event_channel(channel);
+	close_server(channel, listener);
 
 	return 0;
 }

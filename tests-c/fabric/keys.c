@@ -77,9 +77,7 @@ serve(const char *address)
 			links--;
 		}
 	}
-	CHECK(rdma_destroy_id(listener) == 0);
-	release_pd();
-	rdma_destroy_event_channel(channel);
+	close_server(channel, listener);
 
 	return 0;
 }

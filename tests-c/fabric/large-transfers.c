@@ -112,9 +112,7 @@ serve(const char *address)
 		rdma_disconnect(services[i].link.id);
 		link_close(&services[i].link);
 	}
-	CHECK(rdma_destroy_id(listener) == 0);
-	release_pd();
-	rdma_destroy_event_channel(channel);
+	close_server(channel, listener);
 
 	return 0;
 }

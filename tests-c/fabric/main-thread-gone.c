@@ -106,9 +106,7 @@ go_on(void *before)
 		connect_both();
 	move_data();
 	if (listener)
-		CHECK(rdma_destroy_id(listener) == 0);
-	release_pd();
-	rdma_destroy_event_channel(channel);
+		close_server(channel, listener);
 	exit(0);
 }
 
@@ -152,9 +150,7 @@ run_side(void)
 		report("not forbidden");
 	move_data();
 	if (listener)
-		CHECK(rdma_destroy_id(listener) == 0);
-	release_pd();
-	rdma_destroy_event_channel(channel);
+		close_server(channel, listener);
 
 	return 0;
 }

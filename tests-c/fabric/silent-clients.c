@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "counting-server.h"
 #include "two-processes.h"
 
 #define SIZE ((size_t)64 << 10)
@@ -24,66 +25,6 @@
 #define CLIENTS 5
 /* how many of them a server may keep at a time, with room for its own use of descriptors */
 #define MOST 200
-
-/* takes clients, and says how many descriptors it has whenever it is asked */
-static int
-serve(const char *address)
-{
-	struct rdma_event_channel *channel = open_channel();
-	struct rdma_cm_id *listener = listen_at(channel, address, 0, 8);
-	char line[16];
-
-	report("listening %u", (unsigned)ntohs(rdma_get_src_port(listener)));
-	for (;;) {
-		struct pollfd fds[] = {
-			{.fd = STDIN_FILENO, .events = POLLIN},
-			{.fd = channel->fd, .events = POLLIN},
-		};
-		struct rdma_cm_event *event;
-		enum rdma_cm_event_type type;
-		struct rdma_cm_id *id;
-
-		CHECK(poll(fds, 2, -1) > 0 || errno == EINTR);
-		if (fds[0].revents) {
-			if (!listen_to_parent(line, sizeof(line)) || strcmp(line, "quit") == 0)
-				break;
-			report("descriptors %u", descriptors());
-		}
-		if (!fds[1].revents)
-			continue;
-		event = next_event(channel, 0);
-		CHECK(event);
-		type = event->event;
-		id = event->id;
-		CHECK(rdma_ack_cm_event(event) == 0);
-		if (type == RDMA_CM_EVENT_CONNECT_REQUEST) {
-			struct link *link = malloc(sizeof(*link));
-
-			CHECK(link);
-			link_open(link, id, SIZE, DEPTH);
-			accept_link(link);
-		} else if (type == RDMA_CM_EVENT_DISCONNECTED) {
-			struct link *link = id->context;
-
-			rdma_disconnect(id);
-			link_close(link);
-			free(link);
-		}
-	}
-	CHECK(rdma_destroy_id(listener) == 0);
-	release_pd();
-	rdma_destroy_event_channel(channel);
-
-	return 0;
-}
-
-static unsigned
-descriptors_of(struct child *server)
-{
-	tell(server, "how many");
-
-	return (unsigned)expect(server, "descriptors ");
-}
 
 static int
 connect_silently(const struct sockaddr_storage *to)
@@ -150,7 +91,7 @@ main(int argc, char *argv[])
 	unsigned port;
 
 	if (argc == 4)
-		return serve(argv[2]);
+		return count_descriptors(argv[2], SIZE, DEPTH);
 
 	raise_descriptor_limit();
 	server = start("server", address, 0);

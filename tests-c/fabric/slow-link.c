@@ -323,14 +323,8 @@ run_case(const struct link_case *test, bool polls)
 int
 main(int argc, char *argv[])
 {
-	/* as start() calls it */
-	if (argc == 4 && strcmp(argv[2], ADDRESS) == 0) {
-		if (strcmp(argv[1], "server") == 0)
-			serve();
-		else
-			run_client(argv[1], (unsigned)atoi(argv[3]));
+	if (play_role(argc, argv, ADDRESS, serve, run_client))
 		return 0;
-	}
 	skip_without(ADDRESS);
 	for (size_t i = 0; i < CASES; i++) {
 		if (argc > 1 && strcmp(argv[1], cases[i].name) != 0)

@@ -19,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "counting-server.h"
 #include "door.h"
 #include "echo.h"
 
@@ -29,76 +30,6 @@
 #define OTHER_USER 12345
 
 /* --- the server, and clients as they should be --------------------------------------------------- */
-
-/* takes clients, and says how many descriptors it has whenever it is asked */
-static int
-serve(const char *address)
-{
-	struct rdma_event_channel *channel = open_channel();
-	struct rdma_cm_id *listener = listen_at(channel, address, 0, 8);
-	char line[16];
-	unsigned links = 0;
-	bool quits = false;
-
-	report("listening %u", (unsigned)ntohs(rdma_get_src_port(listener)));
-	/* until the parent says quit and all clients are gone */
-	while (!quits || links > 0) {
-		struct pollfd fds[] = {
-			{.fd = quits ? -1 : STDIN_FILENO, .events = POLLIN},
-			{.fd = channel->fd, .events = POLLIN},
-		};
-		struct rdma_cm_event *event;
-		enum rdma_cm_event_type type;
-		struct rdma_cm_id *id;
-
-		CHECK(poll(fds, 2, -1) > 0 || errno == EINTR);
-		if (fds[0].revents) {
-			quits = !listen_to_parent(line, sizeof(line)) || strcmp(line, "quit") == 0;
-			if (!quits)
-				report("descriptors %u", descriptors());
-		}
-		if (!fds[1].revents)
-			continue;
-		event = next_event(channel, 0);
-		CHECK(event);
-		type = event->event;
-		id = event->id;
-		CHECK(rdma_ack_cm_event(event) == 0);
-		if (type == RDMA_CM_EVENT_CONNECT_REQUEST) {
-			struct link *link = malloc(sizeof(*link));
-
-			CHECK(link);
-			link_open(link, id, SIZE, DEPTH);
-			accept_link(link);
-			if (link->ended) {
-				link_close(link);
-				free(link);
-			} else {
-				links++;
-			}
-		} else if (type != RDMA_CM_EVENT_ESTABLISHED && type != RDMA_CM_EVENT_TIMEWAIT_EXIT) {
-			struct link *link = id->context;
-
-			rdma_disconnect(id);
-			link_close(link);
-			free(link);
-			links--;
-		}
-	}
-	CHECK(rdma_destroy_id(listener) == 0);
-	release_pd();
-	rdma_destroy_event_channel(channel);
-
-	return 0;
-}
-
-static unsigned
-descriptors_of(struct child *server)
-{
-	tell(server, "how many");
-
-	return (unsigned)expect(server, "descriptors ");
-}
 
 static void
 moment(void)
@@ -350,7 +281,7 @@ main(int argc, char *argv[])
 	unsigned port, before;
 
 	if (argc == 4) {
-		return strcmp(argv[1], "server") == 0 ? serve(argv[2]) :
+		return strcmp(argv[1], "server") == 0 ? count_descriptors(argv[2], SIZE, DEPTH) :
 				work(argv[2], (unsigned)atoi(argv[3]));
 	}
 	skip_without(address);

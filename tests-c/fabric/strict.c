@@ -140,9 +140,7 @@ serve(const char *address)
 	while ((event = next_event(channel, 0)))
 		CHECK(rdma_ack_cm_event(event) == 0);
 	link_close(&link);
-	CHECK(rdma_destroy_id(listener) == 0);
-	release_pd();
-	rdma_destroy_event_channel(channel);
+	close_server(channel, listener);
 
 	return 0;
 }

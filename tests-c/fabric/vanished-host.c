@@ -196,9 +196,7 @@ serve(const char *address)
 		if (fds[1].revents)
 			take_event(channel);
 	}
-	CHECK(rdma_destroy_id(listener) == 0);
-	release_pd();
-	rdma_destroy_event_channel(channel);
+	close_server(channel, listener);
 
 	return 0;
 }

@@ -93,6 +93,33 @@ start(const char *child_role, const char *address, unsigned port)
 	return child;
 }
 
+bool
+play_role(int argc, char *argv[], const char *address, void (*server)(void),
+		void (*client)(const char *role, unsigned port))
+{
+	if (argc != 4 || strcmp(argv[2], address) != 0)
+		return false;
+	if (strcmp(argv[1], "server") == 0)
+		server();
+	else
+		client(argv[1], (unsigned)atoi(argv[3]));
+
+	return true;
+}
+
+void
+run_cases(const char *const cases[], size_t count, const char *address)
+{
+	for (size_t i = 0; i < count; i++) {
+		uint64_t started = now_ns();
+		struct child child = start(cases[i], address, 0);
+
+		finish(&child);
+		printf("%-28s %6.2f s\n", cases[i], (double)(now_ns() - started) / 1e9);
+		fflush(stdout);
+	}
+}
+
 char *
 hear(struct child *child)
 {
@@ -383,6 +410,14 @@ listen_at(struct rdma_event_channel *channel, const char *address, unsigned port
 	CHECK(rdma_listen(id, backlog) == 0);
 
 	return id;
+}
+
+void
+close_server(struct rdma_event_channel *channel, struct rdma_cm_id *listener)
+{
+	CHECK(rdma_destroy_id(listener) == 0);
+	release_pd();
+	rdma_destroy_event_channel(channel);
 }
 
 uint8_t connection_retries = 7;

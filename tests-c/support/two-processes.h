@@ -36,6 +36,12 @@ struct child {
 	int out;   /* what it reads */
 };
 struct child start(const char *role, const char *address, unsigned port);
+/* Does what start() has started this program for with this address: the role "server", or any other one, which is of a
+ * client. false if it was not started so. */
+bool play_role(int argc, char *argv[], const char *address, void (*server)(void),
+		void (*client)(const char *role, unsigned port));
+/* starts this program with each of these roles, one after the other; all have to end by themselves, with 0 */
+void run_cases(const char *const cases[], size_t count, const char *address);
 /* the next line that it prints, without the newline; NULL if it ended or took too long */
 char *hear(struct child *child);
 /* hear() that must give this line, or a number behind it */
@@ -117,6 +123,8 @@ struct rdma_cm_id *await_event(struct rdma_event_channel *channel, enum rdma_cm_
 
 struct rdma_cm_id *listen_at(struct rdma_event_channel *channel, const char *address, unsigned port,
 		int backlog);
+/* Releases the listener, the channel and the protection domain; it must be possible. */
+void close_server(struct rdma_event_channel *channel, struct rdma_cm_id *listener);
 /* takes an address of the form that bind and connect want */
 void parse_address(struct sockaddr_storage *parsed, const char *address, unsigned port);
 
