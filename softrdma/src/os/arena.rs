@@ -191,6 +191,11 @@ impl Arena {
         Ok((number, slot, fd))
     }
 
+    /// No slot that `take` returns next has a higher number.
+    pub(super) fn highest_next(&self) -> u32 {
+        (self.slots + self.slots.clamp(FEWEST, MOST)) as u32
+    }
+
     fn grow(&mut self) -> Result<OwnedFd> {
         // The peer does not give slots back.
         if self.left.len() >= MOST_LEFT {

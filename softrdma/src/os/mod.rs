@@ -44,6 +44,7 @@ mod rings_model;
 mod seen_pages;
 pub(crate) mod semaphore;
 pub(crate) mod signals;
+mod slot_set;
 pub(crate) mod socket;
 mod sync;
 pub(crate) mod tcp;

@@ -7,7 +7,7 @@
 //! that has connected the socket brings connections, and makes the memory. Doorbells take as long with many
 //! connections as with one. The end of the socket is that of all the connections: the other process is gone.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -22,6 +22,7 @@ use super::memory::Span;
 use super::process::Process;
 use super::reach::Reach;
 use super::rings::{self, Rings};
+use super::slot_set::SlotSet;
 use super::socket::{Socket, would_block};
 use crate::wire::{KNOCK, Knock};
 use crate::{Errno, Result};
@@ -64,15 +65,21 @@ struct Shared {
     reach: Option<Option<Arc<Reach>>>,
     /// Messages for which the socket had no room, in order.
     unsent: VecDeque<Message>,
-    /// The doorbells among them.
-    unsent_doorbells: BTreeSet<u32>,
+    /// Doorbells for which it had none. They are sent after these messages, each once. There is room for those of all
+    /// connections.
+    unsent_doorbells: SlotSet,
 }
 
 enum Message {
-    Doorbell(u32),
     /// A doorbell, and the table of this process.
     Table(u32, OwnedFd),
     Knock([u8; KNOCK], Option<OwnedFd>),
+}
+
+impl Shared {
+    fn has_unsent(&self) -> bool {
+        !self.unsent.is_empty() || !self.unsent_doorbells.is_empty()
+    }
 }
 
 /// What the other process has sent.
@@ -152,6 +159,8 @@ impl Pair {
             return Err(libc::EPIPE);
         }
         let mut shared = self.shared.lock();
+        let highest = shared.arena.highest_next();
+        shared.unsent_doorbells.make_room(highest)?;
         let (number, slot, fd) = shared.arena.take(rings::are_left_by_peer)?;
         let rings = Rings::new(slot);
         shared.connections.insert(number, None);
@@ -174,6 +183,7 @@ impl Pair {
         if shared.connections.contains_key(&number) {
             return Err(libc::EINVAL);
         }
+        shared.unsent_doorbells.make_room(number)?;
         shared.connections.insert(number, None);
         Ok(Rings::other_end(slot))
     }
@@ -238,8 +248,9 @@ impl Pair {
         }
         let failed = {
             let mut shared = self.shared.lock();
-            shared.unsent_doorbells.insert(number)
-                && self.post(&mut shared, Message::Doorbell(number))
+            let others_wait = shared.has_unsent();
+            shared.unsent_doorbells.insert(number);
+            !others_wait && self.send_unsent(&mut shared).is_err()
         };
         if failed {
             self.fail();
@@ -264,38 +275,18 @@ impl Pair {
         self.shared.lock().reach.clone().flatten()
     }
 
-    /// Sends a message behind all that wait. Whether the socket has failed.
+    /// Sends a message behind those that wait. Whether the socket has failed.
     fn post(&self, shared: &mut Shared, message: Message) -> bool {
+        let others_wait = shared.has_unsent();
         shared.unsent.push_back(message);
-        if shared.unsent.len() > 1 {
-            return false;
-        }
-        self.send_unsent(shared).is_err()
+        !others_wait && self.send_unsent(shared).is_err()
     }
 
     /// Whether all has been sent.
     fn send_unsent(&self, shared: &mut Shared) -> Result<bool> {
-        while let Some(next) = shared.unsent.front() {
-            let sent = match next {
-                Message::Doorbell(number) => {
-                    let bytes = number.to_le_bytes();
-                    self.socket.send(&[Span::from_slice(&bytes)]).map(|_| ())
-                }
-                Message::Table(number, fd) => {
-                    let bytes = number.to_le_bytes();
-                    self.send_with(&bytes, fd)
-                }
-                Message::Knock(knock, None) => {
-                    self.socket.send(&[Span::from_slice(knock)]).map(|_| ())
-                }
-                Message::Knock(knock, Some(fd)) => self.send_with(knock, fd),
-            };
-            match sent {
-                Ok(()) => {
-                    if let Some(Message::Doorbell(number)) = shared.unsent.pop_front() {
-                        shared.unsent_doorbells.remove(&number);
-                    }
-                }
+        while shared.has_unsent() {
+            match self.send_next(shared) {
+                Ok(()) => {}
                 Err(errno) if comes_later(errno) => {
                     if !self.is_congested.swap(true, Ordering::AcqRel) {
                         self.trouble();
@@ -307,6 +298,27 @@ impl Pair {
         }
         self.is_congested.store(false, Ordering::Release);
         Ok(true)
+    }
+
+    /// Sends one of those that wait, which waits no longer then.
+    fn send_next(&self, shared: &mut Shared) -> Result<()> {
+        match shared.unsent.front() {
+            Some(Message::Table(number, fd)) => self.send_with(&number.to_le_bytes(), fd)?,
+            Some(Message::Knock(knock, Some(fd))) => self.send_with(knock, fd)?,
+            Some(Message::Knock(knock, None)) => {
+                self.socket.send(&[Span::from_slice(knock)])?;
+            }
+            None => {
+                if let Some(number) = shared.unsent_doorbells.next() {
+                    let bytes = number.to_le_bytes();
+                    self.socket.send(&[Span::from_slice(&bytes)])?;
+                    shared.unsent_doorbells.remove(number);
+                }
+                return Ok(());
+            }
+        }
+        shared.unsent.pop_front();
+        Ok(())
     }
 
     /// Sends a message with a descriptor: without it when too many of this user's descriptors are on their way, since
