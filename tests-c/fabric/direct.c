@@ -106,19 +106,21 @@ comes(struct link *link, int ms, struct ibv_wc *wc)
 
 /* --- the server ---------------------------------------------------------------------------------- */
 
-/* memory of a file, which can be truncated */
+/* memory of a file, which can be truncated, or private memory */
 struct region {
 	int file;
 	char *memory;
 };
 
 static struct region
-map_region(void)
+map_region(enum loss loss)
 {
+	/* a file goes on where it is mapped, as on a device; see mapped.c */
+	const int flags = loss == UNMAPPED ? MAP_PRIVATE : MAP_SHARED;
 	struct region region = {.file = memfd_create("direct", MFD_CLOEXEC)};
 
 	CHECK(region.file >= 0 && ftruncate(region.file, SIZE) == 0);
-	region.memory = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, region.file, 0);
+	region.memory = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, flags, region.file, 0);
 	CHECK(region.memory != MAP_FAILED);
 
 	return region;
@@ -204,7 +206,7 @@ serve_losses(struct rdma_event_channel *channel)
 {
 	for (int i = 0; i < LOSSES * (int)N_LENGTHS * rounds(); i++) {
 		const enum loss loss = (enum loss)(i % LOSSES);
-		struct region region = map_region();
+		struct region region = map_region(loss);
 		struct rdma_cm_id *id;
 		struct link link;
 

@@ -295,7 +295,7 @@ impl Door {
                     served::end(pair);
                 }
             }
-            Ok(Heard::Doorbell(_) | Heard::Table) | Err(_) => {}
+            Ok(Heard::Doorbell(_) | Heard::Table | Heard::Ask(..)) | Err(_) => {}
         }
         false
     }

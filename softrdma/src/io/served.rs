@@ -8,9 +8,12 @@ use std::time::Duration;
 
 use super::{Io, Source, Token};
 use crate::Result;
+use crate::instrument;
 use crate::os::epoll::{Interest, READABLE, WRITABLE};
+use crate::os::mapper;
 use crate::os::pair::{Heard, Pair};
 use crate::os::region_table::RegionTable;
+use crate::os::thread;
 use crate::wire::Knock;
 
 /// The I/O thread looks after the socket from now on. `knocked` is called with each connection that a client brings.
@@ -131,6 +134,12 @@ impl Source for Served {
             Ok(Heard::Table) => {
                 for connection in self.pair.connections() {
                     connection.rung();
+                }
+            }
+            Ok(Heard::Ask(ask, socket)) => {
+                // Strict mode has to find accesses to memory that is not mapped any more.
+                if !instrument::strict::is_on() && !instrument::not_direct() {
+                    mapper::answer(ask, socket, thread::own_tid());
                 }
             }
             Ok(Heard::Knock(knock)) => (self.knocked)(&self.pair, &knock),

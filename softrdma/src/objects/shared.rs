@@ -5,6 +5,7 @@
 use parking_lot::Mutex;
 
 use crate::os::lease::SharedRegion;
+use crate::os::mapper;
 use crate::os::region_table::{EntryNumber, RegionTable};
 use crate::types::region::{Terms, access};
 
@@ -67,7 +68,9 @@ impl Shared {
     /// After `withdraw`, when no peer uses it any more.
     pub(super) fn remove(&self) {
         if let Some(place) = self.0.lock().take() {
+            let entry = place.entry.index();
             place.table.remove(place.entry);
+            mapper::forget(entry);
         }
     }
 }

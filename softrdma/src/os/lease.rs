@@ -151,6 +151,14 @@ impl Entry {
         Some((region, generation))
     }
 
+    /// The region that is described with this generation, as the owner sees it.
+    pub(super) fn described(&self, generation: u64) -> Option<SharedRegion> {
+        let (region, is) = self.read()?;
+        // Between the loads of `read` and the one below.
+        fence(Ordering::Acquire);
+        (is == generation && self.is_still(generation)).then_some(region)
+    }
+
     fn is_still(&self, generation: u64) -> bool {
         // Acquire: the copy does not begin before this.
         self.generation.load(Ordering::Acquire) == generation
@@ -256,6 +264,7 @@ impl Offer<'_> {
         let open = self.closed.load(Ordering::Acquire) == 0;
         (open && self.entry.is_still(generation)).then_some(Lease {
             region,
+            generation,
             _claim: claim,
         })
     }
@@ -280,12 +289,18 @@ pub(super) fn open(closed: &AtomicU64) {
 #[must_use]
 pub(crate) struct Lease<'a> {
     region: SharedRegion,
+    generation: u64,
     _claim: Claim<'a>,
 }
 
 impl Lease<'_> {
     pub(crate) fn region(&self) -> &SharedRegion {
         &self.region
+    }
+
+    /// The region is the same one as of another lease of this entry with the same generation.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
     }
 }
 

@@ -7,10 +7,13 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use super::lease::Lease;
+use super::mapped::Mapping;
 use super::memory::Span;
 use super::pair::{Pair, Rung};
 use super::process::Process;
 use super::reach::Reach;
+use super::region_table::PeerTable;
 use super::rings::{Glance, Rings};
 use crate::Result;
 use crate::wire::Knock;
@@ -211,6 +214,16 @@ impl Local {
         self.pair.reach()
     }
 
+    /// What there is of a region in this entry of the peer's table.
+    pub(crate) fn mapping(&self, entry: u32, lease: &Lease<'_>) -> Mapping {
+        self.pair.mappings().get(entry, lease.generation())
+    }
+
+    /// Asks the peer for the file under a region, for `mapping`. Whether that could be done.
+    pub(crate) fn ask_for_mapping(&self, table: &PeerTable, entry: u32, lease: &Lease<'_>) -> bool {
+        self.pair.ask(table, entry, lease)
+    }
+
     /// The rings, for the words about operations that the initiator executes.
     pub(crate) fn rings(&self) -> &Rings {
         &self.rings
@@ -256,7 +269,9 @@ pub(crate) fn connect(client: &Arc<Pair>, server: &Arc<Pair>) -> Result<(Local, 
             super::pair::Heard::Knock(knock) => {
                 return Ok((local, Local::answer(server, knock.slot)?));
             }
-            super::pair::Heard::Doorbell(_) | super::pair::Heard::Table => {}
+            super::pair::Heard::Doorbell(_)
+            | super::pair::Heard::Table
+            | super::pair::Heard::Ask(..) => {}
             super::pair::Heard::Nothing => return Err(libc::EBADMSG),
         }
     }

@@ -8,10 +8,11 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use super::guard;
 use super::memory::Span;
+use super::seen_pages::{MOMENT, now};
 use super::{cancel, child, owned, pages, populate, sys};
 use crate::Result;
 
@@ -170,12 +171,40 @@ pub(super) fn write(addr: usize, from: Span<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Whether memory of the program can be read and written without waiting for a page, as far as is known.
+// --- Memory that is there -----------------------------------------------------------------------------
+
+/// Pages that were seen in memory: the number of the page, and when.
+static SEEN: [AtomicU64; 4096] = [const { AtomicU64::new(0) }; 4096];
+/// The bits of a page that was seen that are its number; the others are the time.
+const NUMBER_BITS: u32 = 45;
+
+/// Whether memory of the program can be read and written without waiting for a page, as far as is known. A page that
+/// was in memory a moment ago is taken to be there still.
 pub(crate) fn is_in_memory(addr: usize, length: usize) -> bool {
+    let time = u64::from(now());
+    let page = page_size();
+    let numbers = addr / page..addr.saturating_add(length).div_ceil(page);
+    let is_seen = |number: usize| {
+        // Relaxed: no other access depends on it.
+        let seen = SEEN[number % SEEN.len()].load(Ordering::Relaxed);
+        let age = time.wrapping_sub(seen >> NUMBER_BITS) & (u64::MAX >> NUMBER_BITS);
+        seen & ((1 << NUMBER_BITS) - 1) == number as u64 && age <= u64::from(MOMENT)
+    };
+    if numbers.len() <= SEEN.len() && numbers.clone().all(is_seen) {
+        return true;
+    }
     let Some(files) = Files::get() else {
         return true;
     };
-    pages::are_there(files.pages.file.as_raw_fd(), addr, length, pages::PRESENT)
+    let table = files.pages.file.as_raw_fd();
+    if !pages::are_there(table, addr, length, pages::PRESENT) {
+        return false;
+    }
+    for number in numbers.take(SEEN.len()) {
+        let seen = number as u64 | time << NUMBER_BITS;
+        SEEN[number % SEEN.len()].store(seen, Ordering::Relaxed);
+    }
+    true
 }
 
 fn is_still_the_same(addr: usize, length: usize) -> Result<&'static Files> {

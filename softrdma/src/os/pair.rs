@@ -18,13 +18,18 @@ use super::arena::Arena;
 use super::cancel::Hold;
 use super::door::Neighbour;
 use super::held::Locks;
+use super::lease::Lease;
+use super::mapped::Mappings;
+use super::mapper::{self, Questioner};
 use super::memory::Span;
+use super::passing;
 use super::process::Process;
 use super::reach::Reach;
+use super::region_table::PeerTable;
 use super::rings::{self, Rings};
 use super::slot_set::SlotSet;
 use super::socket::{Socket, would_block};
-use crate::wire::{KNOCK, Knock};
+use crate::wire::{ASK, Ask, KNOCK, Knock};
 use crate::{Errno, Result};
 
 /// The connection that a doorbell is for.
@@ -52,6 +57,8 @@ pub(crate) struct Pair {
     attend: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// The other side was sent the table of this process, or cannot be.
     has_sent_table: AtomicBool,
+    /// Regions of the other side that this one has mapped.
+    mappings: Arc<Mappings>,
     #[cfg(test)]
     doorbells: std::sync::atomic::AtomicUsize,
 }
@@ -88,6 +95,8 @@ pub(crate) enum Heard {
     Doorbell(u32),
     /// Its region table: all connections may have waited for it.
     Table,
+    /// Which file is under a region, and where the answer goes.
+    Ask(Ask, OwnedFd),
     Knock(Knock),
 }
 
@@ -117,6 +126,7 @@ impl Pair {
             ended: AtomicBool::new(false),
             attend: OnceLock::new(),
             has_sent_table: AtomicBool::new(false),
+            mappings: Arc::default(),
             #[cfg(test)]
             doorbells: Default::default(),
         })
@@ -275,6 +285,40 @@ impl Pair {
         self.shared.lock().reach.clone().flatten()
     }
 
+    pub(super) fn mappings(&self) -> &Mappings {
+        &self.mappings
+    }
+
+    /// Asks the other side for the file under a region of its table, unless that was done. Whether it is known now
+    /// what there is of the region.
+    pub(super) fn ask(&self, table: &PeerTable, entry: u32, lease: &Lease<'_>) -> bool {
+        let (region, generation) = (*lease.region(), lease.generation());
+        if !self.mappings.ask(entry, generation) {
+            return false;
+        }
+        let ask = Ask {
+            table: table.number(),
+            entry,
+            generation,
+            key: region.key,
+        };
+        let questioner = Questioner {
+            mappings: Arc::downgrade(&self.mappings),
+            own: table.own(),
+            region,
+        };
+        let asked = mapper::ask(questioner, &ask, |fd| {
+            if self.has_ended() || self.has_unsent() {
+                return Err(libc::EAGAIN);
+            }
+            passing::send(self.socket.checked()?, &ask.encode(), Some(fd))
+        });
+        if asked.is_err() {
+            self.mappings.forget(entry, generation);
+        }
+        asked.is_ok()
+    }
+
     /// Sends a message behind those that wait. Whether the socket has failed.
     fn post(&self, shared: &mut Shared, message: Message) -> bool {
         let others_wait = shared.has_unsent();
@@ -371,6 +415,12 @@ impl Pair {
                     Some(_) => Err(libc::EBADMSG),
                 }
             }
+            (ASK, Some(socket)) => {
+                let ask = Ask::decode(&bytes[..ASK]).map_err(|_| libc::EBADMSG)?;
+                Ok(Heard::Ask(ask, socket))
+            }
+            // This process has no descriptor left for the socket.
+            (ASK, None) => Ok(Heard::Nothing),
             (KNOCK, memory) if self.side == Side::Server => {
                 let knock = Knock::decode(&bytes).map_err(|_| libc::EBADMSG)?;
                 let mut shared = self.shared.lock();

@@ -26,7 +26,7 @@ use super::own_memory::page_size;
 use super::process::Process;
 use super::region_table::{PeerTable, RegionTable};
 use super::seen_pages::{MOMENT, SeenPages, now};
-use super::{cancel, check_size, child, guard, sys};
+use super::{cancel, check_size, child, guard, mapper, sys};
 use crate::Result;
 
 /// Another process's regions, and its memory.
@@ -51,6 +51,7 @@ impl Reach {
     pub(crate) fn of(process: &Arc<Process>, table: &OwnedFd) -> Result<Arc<Self>> {
         // A process that executes another program has another table then.
         let table = RegionTable::own()?.peer(process, table)?;
+        mapper::prepare();
         let mut known = KNOWN.lock();
         known.retain(|known| known.strong_count() > 0);
         let is_same =
@@ -109,6 +110,13 @@ impl Reach {
 
     pub(crate) fn table(&self) -> &PeerTable {
         &self.table
+    }
+
+    /// Whether it is this process itself, whose memory needs no mapping.
+    pub(crate) fn is_own_process(&self) -> bool {
+        self.memory
+            .as_ref()
+            .is_some_and(|memory| memory.file.is_none())
     }
 
     pub(crate) fn memory(&self) -> Option<&PeerMemory> {

@@ -53,6 +53,13 @@ static OWN: AtomicPtr<RegionTable> = AtomicPtr::new(ptr::null_mut());
 #[derive(Debug)]
 pub(crate) struct EntryNumber(u32);
 
+impl EntryNumber {
+    /// Where in the table it is.
+    pub(crate) fn index(&self) -> u32 {
+        self.0
+    }
+}
+
 impl RegionTable {
     /// That of this process, made with the first call. A child of `fork` makes its own; the parent's regions are
     /// not in there. Fails when there can be none.
@@ -172,6 +179,21 @@ impl RegionTable {
         } else {
             None
         }
+    }
+
+    /// The region that this entry describes with this generation, if this is the number of the table.
+    pub(super) fn described(
+        &self,
+        table: u64,
+        entry: u32,
+        generation: u64,
+    ) -> Option<SharedRegion> {
+        let is_it = self.is_of_this_process() && self.number.to_bits() == table;
+        let has_pages = (entry as usize) < entries_below(self.mapping.levels());
+        if !is_it || !has_pages {
+            return None;
+        }
+        self.mapping.entry(entry)?.described(generation)
     }
 
     /// Nobody gets a lease of the region from now on. Then `is_leased` tells when nobody has one any more.
@@ -353,6 +375,16 @@ impl PeerTable {
         let header = self.mapping.head().header.address.load(Ordering::Relaxed);
         let number = header.checked_add(offset_of!(Header, number) as u64);
         number.and_then(read) == Some(self.number.to_bits())
+    }
+
+    /// The number of the table.
+    pub(super) fn number(&self) -> u64 {
+        self.number.to_bits()
+    }
+
+    /// The table of this process.
+    pub(super) fn own(&self) -> &'static RegionTable {
+        self.own
     }
 
     /// Whether this process, and not a parent of it, has got the table.

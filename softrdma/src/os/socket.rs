@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use super::addr::{RawAddr, leads_nowhere};
 use super::fd::Fd;
 use super::memory::Span;
-use super::{check, check_size, child, descriptors, owned, sys};
+use super::{check, check_size, child, descriptors, owned, passing, sys};
 use crate::Result;
 
 #[derive(Debug)]
@@ -68,65 +68,14 @@ impl Socket {
 
     /// Sends a message and a descriptor with it, through a local socket. All of it goes, or nothing.
     pub(crate) fn send_with_descriptor(&self, bytes: &[u8], fd: &OwnedFd) -> Result<()> {
-        let mut ranges = [Span::NONE; MAX_SPANS];
-        let mut room = ControlRoom::default();
-        let mut message = message(&[Span::from_slice(bytes)], &mut ranges);
-        room.attach(&mut message);
-        // SAFETY: the message has room for one descriptor behind its header, both written here.
-        let sent = unsafe {
-            let header = libc::CMSG_FIRSTHDR(&raw const message);
-            (*header).cmsg_level = libc::SOL_SOCKET;
-            (*header).cmsg_type = libc::SCM_RIGHTS;
-            (*header).cmsg_len = libc::CMSG_LEN(FD_SIZE) as _;
-            libc::CMSG_DATA(header)
-                .cast::<RawFd>()
-                .write_unaligned(fd.as_raw_fd());
-            let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
-            check_size(sys::sendmsg(self.checked()?, &raw const message, flags))?
-        };
-        if sent == bytes.len() {
-            Ok(())
-        } else {
-            Err(libc::EMSGSIZE)
-        }
+        passing::send(self.checked()?, bytes, Some(fd.as_raw_fd()))
     }
 
     /// The length of the next message of a local socket, 0 at the end, and the descriptor that came with it, if one
     /// did. `EBADMSG` if there were several, or the message is longer than this.
     pub(crate) fn receive_message(&self, bytes: &mut [u8]) -> Result<(usize, Option<OwnedFd>)> {
-        let mut ranges = [Span::NONE; MAX_SPANS];
-        let mut room = ControlRoom::default();
-        let mut message = message(&[Span::from_mut(bytes)], &mut ranges);
-        room.attach(&mut message);
-        // No more than one: the kernel would use what is there only to keep the next header aligned.
-        // SAFETY: computes a size.
-        message.msg_controllen = unsafe { libc::CMSG_LEN(FD_SIZE) } as _;
-        let flags = libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT;
-        // SAFETY: a message of ranges that stay valid through the call; the kernel has filled in what is
-        // looked at afterwards.
-        let (n, fd) = unsafe {
-            let n = check_size(sys::recvmsg(self.checked()?, &raw mut message, flags))?;
-            let header = libc::CMSG_FIRSTHDR(&raw const message);
-            let fd = if header.is_null() {
-                None
-            } else if (*header).cmsg_level != libc::SOL_SOCKET
-                || (*header).cmsg_type != libc::SCM_RIGHTS
-                || (*header).cmsg_len != libc::CMSG_LEN(FD_SIZE) as _
-            {
-                return Err(libc::EBADMSG);
-            } else {
-                let fd = libc::CMSG_DATA(header).cast::<RawFd>();
-                Some(owned(fd.read_unaligned())?)
-            };
-            (n, fd)
-        };
-        // There were more descriptors, which the kernel has closed, or bytes. Without any, this process may have no
-        // more descriptors.
-        let has_more = |flag| message.msg_flags & flag != 0;
-        if has_more(libc::MSG_TRUNC) || (fd.is_some() && has_more(libc::MSG_CTRUNC)) {
-            return Err(libc::EBADMSG);
-        }
-        Ok((n, fd))
+        let (n, fd) = passing::receive(self.checked()?, bytes)?;
+        Ok((n, fd.map(owned).transpose()?))
     }
 
     /// An option, some of which change by being read.
@@ -431,21 +380,6 @@ impl Drop for Socket {
         child::closing(self.raw());
     }
 }
-
-const FD_SIZE: u32 = mem::size_of::<RawFd>() as u32;
-
-/// What comes with a message, aligned as its header has to be: one descriptor.
-#[derive(Default)]
-#[repr(align(8))]
-struct ControlRoom([u8; 24]);
-
-impl ControlRoom {
-    fn attach(&mut self, message: &mut libc::msghdr) {
-        message.msg_control = self.0.as_mut_ptr().cast();
-        message.msg_controllen = self.0.len() as _;
-    }
-}
-
 fn message<'a>(spans: &[Span<'a>], ranges: &mut [Span<'a>; MAX_SPANS]) -> libc::msghdr {
     let n = spans.len().min(MAX_SPANS);
     ranges[..n].copy_from_slice(&spans[..n]);

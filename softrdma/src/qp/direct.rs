@@ -35,6 +35,7 @@ use crate::wire::Malformed;
 
 use super::guard::Wish;
 use super::link::Link;
+use super::mapped::Mappings;
 use super::pulling;
 use super::receive::Sink;
 use super::stage_requests::check_locally;
@@ -42,8 +43,13 @@ use super::{Inner, Peer, Qp, State};
 
 /// Larger payloads are sent to the owner: there the I/O threads copy, in turns, and the program goes on meanwhile.
 const LARGEST: u32 = 256 * 1024;
+/// As above, for a region that this process has mapped. Nobody else copies it faster, so this limits only for how long
+/// the lock of the queue pair and the leases are held: a few milliseconds.
+const LARGEST_MAPPED: u32 = 16 * 1024 * 1024;
 /// When one call has copied so many bytes, the rest of the requests is sent to the owner.
 const BUDGET: u32 = 512 * 1024;
+/// A byte that the kernel copies counts as much as so many in a mapped region.
+const MAPPED: u32 = LARGEST_MAPPED / BUDGET;
 
 /// What a connection needs for operations that the initiator executes.
 #[derive(Default)]
@@ -54,6 +60,7 @@ pub(super) struct Direct {
     granted: Grants,
     /// The last key that a request has named, and the entry of its region in the peer's table.
     last_key: Option<(u32, u32)>,
+    mappings: Mappings,
 }
 
 /// What a queue pair permits its peer to execute itself, as one word in shared memory.
@@ -117,7 +124,7 @@ impl Place {
                 return Some(Self { range: at, wish });
             }
         };
-        (1..=LARGEST)
+        (1..=LARGEST_MAPPED)
             .contains(&range.length)
             .then_some(Self { range, wish })
     }
@@ -255,19 +262,20 @@ impl Qp {
         let mut budget = i64::from(BUDGET);
         let mut executed = false;
         while budget > 0 {
-            let Some(request) = self.execute_next(q) else {
+            let Some((request, taken)) = self.execute_next(q) else {
                 break;
             };
             self.complete_request_by(&request, Status::Success, add);
-            budget -= i64::from(request.length());
+            budget -= i64::from(taken);
             executed = true;
         }
         let is_idle = q.link.as_ref().is_some_and(|link| link.tx.is_idle());
         executed && is_idle && q.sq.is_empty() && q.responses.is_empty()
     }
 
-    /// Executes the next request if this side can, and nothing before it is under way. It is not complete yet.
-    fn execute_next(&self, q: &mut Inner) -> Option<Request> {
+    /// Executes the next request if this side can, and nothing before it is under way. It is not complete yet. Returns
+    /// how much of the budget that has taken, too.
+    fn execute_next(&self, q: &mut Inner) -> Option<(Request, u32)> {
         let is_its_turn = q.state == State::ReadyToSend
             && q.peer == Peer::Connected
             && q.next == q.first
@@ -285,18 +293,19 @@ impl Qp {
             return None;
         }
         let place = Place::of(request)?;
-        self.access_memory(request, place, link)?;
+        let taken = self.access_memory(request, place, link)?;
         if request.imm.is_some() {
             // The owner takes a receive for the immediate data.
             request.placed = true;
             return None;
         }
-        q.sq.pop_front()
+        Some((q.sq.pop_front()?, taken))
     }
 
-    /// Reads or writes the peer's memory. None if the owner has to do it. A request that takes a receive goes to the
+    /// Reads or writes the peer's memory. Returns how much of the budget that has taken, or None if the owner has to do
+    /// it. A request that takes a receive goes to the
     /// owner when there is none, since its memory must not change before there is one.
-    fn access_memory(&self, request: &Request, place: Place, link: &mut Link) -> Option<()> {
+    fn access_memory(&self, request: &Request, place: Place, link: &mut Link) -> Option<u32> {
         let Place { range, wish } = place;
         let needs = wish.needs()?;
         let local = link.paths.local_to_send()?;
@@ -312,7 +321,7 @@ impl Qp {
             return None;
         }
         let _connection = ConnectionLease::new(local);
-        let lease = find_lease(reach, &mut direct.last_key, range.key)?;
+        let (entry, lease) = find_lease(reach, &mut direct.last_key, range.key)?;
         // Checked again: the owner waits for this side only from the moment it sees the lease.
         let grants = Grants(local.rings().granted());
         let region = lease.region();
@@ -325,15 +334,28 @@ impl Qp {
             } => (region.terms.access & needs == needs).then_some(region.terms.addr)?,
             _ => region.terms.locate(range, needs)?,
         };
-        match wish {
+        if let Wish::Flush { .. } = wish {
             // All completed writes are in memory already. A flush fails only if the process has ended.
-            Wish::Flush { .. } => reach.is_there().then_some(()),
-            // No system call stores eight bytes in another process as a single access.
-            Wish::AtomicWrite => None,
-            Wish::Write | Wish::Read if !memory.has(addr, range.length as usize) => None,
-            Wish::Write => self.write(request, memory, addr),
-            Wish::Read => self.read(request, memory, addr),
+            return reach.is_there().then_some(range.length);
         }
+        let mappings = &mut direct.mappings;
+        if let Some(mapped) = mappings.find(local, reach, entry, &lease) {
+            let offset = addr - region.terms.addr;
+            if self.access_mapped(request, &mapped, offset).is_some() {
+                return Some(range.length / MAPPED);
+            }
+        }
+        if range.length > LARGEST || !memory.has(addr, range.length as usize) {
+            return None;
+        }
+        match wish {
+            Wish::Write => self.write(request, memory, addr)?,
+            Wish::Read => self.read(request, memory, addr)?,
+            // No system call stores eight bytes in another process as a single access.
+            Wish::AtomicWrite | Wish::Flush { .. } => return None,
+        }
+        mappings.count(range.length);
+        Some(range.length)
     }
 
     fn write(&self, request: &Request, memory: &PeerMemory, addr: u64) -> Option<()> {
@@ -348,7 +370,7 @@ impl Qp {
     }
 
     /// Copies between each range of a request and the peer's memory from this address on.
-    fn each_span(
+    pub(super) fn each_span(
         &self,
         request: &Request,
         mut addr: u64,
@@ -382,18 +404,22 @@ fn is_off() -> bool {
     instrument::not_direct() || inject::is_armed() || pace::is_on()
 }
 
-/// A lease of the region that has this key. `last` is the entry of the last one.
-fn find_lease(reach: &Reach, last: &mut Option<(u32, u32)>, key: u32) -> Option<Lease<'static>> {
+/// A lease of the region that has this key, and the entry of the region. `last` is that of the last one.
+fn find_lease(
+    reach: &Reach,
+    last: &mut Option<(u32, u32)>,
+    key: u32,
+) -> Option<(u32, Lease<'static>)> {
     let table = reach.table();
     if let Some((_, entry)) = last.filter(|(last_key, _)| *last_key == key) {
         if let Some(lease) = table.lease(entry, key) {
-            return Some(lease);
+            return Some((entry, lease));
         }
     }
     let entry = table.find(key)?;
     let lease = table.lease(entry, key)?;
     *last = Some((key, entry));
-    Some(lease)
+    Some((entry, lease))
 }
 
 /// Waits until the peer does not act any more on what it was granted before. It takes no longer than a copy of the

@@ -13,6 +13,7 @@ mod faults;
 mod fuzz;
 mod guard;
 pub(crate) mod link;
+mod mapped;
 mod polls;
 pub(crate) mod owner;
 mod pace;

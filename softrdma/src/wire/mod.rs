@@ -21,6 +21,7 @@ mod bytes;
 mod descriptor;
 mod hello;
 mod knock;
+mod mapping;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,7 @@ use bytes::{bytes, u32_at, u64_at};
 pub(crate) use descriptor::{DESCRIPTOR, Descriptor};
 pub(crate) use hello::{Greeting, HELLO, Hello, Params};
 pub(crate) use knock::{Ends, Invitation, KNOCK, Knock};
+pub(crate) use mapping::{ANSWER, ASK, Answer, Ask};
 
 pub(crate) const HEADER: usize = 48;
 

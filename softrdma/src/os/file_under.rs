@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! The file that is mapped under a range of this process's memory, opened anew.
+//!
+//! It is opened by its path, if that still leads there, or by a descriptor of it that the program has open. The
+//! program's descriptor itself is not sent to anybody: the locks (`flock(2)`) and the position that go with it would
+//! last as long as the peer's mapping. All of this is done on a thread that has a table of descriptors of its own.
+
+use std::ffi::{CStr, CString};
+
+use super::maps::{self, Place};
+use super::private_fd::{Identity, PrivateFd, regular_file};
+use crate::Result;
+
+/// How much text the kernel's table of mappings may have: some 100,000 mappings.
+const MOST_TEXT: usize = 8 << 20;
+/// File systems whose pages come from this host alone. An access to a page of any other one may wait for a server
+/// that does not answer; and huge pages (`hugetlbfs`) may not be there.
+const LOCAL: [libc::c_long; 8] = [
+    libc::TMPFS_MAGIC as _,
+    libc::EXT4_SUPER_MAGIC as _,
+    libc::XFS_SUPER_MAGIC as _,
+    libc::BTRFS_SUPER_MAGIC as _,
+    libc::F2FS_SUPER_MAGIC as _,
+    libc::OVERLAYFS_SUPER_MAGIC as _,
+    // ramfs and ZFS, which the crate libc does not have.
+    0x8584_58f6,
+    0x2fc1_2fc1,
+];
+
+/// A file, and where the range begins in it.
+pub(super) struct FileUnder {
+    pub(super) file: PrivateFd,
+    pub(super) offset: u64,
+}
+
+impl FileUnder {
+    /// The file under a range. `thread` is one that has the program's descriptors. Fails if the range is not of one
+    /// regular file that is mapped shared, or the file cannot be opened.
+    pub(super) fn of(addr: u64, length: u64, writable: bool, thread: i32) -> Result<Self> {
+        let mut text = Vec::new();
+        PrivateFd::open(c"/proc/thread-self/maps", libc::O_RDONLY)?
+            .read_to_end(&mut text, MOST_TEXT)?;
+        let end = addr.checked_add(length).ok_or(libc::EINVAL)?;
+        let place = maps::file_of(&text, addr, end).ok_or(libc::ENODEV)?;
+        let file = match Pinned::by_path(&place) {
+            Ok(pinned) => pinned,
+            Err(_) => Pinned::by_descriptor(&place, thread)?,
+        };
+        if !is_local(&file.0)? {
+            return Err(libc::EXDEV);
+        }
+        Ok(Self {
+            file: file.open(writable)?,
+            offset: place.offset,
+        })
+    }
+}
+
+/// Whether it is on a file system that no access waits for.
+pub(super) fn is_local(file: &PrivateFd) -> Result<bool> {
+    Ok(LOCAL.contains(&file.system()?))
+}
+
+/// A file that was found, and is not open: to open a device, for example, has effects.
+struct Pinned(PrivateFd);
+
+impl Pinned {
+    fn at(path: &CStr, flags: i32, is: Identity) -> Result<Self> {
+        let file = PrivateFd::open(path, libc::O_PATH | flags)?;
+        if file.regular_file()?.0 == is {
+            Ok(Self(file))
+        } else {
+            Err(libc::ENOENT)
+        }
+    }
+
+    fn by_path(place: &Place<'_>) -> Result<Self> {
+        let path = CString::new(place.path).map_err(|_| libc::ENOENT)?;
+        if !place.path.starts_with(b"/") {
+            return Err(libc::ENOENT);
+        }
+        Self::at(&path, libc::O_NOFOLLOW, place.file)
+    }
+
+    fn by_descriptor(place: &Place<'_>, thread: i32) -> Result<Self> {
+        let directory = format!("/proc/self/task/{thread}/fd");
+        let path = |text: String| CString::new(text).map_err(|_| libc::EINVAL);
+        let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+        let numbers = PrivateFd::open(&path(directory.clone())?, flags)?.numbers()?;
+        for number in numbers {
+            let link = path(format!("{directory}/{number}"))?;
+            let is = regular_file(libc::AT_FDCWD, &link);
+            if is.is_ok_and(|(file, _)| file == place.file) {
+                if let Ok(pinned) = Self::at(&link, 0, place.file) {
+                    return Ok(pinned);
+                }
+            }
+        }
+        Err(libc::ENOENT)
+    }
+
+    fn open(&self, writable: bool) -> Result<PrivateFd> {
+        let path = format!("/proc/thread-self/fd/{}", self.0.raw());
+        let path = CString::new(path).map_err(|_| libc::EINVAL)?;
+        let rights = if writable {
+            libc::O_RDWR
+        } else {
+            libc::O_RDONLY
+        };
+        // It fails, and does not wait, for a file that another process has a lease of (`F_SETLEASE`).
+        PrivateFd::open(&path, rights | libc::O_NONBLOCK | libc::O_NOCTTY)
+    }
+}

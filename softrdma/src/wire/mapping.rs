@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! The messages by which a process gets the file that is mapped under a region of another process
+//! (`doc/protocol.md`).
+
+use super::Malformed;
+use super::bytes::{bytes, u32_at, u64_at};
+
+pub(crate) const ASK: usize = 32;
+pub(crate) const ANSWER: usize = 16;
+const ASKED: [u8; 8] = *b"softmap?";
+const ANSWERED: [u8; 8] = *b"softmap!";
+
+/// Asks for the file under a region. The socket for the answer comes along with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ask {
+    /// The number of the region table.
+    pub(crate) table: u64,
+    /// Where the region is in there, and which of all that were there.
+    pub(crate) entry: u32,
+    pub(crate) generation: u64,
+    pub(crate) key: u32,
+}
+
+/// The file comes along with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// Where the region begins in the file.
+    pub(crate) offset: u64,
+}
+
+impl Ask {
+    pub(crate) fn encode(&self) -> [u8; ASK] {
+        let mut out = [0; ASK];
+        out[..8].copy_from_slice(&ASKED);
+        out[8..16].copy_from_slice(&self.table.to_le_bytes());
+        out[16..24].copy_from_slice(&self.generation.to_le_bytes());
+        out[24..28].copy_from_slice(&self.entry.to_le_bytes());
+        out[28..].copy_from_slice(&self.key.to_le_bytes());
+        out
+    }
+
+    pub(crate) fn decode(from: &[u8]) -> Result<Self, Malformed> {
+        if from.len() != ASK || from[..8] != ASKED {
+            return Err(Malformed);
+        }
+        Ok(Self {
+            table: u64_at(from, 8),
+            generation: u64_at(from, 16),
+            entry: u32_at(from, 24),
+            key: u32_at(from, 28),
+        })
+    }
+}
+
+impl Answer {
+    pub(crate) fn encode(&self) -> [u8; ANSWER] {
+        let mut out = [0; ANSWER];
+        out[..8].copy_from_slice(&ANSWERED);
+        out[8..].copy_from_slice(&self.offset.to_le_bytes());
+        out
+    }
+
+    pub(crate) fn decode(from: &[u8]) -> Result<Self, Malformed> {
+        if from.len() != ANSWER || bytes(from, 0) != ANSWERED {
+            return Err(Malformed);
+        }
+        Ok(Self {
+            offset: u64_at(from, 8),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_about_mappings_survive_the_round_trip() {
+        let ask = Ask {
+            table: 1 << 40,
+            entry: 3,
+            generation: 7 << 33,
+            key: 0x8000_0001,
+        };
+        let mut wire = ask.encode();
+        assert_eq!(Ask::decode(&wire), Ok(ask));
+        assert_eq!(Ask::decode(&wire[..31]), Err(Malformed));
+        wire[7] = b'!';
+        assert_eq!(Ask::decode(&wire), Err(Malformed));
+        let answer = Answer { offset: 5 << 35 };
+        let mut wire = answer.encode();
+        assert_eq!(Answer::decode(&wire), Ok(answer));
+        assert_eq!(Answer::decode(&wire[1..]), Err(Malformed));
+        assert_eq!(Answer::decode(&[]), Err(Malformed));
+        wire[0] = 0;
+        assert_eq!(Answer::decode(&wire), Err(Malformed));
+    }
+}
