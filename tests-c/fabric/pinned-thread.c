@@ -158,6 +158,24 @@ find_io_thread(void)
 	return found;
 }
 
+/* the time slice of a thread, in nanoseconds; 0 from a kernel that has one for all */
+static uint64_t
+slice_of(pid_t thread)
+{
+	/* struct sched_attr in its first form */
+	struct {
+		uint32_t size, policy;
+		uint64_t flags;
+		int32_t nice;
+		uint32_t priority;
+		uint64_t runtime, deadline, period;
+	} attr = {0};
+
+	CHECK(syscall(SYS_sched_getattr, thread, &attr, sizeof(attr), 0) == 0);
+
+	return attr.runtime;
+}
+
 static void
 check_io_thread(pid_t thread)
 {
@@ -168,6 +186,8 @@ check_io_thread(pid_t thread)
 	FILE *slack;
 
 	CHECK(sched_getscheduler(thread) == SCHED_OTHER);
+	/* who waits for it does not wait until a thread that polls has used up its time */
+	CHECK(slice_of(getpid()) == 0 || slice_of(thread) < slice_of(getpid()));
 	CHECK(sched_getaffinity(thread, sizeof(cpus), &cpus) == 0);
 	CHECK(sched_getaffinity(getpid(), sizeof(of_process), &of_process) == 0);
 	CHECK(CPU_EQUAL(&cpus, &of_process));

@@ -37,6 +37,10 @@ static FIND_TOOLS: extern "C" fn() = {
     at_load
 };
 
+pub(super) fn is_on_valgrind() -> bool {
+    ON_VALGRIND.load(Ordering::Relaxed)
+}
+
 /// This thread is about to hand something over by way of `place`.
 #[inline]
 pub(crate) fn hands_over<T>(place: &T) {

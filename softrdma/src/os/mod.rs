@@ -6,6 +6,7 @@
 
 pub(crate) mod addr;
 mod arena;
+pub(crate) mod brief;
 pub(crate) mod cancel;
 pub(crate) mod checker;
 pub(crate) mod child;

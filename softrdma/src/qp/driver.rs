@@ -144,7 +144,7 @@ impl Qp {
 
     /// Reads and writes as much as is possible now, on the I/O thread.
     pub(crate) fn progress(&self) {
-        self.progress_of(&mut self.inner.lock(), |_, _| ());
+        self.progress_of(&mut self.lock(), |_, _| ());
     }
 
     /// As above; `decide` is told whether anything has come, before it is watched for more.
@@ -237,11 +237,11 @@ impl Source for Qp {
     }
 
     fn lose(self: Arc<Self>) {
-        self.lost(&mut self.inner.lock());
+        self.lost(&mut self.lock());
     }
 
     fn ready(self: Arc<Self>, _seen: Interest) {
-        let mut q = self.inner.lock();
+        let mut q = self.lock();
         let may_be_for_room = q.link.as_ref().is_some_and(|link| link.tx.blocked);
         self.progress_of(&mut q, |q, something| {
             if !self.driver.is_polled() {
@@ -254,7 +254,7 @@ impl Source for Qp {
 
     fn watch_again(self: Arc<Self>, _: &io::Io, _: io::Token) {
         {
-            let mut q = self.inner.lock();
+            let mut q = self.lock();
             if let Some(link) = &mut q.link {
                 link.paths.is_not_watched();
             }
@@ -351,7 +351,7 @@ impl Attached for Qp {
 
     fn leave_polling_mode(&self) {
         if self.driver.leave_polling_mode() {
-            let mut q = self.inner.lock();
+            let mut q = self.lock();
             self.send_now(&mut q);
         }
     }
@@ -363,7 +363,7 @@ impl Attached for Qp {
     }
 
     fn fail_for_its_cq(&self) {
-        let mut q = self.inner.lock();
+        let mut q = self.lock();
         if q.released || q.state == State::Error {
             return;
         }

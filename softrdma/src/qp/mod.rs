@@ -36,7 +36,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::Result;
 use crate::instrument::inject::{self, Counts};
@@ -50,6 +50,7 @@ use crate::objects::mr::Seal;
 use crate::objects::numbers::QpNumber;
 use crate::objects::pd::Pd;
 use crate::objects::srq::Srq;
+use crate::os::brief;
 use crate::os::held::Locks;
 use crate::types::completion::Completion;
 use crate::types::limits;
@@ -242,6 +243,11 @@ impl std::fmt::Debug for Qp {
 }
 
 impl Qp {
+    /// On the data path; elsewhere `inner` is locked directly.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        brief::lock(&self.inner)
+    }
+
     pub(crate) fn new(setup: Setup, state: State) -> Result<Arc<Self>> {
         let number = QpNumber::take()?;
         let counts = inject::queue_pair(setup.pd.is_some());

@@ -27,7 +27,7 @@ impl Qp {
         self.made.touch();
         Posting {
             qp: self,
-            q: self.inner.lock(),
+            q: self.lock(),
         }
     }
 
@@ -39,7 +39,7 @@ impl Qp {
             return Err(libc::EINVAL);
         }
         self.made.touch();
-        let mut q = self.inner.lock();
+        let mut q = self.lock();
         match q.state {
             State::Reset => return Err(libc::EINVAL),
             State::Error => {
@@ -151,7 +151,7 @@ impl Drop for Posting<'_> {
 
 impl ReceiveWaiter for Qp {
     fn receive_posted(&self) {
-        let mut q = self.inner.lock();
+        let mut q = self.lock();
         self.go_on_with_a_receive(&mut q);
     }
 }
