@@ -217,13 +217,18 @@ pub(super) fn knock(
     if !may_share(client, server) {
         return Err(libc::EADDRNOTAVAIL);
     }
-    let pair = pairs::with(invitation.door, Owner::now())?;
     let knock = Knock {
         word: invitation.word,
         ends: Ends::new(client, server),
         slot: 0,
     };
-    Local::offer(&pair, knock)
+    let owner = Owner::now();
+    let pair = pairs::with(invitation.door, owner)?;
+    match Local::offer(&pair, knock) {
+        // It was let go of at this moment, as it had no connection for a while.
+        Err(_) if pair.has_ended() => Local::offer(&pairs::with(invitation.door, owner)?, knock),
+        offered => offered,
+    }
 }
 
 impl Door {

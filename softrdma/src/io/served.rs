@@ -6,12 +6,13 @@ use std::any::Any;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use super::fork_state::Made;
 use super::{Io, Source, Token};
 use crate::Result;
 use crate::instrument;
 use crate::os::epoll::{Interest, READABLE, WRITABLE};
 use crate::os::mapper;
-use crate::os::pair::{Heard, Pair};
+use crate::os::pair::{Heard, Pair, TidyAgain};
 use crate::os::region_table::RegionTable;
 use crate::os::thread;
 use crate::wire::Knock;
@@ -27,6 +28,7 @@ pub(crate) fn serve(
         pair,
         knocked: Box::new(knocked),
         token,
+        made: Made::now(),
     });
     let in_trouble = Arc::downgrade(&served);
     served.pair.on_trouble(move || {
@@ -37,6 +39,10 @@ pub(crate) fn serve(
             }
         });
     });
+    let spare = Arc::downgrade(&served);
+    served
+        .pair
+        .on_spare_memory(move || tidy_up(Weak::clone(&spare), FIRST_TIDY));
     let source = Arc::clone(&served);
     // Something may wait for room already.
     let interest = served.interest();
@@ -50,6 +56,7 @@ pub(crate) struct Served {
     pair: Arc<Pair>,
     knocked: Box<Knocked>,
     token: Token,
+    made: Made,
 }
 
 impl Served {
@@ -83,16 +90,46 @@ impl Served {
     }
 }
 
-/// The end of a process is seen a moment after that of its sockets: looks for it after the first time, and if need be
-/// twice as long after that, and so on up to the last.
+/// For so long memory of connections that have ended is not in use before it is given back.
+const FIRST_TIDY: Duration = Duration::from_secs(1);
+/// When it is looked for again what the other side has left, the first time and at the latest: it may take as long as
+/// the program there likes.
+const LAST_TIDY: Duration = Duration::from_secs(8);
+/// Between two parts of what is given back, so that others have their turn.
+const SOON: Duration = Duration::from_millis(2);
+
+fn tidy_up(served: Weak<Served>, after: Duration) {
+    if let Some(io) = super::get() {
+        io.after(after, move || {
+            let Some(served) = served.upgrade() else {
+                return;
+            };
+            // After a fork, the memory may be a child's.
+            if !served.made.is_served_here() {
+                return;
+            }
+            let next = match served.pair.give_back() {
+                TidyAgain::No => return,
+                TidyAgain::Over => return served.end(),
+                TidyAgain::Soon => SOON,
+                TidyAgain::Later => FIRST_TIDY,
+                TidyAgain::Rarely => after.clamp(FIRST_TIDY / 2, LAST_TIDY / 2) * 2,
+            };
+            tidy_up(Arc::downgrade(&served), next);
+        });
+    }
+}
+
+/// The end of a process is seen a moment after that of its sockets, and connections let go of what they have of it a
+/// moment later: looks for that after the first time, and if need be twice as long after that, and so on up to the last.
 const FIRST_LOOK: Duration = Duration::from_millis(20);
 const LAST_LOOK: Duration = Duration::from_secs(3);
 
-fn forget_ended_processes(after: Duration) {
+fn forget_processes(after: Duration) {
     if let Some(io) = super::get() {
         io.after(after, move || {
-            if RegionTable::forget_ended() && after < LAST_LOOK {
-                forget_ended_processes(2 * after);
+            if RegionTable::forget_unused() && after < LAST_LOOK {
+                forget_processes(2 * after);
             }
         });
     }
@@ -103,7 +140,7 @@ pub(crate) fn end(pair: &Pair) {
     for connection in pair.end() {
         connection.rung();
     }
-    forget_ended_processes(FIRST_LOOK);
+    forget_processes(FIRST_LOOK);
 }
 
 impl Source for Served {

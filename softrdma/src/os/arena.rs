@@ -27,6 +27,10 @@ const MOST_SLOTS: usize = 64 * 1024;
 const SEALS: i32 = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
 /// How many slots are looked at for one that the peer has left.
 const LOOKS: usize = 8;
+/// The same, while nobody waits for one.
+const LOOKS_FOR_IDLE: usize = 1024;
+/// Of how many slots the memory is given back at once.
+const IDLE_AT_ONCE: usize = 32;
 /// How many slots the peer may keep that this side has left, before there is no more memory for it.
 const MOST_LEFT: usize = MOST_SLOTS / 4;
 
@@ -117,6 +121,10 @@ impl Slot {
 
     /// Gives memory back to the kernel. It is read as zeros from now on.
     pub(super) fn give_back(&self, from: usize, length: usize) {
+        if !populate::is_supported() {
+            // It could not be provided again.
+            return;
+        }
         // SAFETY: within the slot, whose bytes nobody needs any more.
         let given = check(unsafe {
             let at = self.at().add(from).as_ptr();
@@ -124,6 +132,11 @@ impl Slot {
         });
         // Otherwise it is there for the next connection.
         let _ = given;
+    }
+
+    /// As above, of the whole slot. Before it is used again, its words have to be provided.
+    pub(super) fn give_all_back(&self) {
+        self.give_back(0, SLOT);
     }
 }
 
@@ -133,8 +146,13 @@ pub(super) struct Arena {
     /// Each with the number of its first slot.
     segments: Vec<(u32, Arc<Segment>)>,
     slots: usize,
-    /// Of the side that makes the memory: those that were used, and that both sides have left.
+    /// Of the side that makes the memory: those that were used, and that both sides have left. The next one to be used
+    /// again is the last, and so the first ones are those that have not been used for longest.
     free: Vec<u32>,
+    /// How many of the first ones have been free since this was counted last.
+    idle: usize,
+    /// Those that are free, and whose memory the kernel has again.
+    bare: Vec<u32>,
     /// Slots that this side has left; the peer may still use them.
     left: VecDeque<u32>,
     /// The first that was never used.
@@ -167,9 +185,16 @@ impl Arena {
         &mut self,
         is_left: impl Fn(&Slot) -> bool,
     ) -> Result<(u32, Slot, Option<OwnedFd>)> {
-        self.look_for_free(is_left);
+        self.look_for_free(LOOKS, is_left);
         if let Some(number) = self.free.pop() {
+            self.idle = self.idle.min(self.free.len());
             let slot = self.slot(number).ok_or(libc::ENOMEM)?;
+            return Ok((number, slot, None));
+        }
+        if let Some(&number) = self.bare.last() {
+            let slot = self.slot(number).ok_or(libc::ENOMEM)?;
+            slot.provide(0, WORDS)?;
+            self.bare.pop();
             return Ok((number, slot, None));
         }
         let number = self.unused;
@@ -210,8 +235,8 @@ impl Arena {
         Ok(fd)
     }
 
-    fn look_for_free(&mut self, is_left: impl Fn(&Slot) -> bool) {
-        for _ in 0..LOOKS.min(self.left.len()) {
+    fn look_for_free(&mut self, looks: usize, is_left: impl Fn(&Slot) -> bool) {
+        for _ in 0..looks.min(self.left.len()) {
             let Some(number) = self.left.pop_front() else {
                 return;
             };
@@ -226,6 +251,34 @@ impl Arena {
     /// This side has left the slot.
     pub(super) fn leave(&mut self, number: u32) {
         self.left.push_back(number);
+    }
+
+    /// Takes out slots whose memory is to be given back: they were free since this was called last. Then they go to
+    /// `gave_back`. No more than some at a time: whether all that was to be taken out was.
+    pub(super) fn take_idle(&mut self, is_left: impl Fn(&Slot) -> bool) -> (Vec<u32>, bool) {
+        self.look_for_free(LOOKS_FOR_IDLE, is_left);
+        let count = self.idle.min(IDLE_AT_ONCE);
+        self.idle -= count;
+        let taken = self.free.drain(..count).collect();
+        let is_all = self.idle == 0;
+        if is_all {
+            self.idle = self.free.len();
+        }
+        (taken, is_all)
+    }
+
+    pub(super) fn gave_back(&mut self, numbers: Vec<u32>) {
+        self.bare.extend(numbers);
+    }
+
+    /// Whether there are slots without a connection that have memory.
+    pub(super) fn has_free(&self) -> bool {
+        !self.free.is_empty()
+    }
+
+    /// The same, of those that the peer has not left, as far as is known.
+    pub(super) fn has_left(&self) -> bool {
+        !self.left.is_empty()
     }
 
     // --- The side that is sent the memory --------------------------------------------------------

@@ -207,6 +207,11 @@ pub(crate) enum Mapping {
 const MOST: usize = 256;
 
 impl Mappings {
+    /// No region was asked for, or they are all gone.
+    pub(super) fn are_none(&self) -> bool {
+        self.0.lock().known.is_empty()
+    }
+
     pub(crate) fn get(&self, entry: u32, generation: u64) -> Mapping {
         let states = self.0.lock();
         match states.known.get(&entry) {

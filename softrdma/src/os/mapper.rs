@@ -169,6 +169,13 @@ pub(crate) fn forget(entry: u32) {
     }
 }
 
+/// What this process has mapped of another one is gone, and so are the sockets for it. Nobody waits for that.
+pub(super) fn mappings_are_gone() {
+    if let Some(mapper) = Mapper::known() {
+        mapper.wake();
+    }
+}
+
 /// Has what mappings need: a process takes its descriptors when it connects, and none for good later.
 pub(super) fn prepare() {
     // Tried again when a region is worth it.
@@ -260,6 +267,10 @@ impl Mapper {
         }
         served.gone.push(entry);
         drop(served);
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Ok(socket) = self.socket.checked() {
             // If there is no room, then the thread is about to wake.
             let _ = passing::send(socket, &[WAKES], None);
@@ -402,6 +413,9 @@ impl Work {
             !is_over
         });
         self.forget_gone();
+        // Of pairs of processes that are let go of: the owner sees the end of the socket.
+        self.awaited
+            .retain(|(_, awaited)| awaited.mappings.strong_count() > 0);
         if Instant::now() >= self.not_before {
             if let Some((socket, question)) = self.questions.pop_front() {
                 self.answer(socket, &question);

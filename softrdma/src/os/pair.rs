@@ -55,6 +55,7 @@ pub(crate) struct Pair {
     is_congested: AtomicBool,
     ended: AtomicBool,
     attend: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    tidy_up: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// The other side was sent the table of this process, or cannot be.
     has_sent_table: AtomicBool,
     /// Regions of the other side that this one has mapped.
@@ -75,6 +76,10 @@ struct Shared {
     /// Doorbells for which it had none. They are sent after these messages, each once. There is room for those of all
     /// connections.
     unsent_doorbells: SlotSet,
+    /// `tidy_up` was called, or what came of that goes on.
+    is_tidied_up: bool,
+    /// How often in a row there was no connection, and none was made meanwhile.
+    quiet: u32,
 }
 
 enum Message {
@@ -88,6 +93,24 @@ impl Shared {
         !self.unsent.is_empty() || !self.unsent_doorbells.is_empty()
     }
 }
+
+/// When there is more memory to give back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TidyAgain {
+    /// When another connection has ended.
+    No,
+    /// Soon: it is done in parts.
+    Soon,
+    /// After a while, if it is still not in use.
+    Later,
+    /// When the other side has ended its connections, too.
+    Rarely,
+    /// There has been no connection for a while: both sides are to let go of all.
+    Over,
+}
+
+/// How often in a row there is no connection before this side lets go of all.
+const MOST_QUIET: u32 = 3;
 
 /// What the other process has sent.
 pub(crate) enum Heard {
@@ -125,6 +148,7 @@ impl Pair {
             is_congested: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             attend: OnceLock::new(),
+            tidy_up: OnceLock::new(),
             has_sent_table: AtomicBool::new(false),
             mappings: Arc::default(),
             #[cfg(test)]
@@ -155,6 +179,15 @@ impl Pair {
         let _ = self.attend.set(Box::new(attend));
     }
 
+    /// From now on this is called, perhaps with the lock of a connection held, when `give_back` should be called after a
+    /// while. That is so from the beginning.
+    pub(crate) fn on_spare_memory(&self, tidy_up: impl Fn() + Send + Sync + 'static) {
+        if self.side == Side::Client {
+            self.shared.lock().is_tidied_up = true;
+            self.tidy_up.get_or_init(|| Box::new(tidy_up))();
+        }
+    }
+
     fn trouble(&self) {
         if let Some(attend) = self.attend.get() {
             attend();
@@ -165,10 +198,11 @@ impl Pair {
 
     /// The end of a new connection of the side that makes the memory. `knock` tells the other side of it.
     pub(super) fn offer(&self, mut knock: Knock) -> Result<(u32, Rings)> {
+        let mut shared = self.shared.lock();
         if self.has_ended() {
             return Err(libc::EPIPE);
         }
-        let mut shared = self.shared.lock();
+        shared.quiet = 0;
         let highest = shared.arena.highest_next();
         shared.unsent_doorbells.make_room(highest)?;
         let (number, slot, fd) = shared.arena.take(rings::are_left_by_peer)?;
@@ -236,8 +270,57 @@ impl Pair {
         let is_there = rings.leave();
         if self.side == Side::Client {
             shared.arena.leave(number);
+            if !std::mem::replace(&mut shared.is_tidied_up, true) {
+                drop(shared);
+                if let Some(tidy_up) = self.tidy_up.get() {
+                    tidy_up();
+                }
+            }
         }
         is_there
+    }
+
+    /// Gives back memory of connections that have ended, if it was not in use since this was called last. So
+    /// connections that are made and end in turn go on with the memory that there is.
+    pub(crate) fn give_back(&self) -> TidyAgain {
+        let (slots, numbers, is_all) = {
+            let mut shared = self.shared.lock();
+            let (numbers, is_all) = shared.arena.take_idle(rings::are_left_by_peer);
+            let slots = numbers
+                .iter()
+                .filter_map(|number| shared.arena.slot(*number));
+            (slots.collect::<Vec<_>>(), numbers, is_all)
+        };
+        // Not under the lock: it may take a while.
+        for slot in &slots {
+            slot.give_all_back();
+        }
+        let mut shared = self.shared.lock();
+        shared.arena.gave_back(numbers);
+        if self.has_ended() {
+            return TidyAgain::No;
+        }
+        if !is_all {
+            return TidyAgain::Soon;
+        }
+        if shared.connections.is_empty() && !shared.has_unsent() {
+            shared.quiet += 1;
+            if shared.quiet >= MOST_QUIET {
+                // Under the lock: nobody makes a connection any more.
+                self.ended.store(true, Ordering::Release);
+                return TidyAgain::Over;
+            }
+            return TidyAgain::Later;
+        }
+        shared.quiet = 0;
+        if shared.arena.has_free() {
+            return TidyAgain::Later;
+        }
+        if shared.arena.has_left() {
+            return TidyAgain::Rarely;
+        }
+        shared.is_tidied_up = false;
+        TidyAgain::No
     }
 
     // --- Messages --------------------------------------------------------------------------------
@@ -433,6 +516,16 @@ impl Pair {
     }
 }
 
+impl Drop for Pair {
+    fn drop(&mut self) {
+        let mappings = std::mem::take(&mut self.mappings);
+        if !mappings.are_none() {
+            drop(mappings);
+            mapper::mappings_are_gone();
+        }
+    }
+}
+
 #[cfg(test)]
 impl Pair {
     /// Both ends.
@@ -440,6 +533,17 @@ impl Pair {
         let (one, other) = Socket::pair_of(libc::SOCK_SEQPACKET)?;
         let client = Self::new(Side::Client, Neighbour::of(one)?);
         Ok((client, Self::new(Side::Server, Neighbour::of(other)?)))
+    }
+
+    /// Whether the words of this slot are in memory.
+    pub(super) fn has_memory(&self, number: u32) -> bool {
+        let slot = self.shared.lock().arena.slot(number);
+        slot.is_some_and(|slot| {
+            let mut is_there = 0;
+            // SAFETY: the first page of the slot, and room for what is said of it.
+            let told = unsafe { libc::mincore(slot.at().as_ptr().cast(), 1, &raw mut is_there) };
+            told == 0 && is_there & 1 != 0
+        })
     }
 
     pub(super) fn doorbells(&self) -> usize {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::local::{Local, connect};
 use super::memory::Span;
-use super::pair::{Heard, Pair};
+use super::pair::{Heard, Pair, TidyAgain};
 use crate::wire::{KNOCK, Knock};
 
 fn doorbells(pair: &Pair) -> Vec<u32> {
@@ -133,4 +133,124 @@ fn what_is_no_message_fails() {
     assert!(Local::answer(&server, 9).is_err());
     drop((at_client, client));
     assert_eq!(doorbells_until_the_end(&server), [0]);
+}
+
+// --- Memory that is given back -----------------------------------------------------------------------
+
+/// Both ends go.
+fn end_of(connection: (Local, Local)) -> u32 {
+    connection.0.number()
+}
+
+fn passes_on(client: &mut Local, server: &mut Local) {
+    let bytes = [7; 10_000];
+    let sent = client.send(Span::from_slice(&bytes), Span::NONE);
+    let mut received = [0; 10_001];
+    let n = server.receive(Span::NONE, Span::from_mut(&mut received));
+    assert_eq!((sent, n), (Ok(bytes.len()), Ok(bytes.len())));
+    assert_eq!(received[..bytes.len()], bytes);
+}
+
+#[test]
+fn memory_that_no_connection_has_used_for_a_while_is_given_back() {
+    let (client, server) = Pair::of_this_process().unwrap();
+    let mut kept = connect(&client, &server).unwrap();
+    let ended: Vec<_> = (0..100)
+        .map(|_| connect(&client, &server).unwrap())
+        .collect();
+    let ended: Vec<_> = ended.into_iter().map(end_of).collect();
+    let with_memory = || ended.iter().filter(|&&at| client.has_memory(at)).count();
+    assert_eq!(client.give_back(), TidyAgain::Later);
+    assert_eq!(with_memory(), 100);
+    // In parts, since it takes a while.
+    assert_eq!(client.give_back(), TidyAgain::Soon);
+    assert!((50..100).contains(&with_memory()));
+    while client.give_back() == TidyAgain::Soon {}
+    assert_eq!(with_memory(), 0);
+    assert_eq!(client.give_back(), TidyAgain::No);
+    assert!(client.has_memory(kept.0.number()));
+    passes_on(&mut kept.0, &mut kept.1);
+    let (mut at_client, mut at_server) = connect(&client, &server).unwrap();
+    assert!(ended.contains(&at_client.number()));
+    passes_on(&mut at_client, &mut at_server);
+}
+
+#[test]
+fn connections_that_are_made_and_end_in_turn_keep_their_memory() {
+    let (client, server) = Pair::of_this_process().unwrap();
+    let _kept = connect(&client, &server).unwrap();
+    let more = [(); 2].map(|()| connect(&client, &server).unwrap());
+    let ended = more.map(end_of);
+    for _ in 0..5 {
+        assert_eq!(client.give_back(), TidyAgain::Later);
+        let number = end_of(connect(&client, &server).unwrap());
+        assert!(ended.contains(&number) && client.has_memory(number));
+    }
+    // Only that of the second one, which nobody has used meanwhile.
+    assert_eq!(
+        ended
+            .map(|at| client.has_memory(at))
+            .iter()
+            .filter(|has| **has)
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn memory_that_the_other_side_still_uses_is_kept() {
+    let (client, server) = Pair::of_this_process().unwrap();
+    let _kept = connect(&client, &server).unwrap();
+    let (mut at_client, mut at_server) = connect(&client, &server).unwrap();
+    let number = at_client.number();
+    at_client
+        .send(Span::from_slice(b"last"), Span::NONE)
+        .unwrap();
+    drop(at_client);
+    for _ in 0..3 {
+        assert_eq!(client.give_back(), TidyAgain::Rarely);
+    }
+    let mut received = [0; 10];
+    let n = at_server.receive(Span::NONE, Span::from_mut(&mut received));
+    assert_eq!((n, &received[..4]), (Ok(4), &b"last"[..]));
+    drop(at_server);
+    assert_eq!(client.give_back(), TidyAgain::Later);
+    assert!(client.has_memory(number));
+    assert_eq!(client.give_back(), TidyAgain::No);
+    assert!(!client.has_memory(number));
+}
+
+#[test]
+fn who_has_had_no_connection_for_a_while_lets_go_of_the_pair() {
+    let (client, server) = Pair::of_this_process().unwrap();
+    let tidied_up = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&tidied_up);
+    client.on_spare_memory(move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+    });
+    let connection = connect(&client, &server).unwrap();
+    for _ in 0..5 {
+        assert_eq!(client.give_back(), TidyAgain::No);
+    }
+    end_of(connection);
+    assert_eq!(tidied_up.load(Ordering::Relaxed), 2);
+    assert_eq!(client.give_back(), TidyAgain::Later);
+    assert_eq!(client.give_back(), TidyAgain::Later);
+    // One that was there meanwhile counts.
+    end_of(connect(&client, &server).unwrap());
+    assert_eq!(client.give_back(), TidyAgain::Later);
+    let (_at_client, mut at_server) = connect(&client, &server).unwrap();
+    drop(_at_client);
+    assert_eq!(client.give_back(), TidyAgain::Later);
+    assert_eq!(client.give_back(), TidyAgain::Later);
+    assert_eq!(client.give_back(), TidyAgain::Over);
+    // Nobody makes a connection any more, who has found the pair before that.
+    assert_eq!(connect(&client, &server).err(), Some(libc::EPIPE));
+    assert_eq!(client.give_back(), TidyAgain::No);
+    assert!(client.end().is_empty());
+    drop(client);
+    while server.receive().is_ok() {}
+    assert_eq!(server.end().len(), 0);
+    assert_eq!(at_server.receive(Span::NONE, Span::NONE), Ok(0));
+    assert_eq!(tidied_up.load(Ordering::Relaxed), 2);
 }

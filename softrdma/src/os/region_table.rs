@@ -253,14 +253,18 @@ impl RegionTable {
         Ok(new)
     }
 
-    /// Lets go of the tables of processes that have ended. Whether others are not in use.
-    pub(crate) fn forget_ended() -> bool {
+    /// Lets go of the tables of processes that have ended, and of those that no connection uses, unless their processes
+    /// have a lease. What those were granted is revoked, so they get no other one. Whether others are not in use.
+    pub(crate) fn forget_unused() -> bool {
         let Some(own) = Self::known().filter(|own| own.is_of_this_process()) else {
             return false;
         };
         let _uncancelled = cancel::Hold::new();
         let mut peers = own.peers.lock();
-        peers.retain(|known| known.process.is_there());
+        peers.retain(|known| {
+            let is_in_use = Arc::strong_count(known) > 1;
+            known.process.is_there() && (is_in_use || known.has_lease_of(own.number))
+        });
         peers.iter().any(|known| Arc::strong_count(known) == 1)
     }
 
@@ -385,6 +389,12 @@ impl PeerTable {
     /// The table of this process.
     pub(super) fn own(&self) -> &'static RegionTable {
         self.own
+    }
+
+    /// Whether its process has a lease of any region of the table with this number.
+    fn has_lease_of(&self, number: TableNumber) -> bool {
+        let mut slots = self.mapping.lease_slots();
+        slots.any(|slot| slot.names_table(number))
     }
 
     /// Whether this process, and not a parent of it, has got the table.
