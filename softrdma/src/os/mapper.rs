@@ -195,8 +195,9 @@ impl Mapper {
             return Ok(known);
         }
         let _uncancelled = cancel::Hold::new();
-        // Not waited for: in a child, the thread that had it at the fork may not be there.
-        let _making = MAKING.try_lock().ok_or(libc::EAGAIN)?;
+        // Not for ever: in a child, the thread that had it at the fork is not there.
+        const AT_MOST: Duration = Duration::from_millis(100);
+        let _making = MAKING.try_lock_for(AT_MOST).ok_or(libc::EAGAIN)?;
         if let Some(known) = Self::known() {
             return Ok(known);
         }

@@ -23,6 +23,8 @@ pub(crate) mod held;
 pub(crate) mod lease;
 pub(crate) mod local;
 pub(crate) mod mapped;
+#[cfg(all(test, not(loom)))]
+mod mapped_tests;
 pub(crate) mod mapper;
 mod maps;
 mod memfd;
