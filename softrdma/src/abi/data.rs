@@ -19,7 +19,7 @@ use crate::objects::mr::Mr;
 use crate::os::memory;
 use crate::types::completion::{Completion, Status};
 use crate::types::region::Range;
-use crate::types::work::{Data, Operation, Progress, Receive, Request, Scatter};
+use crate::types::work::{Data, InChunks, Operation, Progress, Receive, Request, Scatter};
 
 pub(super) fn range(sge: &sys::ibv_sge) -> Range {
     Range {
@@ -128,6 +128,7 @@ unsafe fn request(qp: &QpHandle, wr: &sys::ibv_send_wr) -> Result<Request> {
         solicited: wr.send_flags & send::SOLICITED != 0,
         fence: wr.send_flags & send::FENCE != 0,
         placed: false,
+        chunks: InChunks::default(),
         progress: Progress::Waiting,
     })
 }

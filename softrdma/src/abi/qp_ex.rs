@@ -14,7 +14,7 @@ use super::{code, handle, object, quick_call, shows};
 use crate::Result;
 use crate::instrument::{self, names};
 use crate::types::region::Range;
-use crate::types::work::{Data, Operation, Progress, Request, Scatter};
+use crate::types::work::{Data, InChunks, Operation, Progress, Request, Scatter};
 
 /// The struct of the headers, and room for what newer headers have behind it.
 #[repr(C)]
@@ -166,6 +166,7 @@ unsafe fn add(
                 solicited: flags & send::SOLICITED != 0,
                 fence: flags & send::FENCE != 0,
                 placed: false,
+                chunks: InChunks::default(),
                 progress: Progress::Waiting,
             });
             Ok(())

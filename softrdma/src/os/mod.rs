@@ -10,6 +10,7 @@ pub(crate) mod brief;
 pub(crate) mod cancel;
 pub(crate) mod checker;
 pub(crate) mod child;
+pub(crate) mod chunks;
 pub(crate) mod clock;
 pub(crate) mod descriptors;
 pub(crate) mod door;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::arena::{Slot, WORDS};
+use super::chunks::ChunkWord;
 use super::memory::Span;
 #[cfg(all(loom, test))]
 use super::rings_model::Memory;
@@ -45,6 +46,8 @@ pub(super) struct Control {
     pub(super) granted: Line<AtomicU64>,
     /// Not 0: the writer may be accessing the reader's memory.
     pub(super) lease: Line<AtomicU32>,
+    /// Of a large request of the writer: who copies which part.
+    pub(super) chunks: Line<ChunkWord>,
 }
 
 impl Control {
@@ -55,6 +58,7 @@ impl Control {
         self.writer_waits.0.store(0, Ordering::Relaxed);
         self.granted.0.store(0, Ordering::Relaxed);
         self.lease.0.store(0, Ordering::Relaxed);
+        self.chunks.0.reset();
         self.state.0.store(0, Ordering::Release);
     }
 }
@@ -472,6 +476,16 @@ impl Rings {
     pub(crate) fn end_lease(&self) {
         // Release: the copies come before it.
         self.outgoing().lease.0.store(0, Ordering::Release);
+    }
+
+    /// The initiator: who copies which part of its large request.
+    pub(crate) fn own_chunks(&self) -> &ChunkWord {
+        &self.outgoing().chunks.0
+    }
+
+    /// The owner: the same of the peer's.
+    pub(crate) fn peers_chunks(&self) -> &ChunkWord {
+        &self.incoming().chunks.0
     }
 }
 

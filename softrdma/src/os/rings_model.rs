@@ -12,6 +12,7 @@ use loom::sync::{Arc, Notify};
 use loom::thread;
 
 use super::arena::Slot;
+use super::chunks::ChunkWord;
 use super::memory::Span;
 use super::rings::{Control, Line, ROOM, Rings};
 use super::sync::{AtomicU32, AtomicU64};
@@ -43,6 +44,7 @@ impl Memory {
             state: Line(AtomicU32::new(0)),
             granted: Line(AtomicU64::new(0)),
             lease: Line(AtomicU32::new(0)),
+            chunks: Line(ChunkWord::new()),
         };
         Self(Arc::new(Shared {
             controls: [control(), control()],

@@ -15,7 +15,7 @@ use crate::wire::{Malformed, Reason};
 use super::link::BodySource;
 use super::receive::Sink;
 use super::{Inner, Qp, State};
-use crate::types::work::{Operation, Progress, Receive, Request};
+use crate::types::work::{Operation, Progress, Receive, Request, Sharing};
 
 /// Whose doing an error is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -326,6 +326,9 @@ impl Qp {
             reads += usize::from(index < sent && request.is_read());
             // One that failed is checked again when its turn comes.
             request.progress = Progress::Waiting;
+            if request.chunks.sharing != Sharing::Alone {
+                request.chunks.sharing = Sharing::Never;
+            }
         }
         q.reads = q.reads.saturating_sub(reads);
         q.next = seq;

@@ -41,8 +41,8 @@ use super::receive::Sink;
 use super::stage_requests::check_locally;
 use super::{Inner, Peer, Qp, State};
 
-/// Larger payloads are sent to the owner: there the I/O threads copy, in turns, and the program goes on meanwhile.
-const LARGEST: u32 = 256 * 1024;
+/// Larger payloads are copied in chunks (`chunks.rs`).
+pub(super) const LARGEST: u32 = 256 * 1024;
 /// As above, for a region that this process has mapped. Nobody else copies it faster, so this limits only for how long
 /// the lock of the queue pair and the leases are held: a few milliseconds.
 const LARGEST_MAPPED: u32 = 16 * 1024 * 1024;
@@ -61,6 +61,12 @@ pub(super) struct Direct {
     /// The last key that a request has named, and the entry of its region in the peer's table.
     last_key: Option<(u32, u32)>,
     mappings: Mappings,
+}
+
+impl Direct {
+    pub(super) fn has_reach(&self) -> bool {
+        self.reach.is_some()
+    }
 }
 
 /// What a queue pair permits its peer to execute itself, as one word in shared memory.
@@ -102,6 +108,8 @@ impl Grants {
 struct Place {
     range: Range,
     wish: Wish,
+    /// How many bytes the kernel copies at once.
+    most: u32,
 }
 
 impl Place {
@@ -121,12 +129,20 @@ impl Place {
                     placement,
                     whole_region,
                 };
-                return Some(Self { range: at, wish });
+                return Some(Self {
+                    range: at,
+                    wish,
+                    most: LARGEST,
+                });
             }
         };
         (1..=LARGEST_MAPPED)
             .contains(&range.length)
-            .then_some(Self { range, wish })
+            .then_some(Self {
+                range,
+                wish,
+                most: LARGEST,
+            })
     }
 }
 
@@ -260,28 +276,36 @@ impl Qp {
     /// Whether it has executed something, and nothing is left to be sent: the connection is as it was.
     pub(super) fn execute(&self, q: &mut Inner, add: fn(&Arc<Cq>, Completion)) -> bool {
         let mut budget = i64::from(BUDGET);
-        let mut executed = false;
+        let (mut executed, mut in_chunks) = (false, false);
         while budget > 0 {
-            let Some((request, taken)) = self.execute_next(q) else {
+            if let Some((request, taken)) = self.execute_next(q) {
+                self.complete_request_by(&request, Status::Success, add);
+                budget -= i64::from(taken);
+                executed = true;
+            } else if let Some(taken) = self.execute_chunk(q, add) {
+                budget -= i64::from(taken);
+                in_chunks = true;
+            } else {
                 break;
-            };
-            self.complete_request_by(&request, Status::Success, add);
-            budget -= i64::from(taken);
-            executed = true;
+            }
         }
         let is_idle = q.link.as_ref().is_some_and(|link| link.tx.is_idle());
-        executed && is_idle && q.sq.is_empty() && q.responses.is_empty()
+        executed && !in_chunks && is_idle && q.sq.is_empty() && q.responses.is_empty()
+    }
+
+    /// Whether the first request can be executed: nothing is under way.
+    pub(super) fn is_turn_of_first(q: &Inner) -> bool {
+        q.state == State::ReadyToSend
+            && q.peer == Peer::Connected
+            && q.next == q.first
+            && !q.held
+            && !q.stopped
     }
 
     /// Executes the next request if this side can, and nothing before it is under way. It is not complete yet. Returns
     /// how much of the budget that has taken, too.
     fn execute_next(&self, q: &mut Inner) -> Option<(Request, u32)> {
-        let is_its_turn = q.state == State::ReadyToSend
-            && q.peer == Peer::Connected
-            && q.next == q.first
-            && !q.held
-            && !q.stopped;
-        if !is_its_turn {
+        if !Self::is_turn_of_first(q) {
             return None;
         }
         let (request, link) = (q.sq.front_mut()?, q.link.as_mut()?);
@@ -302,11 +326,36 @@ impl Qp {
         Some((q.sq.pop_front()?, taken))
     }
 
+    /// Whether this side executes requests on a connection.
+    pub(super) fn may_execute(link: &Link) -> bool {
+        let reach = link.direct.reach.as_ref();
+        let can_access = reach.is_some_and(|reach| reach.memory().is_some());
+        can_access && !link.tx.broken && link.is_own()
+    }
+
+    /// Whether the peer's queue pair permits a part of a request. Its region may still not do so.
+    pub(super) fn is_granted(part: &Request, link: &Link) -> bool {
+        let needs = Place::of(part).and_then(|place| place.wish.needs());
+        let local = link.paths.local_to_send();
+        needs
+            .zip(local)
+            .is_some_and(|(needs, local)| Grants(local.rings().granted()).permits(needs))
+    }
+
+    /// Executes a part of a request. Returns how much of the budget that has taken.
+    pub(super) fn execute_part(&self, part: &Request, link: &mut Link) -> Option<u32> {
+        let place = Place {
+            most: part.length(),
+            ..Place::of(part)?
+        };
+        self.access_memory(part, place, link)
+    }
+
     /// Reads or writes the peer's memory. Returns how much of the budget that has taken, or None if the owner has to do
     /// it. A request that takes a receive goes to the
     /// owner when there is none, since its memory must not change before there is one.
     fn access_memory(&self, request: &Request, place: Place, link: &mut Link) -> Option<u32> {
-        let Place { range, wish } = place;
+        let Place { range, wish, most } = place;
         let needs = wish.needs()?;
         let local = link.paths.local_to_send()?;
         let direct = &mut link.direct;
@@ -345,7 +394,7 @@ impl Qp {
                 return Some(range.length / MAPPED);
             }
         }
-        if range.length > LARGEST || !memory.has(addr, range.length as usize) {
+        if range.length > most || !memory.has(addr, range.length as usize) {
             return None;
         }
         match wish {

@@ -121,9 +121,10 @@ impl Qp {
             Ok(true) => self.progress_later(),
             Err(_) => self.lost(q),
         }
+        let has_chunks = Self::shares_first_request(q);
         if let Some(link) = &mut q.link {
             link.paths
-                .owe(!q.responses.is_empty() || !link.tx.is_idle());
+                .owe(!q.responses.is_empty() || !link.tx.is_idle() || has_chunks);
         }
     }
 
@@ -160,8 +161,9 @@ impl Qp {
         self.send_now(q);
         // After a copy, the thread that made it comes here again.
         if !self.is_pulling(q) {
+            let more = self.linger(q);
             let link = q.link.as_mut();
-            if link.is_some_and(|link| link.paths.sleep_again()) {
+            if more || link.is_some_and(|link| link.paths.sleep_again()) {
                 self.progress_later();
             }
         }
@@ -196,7 +198,7 @@ impl Qp {
         many(&self.setup.send_cq) || many(&self.setup.recv_cq)
     }
 
-    fn waits_for_an_event(&self) -> bool {
+    pub(super) fn waits_for_an_event(&self) -> bool {
         let armed = |cq: &Option<Arc<Cq>>| cq.as_ref().is_some_and(|cq| cq.is_armed());
         armed(&self.setup.send_cq) || armed(&self.setup.recv_cq)
     }

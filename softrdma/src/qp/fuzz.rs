@@ -19,7 +19,7 @@ use super::link::Link;
 use super::path::{Paths, Stream};
 use super::pulling::{Puller, Source};
 use super::{Caps, Qp, Setup, State};
-use crate::types::work::{Data, Operation, Progress, Receive, Request, Scatter};
+use crate::types::work::{Data, InChunks, Operation, Progress, Receive, Request, Scatter};
 
 /// How much memory the peer may touch.
 const MEMORY: usize = 4096;
@@ -251,6 +251,7 @@ impl Qp {
                 solicited: false,
                 fence: false,
                 placed: false,
+                chunks: InChunks::default(),
                 progress: Progress::Waiting,
             })?;
         }
@@ -312,17 +313,25 @@ mod tests {
                     solicited: self.flip(),
                     carriage,
                 },
-                2 | 3 => Frame::Write {
+                2 => Frame::Write {
                     seq,
                     to: self.range(),
                     imm,
                     solicited: self.flip(),
                     carriage,
                 },
+                3 => Frame::Write {
+                    seq,
+                    to: self.range(),
+                    imm: None,
+                    solicited: false,
+                    carriage: Carriage::InChunks,
+                },
                 4 => Frame::Read {
                     seq,
                     from: self.range(),
-                    can_pull: self.flip(),
+                    can_pull: true,
+                    in_chunks: self.flip(),
                 },
                 5 => Frame::AtomicWrite {
                     seq,
@@ -440,6 +449,7 @@ mod tests {
                 solicited: false,
                 fence: false,
                 placed: false,
+                chunks: InChunks::default(),
                 progress: Progress::Waiting,
             })?;
         }

@@ -6,6 +6,7 @@
 //! pair, connection identifier, shared receive queue, completion queue, channel.
 
 pub(crate) mod attributes;
+mod chunks;
 mod complete;
 mod direct;
 mod driver;

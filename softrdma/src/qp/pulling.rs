@@ -22,6 +22,7 @@ use crate::instrument;
 use crate::io;
 use crate::io::fork_state::Made;
 use crate::objects::mr::Grant;
+use crate::os::chunks::{CHUNK, Last};
 use crate::os::memory::Span;
 use crate::os::pull::{Foreign, pull};
 use crate::types::region::{Range, SealRef};
@@ -36,7 +37,7 @@ use crate::types::work::{Operation, Progress};
 /// Below this, bytes that come with their frame are as fast.
 const WORTH_IT: u32 = 16 * 1024;
 /// How much is copied at a time, so that others have their turn.
-const CHUNK: usize = 1 << 20;
+const TURN: usize = 1 << 20;
 
 pub(super) fn is_worth_it(length: u32) -> bool {
     length >= WORTH_IT
@@ -93,8 +94,23 @@ pub(super) struct Pull {
     number: u64,
     pub(super) sink: Sink,
     from: Descriptor,
+    /// Where the next bytes are.
     done: u64,
     length: u32,
+    /// This side has taken the chunk at `done`, of a payload of which both sides copy chunks.
+    has_chunk: bool,
+}
+
+/// What is to be copied next.
+enum Next {
+    /// From `done` on, so many bytes at most.
+    Bytes(usize),
+    /// All has been copied.
+    End,
+    /// The initiator copies the last bytes itself, and ends the request.
+    Left,
+    /// The request is none any more.
+    Gone,
 }
 
 enum Copied {
@@ -177,7 +193,7 @@ impl Qp {
         match carriage {
             Carriage::Inband => return Ok(sink),
             Carriage::Placed => return self.placed(q, sink),
-            Carriage::ByReference => {}
+            Carriage::ByReference | Carriage::InChunks => {}
         }
         // On TCP it could be anybody who names memory of the peer.
         let link = q.link.as_ref().filter(|link| link.paths.receives_locally());
@@ -206,13 +222,18 @@ impl Qp {
         descriptor: &[u8; DESCRIPTOR],
     ) {
         static NEXT: AtomicU64 = AtomicU64::new(1);
+        let done = match sink {
+            Sink::ReadData { seq } => Self::copied_of_read(q, seq),
+            _ => 0,
+        };
         if let Some(link) = &mut q.link {
             link.rx.pull = Some(Pull {
                 number: NEXT.fetch_add(1, Ordering::Relaxed),
                 sink,
                 from: Descriptor::decode(descriptor),
-                done: 0,
+                done,
                 length,
+                has_chunk: false,
             });
         }
     }
@@ -247,19 +268,23 @@ impl Qp {
 
     /// Goes on with a copy; at its end with what came after it. The queue pair is not locked meanwhile.
     fn pull_some(&self, q: &mut MutexGuard<'_, Inner>, copier: Copier) -> Result<(), Malformed> {
-        let mut budget = CHUNK;
+        let mut budget = TURN;
         loop {
+            let Some(next) = Self::next_bytes(q, budget) else {
+                if self.is_pulling(q) {
+                    self.progress_later();
+                }
+                return Ok(());
+            };
             let Some(pull) = q.link.as_ref().and_then(|link| link.rx.pull.as_ref()) else {
                 return Ok(());
             };
             let (number, length) = (pull.number, u64::from(pull.length));
-            let copied = if pull.done >= length {
-                None
-            } else if budget == 0 {
-                self.progress_later();
-                return Ok(());
-            } else {
-                Some(match self.next_step(q, pull, budget) {
+            let copied = match next {
+                Next::End => None,
+                Next::Left => return self.leave_to_initiator(q),
+                Next::Gone => Some(Copied::NoOwner),
+                Next::Bytes(most) => Some(match self.next_step(q, pull, most) {
                     Ok(step) => {
                         let now = Instant::now();
                         if copier == Copier::Program && !Self::is_in_memory(q, &step, now) {
@@ -269,7 +294,7 @@ impl Qp {
                         self.run_unlocked(q, number, &step, now)
                     }
                     Err(copied) => copied,
-                })
+                }),
             };
             let rx = q.link.as_mut().map(|link| &mut link.rx);
             let Some(rx) = rx.filter(|rx| rx.pull.as_ref().is_some_and(|p| p.number == number))
@@ -278,6 +303,7 @@ impl Qp {
                 return Ok(());
             };
             if let (Some(Copied::Some(n)), Some(pull)) = (&copied, &mut rx.pull) {
+                pull.has_chunk = false;
                 pull.done += *n as u64;
                 budget = budget.saturating_sub(*n);
                 continue;
@@ -297,6 +323,50 @@ impl Qp {
                 Some(Copied::NoSource) => self.ask_for_the_bytes(q, pull.sink),
             };
         }
+    }
+
+    /// Which bytes are next, if there is anything to do within the budget.
+    fn next_bytes(q: &mut Inner, budget: usize) -> Option<Next> {
+        let pull = q.link.as_ref()?.rx.pull.as_ref()?;
+        let Sink::Write {
+            seq,
+            in_chunks: true,
+            ..
+        } = pull.sink
+        else {
+            return if pull.done >= u64::from(pull.length) {
+                Some(Next::End)
+            } else {
+                (budget > 0).then_some(Next::Bytes(budget))
+            };
+        };
+        let chunk = Next::Bytes(CHUNK as usize);
+        if pull.has_chunk {
+            return Some(chunk);
+        }
+        if budget == 0 {
+            return None;
+        }
+        match Self::take_last_chunk(q, seq, pull.length) {
+            Last::Chunk(index) => {
+                let pull = q.link.as_mut()?.rx.pull.as_mut()?;
+                pull.done = u64::from(index) * u64::from(CHUNK);
+                pull.has_chunk = true;
+                Some(chunk)
+            }
+            Last::All => Some(Next::End),
+            Last::Left => Some(Next::Left),
+            Last::Gone => Some(Next::Gone),
+        }
+    }
+
+    /// What comes behind the request that is under way is the next one.
+    fn leave_to_initiator(&self, q: &mut Inner) -> Result<(), Malformed> {
+        if let Some(link) = &mut q.link {
+            link.rx.pull = None;
+        }
+        q.expected += 1;
+        Ok(())
     }
 
     fn next_step(&self, q: &Inner, under_way: &Pull, most: usize) -> Result<Step, Copied> {

@@ -34,6 +34,8 @@ pub(super) struct Rx {
     pub(super) in_memory: Option<InMemory>,
     /// A request of the peer was dropped in the middle: it waits for an answer.
     pub(super) cut: bool,
+    /// A request that both sides executed is over: the next one may come at once.
+    pub(super) expects_more: bool,
 }
 
 /// A payload, as far as it has come.
@@ -58,6 +60,8 @@ pub(super) enum Sink {
         seq: u64,
         to: Range,
         with_imm: Option<WithImm>,
+        /// The peer copies some of it itself.
+        in_chunks: bool,
     },
     AtomicWrite {
         seq: u64,
@@ -96,6 +100,7 @@ impl Rx {
             pull: None,
             in_memory: None,
             cut: false,
+            expects_more: false,
         }
     }
 
@@ -252,7 +257,7 @@ impl Qp {
             | Frame::Read { seq, .. }
             | Frame::AtomicWrite { seq, .. }
             | Frame::Flush { seq, .. } => {
-                if self.is_next(q, seq)? {
+                if self.engage(q, &frame)? && self.is_next(q, seq)? {
                     return self.request(q, frame);
                 }
             }
@@ -339,6 +344,7 @@ impl Qp {
         if !request.is_read() || !awaited || request.length() != length {
             return Err(Malformed);
         }
+        Self::is_answered(request);
         self.carried(q, Sink::ReadData { seq }, length, carriage)
     }
 
@@ -475,7 +481,9 @@ impl Qp {
                     self.served(q, seq);
                 }
             }
-            Sink::Write { seq, to, with_imm } => {
+            Sink::Write {
+                seq, to, with_imm, ..
+            } => {
                 if failed {
                     if let Some(with) = with_imm {
                         self.complete_receive(q, with.receive.wr_id, Status::RemoteAccess);

@@ -7,7 +7,7 @@ use crate::objects::context::AsyncKind;
 use crate::objects::strict as watch;
 use crate::types::completion::{Completion, Opcode, Status};
 use crate::types::region::{Range, access};
-use crate::wire::{Frame, Malformed, Reason};
+use crate::wire::{Carriage, Frame, Malformed, Reason};
 
 use super::complete::Cause;
 use super::guard::Wish;
@@ -97,7 +97,8 @@ impl Qp {
                 carriage,
             } => {
                 let imm = imm.map(|imm| (imm, solicited));
-                match self.place_for_write(q, seq, to, imm) {
+                let in_chunks = carriage == Carriage::InChunks;
+                match self.place_for_write(q, seq, to, imm, in_chunks) {
                     Some(sink) => self.carried(q, sink, to.length, carriage),
                     None => Ok(Sink::Nowhere),
                 }
@@ -106,6 +107,7 @@ impl Qp {
                 seq,
                 from,
                 can_pull,
+                ..
             } => {
                 self.serve_read(q, seq, from, can_pull)?;
                 Ok(Sink::Nowhere)
@@ -162,6 +164,7 @@ impl Qp {
         seq: u64,
         to: Range,
         imm: Option<(u32, bool)>,
+        in_chunks: bool,
     ) -> Option<Sink> {
         // A peer that may not write does not get a receive either.
         let unrelated = Range { length: 0, ..to };
@@ -185,7 +188,12 @@ impl Qp {
             }
             return None;
         }
-        Some(Sink::Write { seq, to, with_imm })
+        Some(Sink::Write {
+            seq,
+            to,
+            with_imm,
+            in_chunks,
+        })
     }
 
     fn serve_read(

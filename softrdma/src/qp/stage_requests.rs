@@ -20,7 +20,7 @@ use super::{Inner, Qp, State};
 impl Qp {
     /// Stages the next request, if it may be sent now. Whether it was.
     pub(super) fn stage_request(&self, q: &mut Inner) -> bool {
-        if q.state != State::ReadyToSend || q.held || q.stopped {
+        if q.state != State::ReadyToSend || q.held || q.stopped || Self::shares_first_request(q) {
             return false;
         }
         if pace::is_on() && self.is_on_its_way(q) {
@@ -29,6 +29,7 @@ impl Qp {
         if inject::is_armed() && self.finds_no_receive(q) {
             return false;
         }
+        let may_share = self.may_share_next_request(q);
         let seq = q.next;
         let Some(index) = index(q.first, seq) else {
             return false;
@@ -56,7 +57,10 @@ impl Qp {
             *reads += 1;
         }
         let length = request.length();
-        let carriage = carriage_of(request, link);
+        let carriage = match carriage_of(request, link) {
+            carriage if may_share => Self::share(link, seq, request, carriage),
+            carriage => carriage,
+        };
         let frame = frame_of(request, seq, link, carriage);
         let staged = link.tx.staging();
         let before = staged.len();
@@ -68,7 +72,7 @@ impl Qp {
                 staged.extend_from_slice(bytes);
                 Ok(())
             }
-            Data::Memory(Scatter::One(range)) if carriage == Carriage::ByReference => {
+            Data::Memory(Scatter::One(range)) if is_copied(carriage) => {
                 stage_descriptor(staged, *range, pd, q.seal.reference())
             }
             Data::Memory(scatter) => stage_bytes(staged, scatter, pd),
@@ -105,6 +109,11 @@ fn carriage_of(request: &Request, link: &mut Link) -> Carriage {
     }
 }
 
+/// Whether the peer copies the payload.
+fn is_copied(carriage: Carriage) -> bool {
+    matches!(carriage, Carriage::ByReference | Carriage::InChunks)
+}
+
 /// Whether the payload is sent from where it is, as the last of the batch.
 fn goes_as_body(request: &Request, carriage: Carriage) -> bool {
     matches!(request.data, Data::Memory(_))
@@ -133,6 +142,7 @@ fn frame_of(request: &Request, seq: u64, link: &Link, carriage: Carriage) -> Fra
             seq,
             from: Range { length, ..from },
             can_pull: link.source.process().is_some() && request.can_go_by_reference(),
+            in_chunks: carriage == Carriage::InChunks,
         },
         Operation::AtomicWrite { to } => Frame::AtomicWrite {
             seq,

@@ -141,6 +141,27 @@ pub(crate) enum Progress {
     Failed(Status),
 }
 
+/// How far this side itself has executed a large request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct InChunks {
+    /// How many chunks it has copied.
+    pub(crate) copied: u32,
+    pub(crate) sharing: Sharing,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// The owner of the memory was not told.
+    #[default]
+    Alone,
+    /// The request was sent, and both sides take chunks.
+    Both,
+    /// The request was sent, and the owner does the rest.
+    Owner,
+    /// It cannot be executed in chunks.
+    Never,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) wr_id: u64,
@@ -153,6 +174,7 @@ pub(crate) struct Request {
     pub(crate) fence: bool,
     /// A write whose bytes are in the peer's memory already, by this process.
     pub(crate) placed: bool,
+    pub(crate) chunks: InChunks,
     pub(crate) progress: Progress,
 }
 

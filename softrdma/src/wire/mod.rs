@@ -48,6 +48,8 @@ pub(crate) enum Carriage {
     Inband,
     /// A descriptor follows the header; whoever gets it copies the bytes.
     ByReference,
+    /// The same of a write, and both sides copy (`os/chunks.rs`).
+    InChunks,
     /// The sender has written them to the memory already. Of writes with an immediate only.
     Placed,
 }
@@ -74,6 +76,8 @@ pub(crate) enum Frame {
         from: Range,
         /// The initiator can copy from this process.
         can_pull: bool,
+        /// It may be doing so already (`os/chunks.rs`).
+        in_chunks: bool,
     },
     /// Eight bytes follow.
     AtomicWrite {
@@ -185,6 +189,7 @@ const BY_REFERENCE: u8 = 4;
 const PULLS: u8 = 8;
 const WHOLE_REGION: u8 = 16;
 const PLACED: u8 = 32;
+const IN_CHUNKS: u8 = 64;
 
 // The fields of a header besides kind and flags, as `check` names them.
 const SEQ: u8 = 1;
@@ -244,8 +249,11 @@ impl Fields {
             WRITE if self.flags & PLACED != 0 => {
                 (WITH_IMM | SOLICITED | PLACED, SEQ | LENGTH | PLACE)
             }
+            WRITE if self.flags & IN_CHUNKS != 0 => {
+                (BY_REFERENCE | IN_CHUNKS, SEQ | LENGTH | PLACE)
+            }
             WRITE => (WITH_IMM | SOLICITED | BY_REFERENCE, SEQ | LENGTH | PLACE),
-            READ => (PULLS, SEQ | LENGTH | PLACE),
+            READ => (PULLS | IN_CHUNKS, SEQ | LENGTH | PLACE),
             ATOMIC_WRITE | READ_IN_BAND => (0, SEQ | LENGTH | PLACE),
             FLUSH => (WHOLE_REGION, SEQ | LENGTH | PLACE | EXTRA),
             ACK | NOT_READY | READY | IN_BAND => (0, SEQ),
@@ -266,7 +274,15 @@ impl Fields {
         let too_large = self.kind != FLUSH && self.length > limits::MAX_MESSAGE;
         // All that is left of it is the immediate data.
         let says_nothing = self.flags & PLACED != 0 && self.flags & WITH_IMM == 0;
-        if self.flags & !flags == 0 && present & !fields == 0 && !too_large && !says_nothing {
+        // Both sides have to be able to copy.
+        let copies = BY_REFERENCE | PULLS;
+        let has_no_chunks = self.flags & IN_CHUNKS != 0 && self.flags & copies == 0;
+        if self.flags & !flags == 0
+            && present & !fields == 0
+            && !too_large
+            && !says_nothing
+            && !has_no_chunks
+        {
             Ok(())
         } else {
             Err(Malformed)
@@ -280,6 +296,8 @@ impl Fields {
     fn carriage(&self) -> Carriage {
         if self.flags & PLACED != 0 {
             Carriage::Placed
+        } else if self.flags & IN_CHUNKS != 0 {
+            Carriage::InChunks
         } else if self.flags & BY_REFERENCE != 0 {
             Carriage::ByReference
         } else {
@@ -331,6 +349,7 @@ impl Frame {
                 seq,
                 from: fields.range(),
                 can_pull: fields.flags & PULLS != 0,
+                in_chunks: fields.flags & IN_CHUNKS != 0,
             },
             ATOMIC_WRITE => {
                 if length != 8 {
@@ -395,8 +414,9 @@ impl Frame {
                 seq,
                 from,
                 can_pull,
+                in_chunks,
             } => Fields {
-                flags: flag(can_pull, PULLS),
+                flags: flag(can_pull, PULLS) | flag(in_chunks, IN_CHUNKS),
                 ..Fields::numbered(READ, seq)
             }
             .with_range(from),
@@ -445,13 +465,30 @@ impl Frame {
                 carriage: Carriage::ByReference,
                 ..
             } | Self::Write {
-                carriage: Carriage::ByReference,
+                carriage: Carriage::ByReference | Carriage::InChunks,
                 ..
             } | Self::ReadData {
                 carriage: Carriage::ByReference,
                 ..
             }
         )
+    }
+
+    /// The number of a request of which both sides may copy parts.
+    pub(crate) fn in_chunks(&self) -> Option<u64> {
+        match *self {
+            Self::Write {
+                seq,
+                carriage: Carriage::InChunks,
+                ..
+            }
+            | Self::Read {
+                seq,
+                in_chunks: true,
+                ..
+            } => Some(seq),
+            _ => None,
+        }
     }
 
     /// How many bytes follow the header.
@@ -481,10 +518,12 @@ impl Fields {
 
     /// With a payload that comes behind it or is copied by the other side.
     fn message(kind: u8, seq: u64, imm: Option<u32>, solicited: bool, carriage: Carriage) -> Self {
+        let is_copied = matches!(carriage, Carriage::ByReference | Carriage::InChunks);
         Self {
             flags: flag(imm.is_some(), WITH_IMM)
                 | flag(solicited, SOLICITED)
-                | flag(carriage == Carriage::ByReference, BY_REFERENCE)
+                | flag(is_copied, BY_REFERENCE)
+                | flag(carriage == Carriage::InChunks, IN_CHUNKS)
                 | flag(carriage == Carriage::Placed, PLACED),
             imm: imm.unwrap_or(0),
             ..Self::numbered(kind, seq)
@@ -495,7 +534,7 @@ impl Fields {
 fn carried(length: u32, carriage: Carriage) -> usize {
     match carriage {
         Carriage::Inband => length as usize,
-        Carriage::ByReference => DESCRIPTOR,
+        Carriage::ByReference | Carriage::InChunks => DESCRIPTOR,
         Carriage::Placed => 0,
     }
 }

@@ -33,10 +33,18 @@ fn one_of_each() -> Vec<Frame> {
             solicited: false,
             carriage: Carriage::Placed,
         },
+        Frame::Write {
+            seq: 13,
+            to: AT,
+            imm: None,
+            solicited: false,
+            carriage: Carriage::InChunks,
+        },
         Frame::Read {
             seq: 1,
             from: AT,
             can_pull: true,
+            in_chunks: true,
         },
         Frame::AtomicWrite { seq: 2, to: AT },
         Frame::Flush {
@@ -120,4 +128,11 @@ fn bad_frames_are_malformed() {
         carriage: Carriage::Placed,
     };
     assert_eq!(Frame::decode(&nothing_left.encode()), Err(Malformed));
+    let nobody_copies = Frame::Read {
+        seq: 1,
+        from: AT,
+        can_pull: false,
+        in_chunks: true,
+    };
+    assert_eq!(Frame::decode(&nobody_copies.encode()), Err(Malformed));
 }

@@ -361,7 +361,7 @@ any_step(struct random *random)
 		WIRE_NAK, WIRE_READ_DATA, WIRE_NOT_READY, WIRE_READY, WIRE_IN_BAND, WIRE_READ_IN_BAND, WIRE_USE,
 		WIRE_DISCONNECT, WIRE_DISCONNECTED, WIRE_CHANGES_OVER};
 	static const uint8_t flags[] = {0, 0, 0, 0, WIRE_WITH_IMM, WIRE_SOLICITED, WIRE_BY_REFERENCE, WIRE_PULLS,
-		WIRE_WHOLE_REGION, 0xff};
+		WIRE_WHOLE_REGION, WIRE_IN_CHUNKS | WIRE_BY_REFERENCE, WIRE_IN_CHUNKS | WIRE_PULLS, 0xff};
 	static const uint32_t lengths[] = {0, 7, 8, 8, 8, 8, INBOX, INBOX + 1, PAGE, REGION, 1u << 31, UINT32_MAX};
 	static const uint64_t numbers[] = {0, 0, 0, 1, 1, 2, 3, UINT64_MAX};
 	struct step step = {

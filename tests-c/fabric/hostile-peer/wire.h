@@ -85,6 +85,7 @@ enum wire_flag {
 	WIRE_PULLS = 8,
 	WIRE_WHOLE_REGION = 16,
 	WIRE_PLACED = 32,
+	WIRE_IN_CHUNKS = 64,
 };
 
 enum wire_reason {

@@ -7,7 +7,7 @@ use crate::os::local::Local;
 use crate::wire::Carriage;
 
 /// A connection whose sides know each other's regions. Nothing happens on it by itself.
-fn connected() -> Result<(Side, Side)> {
+pub(super) fn connected() -> Result<(Side, Side)> {
     let (at_a, at_b) = Local::pair()?;
     let sides = (
         Side::unconnected(false, false)?,
@@ -28,19 +28,19 @@ fn connected() -> Result<(Side, Side)> {
 }
 
 impl Side {
-    fn memory_at(&self, at: u32, length: u32) -> &[u8] {
+    pub(super) fn memory_at(&self, at: u32, length: u32) -> &[u8] {
         &self.memory[at as usize..][..length as usize]
     }
 
     /// What the peer names this side's memory by.
-    fn remote(&self, range: Range) -> Range {
+    pub(super) fn remote(&self, range: Range) -> Range {
         Range {
             key: self.mr.rkey(),
             ..range
         }
     }
 
-    fn has_written_nothing(&self) -> bool {
+    pub(super) fn has_written_nothing(&self) -> bool {
         self.memory[BIG as usize..].iter().all(|&byte| byte == 0)
     }
 }

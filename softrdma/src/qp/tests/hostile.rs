@@ -80,6 +80,7 @@ impl Attack {
             seq,
             from: self.source(COPIED),
             can_pull: true,
+            in_chunks: false,
         })?;
         let by_reference = Frame::ReadData {
             seq,
@@ -188,6 +189,7 @@ fn no_byte_of_a_read_is_sent_once_the_queue_pair_is_down() -> Result<()> {
         seq: 0,
         from: attack.source(BIG),
         can_pull: false,
+        in_chunks: false,
     };
     attack.socket.send(&[Span::from_slice(&read.encode())])?;
     // As much of it as the socket takes.

@@ -3,6 +3,7 @@
 //! Both ends of a connection in one process, which copies from itself.
 
 mod copying;
+mod chunks;
 mod direct;
 mod ending;
 mod hostile;
@@ -30,7 +31,7 @@ use super::link::Link;
 use super::path::{Paths, Stream};
 use super::pulling::{Puller, Source};
 use super::{Qp, State};
-use crate::types::work::{Data, Operation, Progress, Receive, Request, Scatter};
+use crate::types::work::{Data, InChunks, Operation, Progress, Receive, Request, Scatter};
 
 /// Large enough for more than one step of a copy.
 const BIG: u32 = 3 << 20;
@@ -158,6 +159,7 @@ impl Side {
             solicited: false,
             fence: more.fence,
             placed: false,
+            chunks: InChunks::default(),
             progress: Progress::Waiting,
         })
     }

@@ -1,0 +1,475 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * large-direct [ADDRESS]: writes and reads of private memory of a process of this machine that are so large that both
+ * processes copy parts of them: while the owner of the memory runs, is stopped or is killed, with two initiators, and
+ * with a program that waits for events. No byte may be copied after the completion, nor be missing then.
+ *
+ *   softrdma run -- large-direct
+ *
+ * ADDRESS is 127.0.0.1 unless given. From the environment: LARGE_MIB (20: the largest operation), LARGE_ROUNDS (5: how
+ * often each case that depends on the moment runs), PAIR_WAIT_MS (10000: how long anything may take). With
+ * SOFTRDMA_DIRECT=0 or SOFTRDMA_SOCKET_ONLY=1 nothing works without the owner, and the rest has to come out in the same
+ * way.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "two-processes.h"
+
+#define KIB ((size_t)1 << 10)
+#define MIB ((size_t)1 << 20)
+#define WORD ((size_t)8)
+#define DEPTH 16
+/* more than there is room for frames that the owner has not read */
+#define UNREAD 500
+#define STREAM (4 * MIB)
+
+static const char *address;
+
+static bool
+is_set(const char *name, const char *value)
+{
+	const char *is = getenv(name);
+
+	return is && strcmp(is, value) == 0;
+}
+
+static bool
+is_direct(void)
+{
+	return !is_set("SOFTRDMA_DIRECT", "0") && !is_set("SOFTRDMA_SOCKET_ONLY", "1");
+}
+
+static int
+rounds(void)
+{
+	return (int)env_number("LARGE_ROUNDS", 5);
+}
+
+/* The memory of each side: what is written from or to, what is read to, and a word for messages. */
+static size_t
+largest(void)
+{
+	return env_number("LARGE_MIB", 20) * MIB - 4 * KIB;
+}
+
+static size_t
+memory_size(void)
+{
+	return 2 * largest() + WORD;
+}
+
+static void
+pause_for(long us)
+{
+	const struct timespec moment = {.tv_nsec = us * 1000};
+
+	nanosleep(&moment, NULL);
+}
+
+/* the next completion, polled for without a pause; false if there is none within so many milliseconds */
+static bool
+comes(struct link *link, int ms, struct ibv_wc *wc)
+{
+	const uint64_t end = now_ns() + (uint64_t)ms * 1000000;
+
+	while (drain(link, wc) == 0) {
+		if (now_ns() > end)
+			return false;
+	}
+
+	return true;
+}
+
+static void
+polled(struct link *link)
+{
+	struct ibv_wc wc;
+
+	if (!comes(link, wait_ms(), &wc))
+		die("no completion");
+	if (wc.status != IBV_WC_SUCCESS)
+		die("%s", ibv_wc_status_str(wc.status));
+}
+
+/* --- the server: sends messages back ----------------------------------------------------------------- */
+
+static void
+serve(void)
+{
+	struct rdma_event_channel *channel = open_channel();
+	struct rdma_cm_id *listener = listen_at(channel, address, 0, 4);
+	const unsigned wanted = (unsigned)env_number("LARGE_CLIENTS", 1);
+	struct link links[2];
+	unsigned taken = 0, ended = 0;
+
+	report("listening %u", (unsigned)ntohs(rdma_get_src_port(listener)));
+	while (ended < wanted) {
+		struct rdma_cm_event *event;
+
+		for (unsigned i = 0; i < taken; i++) {
+			struct ibv_wc wc;
+
+			if (drain(&links[i], &wc) == 0 || wc.status != IBV_WC_SUCCESS)
+				continue;
+			if (wc.opcode == IBV_WC_RECV)
+				post(&links[i], IBV_WR_SEND, 0, memory_size() - WORD, WORD, 0);
+			else
+				post_receive(&links[i], 0, memory_size() - WORD, WORD);
+		}
+		event = next_event(channel, 1);
+		if (!event)
+			continue;
+		if (event->event == RDMA_CM_EVENT_CONNECT_REQUEST) {
+			struct rdma_cm_id *id = event->id;
+
+			CHECK(rdma_ack_cm_event(event) == 0 && taken < wanted);
+			link_open(&links[taken], id, memory_size(), DEPTH);
+			/* all clients write to the memory of the first link */
+			if (taken > 0) {
+				CHECK(ibv_dereg_mr(links[taken].mr) == 0);
+				free(links[taken].memory);
+				links[taken].memory = links[0].memory;
+				links[taken].mr = links[0].mr;
+			}
+			post_receive(&links[taken], 0, memory_size() - WORD, WORD);
+			accept_link(&links[taken++]);
+			continue;
+		}
+		if (event->event == RDMA_CM_EVENT_DISCONNECTED) {
+			rdma_disconnect(event->id);
+			ended++;
+		}
+		CHECK(rdma_ack_cm_event(event) == 0);
+	}
+	for (unsigned i = taken; i-- > 0;) {
+		if (i > 0) {
+			links[i].memory = malloc(WORD);
+			links[i].mr = ibv_reg_mr(pd_of(links[i].id->verbs), links[i].memory, WORD, 0);
+			CHECK(links[i].memory && links[i].mr);
+		}
+		link_close(&links[i]);
+	}
+	close_server(channel, listener);
+}
+
+/* --- the clients ----------------------------------------------------------------------------------- */
+
+static pid_t
+server_pid(void)
+{
+	return (pid_t)env_number("LARGE_SERVER", 0);
+}
+
+static void
+stop_server(void)
+{
+	const uint64_t end = now_ns() + (uint64_t)wait_ms() * 1000000;
+	char path[64], state = 'R';
+
+	CHECK(kill(server_pid(), SIGSTOP) == 0);
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)server_pid());
+	while (state != 'T') {
+		FILE *stat = fopen(path, "r");
+
+		CHECK(stat && fscanf(stat, "%*d %*s %c", &state) == 1 && now_ns() < end);
+		fclose(stat);
+	}
+}
+
+static void
+continue_server(void)
+{
+	CHECK(kill(server_pid(), SIGCONT) == 0);
+}
+
+/* a message, and back: the owner has come to all that was sent before */
+static void
+greet(struct link *link)
+{
+	post_receive(link, 1, memory_size() - WORD, WORD);
+	post(link, IBV_WR_SEND, 2, memory_size() - WORD, WORD, 0);
+	complete(link);
+	complete(link);
+}
+
+/* until a write needs no answer: soon after the connection was made, both sides know of each other's regions */
+static void
+until_direct(struct link *link)
+{
+	const uint64_t end = now_ns() + (uint64_t)wait_ms() * 1000000;
+	struct ibv_wc wc;
+
+	for (bool done = false; !done;) {
+		stop_server();
+		post(link, IBV_WR_RDMA_WRITE, 0, 0, WORD, 0);
+		done = comes(link, 20, &wc);
+		continue_server();
+		if (!done && (!comes(link, wait_ms(), &wc) || now_ns() > end))
+			die("no write is done without the owner of the memory");
+		CHECK(wc.status == IBV_WC_SUCCESS);
+	}
+}
+
+/* Writes new bytes, and changes them at once; then reads them. */
+static void
+write_and_read(struct link *link, size_t size, size_t at, void (*wait)(struct link *), uint64_t seed)
+{
+	char *source = link->memory, *into = link->memory + largest();
+	char *wanted = malloc(size);
+
+	CHECK(wanted);
+	fill(wanted, size, seed);
+	memcpy(source, wanted, size);
+	post(link, IBV_WR_RDMA_WRITE, 1, 0, size, at);
+	wait(link);
+	memset(source, 0, size);
+	memset(into, 0, size);
+	post(link, IBV_WR_RDMA_READ, 2, largest(), size, at);
+	wait(link);
+	if (memcmp(into, wanted, size) != 0)
+		die("%zu bytes at %zu are not those that were written", size, at);
+	free(wanted);
+}
+
+static void
+wait_for_event(struct link *link)
+{
+	complete(link);
+}
+
+static size_t
+any_size(struct random *random, size_t most)
+{
+	return 256 * KIB + 1 + next_random(random) % (most - 256 * KIB);
+}
+
+/* both run, and the program polls, or waits for events */
+static void
+work_together(struct link *link, void (*wait)(struct link *))
+{
+	struct random random = {7};
+
+	for (uint64_t i = 1; i <= 100; i++) {
+		const size_t size = any_size(&random, 3 * MIB);
+
+		write_and_read(link, size, next_random(&random) % MIB, wait, i);
+	}
+	write_and_read(link, largest(), 0, wait, 3);
+	/* several at once, and small ones between them */
+	for (unsigned i = 0; i < DEPTH; i++)
+		post(link, i % 3 == 2 ? IBV_WR_RDMA_READ : IBV_WR_RDMA_WRITE, i, i * MIB, i % 2 ? WORD : MIB, i * MIB);
+	for (unsigned i = 0; i < DEPTH; i++)
+		CHECK(complete(link).wr_id == i);
+}
+
+/* the owner is stopped, and comes to the frames of all that was done only when that is long over */
+static void
+work_alone(struct link *link)
+{
+	static const size_t sizes[] = {256 * KIB + 1, 300 * KIB, MIB, 5 * MIB + 3};
+	const size_t size = 300 * KIB;
+
+	until_direct(link);
+	stop_server();
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+		write_and_read(link, sizes[i], 5 * i, polled, i + 1);
+	write_and_read(link, largest(), 0, polled, 9);
+	for (uint64_t i = 0; i < UNREAD; i++) {
+		fill(link->memory, size, i);
+		post(link, IBV_WR_RDMA_WRITE, 1, 0, size, 0);
+		polled(link);
+	}
+	memset(link->memory, 0, size);
+	continue_server();
+	greet(link);
+	fill(link->memory, size, UNREAD - 1);
+	post(link, IBV_WR_RDMA_READ, 2, largest(), size, 0);
+	polled(link);
+	CHECK(memcmp(link->memory, link->memory + largest(), size) == 0);
+}
+
+/* the owner is stopped and continued at any moment */
+static void
+work_with_pauses(struct link *link)
+{
+	const pid_t client = getpid();
+	pid_t child;
+
+	until_direct(link);
+	child = fork();
+	CHECK(child >= 0);
+	if (child == 0) {
+		struct random random = {11};
+
+		while (getppid() == client) {
+			kill(server_pid(), SIGSTOP);
+			pause_for((long)(next_random(&random) % 2000));
+			kill(server_pid(), SIGCONT);
+			pause_for((long)(next_random(&random) % 2000));
+		}
+		_exit(0);
+	}
+	for (uint64_t i = 0; i < 40 * (uint64_t)rounds(); i++)
+		write_and_read(link, STREAM - i * 1000, i, polled, i);
+	CHECK(kill(child, SIGKILL) == 0 && waitpid(child, NULL, 0) == child);
+	continue_server();
+	greet(link);
+}
+
+static void
+work_until_killed(struct link *link, struct rdma_event_channel *channel)
+{
+	struct ibv_wc wc;
+
+	report("connected");
+	do {
+		post(link, IBV_WR_RDMA_WRITE, 1, 0, STREAM, 0);
+		if (!comes(link, wait_ms(), &wc))
+			die("a write to a process that is gone does not complete");
+	} while (wc.status == IBV_WC_SUCCESS);
+	if (wc.status != IBV_WC_RETRY_EXC_ERR)
+		die("the owner was killed: %s", ibv_wc_status_str(wc.status));
+	await_event(channel, RDMA_CM_EVENT_DISCONNECTED);
+	link->ended = true;
+}
+
+/* the other client writes to the same bytes */
+static void
+work_with_another(struct link *link)
+{
+	const char byte = (char)env_number("LARGE_BYTE", 1);
+	const char *into = link->memory + largest();
+	char line[16];
+
+	memset(link->memory, byte, STREAM);
+	post(link, IBV_WR_RDMA_WRITE, 1, 0, STREAM, 0);
+	polled(link);
+	report("connected");
+	CHECK(listen_to_parent(line, sizeof(line)));
+	for (int i = 0; i < 20 * rounds(); i++) {
+		post(link, IBV_WR_RDMA_WRITE, 1, 0, STREAM, 0);
+		polled(link);
+		post(link, IBV_WR_RDMA_READ, 2, largest(), STREAM, 0);
+		polled(link);
+		for (size_t at = 0; at < STREAM; at += 512)
+			CHECK(into[at] == 1 || into[at] == 2);
+	}
+}
+
+static void
+work(const char *what, unsigned port)
+{
+	struct rdma_event_channel *channel = open_channel();
+	struct link link;
+
+	CHECK(connect_link(&link, channel, address, port, memory_size(), DEPTH));
+	if (strcmp(what, "together") == 0)
+		work_together(&link, polled);
+	else if (strcmp(what, "events") == 0)
+		work_together(&link, wait_for_event);
+	else if (strcmp(what, "alone") == 0)
+		work_alone(&link);
+	else if (strcmp(what, "pauses") == 0)
+		work_with_pauses(&link);
+	else if (strcmp(what, "killed") == 0)
+		work_until_killed(&link, channel);
+	else
+		work_with_another(&link);
+	rdma_disconnect(link.id);
+	link_close(&link);
+	release_pd();
+	rdma_destroy_event_channel(channel);
+}
+
+/* --- the cases ------------------------------------------------------------------------------------- */
+
+static struct child
+start_server(const char *clients, unsigned *port)
+{
+	struct child server;
+	char pid[16];
+
+	setenv("LARGE_CLIENTS", clients, 1);
+	server = start("server", address, 0);
+	*port = (unsigned)expect(&server, "listening ");
+	snprintf(pid, sizeof(pid), "%d", (int)server.pid);
+	setenv("LARGE_SERVER", pid, 1);
+
+	return server;
+}
+
+static void
+run_case(const char *what, const char *said)
+{
+	unsigned port;
+	struct child server = start_server("1", &port);
+	struct child client = start(what, address, port);
+
+	finish(&client);
+	finish(&server);
+	printf("%s\n", said);
+	fflush(stdout);
+}
+
+static void
+owner_killed(void)
+{
+	for (int i = 0; i < 2 * rounds(); i++) {
+		unsigned port;
+		struct child server = start_server("1", &port);
+		struct child client = start("killed", address, port);
+
+		expect(&client, "connected");
+		pause_for(1000 + i * 737);
+		kill_child(&server);
+		finish(&client);
+	}
+	printf("an owner that was killed ended the connection\n");
+}
+
+static void
+two_initiators(void)
+{
+	unsigned port;
+	struct child server = start_server("2", &port), clients[2];
+
+	for (int i = 0; i < 2; i++) {
+		setenv("LARGE_BYTE", i == 0 ? "1" : "2", 1);
+		clients[i] = start("another", address, port);
+		expect(&clients[i], "connected");
+	}
+	for (int i = 0; i < 2; i++)
+		tell(&clients[i], "go");
+	for (int i = 0; i < 2; i++)
+		finish(&clients[i]);
+	finish(&server);
+	printf("two initiators wrote to the same bytes\n");
+}
+
+int
+main(int argc, char *argv[])
+{
+	address = argc == 4 ? argv[2] : argc > 1 ? argv[1] : "127.0.0.1";
+	if (play_role(argc, argv, address, serve, work))
+		return 0;
+
+	skip_without(address);
+	run_case("together", "polled");
+	run_case("events", "with events");
+	if (is_direct()) {
+		run_case("alone", "while the owner was stopped");
+		run_case("pauses", "while the owner was stopped now and then");
+	}
+	owner_killed();
+	two_initiators();
+
+	return 0;
+}
