@@ -7,7 +7,8 @@
  *   softrdma run -- mapped
  *
  * ADDRESS is 127.0.0.1 unless given. From the environment: PAIR_WAIT_MS (10000: how long anything may take),
- * MAPPED_NEVER (1: nothing may be mapped, as in strict mode).
+ * MAPPED_NEVER (1: nothing may be mapped, as in strict mode), MAPPED_ATOMIC (1: atomic writes, on a device that has
+ * them).
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -20,6 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "native.h"
 #include "two-processes.h"
 
 #define SIZE ((size_t)3 << 20)
@@ -373,6 +375,40 @@ read_regions(struct link *link, struct remote own)
 	return regions;
 }
 
+/* stores a value at once */
+static enum ibv_wc_status
+store(struct link *link, uint64_t value, size_t at)
+{
+	struct ibv_qp_ex *qp = ibv_qp_to_qp_ex(link->id->qp);
+	const uint64_t end = now_ns() + (uint64_t)wait_ms() * 1000000;
+	struct ibv_wc wc;
+
+	ibv_wr_start(qp);
+	qp->wr_id = 1;
+	qp->wr_flags = IBV_SEND_SIGNALED;
+	native_functions(qp)->wr_atomic_write(qp, link->remote.key, link->remote.address + at, &value);
+	CHECK(ibv_wr_complete(qp) == 0);
+	link->posted++;
+	while (drain(link, &wc) == 0)
+		if (now_ns() > end)
+			die("an atomic write does not complete");
+
+	return wc.status;
+}
+
+static void
+store_values(struct link *link)
+{
+	uint64_t seen;
+
+	for (uint64_t i = 1; i <= 1000; i++) {
+		CHECK(store(link, i << 32 | i, i * WORD) == IBV_WC_SUCCESS);
+		do_one(link, IBV_WR_RDMA_READ, INTO, WORD, i * WORD);
+		memcpy(&seen, link->memory + INTO, WORD);
+		CHECK(seen == (i << 32 | i));
+	}
+}
+
 /* uses a region until it is mapped */
 static void
 use_until_mapped(struct link *link, struct remote region, const char *name)
@@ -486,6 +522,10 @@ work_in_order(struct link *link, struct remote own, char *line)
 			read_what_is_there(link);
 		} else if (strcmp(line, "unmapped") == 0) {
 			wait_until_unmapped();
+		} else if (strcmp(line, "store") == 0) {
+			store_values(link);
+		} else if (strcmp(line, "refused store") == 0) {
+			CHECK(store(link, 1, 4) == IBV_WC_REM_ACCESS_ERR);
 		} else if (strcmp(line, "refused") == 0) {
 			CHECK(one(link, IBV_WR_RDMA_WRITE, 0, WORD, 0) == IBV_WC_REM_ACCESS_ERR);
 		} else if (strcmp(line, "dead") == 0) {
@@ -748,15 +788,34 @@ two_clients(const char *address)
 	printf("two clients mapped the region\n");
 }
 
+static void
+atomic_writes(const char *address)
+{
+	struct both both = begin(address, WITHIN);
+
+	order(&both.client, "map");
+	stop(&both.owner);
+	order(&both.client, "store");
+	CHECK(kill(both.owner.pid, SIGCONT) == 0);
+	order(&both.client, "refused store");
+	end(&both);
+	printf("atomic writes needed nothing from the owner\n");
+}
+
 int
 main(int argc, char *argv[])
 {
 	const char *address = argc > 1 ? argv[1] : "127.0.0.1";
 
+	native_operations = env_number("MAPPED_ATOMIC", 0) ? QP_EX_WITH_ATOMIC_WRITE : 0;
 	if (argc == 4)
 		return strcmp(argv[1], "owner") == 0 ? serve(argv[2]) : work(argv[2], (unsigned)atoi(argv[3]));
 
 	skip_without(address);
+	if (native_operations) {
+		atomic_writes(address);
+		return 0;
+	}
 	every_kind(address);
 	if (is_never_mapped())
 		return 0;

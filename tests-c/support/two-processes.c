@@ -422,6 +422,7 @@ close_server(struct rdma_event_channel *channel, struct rdma_cm_id *listener)
 
 uint8_t connection_retries = 7;
 uint8_t connection_reads = RDMA_MAX_INIT_DEPTH;
+uint64_t native_operations;
 
 struct rdma_conn_param
 conn_param(const void *data, size_t size)
@@ -459,6 +460,26 @@ release_pd(void)
 	pd = NULL;
 }
 
+static void
+create_qp(struct rdma_cm_id *id, struct ibv_qp_init_attr *attr)
+{
+	if (native_operations == 0) {
+		CHECK(rdma_create_qp(id, pd_of(id->verbs), attr) == 0);
+	} else {
+		struct ibv_qp_init_attr_ex attr_ex = {
+			.send_cq = attr->send_cq,
+			.recv_cq = attr->recv_cq,
+			.cap = attr->cap,
+			.qp_type = attr->qp_type,
+			.comp_mask = IBV_QP_INIT_ATTR_PD | IBV_QP_INIT_ATTR_SEND_OPS_FLAGS,
+			.pd = pd_of(id->verbs),
+			.send_ops_flags = native_operations | IBV_QP_EX_WITH_RDMA_WRITE | IBV_QP_EX_WITH_RDMA_READ,
+		};
+
+		CHECK(rdma_create_qp_ex(id, &attr_ex) == 0);
+	}
+}
+
 void
 link_open(struct link *link, struct rdma_cm_id *id, size_t size, unsigned depth)
 {
@@ -480,7 +501,7 @@ link_open(struct link *link, struct rdma_cm_id *id, size_t size, unsigned depth)
 	link->cq = ibv_create_cq(id->verbs, (int)depth * 2, NULL, link->channel, 0);
 	CHECK(link->cq);
 	attr.send_cq = attr.recv_cq = link->cq;
-	CHECK(rdma_create_qp(id, pd_of(id->verbs), &attr) == 0);
+	create_qp(id, &attr);
 	CHECK(ibv_req_notify_cq(link->cq, 0) == 0);
 
 	link->size = size;

@@ -132,6 +132,8 @@ void parse_address(struct sockaddr_storage *parsed, const char *address, unsigne
 extern uint8_t connection_retries;
 /* how many reads this side may have under way: as many as the device can */
 extern uint8_t connection_reads;
+/* native operations (native.h, QP_EX_WITH_...) of queue pairs that are made from now on: none */
+extern uint64_t native_operations;
 /* the parameters of a connection, with this private data */
 struct rdma_conn_param conn_param(const void *data, size_t size);
 void accept_link(struct link *link);
