@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * fabric ADDRESS [brief | flush | cycles COUNT]: measures the speed of the RDMA device with this address, between two
+ * fabric ADDRESS [brief | private | flush | cycles COUNT]: measures the speed of the RDMA device with this address, between two
  * processes of this machine, and prints samples (bench.h) for run-fabric.
  *
  * In each round stand the device's operations and their yardsticks: memcpy, process_vm_writev(2), two
  * processes that wake each other through eventfds, TCP. Only the ratios are meaningful on a machine that others
  * use too.
  *
- * With `brief`, only what two devices are compared by is measured, and with `flush` flushes. With `cycles`, only COUNT
- * connections are made, used and ended, for run-fabric to count their system calls.
+ * With `brief`, only what two devices are compared by is measured, with `private` all of a device but files in memory
+ * and stopped owners, and with `flush` flushes. With `cycles`, only COUNT connections are made, used and ended, for
+ * run-fabric to count their system calls.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -580,6 +581,17 @@ measure_brief(struct client *client)
 }
 
 static void
+measure_private(struct client *client)
+{
+	for (unsigned i = 0; i < COUNT_OF(operations); i++)
+		measure_operation(client, &operations[i], PRIVATE);
+	measure_flush(client, PRIVATE);
+	add(message_round(client, false), "message and back, polled");
+	add(message_round(client, true), "message and back, waited");
+	measure_connections(client);
+}
+
+static void
 measure_flushes(struct client *client)
 {
 	for (enum kind kind = 0; kind < KINDS; kind++)
@@ -597,12 +609,20 @@ measure(struct client *client, const char *what)
 	for (unsigned round = 0; round < ROUNDS; round++) {
 		if (strcmp(what, "brief") == 0)
 			measure_brief(client);
+		else if (strcmp(what, "private") == 0)
+			measure_private(client);
 		else if (strcmp(what, "flush") == 0)
 			measure_flushes(client);
 		else
 			measure_all(client, stopped);
 	}
 	print_samples();
+}
+
+static bool
+is_part(const char *what)
+{
+	return strcmp(what, "brief") == 0 || strcmp(what, "private") == 0 || strcmp(what, "flush") == 0;
 }
 
 int
@@ -616,11 +636,11 @@ main(int argc, char *argv[])
 	if (argc == 4 && strcmp(what, "cycles") == 0) {
 		start(&client);
 		cycles(&client, (unsigned)atoi(argv[3]));
-	} else if (argc == 2 || (argc == 3 && (strcmp(what, "brief") == 0 || strcmp(what, "flush") == 0))) {
+	} else if (argc == 2 || (argc == 3 && is_part(what))) {
 		start(&client);
 		measure(&client, what);
 	} else {
-		fprintf(stderr, "usage: fabric ADDRESS [brief | flush | cycles COUNT]\n");
+		fprintf(stderr, "usage: fabric ADDRESS [brief | private | flush | cycles COUNT]\n");
 		return 2;
 	}
 	give_order(&client, END, 0);
