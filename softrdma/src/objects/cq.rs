@@ -466,11 +466,11 @@ impl Cq {
         let mut progress = false;
         for (index, qp) in picks.iter_mut().filter_map(Option::take) {
             progress |= qp.progress_by_polling();
-            let Some(glance) = index.and_then(|_| qp.glance()) else {
+            let Some(hint) = index.and_then(|_| qp.hint()) else {
                 continue;
             };
             if let (Some(index), Some(mut queue_pairs)) = (index, self.queue_pairs.try_lock()) {
-                queue_pairs.set_glance(index, &qp, glance);
+                queue_pairs.set_hint(index, &qp, hint);
             }
         }
         progress

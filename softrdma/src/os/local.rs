@@ -14,7 +14,7 @@ use super::pair::{Pair, Rung};
 use super::process::Process;
 use super::reach::Reach;
 use super::region_table::PeerTable;
-use super::rings::{Glance, Rings};
+use super::rings::{RingHint, Rings};
 use crate::Result;
 use crate::wire::Knock;
 
@@ -176,8 +176,8 @@ impl Local {
         received
     }
 
-    pub(crate) fn glance(&self) -> &Arc<Glance> {
-        self.rings.glance()
+    pub(crate) fn hint(&self) -> &Arc<RingHint> {
+        self.rings.hint()
     }
 
     /// The peer has not read all that was sent.

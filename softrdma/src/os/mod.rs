@@ -55,6 +55,7 @@ pub(crate) mod semaphore;
 pub(crate) mod signals;
 mod slot_set;
 pub(crate) mod socket;
+pub(crate) mod socket_hint;
 mod sync;
 pub(crate) mod tcp;
 mod sys;

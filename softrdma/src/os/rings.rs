@@ -122,7 +122,7 @@ pub(super) fn are_left_by_peer(slot: &Slot) -> bool {
 }
 
 /// What a program that polls many connections sees of one without locking it.
-pub(crate) struct Glance {
+pub(crate) struct RingHint {
     memory: Memory,
     /// The ring that is read, and how far.
     ring: usize,
@@ -132,7 +132,7 @@ pub(crate) struct Glance {
     is_closed: AtomicBool,
 }
 
-impl Glance {
+impl RingHint {
     /// Something has come, or is to be done.
     pub(crate) fn is_worth_a_look(&self) -> bool {
         let written = &self.memory.control(self.ring).written.0;
@@ -153,21 +153,21 @@ impl Glance {
     }
 }
 
-impl std::fmt::Debug for Glance {
+impl std::fmt::Debug for RingHint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Glance").finish_non_exhaustive()
+        f.debug_struct("RingHint").finish_non_exhaustive()
     }
 }
 
 impl Drop for Rings {
     fn drop(&mut self) {
-        self.glance.is_closed.store(true, Ordering::Relaxed);
+        self.hint.is_closed.store(true, Ordering::Relaxed);
     }
 }
 
 /// One side's end of both rings.
 pub(crate) struct Rings {
-    glance: Arc<Glance>,
+    hint: Arc<RingHint>,
     /// The ring that this side writes. It reads the other one.
     own: usize,
     written: u64,
@@ -181,7 +181,7 @@ impl Rings {
     pub(super) fn new(slot: Slot) -> Self {
         let rings = Self::end(Memory::of(slot), 0);
         for ring in 0..2 {
-            rings.glance.memory.control(ring).reset();
+            rings.hint.memory.control(ring).reset();
         }
         rings
     }
@@ -193,7 +193,7 @@ impl Rings {
 
     pub(super) fn end(memory: Memory, own: usize) -> Self {
         Self {
-            glance: Arc::new(Glance {
+            hint: Arc::new(RingHint {
                 memory,
                 ring: 1 - own,
                 read: AtomicU64::new(0),
@@ -207,16 +207,16 @@ impl Rings {
         }
     }
 
-    pub(crate) fn glance(&self) -> &Arc<Glance> {
-        &self.glance
+    pub(crate) fn hint(&self) -> &Arc<RingHint> {
+        &self.hint
     }
 
     fn outgoing(&self) -> &Control {
-        self.glance.memory.control(self.own)
+        self.hint.memory.control(self.own)
     }
 
     fn incoming(&self) -> &Control {
-        self.glance.memory.control(1 - self.own)
+        self.hint.memory.control(1 - self.own)
     }
 
     /// How much fits in. Fails when the other side's counter is nonsense.
@@ -245,7 +245,7 @@ impl Rings {
             return Ok(());
         }
         let wanted = if end <= SMALL { SMALL } else { ROOM };
-        let memory = &self.glance.memory;
+        let memory = &self.hint.memory;
         memory.provide(self.own, self.provided, wanted - self.provided)?;
         self.provided = wanted;
         Ok(())
@@ -281,7 +281,7 @@ impl Rings {
                 // As below.
                 Err(_) => break,
             }
-            let to = self.glance.memory.span(self.own, self.written);
+            let to = self.hint.memory.span(self.own, self.written);
             let to = to.first(length);
             let n = if sent < own.len() {
                 own.after(sent).copy_to(to)
@@ -293,7 +293,7 @@ impl Rings {
                     Err(_) => break,
                 }
             };
-            let memory = &self.glance.memory;
+            let memory = &self.hint.memory;
             memory.accessed(self.own, self.written, n, true);
             sent += n;
             self.written = self.written.wrapping_add(n as u64);
@@ -317,7 +317,7 @@ impl Rings {
         let mut left = self.available()?.min(program.len() + own.len());
         let mut received = 0;
         while left > 0 {
-            let from = self.glance.memory.span(1 - self.own, self.read).first(left);
+            let from = self.hint.memory.span(1 - self.own, self.read).first(left);
             let n = if received < program.len() {
                 match program.after(received).store(from) {
                     Ok(n) => n,
@@ -327,7 +327,7 @@ impl Rings {
             } else {
                 from.copy_to(own.after(received - program.len()))
             };
-            let memory = &self.glance.memory;
+            let memory = &self.hint.memory;
             memory.accessed(1 - self.own, self.read, n, false);
             received += n;
             left -= n;
@@ -336,7 +336,7 @@ impl Rings {
         if received == 0 {
             return Err(libc::EAGAIN);
         }
-        self.glance.read.store(self.read, Ordering::Relaxed);
+        self.hint.read.store(self.read, Ordering::Relaxed);
         // Release: the bytes have been read before it.
         self.incoming().read.0.store(self.read, Ordering::Release);
         // Between this store and the load in `writer_waits`.
@@ -558,21 +558,21 @@ mod tests {
     }
 
     #[test]
-    fn a_glance_shows_what_has_come_or_is_to_be_done() {
+    fn a_hint_shows_what_has_come_or_is_to_be_done() {
         let (mut one, mut other) = ends();
-        let glance = Arc::clone(other.glance());
-        assert!(!glance.is_worth_a_look());
+        let hint = Arc::clone(other.hint());
+        assert!(!hint.is_worth_a_look());
         send(&mut one, &[1, 2]).unwrap();
-        assert!(glance.is_worth_a_look());
+        assert!(hint.is_worth_a_look());
         receive(&mut other, 1).unwrap();
-        assert!(glance.is_worth_a_look());
+        assert!(hint.is_worth_a_look());
         receive(&mut other, 1).unwrap();
-        assert!(!glance.is_worth_a_look());
-        glance.owe(true);
-        assert!(glance.is_worth_a_look());
-        assert!(!glance.is_closed());
+        assert!(!hint.is_worth_a_look());
+        hint.owe(true);
+        assert!(hint.is_worth_a_look());
+        assert!(!hint.is_closed());
         drop(other);
-        assert!(glance.is_closed());
+        assert!(hint.is_closed());
     }
 
     #[test]
@@ -611,13 +611,13 @@ mod tests {
     fn a_peer_that_counts_wrong_is_found_out() {
         let (mut one, mut other) = ends();
         for written in [ROOM as u64 + 1, u64::MAX, 1 << 40] {
-            let control = one.glance.memory.control(0);
+            let control = one.hint.memory.control(0);
             control.written.0.store(written, Ordering::SeqCst);
             assert_eq!(receive(&mut other, 10), Err(libc::EPROTO));
         }
         for read in [1, u64::MAX - ROOM as u64, 1 << 40] {
             other
-                .glance
+                .hint
                 .memory
                 .control(0)
                 .read
@@ -630,7 +630,7 @@ mod tests {
     #[test]
     fn the_end_comes_behind_the_bytes_and_both_sides_leave() {
         let (mut one, mut other) = ends();
-        let slot = one.glance.memory.0.clone();
+        let slot = one.hint.memory.0.clone();
         send(&mut one, &[7; SMALL + 1]).unwrap();
         assert!(!other.writer_has_ended());
         assert!(one.leave());

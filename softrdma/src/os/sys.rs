@@ -165,23 +165,28 @@ pub(super) fn poll(fds: &mut [libc::pollfd], until: Option<Duration>) -> Result<
 
 /// What of `events` a descriptor has now, or less than 0.
 pub(super) fn poll_now(fd: RawFd, events: i16) -> c_int {
-    let mut poll = libc::pollfd {
+    let mut poll = [libc::pollfd {
         fd,
         events,
         revents: 0,
-    };
+    }];
+    match poll_all_now(&mut poll) {
+        -1 => -1,
+        _ => c_int::from(poll[0].revents),
+    }
+}
+
+/// Asks what each of these has now. -1 if the system does not tell.
+pub(super) fn poll_all_now(polled: &mut [libc::pollfd]) -> c_int {
     let no_time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
     let mask = ptr::null::<c_void>();
-    // SAFETY: one entry and a time that live through the call; no signal mask.
+    // SAFETY: entries and a time that live through the call; no signal mask.
     unsafe {
-        let (entry, time) = (&raw mut poll, &raw const no_time);
-        match libc::syscall(libc::SYS_ppoll, entry, 1usize, time, mask, 8usize) {
-            -1 => -1,
-            _ => c_int::from(poll.revents),
-        }
+        let (entries, time) = (polled.as_mut_ptr(), &raw const no_time);
+        libc::syscall(libc::SYS_ppoll, entries, polled.len(), time, mask, 8usize) as c_int
     }
 }
 

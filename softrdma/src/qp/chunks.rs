@@ -316,13 +316,13 @@ impl Qp {
         if !std::mem::take(&mut link.rx.expects_more) {
             return false;
         }
-        let Some(glance) = link.paths.glance().cloned() else {
+        let Some(hint) = link.paths.ring_hint().cloned() else {
             return false;
         };
         MutexGuard::unlocked(q, || {
             let begun = Instant::now();
             while begun.elapsed() < MOMENT {
-                if glance.is_worth_a_look() {
+                if hint.is_worth_a_look() {
                     return true;
                 }
                 std::hint::spin_loop();

@@ -42,12 +42,12 @@ use parking_lot::MutexGuard;
 use crate::io;
 use crate::io::Source;
 use crate::io::endpoint::Endpoint;
-use crate::objects::attached::{Attached, count_polled};
+use crate::objects::attached::{Attached, Hint, count_polled};
 use crate::objects::context::AsyncKind;
 use crate::objects::cq::Cq;
 use crate::os::epoll::{Interest, READABLE};
 use crate::os::pair::Rung;
-use crate::os::rings::Glance;
+use crate::os::rings::RingHint;
 
 use super::complete::Cause;
 use super::pulling::Copier;
@@ -170,8 +170,8 @@ impl Qp {
     }
 
     /// Of a connection that is looked at for input in shared memory.
-    fn glance_of(q: &Inner) -> Option<&Arc<Glance>> {
-        q.link.as_ref().and_then(|link| link.paths.glance())
+    fn ring_hint_of(q: &Inner) -> Option<&Arc<RingHint>> {
+        q.link.as_ref().and_then(|link| link.paths.ring_hint())
     }
 
     /// Whether the program has polled since this was asked last.
@@ -186,14 +186,14 @@ impl Qp {
         self.driver.polls.swap(polls, Ordering::Relaxed) != polls
     }
 
-    /// A program with many connections takes long to get round to each of them, where it needs a system call to see
-    /// whether there is something.
+    /// A program with many connections takes long to get round to each of them, where it needs a system call for some to
+    /// see whether there is something.
     fn is_one_of_many(&self, q: &Inner) -> bool {
-        if Self::glance_of(q).is_some() {
+        if Self::ring_hint_of(q).is_some() {
             return false;
         }
-        // So often as their queue for sends or receives. Waking a thread takes as long as so many calls.
-        const MANY: usize = 128;
+        // So often as their queue for sends or receives. The thread checks each of them once in a millisecond.
+        const MANY: usize = 256;
         let many = |cq: &Option<Arc<Cq>>| cq.as_ref().is_some_and(|cq| cq.users.count() > MANY);
         many(&self.setup.send_cq) || many(&self.setup.recv_cq)
     }
@@ -283,7 +283,7 @@ impl Endpoint for Qp {
                 self.send_now(&mut q);
                 return true;
             }
-            if is_polling && Self::glance_of(&q).is_some_and(|glance| !glance.is_worth_a_look()) {
+            if is_polling && Self::ring_hint_of(&q).is_some_and(|hint| !hint.is_worth_a_look()) {
                 return true;
             }
             self.progress_of(&mut q, |q, something| {
@@ -345,10 +345,9 @@ impl Attached for Qp {
         something
     }
 
-    fn glance(&self) -> Option<Arc<Glance>> {
-        self.inner
-            .try_lock()
-            .and_then(|q| Self::glance_of(&q).cloned())
+    fn hint(&self) -> Option<Hint> {
+        let q = self.inner.try_lock()?;
+        q.link.as_ref()?.paths.input_hint()
     }
 
     fn leave_polling_mode(&self) {

@@ -12,13 +12,15 @@ use std::sync::{Arc, Weak};
 use crate::Result;
 use crate::io::fork_state::Made;
 use crate::io::{self, Io, Source, Token};
+use crate::objects::attached::Hint;
 use crate::os::epoll::{HANG_UP, Interest, READABLE, WRITABLE};
 use crate::os::local::Local;
 use crate::os::memory::Span;
 use crate::os::pair::Rung;
 use crate::os::process::Process;
-use crate::os::rings::Glance;
+use crate::os::rings::RingHint;
 use crate::os::socket::Socket;
+use crate::os::socket_hint::SocketHint;
 
 /// Where bytes come from and go to.
 pub(super) enum Stream {
@@ -128,12 +130,19 @@ pub(super) struct Paths {
     /// The peer rings when it has written something to the memory: nobody looks there otherwise.
     sleeps: bool,
     token: Option<Token>,
+    /// Of the TCP connection, while input comes from there.
+    socket_hint: Option<Arc<SocketHint>>,
     made: Made,
 }
 
 impl Paths {
     pub(super) fn new(stream: Stream, local: Option<Local>) -> Self {
+        let number = match &stream {
+            Stream::Socket(socket) => Some(socket.raw()),
+            Stream::Local(_) | Stream::Memory { .. } => None,
+        };
         Self {
+            socket_hint: number.map(|number| Arc::new(SocketHint::new(number))),
             tcp: Some(Path::new(stream)),
             local: local.map(|local| Path::new(Stream::Local(local))),
             receives_locally: false,
@@ -147,6 +156,7 @@ impl Paths {
     /// Both directions have come to this way, whatever it is.
     pub(super) fn within_the_host(stream: Stream) -> Self {
         Self {
+            socket_hint: None,
             tcp: None,
             local: Some(Path::new(stream)),
             receives_locally: true,
@@ -261,6 +271,7 @@ impl Paths {
     }
 
     pub(super) fn receive_locally(&mut self) {
+        self.close_socket_hint();
         self.receives_locally = self.local.is_some();
     }
 
@@ -357,9 +368,18 @@ impl Paths {
     }
 
     /// What a program that polls needs to see to know whether to look here.
-    pub(super) fn glance(&self) -> Option<&Arc<Glance>> {
+    pub(super) fn input_hint(&self) -> Option<Hint> {
+        match (self.ring_hint(), &self.socket_hint) {
+            (Some(ring), _) => Some(Hint::Ring(Arc::clone(ring))),
+            (None, Some(socket)) if !socket.is_closed() => Some(Hint::Socket(Arc::clone(socket))),
+            _ => None,
+        }
+    }
+
+    /// The same, of a connection whose input comes through shared memory.
+    pub(super) fn ring_hint(&self) -> Option<&Arc<RingHint>> {
         match &self.local.as_ref()?.stream {
-            Stream::Local(local) if self.receives_locally => Some(local.glance()),
+            Stream::Local(local) if self.receives_locally => Some(local.hint()),
             _ => None,
         }
     }
@@ -367,9 +387,12 @@ impl Paths {
     /// Whoever polls is to look here, if something is left to do or the peer does not read.
     pub(super) fn owe(&mut self, owes: bool) {
         let sends_locally = self.sends_locally;
+        if let Some(hint) = &self.socket_hint {
+            hint.owe(owes);
+        }
         if let Some(local) = self.local_stream() {
             local
-                .glance()
+                .hint()
                 .owe(owes || (sends_locally && local.has_unread()));
         }
     }
@@ -398,6 +421,12 @@ impl Paths {
             let _ = path.watch(io, token, None);
         }
         io.leave(token);
+    }
+
+    fn close_socket_hint(&mut self) {
+        if let Some(hint) = self.socket_hint.take() {
+            hint.close();
+        }
     }
 
     fn sockets(&self) -> impl Iterator<Item = &Socket> {
@@ -435,6 +464,7 @@ impl Paths {
 
 impl Drop for Paths {
     fn drop(&mut self) {
+        self.close_socket_hint();
         // Its end is told to the peer when it goes.
         self.local_of_this_process();
     }
