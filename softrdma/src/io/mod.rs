@@ -106,6 +106,48 @@ pub(crate) struct Timer(Instant, u64);
 #[derive(Debug)]
 pub(crate) struct Alarm(Timer);
 
+/// When the thread wakes to look for timers that are due, at the latest. Most timers are cancelled in time: it wakes for
+/// them nevertheless, so that the next ones, which come later, need not wake it to be seen.
+struct Wakes {
+    begun: Instant,
+    /// In nanoseconds after that.
+    at: AtomicU64,
+}
+
+impl Wakes {
+    const NEVER: u64 = u64::MAX;
+
+    fn new() -> Self {
+        Self {
+            begun: Instant::now(),
+            at: AtomicU64::new(Self::NEVER),
+        }
+    }
+
+    fn since_begun(&self, time: Instant) -> u64 {
+        let since = time.saturating_duration_since(self.begun);
+        u64::try_from(since.as_nanos()).unwrap_or(Self::NEVER)
+    }
+
+    /// Whether the thread would come too late for what is due at this time.
+    fn is_after(&self, time: Instant) -> bool {
+        self.at.load(Ordering::Relaxed) > self.since_begun(time)
+    }
+
+    /// The thread is about to sleep. When it has to wake for a timer that is due then, or for one that was due.
+    fn before(&self, first: Option<Instant>, now: Instant) -> Option<Instant> {
+        let known = self.at.load(Ordering::Relaxed);
+        let first = first.map_or(Self::NEVER, |first| self.since_begun(first));
+        let next = if known > self.since_begun(now) {
+            known.min(first)
+        } else {
+            first
+        };
+        self.at.store(next, Ordering::Relaxed);
+        (next != Self::NEVER).then(|| self.begun + Duration::from_nanos(next))
+    }
+}
+
 impl From<Timer> for Alarm {
     fn from(timer: Timer) -> Self {
         Self(timer)
@@ -127,6 +169,8 @@ pub(crate) struct Io {
     /// Not a hash table: valgrind takes one for lost, as nothing points to where its memory begins.
     sources: Mutex<BTreeMap<Token, Arc<dyn Source>>>,
     timers: Mutex<BTreeMap<Timer, Job>>,
+    /// Changed with the timers locked.
+    wakes: Wakes,
     jobs: Mutex<VecDeque<Job>>,
     /// Connections whose program looks for input itself, by polling.
     polled: Mutex<VecDeque<Weak<dyn Endpoint>>>,
@@ -225,6 +269,7 @@ impl Io {
             renewing: Mutex::new(()),
             sources: Mutex::new(BTreeMap::new()),
             timers: Mutex::new(BTreeMap::new()),
+            wakes: Wakes::new(),
             jobs: Mutex::new(VecDeque::new()),
             polled: Mutex::new(VecDeque::new()),
             busy: Mutex::new(VecDeque::new()),
@@ -316,14 +361,12 @@ impl Io {
 
     pub(crate) fn after(&self, delay: Duration, job: impl FnOnce() + Send + 'static) -> Timer {
         let timer = Timer(Instant::now() + delay, self.number());
-        let is_first = {
+        let is_too_late = {
             let mut timers = self.timers.lock();
             timers.insert(timer, Box::new(job));
-            timers
-                .first_key_value()
-                .is_some_and(|(first, _)| *first == timer)
+            self.wakes.is_after(timer.0)
         };
-        if is_first {
+        if is_too_late {
             self.wake();
         }
         timer
@@ -477,10 +520,13 @@ impl Io {
         if !self.polled.lock().is_empty() {
             return CHECK_INTERVAL.as_millis() as i32;
         }
-        match self.timers.lock().first_key_value() {
+        let timers = self.timers.lock();
+        let first = timers.first_key_value().map(|(first, _)| first.0);
+        let now = Instant::now();
+        match self.wakes.before(first, now) {
             None => -1,
-            Some((first, _)) => {
-                let left = first.0.saturating_duration_since(Instant::now());
+            Some(at) => {
+                let left = at.saturating_duration_since(now);
                 // Rounded up: not to wake too early, again and again.
                 i32::try_from(left.as_millis() + 1).unwrap_or(i32::MAX)
             }
@@ -529,4 +575,25 @@ fn spawn_second(io: &'static Io) -> bool {
         }
     })
     .is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_thread_is_woken_for_a_timer_only_if_it_would_come_too_late() {
+        let wakes = Wakes::new();
+        let at = |seconds| wakes.begun + Duration::from_secs(seconds);
+        assert!(wakes.is_after(at(100)));
+        assert_eq!(wakes.before(Some(at(100)), at(0)), Some(at(100)));
+        assert!(wakes.is_after(at(99)) && !wakes.is_after(at(100)));
+        // That timer was cancelled: the thread wakes for it all the same.
+        assert_eq!(wakes.before(None, at(1)), Some(at(100)));
+        assert_eq!(wakes.before(Some(at(102)), at(2)), Some(at(100)));
+        assert!(!wakes.is_after(at(102)));
+        assert_eq!(wakes.before(Some(at(102)), at(100)), Some(at(102)));
+        assert_eq!(wakes.before(None, at(103)), None);
+        assert!(wakes.is_after(at(200)));
+    }
 }
