@@ -49,6 +49,15 @@ wire_descriptor(uint8_t descriptor[WIRE_DESCRIPTOR], uint64_t address, uint64_t 
 /* where it has the number of the slot: 0, the first one of the memory that comes along */
 #define WIRE_SLOT_AT 60
 #define WIRE_DOORBELL 4
+/* in the number that the server's doorbell names: the connection stays on TCP */
+#define WIRE_REFUSED 0x80000000u
+
+/* in the memory of a slot: the words of both rings, and among those of the first one how the connection goes on */
+#define RING_WORDS 576
+#define WAY_AT 512
+#define WAY_TCP 1
+#define WAY_HERE 2
+#define WAY_READY 8
 
 /* the addresses, of 16 bytes each and mapped to IPv6, and ports are those of the client and the server on TCP */
 static inline void

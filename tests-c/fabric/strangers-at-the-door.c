@@ -13,7 +13,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -110,16 +112,34 @@ have_a_client(const char *address, unsigned port)
 
 /* --- strangers --------------------------------------------------------------------------------- */
 
-/* the server closes it, and says nothing */
+/* the server closes it, and says nothing but that a connection stays on TCP */
 static void
 expect_to_be_sent_away(int fd)
 {
+	const uint32_t refusal = htole32(WIRE_REFUSED);
 	struct pollfd readable = {.fd = fd, .events = POLLIN};
-	char byte;
+	uint32_t message;
+	ssize_t got;
+
+	do {
+		CHECK(poll(&readable, 1, wait_ms()) == 1);
+		got = recv(fd, &message, sizeof(message), 0);
+		CHECK(got <= 0 || (got == sizeof(message) && (message & refusal)));
+	} while (got > 0);
+	CHECK(got == 0 || errno == ECONNRESET);
+	close(fd);
+}
+
+static uint32_t
+next_message(int fd)
+{
+	struct pollfd readable = {.fd = fd, .events = POLLIN};
+	uint32_t message;
 
 	CHECK(poll(&readable, 1, wait_ms()) == 1);
-	CHECK(recv(fd, &byte, 1, 0) == 0 || errno == ECONNRESET);
-	close(fd);
+	CHECK(recv(fd, &message, sizeof(message), 0) == sizeof(message));
+
+	return le32toh(message);
 }
 
 static void
@@ -187,20 +207,21 @@ misuse_invitations(const char *address, unsigned port)
 	}
 }
 
-/* once it is good, and the server says on TCP that it goes on in the memory; not once more */
+/* once it is good, and the server goes on in the memory and closes TCP; not once more */
 static void
 use_an_invitation_twice(const char *address, unsigned port)
 {
 	struct invited invited = get_invited(address, port);
-	uint8_t header[WIRE_HEADER], wanted[WIRE_HEADER];
+	uint8_t header[WIRE_HEADER];
 	int fd = connect_to_door(&invited), again = connect_to_door(&invited);
 	int rings = make_memory(RINGS, SEALS);
+	uint8_t *memory = mmap(NULL, RINGS, PROT_READ | PROT_WRITE, MAP_SHARED, rings, 0);
 
 	printf("an invitation that is used twice\n");
+	CHECK(memory != MAP_FAILED);
 	send_with(fd, invited.knock, WIRE_KNOCK, rings, 1);
-	CHECK(recv(invited.tcp, header, sizeof(header), MSG_WAITALL) == sizeof(header));
-	wire_header(wanted, &(struct wire_frame){.kind = WIRE_CHANGES_OVER});
-	CHECK(memcmp(header, wanted, sizeof(header)) == 0);
+	CHECK(recv(invited.tcp, header, sizeof(header), MSG_WAITALL) <= 0);
+	CHECK(atomic_load((atomic_uint *)(memory + WAY_AT)) == (WAY_HERE | WAY_READY));
 	send_with(again, invited.knock, WIRE_KNOCK, rings, 1);
 	expect_to_be_sent_away(again);
 	/* the first one is still there, and gets no more than the table of the server's regions */
@@ -209,13 +230,36 @@ use_an_invitation_twice(const char *address, unsigned port)
 	CHECK(errno == EAGAIN);
 	/* and takes neither a slot that is in use, nor what is no message */
 	send_with(fd, invited.knock, WIRE_KNOCK, -1, 0);
-	CHECK(recv(fd, header, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN);
+	CHECK(next_message(fd) == WIRE_REFUSED);
 	/* what is no table of regions is not taken for one, but may be sent once */
 	send_with(fd, invited.knock, WIRE_DOORBELL, rings, 1);
 	CHECK(recv(fd, header, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN);
 	send_with(fd, invited.knock, WIRE_DOORBELL, rings, 1);
 	expect_to_be_sent_away(fd);
+	CHECK(munmap(memory, RINGS) == 0);
 	close(rings);
+	close(invited.tcp);
+}
+
+/* what the client decides before it knocks: the server finds it on TCP */
+static void
+decide_for_tcp(const char *address, unsigned port)
+{
+	struct invited invited = get_invited(address, port);
+	struct pollfd readable = {.fd = invited.tcp, .events = POLLIN};
+	int fd = connect_to_door(&invited), rings = make_memory(RINGS, SEALS);
+	uint8_t *memory = mmap(NULL, RINGS, PROT_READ | PROT_WRITE, MAP_SHARED, rings, 0);
+
+	printf("an invitation that the client does not wait for\n");
+	CHECK(memory != MAP_FAILED);
+	atomic_store((atomic_uint *)(memory + WAY_AT), WAY_TCP);
+	send_with(fd, invited.knock, WIRE_KNOCK, rings, 1);
+	CHECK(next_message(fd) == WIRE_REFUSED);
+	CHECK(poll(&readable, 1, 0) == 0);
+	CHECK(atomic_load((atomic_uint *)(memory + WAY_AT)) == WAY_TCP);
+	CHECK(munmap(memory, RINGS) == 0);
+	close(rings);
+	close(fd);
 	close(invited.tcp);
 }
 
@@ -299,6 +343,7 @@ main(int argc, char *argv[])
 	close(invited.tcp);
 	misuse_invitations(address, port);
 	use_an_invitation_twice(address, port);
+	decide_for_tcp(address, port);
 	come_as_another_user(address, port);
 	come_in_crowds(address, port, &server);
 

@@ -40,23 +40,26 @@ impl Id {
         if inject::is_armed() && self.is_not_to_connect(&mut inner) {
             return Ok(());
         }
-        let socket = match inner.socket.take() {
-            Some(socket) => socket,
+        let (socket, is_new) = match inner.socket.take() {
+            Some(socket) => (socket, false),
             None => {
                 let socket = Socket::stream(&remote)?;
                 if let (true, Some(local)) = (inner.source_was_given, inner.local) {
                     socket.bind(&local, false)?;
                 }
-                socket
+                (socket, true)
             }
         };
-        socket.without_delay();
         if let Some(qp) = &inner.qp {
             offer.params.qp_num = qp.number;
         }
         offer.params = with_reads(offer.params, MAX_READS, MAX_READS);
         inner.offered = offer.params;
-        let outcome = socket.connect(&remote);
+        let outcome = if is_new {
+            socket.connect_new(&remote)
+        } else {
+            socket.connect(&remote)
+        };
         let local = socket.local_addr().ok();
         inner.local = local.or(inner.local);
         let hello = Hello {

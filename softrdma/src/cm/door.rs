@@ -114,9 +114,21 @@ struct Guests {
     /// Their words, the oldest first.
     in_turn: BTreeMap<u64, [u8; 16]>,
     next: u64,
+    /// Words for the next ones. A child has another door, and so others.
+    words: Vec<[u8; 16]>,
 }
 
 impl Guests {
+    fn new_word(&mut self) -> Result<[u8; 16]> {
+        if self.words.is_empty() {
+            let bytes: [u8; 256] = random::bytes()?;
+            let words = bytes.chunks_exact(16);
+            self.words
+                .extend(words.filter_map(|word| <[u8; 16]>::try_from(word).ok()));
+        }
+        self.words.pop().ok_or(libc::EIO)
+    }
+
     fn expect(&mut self, word: [u8; 16], mut guest: Guest, now: Instant) {
         while let Some((&turn, oldest)) = self.in_turn.first_key_value() {
             let is_late = |oldest: &Guest| oldest.until < now;
@@ -191,7 +203,8 @@ pub(super) fn invite(
         return None;
     }
     let door = Door::get().ok()?;
-    let word = random::bytes().ok()?;
+    let mut guests = door.guests.lock();
+    let word = guests.new_word().ok()?;
     let now = Instant::now();
     let guest = Guest {
         turn: 0,
@@ -199,7 +212,8 @@ pub(super) fn invite(
         ends: Ends::new(client, server),
         connection: Arc::downgrade(connection),
     };
-    door.guests.lock().expect(word, guest, now);
+    guests.expect(word, guest, now);
+    drop(guests);
     let invitation = Invitation {
         door: door.name,
         word,

@@ -170,7 +170,7 @@ impl Handshake {
             listen: Weak::clone(&listen),
         };
         let handshake = Self::new(io, socket, ends, stage);
-        if !handshake.requested(&listen) {
+        if !handshake.requested(&listen, true) {
             return;
         }
         if handshake
@@ -195,7 +195,7 @@ impl Handshake {
             Stage::Serving { listen } => Weak::clone(listen),
             _ => return,
         };
-        self.requested(&listen);
+        self.requested(&listen, false);
     }
 
     /// One that is silent, and was for too long.
@@ -262,7 +262,8 @@ impl Handshake {
         let _ = socket.send(&[Span::from_slice(&hello.encode())]);
     }
 
-    fn receive(inner: &mut Inner) -> Received {
+    /// `is_new`: the socket has just been made.
+    fn receive(inner: &mut Inner, is_new: bool) -> Received {
         let Inner {
             socket,
             buffer,
@@ -272,7 +273,13 @@ impl Handshake {
         let Some(socket) = socket else {
             return Received::Nothing;
         };
-        match socket.receive(&[Span::from_mut(&mut buffer[*have..])]) {
+        let room = Span::from_mut(&mut buffer[*have..]);
+        let received = if is_new {
+            socket.receive_new(room)
+        } else {
+            socket.receive(&[room])
+        };
+        match received {
             Ok(0) => Received::End,
             Ok(n) => {
                 *have += n;
@@ -400,7 +407,7 @@ impl Handshake {
     fn answered(self: &Arc<Self>, id: &Weak<Id>) {
         let received = {
             let mut inner = self.inner.lock();
-            let received = Self::receive(&mut inner);
+            let received = Self::receive(&mut inner, false);
             if matches!(received, Received::Nothing) {
                 // As above.
                 let _ = self.watch(&mut inner, READABLE | ONCE);
@@ -434,8 +441,8 @@ impl Handshake {
     }
 
     /// Reads the request. Whether it is still to come.
-    fn requested(self: &Arc<Self>, listen: &Weak<Id>) -> bool {
-        let received = Self::receive(&mut self.inner.lock());
+    fn requested(self: &Arc<Self>, listen: &Weak<Id>, is_new: bool) -> bool {
+        let received = Self::receive(&mut self.inner.lock(), is_new);
         match received {
             Received::Nothing => return true,
             Received::Hello(hello) if hello.greeting == Greeting::Request => {
@@ -515,7 +522,7 @@ impl Source for Handshake {
             Now::Connected(id, hello) => self.connected(&id, &hello),
             Now::Answered(id) => self.answered(&id),
             Now::Requested(listen) => {
-                self.requested(&listen);
+                self.requested(&listen, false);
             }
             Now::ClientGone(id) => {
                 self.abandon();

@@ -15,6 +15,7 @@ use super::process::Process;
 use super::reach::Reach;
 use super::region_table::PeerTable;
 use super::rings::{RingHint, Rings};
+use super::way::Way;
 use crate::Result;
 use crate::wire::Knock;
 
@@ -29,8 +30,8 @@ pub(crate) struct Local {
     is_untold: bool,
     /// Another process goes on with it, after a fork.
     is_abandoned: bool,
-    /// This side has never used it, and the peer need not know.
-    is_refused: bool,
+    /// The peer need not be woken for the end: it knows of it, or never used the memory.
+    ends_quietly: bool,
     /// How far the peer has read, and since when.
     unread: Option<u64>,
     unread_since: Option<Instant>,
@@ -47,9 +48,15 @@ impl Local {
         Ok(Self::new(pair, number, rings))
     }
 
-    /// The other end. Fails if the slot is in use, or there is none.
+    /// The other end. Fails if the slot is in use, or there is none; then the client knows that it stays on TCP.
     pub(crate) fn answer(pair: &Arc<Pair>, number: u32) -> Result<Self> {
-        Ok(Self::new(pair, number, pair.answer(number)?))
+        match pair.answer(number) {
+            Ok(rings) => Ok(Self::new(pair, number, rings)),
+            Err(errno) => {
+                pair.refuse(number);
+                Err(errno)
+            }
+        }
     }
 
     fn new(pair: &Arc<Pair>, number: u32, rings: Rings) -> Self {
@@ -60,7 +67,7 @@ impl Local {
             failed: false,
             is_untold: false,
             is_abandoned: false,
-            is_refused: false,
+            ends_quietly: false,
             unread: None,
             unread_since: None,
             is_urged: false,
@@ -112,9 +119,44 @@ impl Local {
         self.pair.is_for(self.number, connection);
     }
 
-    /// Gives back its slot, which stays as it is for the peer.
+    /// The connection stays on TCP, as the client is told.
     pub(crate) fn refuse(mut self) {
-        self.is_refused = true;
+        self.ends_quietly = true;
+        let (pair, number) = (Arc::clone(&self.pair), self.number);
+        drop(self);
+        pair.refuse(number);
+    }
+
+    /// The server goes on here, unless the client has decided for TCP. Whether it does.
+    pub(crate) fn decide_for_memory(&self, rest_on_tcp: bool) -> bool {
+        self.rings.decide_for_memory(rest_on_tcp)
+    }
+
+    /// The server: the client may go on, and is woken if it sleeps.
+    pub(crate) fn server_is_ready(&self) {
+        self.rings.server_is_ready();
+        if self.rings.reader_sleeps() {
+            self.pair.ring(self.number);
+        }
+    }
+
+    /// The client: how the connection goes on, if the server has said that.
+    pub(crate) fn decided(&self) -> Option<Way> {
+        let decided = self.rings.decided();
+        if decided.is_none() && (self.pair.is_refused(self.number) || self.has_ended()) {
+            return Some(self.decide_for_tcp());
+        }
+        decided
+    }
+
+    /// The client does not wait for the server any longer. How the connection goes on.
+    pub(crate) fn decide_for_tcp(&self) -> Way {
+        self.rings.decide_for_tcp()
+    }
+
+    /// The peer knows that the connection ends, and finds the end of the memory when it looks.
+    pub(crate) fn end_quietly(&mut self) {
+        self.ends_quietly = true;
     }
 
     /// It is another process's, after a fork: the peer is told nothing when this goes.
@@ -248,7 +290,11 @@ impl Local {
 
 impl Drop for Local {
     fn drop(&mut self) {
-        if !self.is_abandoned && self.pair.leave(self.number, &self.rings) && !self.is_refused {
+        if self.pair.is_client() && !self.is_abandoned {
+            // A server that comes to it later finds the rest on TCP.
+            self.decide_for_tcp();
+        }
+        if !self.is_abandoned && self.pair.leave(self.number, &self.rings) && !self.ends_quietly {
             self.pair.ring(self.number);
         }
     }

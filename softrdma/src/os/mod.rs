@@ -65,6 +65,7 @@ pub(crate) mod testing;
 pub(crate) mod thread;
 mod wake;
 pub(crate) mod warning;
+pub(crate) mod way;
 
 use std::ffi::c_int;
 use std::os::fd::{FromRawFd, OwnedFd};

@@ -7,7 +7,7 @@
 //! that has connected the socket brings connections, and makes the memory. Doorbells take as long with many
 //! connections as with one. The end of the socket is that of all the connections: the other process is gone.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -69,6 +69,8 @@ struct Shared {
     arena: Arena,
     /// By the numbers of their slots. None as long as nobody waits for the doorbell.
     connections: BTreeMap<u32, Option<Weak<dyn Rung>>>,
+    /// Those that the server wants to stay on TCP.
+    refused: BTreeSet<u32>,
     /// The table of the other side has come: how its memory is reached, if it is.
     reach: Option<Option<Arc<Reach>>>,
     /// Messages for which the socket had no room, in order.
@@ -86,6 +88,8 @@ enum Message {
     /// A doorbell, and the table of this process.
     Table(u32, OwnedFd),
     Knock([u8; KNOCK], Option<OwnedFd>),
+    /// The connection with this slot stays on TCP.
+    Refusal(u32),
 }
 
 impl Shared {
@@ -124,6 +128,10 @@ pub(crate) enum Heard {
 }
 
 const DOORBELL: usize = 4;
+/// In the number that a doorbell of the server has: this connection stays on TCP.
+const REFUSED: u32 = 1 << 31;
+/// How many messages of a server wait for room at most: nobody else sends it so many knocks at a time.
+const MOST_UNSENT: usize = 1024;
 
 /// Whether a message may be sent later. A lack of memory for a message does not end the connections.
 fn comes_later(errno: Errno) -> bool {
@@ -238,6 +246,26 @@ impl Pair {
         }
     }
 
+    pub(super) fn is_client(&self) -> bool {
+        self.side == Side::Client
+    }
+
+    /// The client is told that this connection of its stays on TCP. One that knocks and does not read what it is told
+    /// is not listened to any more.
+    pub(super) fn refuse(&self, number: u32) {
+        let mut shared = self.shared.lock();
+        let is_full = shared.unsent.len() >= MOST_UNSENT;
+        if is_full || self.post(&mut shared, Message::Refusal(number)) {
+            drop(shared);
+            self.fail();
+        }
+    }
+
+    /// Whether the server has said so.
+    pub(super) fn is_refused(&self, number: u32) -> bool {
+        self.shared.lock().refused.contains(&number)
+    }
+
     /// The connection that a doorbell is for.
     pub(crate) fn connection(&self, number: u32) -> Option<Arc<dyn Rung>> {
         let shared = self.shared.lock();
@@ -266,6 +294,7 @@ impl Pair {
     pub(super) fn leave(&self, number: u32, rings: &Rings) -> bool {
         let mut shared = self.shared.lock();
         shared.connections.remove(&number);
+        shared.refused.remove(&number);
         // Only now: afterwards the other side may use the slot again.
         let is_there = rings.leave();
         if self.side == Side::Client {
@@ -435,6 +464,10 @@ impl Pair {
             Some(Message::Knock(knock, None)) => {
                 self.socket.send(&[Span::from_slice(knock)])?;
             }
+            Some(Message::Refusal(number)) => {
+                let bytes = (number | REFUSED).to_le_bytes();
+                self.socket.send(&[Span::from_slice(&bytes)])?;
+            }
             None => {
                 if let Some(number) = shared.unsent_doorbells.next() {
                     let bytes = number.to_le_bytes();
@@ -478,14 +511,28 @@ impl Pair {
     /// The next message. Fails at the end of the socket, and for a malformed message.
     pub(crate) fn receive(&self) -> Result<Heard> {
         let mut bytes = [0; KNOCK];
-        let (n, memory) = match self.socket.receive_message(&mut bytes) {
+        let mut received = self.socket.receive_message(&mut bytes);
+        if matches!(received, Err(libc::ECONNRESET)) {
+            // The other process has ended, and has left messages unread. Its own come nevertheless, before the end.
+            received = self.socket.receive_message(&mut bytes);
+        }
+        let (n, memory) = match received {
             Err(errno) if would_block(errno) => return Ok(Heard::Nothing),
             received => received?,
         };
         match (n, memory) {
             (DOORBELL, None) => {
                 let number = bytes.first_chunk().ok_or(libc::EBADMSG)?;
-                Ok(Heard::Doorbell(u32::from_le_bytes(*number)))
+                let number = u32::from_le_bytes(*number);
+                if !self.is_client() || number & REFUSED == 0 {
+                    return Ok(Heard::Doorbell(number));
+                }
+                let number = number & !REFUSED;
+                let mut shared = self.shared.lock();
+                if shared.connections.contains_key(&number) {
+                    shared.refused.insert(number);
+                }
+                Ok(Heard::Doorbell(number))
             }
             (DOORBELL, Some(table)) => {
                 let reach = match &self.process {

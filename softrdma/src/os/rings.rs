@@ -48,6 +48,8 @@ pub(super) struct Control {
     pub(super) lease: Line<AtomicU32>,
     /// Of a large request of the writer: who copies which part.
     pub(super) chunks: Line<ChunkWord>,
+    /// Of the ring that the client writes: whether the connection goes on here. 0 as long as nobody has decided that.
+    pub(super) way: Line<AtomicU32>,
 }
 
 impl Control {
@@ -59,6 +61,7 @@ impl Control {
         self.granted.0.store(0, Ordering::Relaxed);
         self.lease.0.store(0, Ordering::Relaxed);
         self.chunks.0.reset();
+        self.way.0.store(0, Ordering::Relaxed);
         self.state.0.store(0, Ordering::Release);
     }
 }
@@ -348,6 +351,11 @@ impl Rings {
     pub(crate) fn unread_from(&self) -> Option<u64> {
         let read = self.outgoing().read.0.load(Ordering::Relaxed);
         (read != self.written).then_some(read)
+    }
+
+    /// How the connection goes on (`way`).
+    pub(super) fn way(&self) -> &AtomicU32 {
+        &self.hint.memory.control(0).way.0
     }
 
     // --- Copies -----------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ use super::chunks::ChunkWord;
 use super::memory::Span;
 use super::rings::{Control, Line, ROOM, Rings};
 use super::sync::{AtomicU32, AtomicU64};
+use super::way::Way;
 use crate::Result;
 
 /// Memory that two ends share, which are both of this process.
@@ -45,6 +46,7 @@ impl Memory {
             granted: Line(AtomicU64::new(0)),
             lease: Line(AtomicU32::new(0)),
             chunks: Line(ChunkWord::new()),
+            way: Line(AtomicU32::new(0)),
         };
         Self(Arc::new(Shared {
             controls: [control(), control()],
@@ -210,5 +212,47 @@ fn no_writer_waits_while_there_is_room() {
             doorbell.wait();
         }
         assert!(reader.join().is_ok());
+    });
+}
+
+/// A client that sleeps until the server has decided is woken.
+#[test]
+fn no_client_sleeps_when_the_server_is_ready() {
+    check(|| {
+        let (client, server) = ends();
+        let doorbell = Arc::new(Notify::new());
+        let bell = Arc::clone(&doorbell);
+        let decider = thread::spawn(move || {
+            assert!(server.decide_for_memory(false));
+            server.server_is_ready();
+            if server.reader_sleeps() {
+                bell.notify();
+            }
+        });
+        while client.decided().is_none() {
+            // As `Local` does it: asleep first, and then one more look.
+            if !client.sleep() && client.decided().is_none() {
+                doorbell.wait();
+            }
+        }
+        assert_eq!(client.decided(), Some(Way::Here { rest_on_tcp: false }));
+        assert!(decider.join().is_ok());
+    });
+}
+
+/// Both sides decide, and go on with the same way.
+#[test]
+fn both_sides_go_on_with_the_same_way() {
+    check(|| {
+        let (client, server) = ends();
+        let decider = thread::spawn(move || server.decide_for_memory(true));
+        let way = client.decide_for_tcp();
+        let goes_on_here = matches!(decider.join(), Ok(true));
+        let expected = if goes_on_here {
+            Way::Here { rest_on_tcp: true }
+        } else {
+            Way::Tcp
+        };
+        assert_eq!(way, expected);
     });
 }

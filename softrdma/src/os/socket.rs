@@ -170,7 +170,13 @@ impl Socket {
 
     /// Begins to connect. The socket is writable when that is over.
     pub(crate) fn connect(&self, to: &SocketAddr) -> Result<()> {
-        match connect(self.checked()?, to) {
+        self.checked()?;
+        self.connect_new(to)
+    }
+
+    /// As `connect`, of a socket that the same function has just made: that was its check.
+    pub(crate) fn connect_new(&self, to: &SocketAddr) -> Result<()> {
+        match connect(self.raw(), to) {
             Ok(()) | Err(libc::EINPROGRESS) => Ok(()),
             Err(errno) => Err(errno),
         }
@@ -243,18 +249,18 @@ impl Socket {
         check_size(unsafe { sys::sendmsg(self.checked()?, &raw const message, FLAGS) })
     }
 
+    /// As `receive`, of a socket that the same function has just made: that was its check.
+    pub(crate) fn receive_new(&self, into: Span<'_>) -> Result<usize> {
+        let (at, length) = (into.as_mut_ptr(), into.len());
+        // SAFETY: a range that stays valid through the call (see `Span`).
+        check_size(unsafe { sys::recv(self.raw(), at, length, libc::MSG_DONTWAIT) })
+    }
+
     /// Receives into these ranges, as much as there is (`EAGAIN`: nothing; 0: the end).
     pub(crate) fn receive(&self, into: &[Span<'_>]) -> Result<usize> {
         if let [one] = into {
-            // SAFETY: a range that stays valid through the call (see `Span`).
-            return check_size(unsafe {
-                sys::recv(
-                    self.checked()?,
-                    one.as_mut_ptr(),
-                    one.len(),
-                    libc::MSG_DONTWAIT,
-                )
-            });
+            self.checked()?;
+            return self.receive_new(*one);
         }
         let mut ranges = [Span::NONE; MAX_SPANS];
         let mut message = message(into, &mut ranges);

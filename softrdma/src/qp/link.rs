@@ -6,12 +6,14 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
 use crate::Result;
+use crate::instrument::inject;
 use crate::io::fork_state::Made;
 use crate::io::{self, Watched};
 use crate::objects::mr::Grant;
 use crate::os::local::Local;
 use crate::os::pair::Rung;
 use crate::os::process::Process;
+use crate::os::way::Way;
 use crate::types::limits::MAX_READS;
 use crate::wire::Params;
 
@@ -39,8 +41,6 @@ pub(super) struct Link {
     pub(super) watch: Watch,
     /// The client has still to say how it uses the connection.
     pub(super) awaits_use: bool,
-    /// This side has said, or is about to say, that it goes on with the way within the host.
-    pub(super) has_changed_over: bool,
     /// The peer may say, in the shared memory, that it can copy from this process.
     awaits_can_copy: bool,
     pub(super) direct: Direct,
@@ -60,6 +60,8 @@ pub(super) struct Tx {
     pub(super) broken: bool,
     /// What is staged is the last that goes over TCP.
     pub(super) leaves_tcp: bool,
+    /// Something was staged besides what a connection begins with.
+    pub(super) has_frames: bool,
     /// Whose turn it was last.
     pub(super) last_was_response: bool,
 }
@@ -89,6 +91,7 @@ impl Tx {
         if self.staged.capacity() == 0 {
             self.staged.reserve(ROOM);
         }
+        self.has_frames = true;
         &mut self.staged
     }
 
@@ -130,7 +133,6 @@ impl Link {
             served_reads: VecDeque::new(),
             watch: Watch::default(),
             awaits_use: false,
-            has_changed_over: false,
             awaits_can_copy: false,
             direct: Direct::default(),
             made: Made::now(),
@@ -209,7 +211,11 @@ impl Qp {
         let (socket, token) = start.socket.into_parts().ok_or(libc::ENOTCONN)?;
         let mut link = Link::new(Paths::new(Stream::Socket(socket), start.local));
         link.tx.staging().extend_from_slice(&start.first);
+        link.tx.has_frames = false;
         link.awaits_use = start.side == Side::Server;
+        if start.side == Side::Client && !link.paths.is_undecided() {
+            link.paths.use_tcp();
+        }
         link.paths
             .start_watching(io, Arc::clone(self) as _, token)?;
         q.owner = start.owner;
@@ -233,22 +239,97 @@ impl Qp {
         Weak::clone(&self.me) as _
     }
 
-    /// The client of this connection, a process of this host and user, shares memory with this one.
+    /// The client of this connection, a process of this host and user, shares memory with this one, and has taken the
+    /// reply.
     pub(crate) fn meet(&self, local: Local) {
-        let mut q = self.inner.lock();
-        let Some(link) = &mut q.link else { return };
-        if !link.tx.broken && link.paths.enter(local) {
-            link.paths.hears_doorbell(self.as_rung());
-            self.change_over(&mut q);
-            self.send_now(&mut q);
+        if let Some(local) = self.go_on_in_memory(local) {
+            local.refuse();
         }
+    }
+
+    /// Returns the memory if the connection stays on TCP: it was used there, or the client did not wait.
+    fn go_on_in_memory(&self, local: Local) -> Option<Local> {
+        let mut q = self.inner.lock();
+        let q = &mut *q;
+        let Some(link) = &mut q.link else {
+            return Some(local);
+        };
+        let is_unused = link.awaits_use && !link.rx.has_input() && !link.paths.has_local();
+        let rest_on_tcp = link.tx.has_frames || !link.tx.is_idle();
+        if !is_unused || link.tx.broken || !local.decide_for_memory(rest_on_tcp) {
+            return Some(local);
+        }
+        link.paths.enter(local);
+        link.paths.hears_doorbell(self.as_rung());
+        link.paths.receive_locally();
+        if rest_on_tcp {
+            q.responses.push_back(Response::ChangesOver);
+        } else {
+            link.paths.send_locally();
+            link.tx.staged = Vec::new();
+        }
+        self.share_memory(q);
+        self.is_in_use(q);
+        self.send_now(q);
+        None
+    }
+
+    /// The client uses the connection.
+    pub(super) fn is_in_use(&self, q: &mut Inner) {
+        if let Some(link) = &mut q.link {
+            link.awaits_use = false;
+        }
+        self.update_grant(q);
+        if let Some(local) = q.link.as_ref().and_then(|link| link.paths.local()) {
+            local.server_is_ready();
+        }
+        if let Some(owner) = q.owner() {
+            owner.client_uses_connection();
+            if inject::is_armed() {
+                self.suffer_locked(q, owner.as_ref(), owner.take_planned());
+            }
+        }
+    }
+
+    /// Whether it is known which way the connection goes on. A client does not send, nor read, before it is.
+    pub(super) fn knows_its_way(&self, q: &mut Inner) -> bool {
+        match &q.link {
+            Some(link) if link.paths.is_undecided() => self.take_decision(q, true),
+            _ => true,
+        }
+    }
+
+    /// What is to be sent now cannot wait until the server has said how the connection goes on.
+    fn end_waiting(&self, q: &mut Inner) {
+        if q.link
+            .as_ref()
+            .is_some_and(|link| link.paths.is_undecided())
+        {
+            self.take_decision(q, false);
+        }
+    }
+
+    fn take_decision(&self, q: &mut Inner, waits: bool) -> bool {
+        let Some(link) = &mut q.link else { return true };
+        match link.paths.take_decision(waits) {
+            None => return false,
+            Some(Way::Tcp) => {
+                link.direct = Direct::default();
+                link.paths.use_tcp();
+            }
+            Some(Way::Here { .. }) => {
+                // The server knows that the connection is used.
+                link.tx.staged = Vec::new();
+                self.share_memory(q);
+            }
+        }
+        true
     }
 
     /// Goes on with the way within the host. The peer may copy from this process, but it is not believed to be
     /// able to: that is for each side to find out.
-    pub(super) fn change_over(&self, q: &mut Inner) {
+    fn share_memory(&self, q: &mut Inner) {
         let Some(link) = &mut q.link else { return };
-        link.has_changed_over = true;
         link.awaits_can_copy = true;
         link.source = Source::of(
             link.paths
@@ -266,7 +347,6 @@ impl Qp {
                 local.can_copy();
             }
         }
-        q.responses.push_back(Response::ChangesOver);
     }
 
     /// The other end is gone, or sends what is no protocol.
@@ -309,9 +389,15 @@ impl Qp {
     pub(crate) fn close(&self) {
         self.made.touch();
         let mut q = self.inner.lock();
+        self.end_waiting(&mut q);
         self.transmit(&mut q);
         self.revoke(&mut q);
+        // Both sides have disconnected, and this one has said all there is to say.
+        let is_known = q.disconnected && q.peer == Peer::Left && q.responses.is_empty();
         if let Some(mut link) = q.link.take() {
+            if is_known && link.tx.is_idle() {
+                link.paths.end_quietly();
+            }
             link.paths.stop_watching();
         }
         q.responses.clear();
@@ -331,6 +417,7 @@ impl Qp {
         } else {
             Response::Disconnect
         });
+        self.end_waiting(&mut q);
         self.send_now(&mut q);
     }
 }

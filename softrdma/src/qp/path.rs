@@ -3,8 +3,10 @@
 //! The ways that bytes take between both ends of a connection.
 //!
 //! A connection begins on TCP. When both ends are processes of one user on one host, they come to share memory
-//! (`cm::door`), and each direction changes over between two frames: after its last one on TCP a side says so, and
-//! goes on with the other way. The server is the first to do so.
+//! (`cm::door`). A client that has offered the memory sends and reads nothing until it is decided that the connection
+//! goes on there (`os::way`); if it cannot wait, it decides that it stays on TCP. The server has sent frames on TCP
+//! already if its program was quick: then its direction changes over between two frames. After the last one on TCP it
+//! says so, and goes on with the memory.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
@@ -21,6 +23,7 @@ use crate::os::process::Process;
 use crate::os::rings::RingHint;
 use crate::os::socket::Socket;
 use crate::os::socket_hint::SocketHint;
+use crate::os::way::Way;
 
 /// Where bytes come from and go to.
 pub(super) enum Stream {
@@ -127,6 +130,9 @@ pub(super) struct Paths {
     local: Option<Path>,
     receives_locally: bool,
     sends_locally: bool,
+    /// A client that has offered the memory: it sends and reads nothing until it knows whether the server goes on
+    /// there.
+    is_undecided: bool,
     /// The peer rings when it has written something to the memory: nobody looks there otherwise.
     sleeps: bool,
     token: Option<Token>,
@@ -144,6 +150,7 @@ impl Paths {
         Self {
             socket_hint: number.map(|number| Arc::new(SocketHint::new(number))),
             tcp: Some(Path::new(stream)),
+            is_undecided: local.is_some(),
             local: local.map(|local| Path::new(Stream::Local(local))),
             receives_locally: false,
             sends_locally: false,
@@ -161,6 +168,7 @@ impl Paths {
             local: Some(Path::new(stream)),
             receives_locally: true,
             sends_locally: true,
+            is_undecided: false,
             sleeps: false,
             token: None,
             made: Made::now(),
@@ -217,7 +225,7 @@ impl Paths {
             Some(Path {
                 stream: Stream::Socket(socket),
                 ..
-            }) if !self.sends_locally => Some(socket),
+            }) if !self.sends_locally && !self.is_undecided => Some(socket),
             _ => None,
         }
     }
@@ -251,13 +259,45 @@ impl Paths {
         self.local.is_some()
     }
 
-    /// The other side has offered a way within the host. Whether it is to be used.
-    pub(super) fn enter(&mut self, local: Local) -> bool {
-        let is_first = self.local.is_none() && !local.has_ended();
-        if is_first {
-            self.local = Some(Path::new(Stream::Local(local)));
+    /// This side, which is not told of the listener's options, is about to send on TCP.
+    pub(super) fn use_tcp(&self) {
+        if let Some(socket) = self.tcp_to_send() {
+            socket.without_delay();
         }
-        is_first
+    }
+
+    /// The client has offered a way within the host.
+    pub(super) fn enter(&mut self, local: Local) {
+        self.local = Some(Path::new(Stream::Local(local)));
+    }
+
+    /// Whether this is a client that does not know yet how the connection goes on.
+    pub(super) fn is_undecided(&self) -> bool {
+        self.is_undecided
+    }
+
+    /// How it does, if the server has said that, or if this side does not wait for it any longer. Asked for once.
+    pub(super) fn take_decision(&mut self, waits: bool) -> Option<Way> {
+        if !self.made.is_own() {
+            return None;
+        }
+        let decided = match self.local() {
+            Some(local) if waits => local.decided(),
+            Some(local) => Some(local.decide_for_tcp()),
+            None => Some(Way::Tcp),
+        };
+        let way = decided?;
+        self.is_undecided = false;
+        match way {
+            Way::Tcp => self.local = None,
+            Way::Here { rest_on_tcp } => {
+                self.send_locally();
+                if !rest_on_tcp {
+                    self.receive_locally();
+                }
+            }
+        }
+        Some(way)
     }
 
     /// Whether what comes in is of the process that the kernel says the peer is.
@@ -307,6 +347,9 @@ impl Paths {
         let started = match &mut self.tcp {
             Some(tcp) => {
                 tcp.is_adopted = is_adopted;
+                if self.is_undecided {
+                    return Ok(());
+                }
                 tcp.watch(io, token, Some(READABLE | HANG_UP))
             }
             None => Ok(()),
@@ -333,7 +376,7 @@ impl Paths {
             // One that is read stays in the set, even if somebody else reads it now.
             (receives || room).then(|| interest(receives && input, room))
         };
-        if let Some(tcp) = &mut self.tcp {
+        if let (Some(tcp), false) = (&mut self.tcp, self.is_undecided) {
             let wanted = wanted(!self.receives_locally, !self.sends_locally);
             tcp.watch(io, token, wanted)?;
         }
@@ -344,12 +387,16 @@ impl Paths {
         if self.local_stream().is_some_and(Local::has_failed) {
             return Ok(true);
         }
-        let sleeps = self.receives_locally && input;
+        let sleeps = (self.receives_locally || self.is_undecided) && input;
         if std::mem::replace(&mut self.sleeps, sleeps) == sleeps {
             return Ok(false);
         }
+        let is_undecided = self.is_undecided;
         Ok(match self.local_stream() {
-            Some(local) if sleeps => local.sleep(),
+            Some(local) if sleeps => {
+                // Before it is looked for the decision: whoever decides after that rings.
+                local.sleep() || is_undecided && local.decided().is_some()
+            }
             Some(local) => {
                 local.stay_awake();
                 false
@@ -408,7 +455,11 @@ impl Paths {
 
     /// What there was has been read. Whether there is input again, of which nothing will tell.
     pub(super) fn sleep_again(&mut self) -> bool {
-        self.sleeps && self.local_stream().is_some_and(|local| local.sleep())
+        let is_undecided = self.is_undecided;
+        self.sleeps
+            && self
+                .local_stream()
+                .is_some_and(|local| local.sleep() || is_undecided && local.decided().is_some())
     }
 
     pub(super) fn stop_watching(&mut self) {
@@ -448,6 +499,13 @@ impl Paths {
         self.sockets().for_each(Socket::shut_down);
         if let Some(local) = self.local_of_this_process() {
             local.shut_down();
+        }
+    }
+
+    /// The peer knows of the end: it need not be woken for it.
+    pub(super) fn end_quietly(&mut self) {
+        if let Some(local) = self.local_stream() {
+            local.end_quietly();
         }
     }
 

@@ -5,7 +5,6 @@
 //! Nothing here waits for the program. A message that finds no receive is dropped and asked for again
 //! when there is one, so that the responses behind it are never held up.
 
-use crate::instrument::inject;
 use crate::os::memory::Span;
 use crate::os::socket;
 use crate::types::completion::{Opcode, Status};
@@ -113,6 +112,11 @@ impl Rx {
         }
     }
 
+    /// Whether something has come that was not worked off.
+    pub(super) fn has_input(&self) -> bool {
+        !self.buffered().is_empty() || self.payload.is_some()
+    }
+
     fn buffered(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
@@ -173,6 +177,9 @@ impl Sink {
 impl Qp {
     /// Reads what has come. Whether there was anything.
     pub(super) fn receive(&self, q: &mut Inner) -> bool {
+        if !self.knows_its_way(q) {
+            return false;
+        }
         let mut read = 0;
         loop {
             match self.work_off(q) {
@@ -274,18 +281,11 @@ impl Qp {
             Frame::ReadInBand { seq, from } => self.read_in_band(q, seq, from)?,
             Frame::Use => {
                 if let Some(link) = &mut q.link {
-                    link.awaits_use = false;
                     link.rx.release_buffer();
                 }
-                self.update_grant(q);
-                if let Some(owner) = q.owner() {
-                    owner.client_uses_connection();
-                    if inject::is_armed() {
-                        self.suffer_locked(q, owner.as_ref(), owner.take_planned());
-                    }
-                }
+                self.is_in_use(q);
             }
-            Frame::ChangesOver => self.peer_changes_over(q)?,
+            Frame::ChangesOver => Self::peer_changes_over(q)?,
             Frame::Disconnect => {
                 q.peer = Peer::Left;
                 if let Some(owner) = q.owner() {
@@ -307,7 +307,7 @@ impl Qp {
 
     /// What follows goes through the shared memory. Nothing may follow on TCP: it could be somebody else's, and
     /// would be taken for what the process at the other end of the memory says.
-    fn peer_changes_over(&self, q: &mut Inner) -> Result<(), Malformed> {
+    fn peer_changes_over(q: &mut Inner) -> Result<(), Malformed> {
         let Some(link) = &mut q.link else {
             return Ok(());
         };
@@ -319,9 +319,6 @@ impl Qp {
         }
         link.paths.receive_locally();
         link.rx.release_buffer();
-        if !link.has_changed_over {
-            self.change_over(q);
-        }
         Ok(())
     }
 

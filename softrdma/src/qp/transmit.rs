@@ -40,6 +40,9 @@ static ZEROS: [u8; 16 * 1024] = [0; 16 * 1024];
 impl Qp {
     /// Sends what there is to send, until there is no room.
     pub(super) fn transmit(&self, q: &mut Inner) {
+        if !self.knows_its_way(q) {
+            return;
+        }
         let mut budget = BUDGET;
         loop {
             let Some(link) = &mut q.link else { return };
