@@ -8,6 +8,7 @@ mod forked;
 pub(crate) mod pace;
 pub(crate) mod relief;
 pub(crate) mod served;
+pub(crate) mod waiting;
 
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
@@ -22,7 +23,7 @@ use crate::Result;
 use crate::instrument;
 use crate::io::endpoint::Endpoint;
 use crate::io::relief::{Lead, Relief};
-use crate::os::epoll::{Current, Epoll, Interest, Ready, WAKE};
+use crate::os::epoll::{Current, EXCLUSIVE, Epoll, Interest, Ready, WAKE};
 use crate::os::held::Locks;
 use crate::os::socket::Socket;
 use crate::os::{fd, thread};
@@ -283,6 +284,10 @@ impl Io {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
+    fn source(&self, token: Token) -> Option<Arc<dyn Source>> {
+        self.sources.lock().get(&token).cloned()
+    }
+
     pub(crate) fn token(&self) -> Token {
         Token(self.number())
     }
@@ -326,6 +331,7 @@ impl Io {
     pub(crate) fn add(&self, fd: RawFd, token: Token, interest: Interest) -> Result<()> {
         let add = || match self.epoll.get().add(fd, token.0, interest) {
             // The thread has added it meanwhile, with all others.
+            Err(libc::EEXIST) if interest & EXCLUSIVE != 0 => Ok(()),
             Err(libc::EEXIST) => self.epoll.get().change(fd, token.0, interest),
             done => done,
         };
@@ -336,6 +342,17 @@ impl Io {
             }
             done => done,
         }
+    }
+
+    /// Watches a descriptor as before, behind all sets that it has been added to meanwhile; `interest` may be another
+    /// one. Nothing is watched for a source that has left.
+    pub(crate) fn watch_behind(&self, fd: RawFd, token: Token, interest: Interest) -> Result<()> {
+        let sources = self.sources.lock();
+        if !sources.contains_key(&token) {
+            return Ok(());
+        }
+        self.epoll.get().remove(fd);
+        self.epoll.get().add(fd, token.0, interest)
     }
 
     pub(crate) fn remove(&self, fd: RawFd) {
@@ -473,8 +490,7 @@ impl Io {
                 if is_woken(event) {
                     continue;
                 }
-                let source = self.sources.lock().get(&Token(event.token)).cloned();
-                if let Some(source) = source {
+                if let Some(source) = self.source(Token(event.token)) {
                     source.ready(event.seen);
                 }
                 // What else is ready is so for the other thread as well.

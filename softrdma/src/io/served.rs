@@ -10,9 +10,9 @@ use super::fork_state::Made;
 use super::{Io, Source, Token};
 use crate::Result;
 use crate::instrument;
-use crate::os::epoll::{Interest, READABLE, WRITABLE};
+use crate::os::epoll::{EXCLUSIVE, Interest, READABLE, WRITABLE};
 use crate::os::mapper;
-use crate::os::pair::{Heard, Pair, TidyAgain};
+use crate::os::pair::{Heard, Hearer, Pair, TidyAgain};
 use crate::os::region_table::RegionTable;
 use crate::os::thread;
 use crate::wire::Knock;
@@ -31,6 +31,9 @@ pub(crate) fn serve(
         made: Made::now(),
     });
     let in_trouble = Arc::downgrade(&served);
+    if let Ok(number) = u32::try_from(token.0) {
+        served.pair.is_served_as(number);
+    }
     served.pair.on_trouble(move || {
         let in_trouble = Weak::clone(&in_trouble);
         super::later(move || {
@@ -65,28 +68,101 @@ impl Served {
     }
 
     /// Its socket has no room, or has failed.
-    fn attend(&self) {
+    fn attend(self: &Arc<Self>) {
         if self.pair.has_ended() {
-            self.end();
-        } else if let Some(io) = super::get() {
-            io.change(self.pair.socket().raw(), self.token, self.interest());
+            self.end(Hearer::IoThread);
+        } else {
+            self.watch_behind();
+        }
+    }
+
+    /// Watches its socket behind all others that do.
+    pub(super) fn watch_behind(self: &Arc<Self>) {
+        let Some(io) = super::get() else { return };
+        let socket = self.pair.socket().raw();
+        if io
+            .watch_behind(socket, self.token, self.interest())
+            .is_err()
+        {
+            // Later: callers may have locks.
+            let served = Arc::clone(self);
+            super::later(move || served.end(Hearer::IoThread));
         }
     }
 
     fn interest(&self) -> Interest {
         if self.pair.has_unsent() {
-            READABLE | WRITABLE
+            READABLE | WRITABLE | EXCLUSIVE
         } else {
-            READABLE
+            READABLE | EXCLUSIVE
         }
     }
 
     /// Nobody looks after the socket any more.
-    fn end(&self) {
+    fn end(&self, on: Hearer) {
         if let Some(io) = super::get() {
-            io.forget(self.pair.socket().raw(), self.token);
+            // In this order: afterwards nobody watches it again.
+            io.leave(self.token);
+            io.remove(self.pair.socket().raw());
         }
-        end(&self.pair);
+        end_on(&self.pair, on);
+    }
+
+    /// Reads one message: mostly there is one, and others have their turn. False when the pair has ended.
+    pub(super) fn hear(self: &Arc<Self>, on: Hearer) -> bool {
+        match self.pair.receive() {
+            Ok(Heard::Nothing) => {}
+            Ok(Heard::Doorbell(number)) => {
+                if let Some(connection) = self.pair.connection(number) {
+                    connection.rung(on);
+                }
+            }
+            Ok(Heard::Table) => {
+                for connection in self.pair.connections() {
+                    connection.rung(on);
+                }
+            }
+            Ok(Heard::Ask(ask, socket)) => {
+                // Strict mode has to find accesses to memory that is not mapped any more.
+                if !instrument::strict::is_on() && !instrument::not_direct() {
+                    match on {
+                        Hearer::IoThread => mapper::answer(ask, socket, thread::own_tid()),
+                        Hearer::Program => super::later(move || {
+                            mapper::answer(ask, socket, thread::own_tid());
+                        }),
+                    }
+                }
+            }
+            Ok(Heard::Knock(knock)) => match on {
+                Hearer::IoThread => (self.knocked)(&self.pair, &knock),
+                Hearer::Program => {
+                    let served = Arc::clone(self);
+                    super::later(move || (served.knocked)(&served.pair, &knock));
+                }
+            },
+            Err(_) => {
+                self.end(on);
+                return false;
+            }
+        }
+        true
+    }
+}
+
+fn find(token: Token) -> Option<Arc<Served>> {
+    let source = super::get()?.source(token)?;
+    source.into_any().downcast().ok()
+}
+
+/// Reads a message from the socket of a pair. False if nobody looks after it any more.
+pub(super) fn hear(token: Token, on: Hearer) -> bool {
+    find(token).is_some_and(|served| served.hear(on))
+}
+
+/// The I/O thread looks at the socket of a pair, and watches it behind all others that do.
+pub(super) fn watch_behind(token: Token) {
+    if let Some(served) = find(token) {
+        served.watch_behind();
     }
 }
 
@@ -110,7 +186,7 @@ fn tidy_up(served: Weak<Served>, after: Duration) {
             }
             let next = match served.pair.give_back() {
                 TidyAgain::No => return,
-                TidyAgain::Over => return served.end(),
+                TidyAgain::Over => return served.end(Hearer::IoThread),
                 TidyAgain::Soon => SOON,
                 TidyAgain::Later => FIRST_TIDY,
                 TidyAgain::Rarely => after.clamp(FIRST_TIDY / 2, LAST_TIDY / 2) * 2,
@@ -137,8 +213,12 @@ fn forget_processes(after: Duration) {
 
 /// The connections end.
 pub(crate) fn end(pair: &Pair) {
+    end_on(pair, Hearer::IoThread);
+}
+
+fn end_on(pair: &Pair, on: Hearer) {
     for connection in pair.end() {
-        connection.rung();
+        connection.rung(on);
     }
     forget_processes(FIRST_LOOK);
 }
@@ -149,7 +229,7 @@ impl Source for Served {
     }
 
     fn lose(self: Arc<Self>) {
-        self.end();
+        self.end(Hearer::IoThread);
     }
 
     fn ready(self: Arc<Self>, seen: Interest) {
@@ -157,31 +237,10 @@ impl Source for Served {
             match self.pair.go_on_sending() {
                 Ok(true) => self.attend(),
                 Ok(false) => {}
-                Err(_) => return self.end(),
+                Err(_) => return self.end(Hearer::IoThread),
             }
         }
-        // One message at a time: mostly there is one, and others have their turn.
-        match self.pair.receive() {
-            Ok(Heard::Nothing) => {}
-            Ok(Heard::Doorbell(number)) => {
-                if let Some(connection) = self.pair.connection(number) {
-                    connection.rung();
-                }
-            }
-            Ok(Heard::Table) => {
-                for connection in self.pair.connections() {
-                    connection.rung();
-                }
-            }
-            Ok(Heard::Ask(ask, socket)) => {
-                // Strict mode has to find accesses to memory that is not mapped any more.
-                if !instrument::strict::is_on() && !instrument::not_direct() {
-                    mapper::answer(ask, socket, thread::own_tid());
-                }
-            }
-            Ok(Heard::Knock(knock)) => (self.knocked)(&self.pair, &knock),
-            Err(_) => self.end(),
-        }
+        self.hear(Hearer::IoThread);
     }
 
     fn watch_again(self: Arc<Self>, io: &Io, token: Token) {
@@ -190,7 +249,7 @@ impl Source for Served {
             .checked()
             .and_then(|fd| io.add(fd, token, self.interest()));
         if watched.is_err() {
-            self.end();
+            self.end(Hearer::IoThread);
         }
     }
 }

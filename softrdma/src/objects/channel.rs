@@ -2,6 +2,7 @@
 
 //! Channels: a descriptor that is readable while there are events, and the events.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt::Display;
 use std::os::fd::RawFd;
@@ -14,17 +15,27 @@ use parking_lot::{Condvar, Mutex};
 use crate::Result;
 use crate::instrument::strict;
 use crate::io::fork_state::{self, Made};
+use crate::io::waiting::{self, Waiting};
 use crate::os::checker;
 use crate::os::child;
 use crate::os::held::Locks;
+use crate::os::pair::Pair;
 use crate::os::readiness::{Raised, Readiness};
 use crate::os::semaphore::Semaphore;
+use crate::os::signals;
+
+thread_local! {
+    /// The address of the channel that this thread waits for, while it does what the I/O thread would do.
+    static SERVED: Cell<usize> = const { Cell::new(0) };
+}
 
 /// Events for the program: of completions, of the connection manager, or of the device.
 #[derive(Debug)]
 pub(crate) struct Channel<E> {
     /// One for each event.
     tokens: Semaphore,
+    /// It has the descriptor in its set.
+    waiting: Waiting,
     /// Readable while there are events.
     readiness: Readiness,
     events: Mutex<Events<E>>,
@@ -38,16 +49,20 @@ pub(crate) struct Channel<E> {
 pub(crate) struct Events<E> {
     queue: VecDeque<E>,
     raised: Raised,
+    /// The first event did not make the descriptor readable: the thread that has added it takes it at once.
+    is_quiet: bool,
 }
 
 impl<E> Channel<E> {
     pub(crate) fn new() -> Result<Self> {
         Ok(Self {
             tokens: Semaphore::new(),
+            waiting: Waiting::new(),
             readiness: Readiness::new()?,
             events: Mutex::new(Events {
                 queue: VecDeque::new(),
                 raised: Raised::default(),
+                is_quiet: false,
             }),
             made: Made::now(),
             parted: AtomicBool::new(false),
@@ -66,6 +81,11 @@ impl<E> Channel<E> {
     /// For holding it.
     pub(crate) fn lock_itself(&self) -> &Mutex<Events<E>> {
         &self.events
+    }
+
+    /// As above, of what its threads listen to.
+    pub(crate) fn lock_waiting(&self) -> &Mutex<waiting::Inner> {
+        self.waiting.lock_itself()
     }
 
     /// Another process has this channel's sockets, and so its descriptor: this one is another one from now on.
@@ -146,7 +166,60 @@ impl<E> Channel<E> {
         // Still under the lock: who withdraws the event finds its token. And before the descriptor is readable:
         // who polls that finds it too.
         self.tokens.post();
-        self.readiness.raise(&mut events.raised);
+        if events.queue.len() == 1 && self.is_served_here() {
+            events.is_quiet = true;
+        } else {
+            self.readiness.raise(&mut events.raised);
+        }
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// Whether this thread waits for this channel, and will take an event at once.
+    fn is_served_here(&self) -> bool {
+        SERVED.get() == self.address()
+    }
+
+    /// The thread that has added an event does not take it.
+    fn tell_of_quiet_event(&self) {
+        let mut events = self.events.lock();
+        if std::mem::take(&mut events.is_quiet) && !events.queue.is_empty() {
+            self.readiness.raise(&mut events.raised);
+        }
+    }
+
+    /// These connections have events for the channel.
+    pub(crate) fn listen_to(&self, pair: &Arc<Pair>) {
+        self.waiting.listen_to(pair);
+    }
+
+    /// Takes the token of an event, and waits for it.
+    fn wait_for_token(&self) -> Result<()> {
+        // What is readable without an event comes from another process, after a fork.
+        const MOST_IN_VAIN: u32 = 100;
+        let mut in_vain = 0;
+        while in_vain < MOST_IN_VAIN {
+            let mut is_interrupted = false;
+            match self.waiting.wait(self.readiness.fd()) {
+                Ok(Some(heard)) => {
+                    SERVED.set(self.address());
+                    in_vain = if heard.serve() { 0 } else { in_vain + 1 };
+                    SERVED.set(0);
+                    heard.end(&|| self.tell_of_quiet_event());
+                }
+                Ok(None) => break,
+                Err(_) => is_interrupted = true,
+            }
+            if self.tokens.try_take() {
+                return Ok(());
+            }
+            if is_interrupted && signals::any_interrupts() {
+                return Err(libc::EINTR);
+            }
+        }
+        self.tokens.take()
     }
 
     /// The next event. Waits for it, or fails with `EAGAIN`, as the program set the descriptor.
@@ -159,7 +232,7 @@ impl<E> Channel<E> {
                     return Err(libc::EAGAIN);
                 }
                 fork_state::waits(true);
-                let taken = self.tokens.take();
+                let taken = self.wait_for_token();
                 fork_state::waits(false);
                 taken?;
             }
@@ -180,8 +253,11 @@ impl<E> Channel<E> {
     }
 
     fn lower_if_empty(&self, events: &mut Events<E>) {
+        let is_quiet = std::mem::take(&mut events.is_quiet);
         if events.queue.is_empty() {
             self.readiness.clear(&mut events.raised);
+        } else if is_quiet {
+            self.readiness.raise(&mut events.raised);
         }
     }
 

@@ -20,6 +20,7 @@ use crate::objects::users::Users;
 use crate::os::checker;
 use crate::os::clock;
 use crate::os::held::Locks;
+use crate::os::pair::Pair;
 use crate::os::thread::ThreadMark;
 use crate::types::completion::{Completion, Status};
 use crate::types::limits;
@@ -207,9 +208,10 @@ impl Cq {
 
     /// After all queues.
     pub(crate) fn hold_channel(&self, locks: &mut Locks) -> bool {
-        self.channel
-            .as_ref()
-            .is_none_or(|channel| locks.hold(channel, |channel| channel.events.lock_itself()))
+        self.channel.as_ref().is_none_or(|channel| {
+            locks.hold(channel, |channel| channel.events.lock_itself())
+                && locks.hold(channel, |channel| channel.events.lock_waiting())
+        })
     }
 
     /// Before a fork, before its queue pairs.
@@ -258,6 +260,13 @@ impl Cq {
         }
         self.context.users.remove();
         Ok(())
+    }
+
+    /// A connection to this process completes here.
+    pub(crate) fn listen_to(&self, pair: &Arc<Pair>) {
+        if let Some(channel) = &self.channel {
+            channel.events.listen_to(pair);
+        }
     }
 
     pub(crate) fn attach<Q: Attached + 'static>(&self, qp: &Arc<Q>) {

@@ -18,6 +18,8 @@ pub(crate) const READABLE: Interest = libc::EPOLLIN as u32;
 pub(crate) const WRITABLE: Interest = libc::EPOLLOUT as u32;
 /// Only once, until that is changed.
 pub(crate) const ONCE: Interest = libc::EPOLLONESHOT as u32;
+/// Only one of those wakes that watch a descriptor so, the first that has a thread waiting. It cannot be changed.
+pub(crate) const EXCLUSIVE: Interest = libc::EPOLLEXCLUSIVE as u32;
 /// The other end is gone.
 pub(crate) const HANG_UP: Interest = (libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR) as u32;
 

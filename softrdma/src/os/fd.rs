@@ -23,6 +23,7 @@ pub(super) struct Fd {
     /// Device and inode.
     identity: [AtomicU64; 2],
     is_high: bool,
+    is_forgotten: AtomicBool,
 }
 
 /// What stands for the sockets of another process, after a fork.
@@ -153,6 +154,7 @@ impl Fd {
             number,
             identity: Self::known(identity),
             is_high,
+            is_forgotten: AtomicBool::new(false),
         }
     }
 
@@ -177,6 +179,11 @@ impl Fd {
     /// The number, for calls that do no harm to another file.
     pub(super) fn raw(&self) -> RawFd {
         self.number
+    }
+
+    /// Nothing is closed when it is dropped.
+    pub(super) fn forget(&self) {
+        self.is_forgotten.store(true, Ordering::Relaxed);
     }
 
     fn is_the_same(&self) -> bool {
@@ -223,7 +230,7 @@ impl Drop for Fd {
         if self.is_high {
             HIGH.fetch_sub(1, Ordering::Relaxed);
         }
-        if self.is_the_same() {
+        if !self.is_forgotten.load(Ordering::Relaxed) && self.is_the_same() {
             // SAFETY: it is this library's, and nobody uses it any more.
             unsafe { sys::close(self.number) };
         }

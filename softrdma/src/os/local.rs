@@ -99,6 +99,10 @@ impl Local {
         self.number
     }
 
+    pub(crate) fn shared_with(&self) -> &Arc<Pair> {
+        &self.pair
+    }
+
     /// The process at the other end, unless it is of another process name space.
     pub(crate) fn process(&self) -> Option<&Process> {
         self.pair.process()
@@ -195,6 +199,9 @@ impl Local {
         let sent = self.rings.send(own, program);
         if self.rings.reader_sleeps() {
             self.pair.ring(self.number);
+            // It slept, so it does not poll: it reads when it has woken.
+            self.unread = self.rings.unread_from();
+            self.is_urged = true;
         }
         if matches!(sent, Err(libc::EPROTO | libc::ENOMEM)) {
             self.fail();

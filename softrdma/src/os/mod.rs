@@ -63,6 +63,7 @@ mod table_layout;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod thread;
+pub(crate) mod wait_set;
 mod wake;
 pub(crate) mod warning;
 pub(crate) mod way;

@@ -35,7 +35,15 @@ use crate::{Errno, Result};
 /// The connection that a doorbell is for.
 pub(crate) trait Rung: Send + Sync {
     /// Something has come, there is room again, or the other side is gone.
-    fn rung(self: Arc<Self>);
+    fn rung(self: Arc<Self>, on: Hearer);
+}
+
+/// The thread that has received a doorbell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hearer {
+    IoThread,
+    /// One of the program, which waits for an event. It must not wait for anything else.
+    Program,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +62,8 @@ pub(crate) struct Pair {
     /// There are messages for which the socket had no room.
     is_congested: AtomicBool,
     ended: AtomicBool,
+    /// What the I/O thread knows it by.
+    number: OnceLock<u32>,
     attend: OnceLock<Box<dyn Fn() + Send + Sync>>,
     tidy_up: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// The other side was sent the table of this process, or cannot be.
@@ -155,6 +165,7 @@ impl Pair {
             shared: Mutex::default(),
             is_congested: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            number: OnceLock::new(),
             attend: OnceLock::new(),
             tidy_up: OnceLock::new(),
             has_sent_table: AtomicBool::new(false),
@@ -194,6 +205,16 @@ impl Pair {
             self.shared.lock().is_tidied_up = true;
             self.tidy_up.get_or_init(|| Box::new(tidy_up))();
         }
+    }
+
+    /// What the I/O thread knows it by from now on.
+    pub(crate) fn is_served_as(&self, number: u32) {
+        let _ = self.number.set(number);
+    }
+
+    /// None as long as the I/O thread does not look after it.
+    pub(crate) fn number(&self) -> Option<u32> {
+        self.number.get().copied()
     }
 
     fn trouble(&self) {

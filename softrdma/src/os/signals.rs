@@ -115,6 +115,24 @@ impl Drop for Changing {
     }
 }
 
+/// Whether the program has a handler that interrupts calls that wait (no `SA_RESTART`).
+pub(crate) fn any_interrupts() -> bool {
+    (1..=libc::SIGRTMAX()).any(|signal| {
+        let mut action = mem::MaybeUninit::<libc::sigaction>::zeroed();
+        let Some(real) = real() else { return true };
+        // SAFETY: null, and room for an action, for which zeros are valid.
+        let action = unsafe {
+            if real(signal, ptr::null(), action.as_mut_ptr()) != 0 {
+                return false;
+            }
+            action.assume_init()
+        };
+        !matches!(action.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN)
+            && !is_own(&action)
+            && action.sa_flags & libc::SA_RESTART == 0
+    })
+}
+
 /// The function of a name in the libraries behind this one. It is looked for when this library is loaded: signal
 /// handlers may call these, and must not look for anything.
 pub(crate) struct Next {

@@ -19,7 +19,8 @@
 //!      +---------+   ready: the peer has rung its doorbell
 //! ```
 //!
-//! - WATCHED: the I/O thread sleeps in epoll_wait until a socket or a doorbell is ready ([`Source::ready`]).
+//! - WATCHED: the I/O thread sleeps in epoll_wait until a socket or a doorbell is ready ([`Source::ready`]). A thread of
+//!   the program that waits for an event hears the doorbell before it does ([`Rung::rung`], `io/waiting.rs`).
 //! - POLLED, the polling mode: the program's polls of its completion queue read ([`Attached::progress_by_polling`]).
 //!   The I/O thread watches nothing but the doorbell of a peer on this host, and checks once in a millisecond
 //!   ([`Endpoint::check_polling`]).
@@ -45,8 +46,8 @@ use crate::io::endpoint::Endpoint;
 use crate::objects::attached::{Attached, Hint, count_polled};
 use crate::objects::context::AsyncKind;
 use crate::objects::cq::Cq;
-use crate::os::epoll::{Interest, READABLE};
-use crate::os::pair::Rung;
+use crate::os::epoll::Interest;
+use crate::os::pair::{Hearer, Rung};
 use crate::os::rings::RingHint;
 
 use super::complete::Cause;
@@ -143,18 +144,39 @@ impl Qp {
         }
     }
 
+    /// A socket is ready, or the peer has rung its doorbell. A thread of the program that hears that waits for an event,
+    /// and does not poll.
+    fn heard(&self, copier: Copier) {
+        let mut q = self.lock();
+        let may_be_for_room = q.link.as_ref().is_some_and(|link| link.tx.blocked);
+        self.progress_of(&mut q, copier, |q, something| {
+            if !self.driver.is_polled() {
+                if copier == Copier::IoThread {
+                    self.enter_polling_mode_if_polled(q);
+                }
+            } else if something && !may_be_for_room && self.driver.leave_polling_mode() {
+                q.polls.doorbell_was_needed();
+            }
+        });
+    }
+
     /// Reads and writes as much as is possible now, on the I/O thread.
     pub(crate) fn progress(&self) {
-        self.progress_of(&mut self.lock(), |_, _| ());
+        self.progress_of(&mut self.lock(), Copier::IoThread, |_, _| ());
     }
 
     /// As above; `decide` is told whether anything has come, before it is watched for more.
-    fn progress_of(&self, q: &mut MutexGuard<'_, Inner>, decide: impl FnOnce(&mut Inner, bool)) {
+    fn progress_of(
+        &self,
+        q: &mut MutexGuard<'_, Inner>,
+        copier: Copier,
+        decide: impl FnOnce(&mut Inner, bool),
+    ) {
         self.take_table(q);
         let before = q.expected;
-        let something = self.receive_and_copy(q, Copier::IoThread);
+        let something = self.receive_and_copy(q, copier);
         self.acknowledge_and_show(q);
-        if q.expected != before {
+        if q.expected != before && copier == Copier::IoThread {
             q.polls.thread_has_read();
         }
         decide(q, something);
@@ -228,8 +250,11 @@ impl Qp {
 }
 
 impl Rung for Qp {
-    fn rung(self: Arc<Self>) {
-        Source::ready(self, READABLE);
+    fn rung(self: Arc<Self>, on: Hearer) {
+        match on {
+            Hearer::IoThread => self.heard(Copier::IoThread),
+            Hearer::Program => self.heard(Copier::Program),
+        }
     }
 }
 
@@ -243,15 +268,7 @@ impl Source for Qp {
     }
 
     fn ready(self: Arc<Self>, _seen: Interest) {
-        let mut q = self.lock();
-        let may_be_for_room = q.link.as_ref().is_some_and(|link| link.tx.blocked);
-        self.progress_of(&mut q, |q, something| {
-            if !self.driver.is_polled() {
-                self.enter_polling_mode_if_polled(q);
-            } else if something && !may_be_for_room && self.driver.leave_polling_mode() {
-                q.polls.doorbell_was_needed();
-            }
-        });
+        self.heard(Copier::IoThread);
     }
 
     fn watch_again(self: Arc<Self>, _: &io::Io, _: io::Token) {
@@ -286,7 +303,7 @@ impl Endpoint for Qp {
             if is_polling && Self::ring_hint_of(&q).is_some_and(|hint| !hint.is_worth_a_look()) {
                 return true;
             }
-            self.progress_of(&mut q, |q, something| {
+            self.progress_of(&mut q, Copier::IoThread, |q, something| {
                 if something {
                     q.polls.check_found_input();
                 }

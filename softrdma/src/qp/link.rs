@@ -219,7 +219,7 @@ impl Qp {
         link.paths
             .start_watching(io, Arc::clone(self) as _, token)?;
         q.owner = start.owner;
-        link.paths.hears_doorbell(self.as_rung());
+        self.hears_doorbell(&mut link.paths);
         q.peer_params = start.peer;
         if q.state == State::Init {
             q.attributes = start.attributes;
@@ -235,8 +235,16 @@ impl Qp {
         Ok(())
     }
 
-    fn as_rung(&self) -> Weak<dyn Rung> {
-        Weak::clone(&self.me) as _
+    /// From now on this is called when the peer rings, by the I/O thread or who waits for an event of it.
+    fn hears_doorbell(&self, paths: &mut Paths) {
+        paths.hears_doorbell(Weak::clone(&self.me) as Weak<dyn Rung>);
+        let Some(local) = paths.local() else { return };
+        for cq in [&self.setup.send_cq, &self.setup.recv_cq]
+            .into_iter()
+            .flatten()
+        {
+            cq.listen_to(local.shared_with());
+        }
     }
 
     /// The client of this connection, a process of this host and user, shares memory with this one, and has taken the
@@ -260,7 +268,7 @@ impl Qp {
             return Some(local);
         }
         link.paths.enter(local);
-        link.paths.hears_doorbell(self.as_rung());
+        self.hears_doorbell(&mut link.paths);
         link.paths.receive_locally();
         if rest_on_tcp {
             q.responses.push_back(Response::ChangesOver);
