@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * ended-connections [ADDRESS]: what processes give back when connections end: the shared memory of those that end while
- * others stay, and after the last one all that the two processes have of each other. Then they connect again.
+ * others stay, and after the last one all that the two processes have of each other. Then they connect again. The same
+ * when the other process is killed.
  *
  *   softrdma run -- ended-connections
  *
@@ -157,7 +158,8 @@ server(void)
 		wait_until_given_back(before + 64, 0);
 		report("gone");
 	}
-	/* which the client waits for, too */
+	serve_until(channel, 1, 0);
+	/* until it is killed */
 	listen_to_parent(line, sizeof(line));
 	close_server(channel, listener);
 }
@@ -222,6 +224,15 @@ client(const char *role, unsigned port)
 		report("gone");
 		listen_to_parent(line, sizeof(line));
 	}
+	if (!connect_link(&links[0], channel, address, port, SIZE, 4))
+		die("the last connection was refused");
+	leave_tcp();
+	report("connected");
+	await_event(channel, RDMA_CM_EVENT_DISCONNECTED);
+	link_close(&links[0]);
+	/* without another connection */
+	wait_until_given_back(before + 64, 0);
+	report("gone");
 	rdma_destroy_event_channel(channel);
 	release_pd();
 }
@@ -248,9 +259,10 @@ main(int argc, char *argv[])
 			tell(&connecting, "go on");
 		}
 	}
+	expect(&connecting, "connected");
+	kill_child(&serving);
+	expect(&connecting, "gone");
 	finish(&connecting);
-	tell(&serving, "go on");
-	finish(&serving);
 
 	return 0;
 }

@@ -253,3 +253,34 @@ impl Source for Served {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::os::local::Local;
+    use crate::os::memory::Span;
+    use crate::wire::Ends;
+
+    #[test]
+    fn a_first_message_that_finds_no_room_is_sent_when_there_is_some() -> Result<()> {
+        let (client, server) = Pair::of_this_process()?;
+        while client.socket().send(&[Span::from_slice(&[0; 4])]).is_ok() {}
+        let at = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        let knock = Knock {
+            word: [0; 16],
+            ends: Ends::new(at, at),
+            slot: 0,
+        };
+        let _local = Local::offer(&client, knock)?;
+        assert!(client.has_unsent());
+        serve(client, |_, _| ())?;
+        let limit = Instant::now() + Duration::from_secs(20);
+        while !matches!(server.receive()?, Heard::Knock(_)) {
+            assert!(Instant::now() < limit, "it does not come");
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+}

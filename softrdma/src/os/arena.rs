@@ -349,4 +349,18 @@ mod tests {
             assert_eq!(server.follow(1, Some(&fd)), Err(libc::EINVAL));
         }
     }
+
+    #[test]
+    fn a_peer_that_gives_nothing_back_gets_no_more_memory() {
+        let mut client = Arena::default();
+        let mut taken = 0;
+        while let Ok((number, _, _)) = client.take(|_| false) {
+            client.leave(number);
+            taken += 1;
+        }
+        // As many as are left, and the rest of the last file.
+        assert!((MOST_LEFT..=MOST_LEFT + MOST).contains(&taken), "{taken}");
+        // When it has left some, there are these.
+        assert!(client.take(|_| true).is_ok());
+    }
 }

@@ -87,3 +87,34 @@ fn may_make_files_of(size: usize) -> bool {
     check(unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) }).is_ok()
         && limit.rlim_cur >= size as libc::rlim_t
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const SIZE: usize = 4 << 20;
+    const SEALS: i32 = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW;
+
+    fn made_with(kind: libc::c_uint, seals: i32) -> Result<OwnedFd> {
+        let fd = create_with(libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING | kind)?;
+        set_size(&fd, SIZE)?;
+        seal(&fd, seals)?;
+        Ok(fd)
+    }
+
+    #[test]
+    fn a_file_of_huge_pages_is_refused() {
+        assert_eq!(size_of_sent(&made_with(0, SEALS).unwrap(), SEALS), Ok(SIZE));
+        // Where there are no such files, nobody can send one.
+        if let Ok(huge) = made_with(libc::MFD_HUGETLB, SEALS) {
+            assert_eq!(size_of_sent(&huge, SEALS), Err(libc::EINVAL));
+        }
+    }
+
+    #[test]
+    fn a_file_that_may_become_smaller_is_refused() {
+        let fd = made_with(0, libc::F_SEAL_GROW).unwrap();
+        assert_eq!(size_of_sent(&fd, SEALS), Err(libc::EINVAL));
+    }
+}

@@ -339,3 +339,78 @@ fn copy_within(to: u64, from: u64, length: usize) -> Result<()> {
     // ranges. They do not overlap, and what is not there is an error.
     unsafe { guard::copy(to, from, length) }.map_err(|_| libc::EFAULT)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+    use crate::os::socket::Socket;
+
+    /// As long as one test takes at most.
+    const LONG: Duration = Duration::from_secs(20);
+
+    fn of_this_process() -> Reach {
+        let (_one, other) = Socket::pair().unwrap();
+        let own = i32::try_from(std::process::id()).unwrap();
+        let process = Process::at_the_other_end(other.raw(), own).unwrap();
+        let table = RegionTable::own().unwrap();
+        let peer = table.peer(&process, &table.descriptor().unwrap()).unwrap();
+        Reach::new(&process, peer)
+    }
+
+    /// How often it looks for the end of leases that do not end.
+    fn looks(reach: &Reach) -> u32 {
+        let looks = AtomicU32::new(0);
+        reach.wait_while(LONG, || {
+            looks.fetch_add(1, Ordering::Relaxed);
+            true
+        });
+        looks.into_inner()
+    }
+
+    #[test]
+    fn a_process_delays_this_one_for_a_bounded_time_in_all() {
+        let reach = of_this_process();
+        let nearly_all = MOST_DELAY - Duration::from_millis(20);
+        reach
+            .waited
+            .store(nearly_all.as_micros() as u64, Ordering::Relaxed);
+        assert!(looks(&reach) > 2);
+        assert_eq!(looks(&reach), 2);
+    }
+
+    #[test]
+    fn a_thread_is_not_cancelled_while_it_waits_for_a_lease() {
+        let reach = of_this_process();
+        let (waiting, is_cancelled) = (AtomicU64::new(0), AtomicBool::new(false));
+        let is_over = std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                // It sleeps between one look and the next.
+                let looks_afterwards = AtomicU32::new(0);
+                reach.wait_while(LONG, || {
+                    // SAFETY: no pointers.
+                    let own = unsafe { libc::pthread_self() };
+                    waiting.store(own as u64, Ordering::Release);
+                    !is_cancelled.load(Ordering::Acquire)
+                        || looks_afterwards.fetch_add(1, Ordering::Relaxed) < 3
+                });
+                // It ends by itself.
+                std::mem::forget(cancel::Hold::new());
+                true
+            });
+            let waiting = loop {
+                match waiting.load(Ordering::Acquire) {
+                    0 => std::thread::yield_now(),
+                    waiting => break waiting as libc::pthread_t,
+                }
+            };
+            // SAFETY: a thread that has not been joined.
+            unsafe { libc::pthread_cancel(waiting) };
+            is_cancelled.store(true, Ordering::Release);
+            thread.join().unwrap()
+        });
+        assert!(is_over);
+    }
+}

@@ -256,14 +256,16 @@ impl RegionTable {
     /// Lets go of the tables of processes that have ended, and of those that no connection uses, unless their processes
     /// have a lease. What those were granted is revoked, so they get no other one. Whether others are not in use.
     pub(crate) fn forget_unused() -> bool {
-        let Some(own) = Self::known().filter(|own| own.is_of_this_process()) else {
-            return false;
-        };
+        let own = Self::known().filter(|own| own.is_of_this_process());
+        own.is_some_and(Self::forget_unused_peers)
+    }
+
+    pub(super) fn forget_unused_peers(&self) -> bool {
         let _uncancelled = cancel::Hold::new();
-        let mut peers = own.peers.lock();
+        let mut peers = self.peers.lock();
         peers.retain(|known| {
             let is_in_use = Arc::strong_count(known) > 1;
-            known.process.is_there() && (is_in_use || known.has_lease_of(own.number))
+            known.process.is_there() && (is_in_use || known.has_lease_of(self.number))
         });
         peers.iter().any(|known| Arc::strong_count(known) == 1)
     }

@@ -210,6 +210,57 @@ fn a_process_that_has_ended_has_no_leases() {
 }
 
 #[test]
+fn a_process_that_no_connection_is_with_is_forgotten_when_it_has_no_lease() {
+    let (owner, initiator) = (table(), table());
+    let process = this_process();
+    let known = owner.peer(&process, &initiator.descriptor().unwrap());
+    let peer = initiator.peer(&process, &owner.descriptor().unwrap());
+    let (known, peer) = (known.unwrap(), peer.unwrap());
+    let number = owner.insert(&region(7)).unwrap();
+    let lease = peer.lease(peer.find(7).unwrap(), 7).unwrap();
+    let is_leased = || owner.is_leased(&number);
+    // As long as a connection uses it.
+    assert!(!owner.forget_unused_peers());
+    assert!(is_leased());
+    let is_known = Arc::downgrade(&known);
+    drop(known);
+    assert!(owner.forget_unused_peers());
+    assert!(is_leased());
+    drop(lease);
+    assert!(!owner.forget_unused_peers());
+    assert_eq!(is_known.strong_count(), 0);
+    owner.withdraw(&number);
+    owner.remove(number);
+}
+
+#[test]
+fn a_process_may_send_a_few_tables() {
+    let owner = table();
+    let process = this_process();
+    let mut known = Vec::new();
+    for _ in 0..4 {
+        let sent = table().descriptor().unwrap();
+        known.push(owner.peer(&process, &sent).unwrap());
+        // Once more is the same.
+        let again = owner.peer(&process, &sent).unwrap();
+        assert!(known.iter().any(|known| Arc::ptr_eq(known, &again)));
+    }
+    let one_more = owner.peer(&process, &table().descriptor().unwrap());
+    assert_eq!(one_more.err(), Some(libc::ENOSPC));
+}
+
+#[test]
+fn a_process_that_executes_another_program_has_not_made_its_table() {
+    let (owner, initiator) = (table(), table());
+    let peer = seen_by(owner, initiator);
+    let number = peer.number();
+    assert!(peer.is_made_in(|_| Some(number)));
+    // Other memory, or none at this address.
+    assert!(!peer.is_made_in(|_| Some(number + 1)));
+    assert!(!peer.is_made_in(|_| None));
+}
+
+#[test]
 fn a_hundred_thousand_regions_are_found() {
     const MANY: u32 = 100_000;
     let (owner, initiator) = (table(), table());

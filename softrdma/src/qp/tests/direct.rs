@@ -71,6 +71,22 @@ fn the_owner_takes_no_part_in_writes_and_reads() -> Result<()> {
 }
 
 #[test]
+fn a_read_is_not_executed_where_none_may_be_under_way() -> Result<()> {
+    let (a, mut b) = connected()?;
+    b.fill_source(2);
+    a.qp.inner.lock().attributes.reads = 0;
+    let read = Operation::Read {
+        from: b.remote(b.source(8)),
+    };
+    a.post(1, read, a.place(8), PLAIN)?;
+    run(&a, &b);
+    assert_eq!(a.completions()?, []);
+    assert!(a.has_written_nothing());
+    a.end()?;
+    b.end()
+}
+
+#[test]
 fn a_write_with_immediate_data_is_placed_when_there_is_a_receive() -> Result<()> {
     let (mut a, b) = connected()?;
     a.fill_source(1);
