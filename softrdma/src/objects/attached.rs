@@ -20,6 +20,9 @@ pub(crate) trait Attached: Send + Sync {
     /// The program is about to wait for an event: the I/O thread reads what comes from now on.
     fn leave_polling_mode(&self);
 
+    /// A queue of it is armed: it is to be woken for acknowledgements.
+    fn read_acks(&self);
+
     /// After a fork: the program waits for what its connection brings.
     fn touch_if_connected(&self);
 
@@ -223,6 +226,7 @@ mod tests {
             Some(Hint::Socket(Arc::clone(&self.0)))
         }
         fn leave_polling_mode(&self) {}
+        fn read_acks(&self) {}
         fn touch_if_connected(&self) {}
         fn fail_for_its_cq(&self) {}
     }

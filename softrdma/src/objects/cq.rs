@@ -3,7 +3,7 @@
 //! Completion queues.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -92,6 +92,8 @@ pub(crate) struct Cq {
     /// The queue pairs that complete here.
     queue_pairs: Mutex<QueuePairs>,
     polls: AtomicU32,
+    /// There may be queue pairs that leave acknowledgements of requests unread, as long as this queue is not armed.
+    has_unread_acks: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -198,6 +200,7 @@ impl Cq {
             }),
             queue_pairs: Mutex::new(QueuePairs::default()),
             polls: AtomicU32::new(0),
+            has_unread_acks: AtomicBool::new(false),
         }))
     }
 
@@ -429,6 +432,9 @@ impl Cq {
                 channel.is_untold(self);
             }
         }
+        if self.has_unread_acks.swap(false, Ordering::SeqCst) {
+            self.queue_pairs.lock().each(|qp| qp.read_acks());
+        }
         // The program may go to sleep now: the I/O thread takes over.
         if any_is_polled() {
             self.queue_pairs.lock().each(|qp| qp.leave_polling_mode());
@@ -453,6 +459,16 @@ impl Cq {
 
     pub(crate) fn is_armed(&self) -> bool {
         self.inner.lock().armed != Armed::No
+    }
+
+    /// A queue pair leaves acknowledgements unread, unless the queue is armed for its completions. It is told when it
+    /// comes to be armed.
+    pub(crate) fn leaves_acks_unread(&self) -> bool {
+        // Before the queue is looked at: who arms it does that first, and then looks here.
+        if !self.has_unread_acks.load(Ordering::SeqCst) {
+            self.has_unread_acks.store(true, Ordering::SeqCst);
+        }
+        !self.is_armed()
     }
 
     /// How often a poll has found nothing.

@@ -36,6 +36,10 @@ pub(crate) struct Local {
     unread: Option<u64>,
     unread_since: Option<Instant>,
     is_urged: bool,
+    /// What is sent next are acknowledgements.
+    acks_are_next: bool,
+    /// This side is to be woken for acknowledgements.
+    wants_acks: bool,
 }
 
 /// How long a side that polls leaves something unread, when it runs.
@@ -71,6 +75,8 @@ impl Local {
             unread: None,
             unread_since: None,
             is_urged: false,
+            acks_are_next: false,
+            wants_acks: true,
         }
     }
 
@@ -197,7 +203,8 @@ impl Local {
             return Err(libc::EPIPE);
         }
         let sent = self.rings.send(own, program);
-        if self.rings.reader_sleeps() {
+        let only_acks = std::mem::take(&mut self.acks_are_next);
+        if self.rings.reader_sleeps_for(only_acks) {
             self.pair.ring(self.number);
             // It slept, so it does not poll: it reads when it has woken.
             self.unread = self.rings.unread_from();
@@ -242,7 +249,7 @@ impl Local {
             self.unread = unread;
             self.unread_since = None;
             self.is_urged = false;
-        } else if !self.is_urged {
+        } else if !self.is_urged && !self.rings.reader_leaves_acks() {
             // The time is not looked at for a peer that reads at once.
             let since = *self.unread_since.get_or_insert_with(Instant::now);
             self.is_urged = since.elapsed() > PATIENCE;
@@ -286,7 +293,17 @@ impl Local {
     /// From now on this side is woken when something comes. Returns whether there is something already, or the end:
     /// then no doorbell comes for that.
     pub(crate) fn sleep(&self) -> bool {
-        self.rings.sleep() || self.has_ended()
+        self.rings.sleep_for(self.wants_acks) || self.has_ended()
+    }
+
+    /// Whether this side is to be woken for acknowledgements, too. True if that was not so until now.
+    pub(crate) fn want_acks(&mut self, wants: bool) -> bool {
+        std::mem::replace(&mut self.wants_acks, wants) != wants
+    }
+
+    /// The next bytes that are sent are acknowledgements, and nothing else.
+    pub(crate) fn acks_are_next(&mut self) {
+        self.acks_are_next = true;
     }
 
     /// This side looks by itself whether something comes.

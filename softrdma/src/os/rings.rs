@@ -36,7 +36,7 @@ pub(super) struct Line<T>(pub(super) T);
 pub(super) struct Control {
     pub(super) written: Line<AtomicU64>,
     pub(super) read: Line<AtomicU64>,
-    /// The reader has to be woken when there is something.
+    /// Whether the reader has to be woken when there is something: `AWAKE`, `SLEEPS`, `SLEEPS_WITHOUT_ACKS`.
     pub(super) reader_sleeps: Line<AtomicU32>,
     /// The writer has to be woken when there is room.
     pub(super) writer_waits: Line<AtomicU32>,
@@ -65,6 +65,11 @@ impl Control {
         self.state.0.store(0, Ordering::Release);
     }
 }
+
+/// Of the reader: it looks by itself, it wants to be woken, or it wants to be woken but for acknowledgements only.
+const AWAKE: u32 = 0;
+const SLEEPS: u32 = 1;
+const SLEEPS_WITHOUT_ACKS: u32 = 2;
 
 /// Nothing more is written to the ring.
 const ENDED: u32 = 1;
@@ -406,9 +411,31 @@ impl Rings {
 
     /// After something was written: whether the reader has to be woken.
     pub(crate) fn reader_sleeps(&self) -> bool {
+        self.reader_sleeps_for(false)
+    }
+
+    /// As above; nothing but acknowledgements may have been written, which need not wake the reader as long as they are
+    /// few.
+    pub(crate) fn reader_sleeps_for(&self, only_acks: bool) -> bool {
         let sleeps = &self.outgoing().reader_sleeps.0;
         // Relaxed: behind the fence in `send`. It only decides who wakes the reader.
-        sleeps.load(Ordering::Relaxed) != 0 && sleeps.swap(0, Ordering::Relaxed) != 0
+        match sleeps.load(Ordering::Relaxed) {
+            AWAKE => false,
+            SLEEPS_WITHOUT_ACKS if only_acks && self.is_mostly_empty() => false,
+            _ => sleeps.swap(AWAKE, Ordering::Relaxed) != AWAKE,
+        }
+    }
+
+    /// Whether the other side has read most of what was written.
+    fn is_mostly_empty(&self) -> bool {
+        self.room().is_ok_and(|room| room > ROOM / 2)
+    }
+
+    /// The reader sleeps, and what it has not read are acknowledgements that it does not wait for.
+    pub(crate) fn reader_leaves_acks(&self) -> bool {
+        let sleeps = &self.outgoing().reader_sleeps.0;
+        // Relaxed: nothing follows from it but that a doorbell is not rung now.
+        sleeps.load(Ordering::Relaxed) == SLEEPS_WITHOUT_ACKS && self.is_mostly_empty()
     }
 
     /// After something was read: whether the writer has to be woken. Not for each byte: when half of the ring
@@ -423,11 +450,21 @@ impl Rings {
 
     /// This side wants to be woken when there is something to read. Whether there is something already, of
     /// which it will not be told.
+    #[cfg(test)]
     pub(crate) fn sleep(&self) -> bool {
+        self.sleep_for(true)
+    }
+
+    /// As above. Without `acks`, this side does not want to be woken for what is only acknowledgements.
+    pub(crate) fn sleep_for(&self, acks: bool) -> bool {
         let sleeps = &self.incoming().reader_sleeps.0;
+        let wanted = if acks { SLEEPS } else { SLEEPS_WITHOUT_ACKS };
         // Relaxed: ordered by the fence.
-        if sleeps.swap(1, Ordering::Relaxed) != 0 {
-            return false;
+        match sleeps.swap(wanted, Ordering::Relaxed) {
+            // It was told of what has come until now, or does not want to be told.
+            SLEEPS => return false,
+            SLEEPS_WITHOUT_ACKS if !acks => return false,
+            _ => {}
         }
         // Between the store to `reader_sleeps` and the load of `written`.
         fence(Ordering::SeqCst);

@@ -40,6 +40,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::MutexGuard;
 
+use crate::instrument::{inject, pace};
 use crate::io;
 use crate::io::Source;
 use crate::io::endpoint::Endpoint;
@@ -49,11 +50,12 @@ use crate::objects::cq::Cq;
 use crate::os::epoll::Interest;
 use crate::os::pair::{Hearer, Rung};
 use crate::os::rings::RingHint;
+use crate::types::limits;
 
 use super::complete::Cause;
 use super::pulling::Copier;
 use super::respond::Response;
-use super::{Inner, Qp, Setup, State};
+use super::{Inner, Peer, Qp, Setup, State};
 
 /// The program's polls read what comes.
 const POLLED: u8 = 1;
@@ -122,10 +124,41 @@ impl Qp {
             Ok(true) => self.progress_later(),
             Err(_) => self.lost(q),
         }
+        self.update_wish_for_acks(q);
         let has_chunks = Self::shares_first_request(q);
         if let Some(link) = &mut q.link {
             link.paths
                 .owe(!q.responses.is_empty() || !link.tx.is_idle() || has_chunks);
+        }
+    }
+
+    /// The peer need not wake this side for the acknowledgement of requests that are all sent, when the program waits
+    /// for no event of theirs: its polls of the queue read it, or whatever reads what comes next.
+    fn update_wish_for_acks(&self, q: &mut Inner) {
+        /// Those of more queue pairs are not looked for when the queue is armed.
+        const FEW: usize = 64;
+        let (Some(send_cq), Some(recv_cq)) = (&self.setup.send_cq, &self.setup.recv_cq) else {
+            return;
+        };
+        if q.sq.is_empty() || Arc::ptr_eq(send_cq, recv_cq) {
+            return;
+        }
+        let all_are_sent = q.next - q.first >= q.sq.len() as u64;
+        // Those that complete without the program are not to fill the queue.
+        let are_few = q.sq.len() * 2 < limits::queue_room(self.setup.caps.max_send_wr);
+        let may_stay = all_are_sent
+            && are_few
+            && q.state == State::ReadyToSend
+            && q.peer == Peer::Connected
+            && !q.held
+            && !q.stopped
+            && !pace::is_on()
+            && !inject::is_armed()
+            && send_cq.users.count() <= FEW;
+        let wants = !(may_stay && send_cq.leaves_acks_unread());
+        let link = q.link.as_mut();
+        if link.is_some_and(|link| link.paths.want_acks(wants)) {
+            self.progress_later();
         }
     }
 
@@ -372,6 +405,11 @@ impl Attached for Qp {
             let mut q = self.lock();
             self.send_now(&mut q);
         }
+    }
+
+    fn read_acks(&self) {
+        let mut q = self.lock();
+        self.update_interest(&mut q);
     }
 
     fn touch_if_connected(&self) {

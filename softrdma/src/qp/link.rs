@@ -62,6 +62,8 @@ pub(super) struct Tx {
     pub(super) leaves_tcp: bool,
     /// Something was staged besides what a connection begins with.
     pub(super) has_frames: bool,
+    /// What is staged are acknowledgements, and nothing else.
+    pub(super) only_acks: bool,
     /// Whose turn it was last.
     pub(super) last_was_response: bool,
 }
@@ -92,6 +94,7 @@ impl Tx {
             self.staged.reserve(ROOM);
         }
         self.has_frames = true;
+        self.only_acks = false;
         &mut self.staged
     }
 

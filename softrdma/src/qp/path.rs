@@ -453,6 +453,22 @@ impl Paths {
         }
     }
 
+    /// Whether the peer is to ring for acknowledgements. Returns whether there is input of which nothing will tell.
+    pub(super) fn want_acks(&mut self, wants: bool) -> bool {
+        let sleeps = self.sleeps && self.receives_locally;
+        self.local_stream()
+            .is_some_and(|local| local.want_acks(wants) && sleeps && local.sleep())
+    }
+
+    /// What is sent next are acknowledgements, and nothing else.
+    pub(super) fn acks_are_next(&mut self) {
+        if self.sends_locally {
+            if let Some(local) = self.local_stream() {
+                local.acks_are_next();
+            }
+        }
+    }
+
     /// What there was has been read. Whether there is input again, of which nothing will tell.
     pub(super) fn sleep_again(&mut self) -> bool {
         let is_undecided = self.is_undecided;

@@ -95,7 +95,11 @@ impl Qp {
         } = q;
         let Some(link) = link else { return Sent::Stuck };
         let Tx {
-            staged, sent, body, ..
+            staged,
+            sent,
+            body,
+            only_acks,
+            ..
         } = &mut link.tx;
         // What is sent of the program's memory is held as long as that.
         let memory = body
@@ -116,6 +120,9 @@ impl Qp {
                 // The program deregistered the memory.
                 return self.source_is_gone(q);
             }
+        }
+        if *only_acks && body.is_none() {
+            link.paths.acks_are_next();
         }
         match link.paths.send(spans[0], spans[1]) {
             Ok(n) => {
@@ -219,9 +226,12 @@ impl Qp {
     /// Puts a frame into the batch.
     pub(super) fn stage(q: &mut Inner, frame: Frame, payload: &[u8]) {
         if let Some(link) = &mut q.link {
+            let only_acks =
+                matches!(frame, Frame::Ack { .. }) && (link.tx.is_idle() || link.tx.only_acks);
             let staged = link.tx.staging();
             staged.extend_from_slice(&frame.encode());
             staged.extend_from_slice(payload);
+            link.tx.only_acks = only_acks;
         }
     }
 

@@ -11,7 +11,7 @@ use crate::os::pair::Pair;
 use crate::os::testing;
 use crate::qp::attributes::Path;
 use crate::qp::link::{Side as End, Start};
-use crate::qp::{Peer, Qp};
+use crate::qp::{Peer, Qp, Setup};
 use crate::wire::Params;
 
 use super::*;
@@ -40,10 +40,13 @@ fn of_client_and_server() -> Result<(Local, Local)> {
 
 /// A client and a server, both on their way to the memory.
 fn connected() -> Result<(Side, Side)> {
+    let client = Side::unconnected(false, true)?;
+    connect(client, Side::unconnected(false, true)?)
+}
+
+fn connect(client: Side, server: Side) -> Result<(Side, Side)> {
     let (of_client, of_server) = Socket::pair()?;
     let (at_client, at_server) = of_client_and_server()?;
-    let client = Side::unconnected(false, true)?;
-    let server = Side::unconnected(false, true)?;
     let start = |socket, first, local, side| Start {
         socket: Watched::new(socket, None),
         owner: None,
@@ -173,6 +176,68 @@ fn who_waits_for_an_event_hears_of_what_came_while_it_polled() -> Result<()> {
             wait_until(|| peer.completions().is_ok_and(|seen| !seen.is_empty()))?;
         }
     }
+    client.end()?;
+    server.end()
+}
+
+/// A side with a queue for the completions of what it sends, and another one for what it receives.
+fn with_two_queues() -> Result<Side> {
+    let side = Side::unconnected(false, true)?;
+    let pd = side.qp.setup.pd.as_ref().ok_or(libc::EINVAL)?;
+    let setup = Setup {
+        recv_cq: Some(Cq::new(&pd.context, 64, None)?),
+        ..small_setup(Arc::clone(pd), &side.cq, None)
+    };
+    let qp = Qp::new(setup, State::ReadyToSend)?;
+    qp.inner.lock().attributes = side.qp.inner.lock().attributes;
+    Ok(Side { qp, ..side })
+}
+
+#[test]
+fn an_acknowledgement_wakes_nobody_but_who_waits_for_it() -> Result<()> {
+    const COUNT: u64 = 3;
+    let (client, server) = connect(with_two_queues()?, Side::unconnected(false, true)?)?;
+    let exchange = |wr_id| -> Result<()> {
+        server.cq.arm(false);
+        server.post_receive(wr_id, server.place(8))?;
+        client.send(wr_id)?;
+        assert_eq!(server.completions_by_event()?.len(), 1);
+        Ok(())
+    };
+    client.cq.arm(false);
+    exchange(0)?;
+    assert_eq!(client.completions_by_event()?.len(), 1);
+    let take_all = |mut count: usize| {
+        wait_until(|| {
+            count -= client.completions().map_or(0, |seen| seen.len());
+            count == 0
+        })
+    };
+    let are_quiet = || -> Result<bool> {
+        // It has polled, and does not any more.
+        wait_until(|| !client.qp.driver.is_polled())?;
+        let before = doorbells_of(&server)?;
+        for wr_id in 0..COUNT {
+            exchange(wr_id)?;
+        }
+        let are_quiet = doorbells_of(&server)? == before;
+        if !are_quiet {
+            take_all(COUNT as usize)?;
+        }
+        Ok(are_quiet)
+    };
+    // The first one may come before this side has said that it does not wait for it.
+    wait_until(|| are_quiet() == Ok(true))?;
+    let before = doorbells_of(&server)?;
+    // Nothing more comes than what is there.
+    client.cq.arm(false);
+    let seen = client.completions_by_event()?.len();
+    take_all(COUNT as usize - seen)?;
+    wait_until(|| !client.qp.driver.is_polled())?;
+    client.cq.arm(false);
+    exchange(COUNT)?;
+    assert_eq!(client.completions_by_event()?.len(), 1);
+    assert!(doorbells_of(&server)? > before);
     client.end()?;
     server.end()
 }
