@@ -12,6 +12,7 @@
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -485,6 +486,54 @@ wait_until_unmapped(void)
 	}
 }
 
+/* the sockets of the thread that maps regions, which has descriptors of its own */
+static unsigned
+mapping_sockets(void)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	unsigned count = 0;
+	struct dirent *task;
+
+	CHECK(tasks);
+	while ((task = readdir(tasks))) {
+		char path[64], name[32] = "", target[64];
+		struct dirent *fd;
+		FILE *comm;
+		DIR *fds;
+
+		snprintf(path, sizeof(path), "/proc/self/task/%.16s/comm", task->d_name);
+		comm = fopen(path, "re");
+		if (!comm || !fgets(name, sizeof(name), comm))
+			name[0] = '\0';
+		if (comm)
+			fclose(comm);
+		snprintf(path, sizeof(path), "/proc/self/task/%.16s/fd", task->d_name);
+		fds = strcmp(name, "softrdma-map\n") == 0 ? opendir(path) : NULL;
+		while (fds && (fd = readdir(fds)))
+			count += readlinkat(dirfd(fds), fd->d_name, target, sizeof(target)) > 0 &&
+				strncmp(target, "socket:", 7) == 0;
+		if (fds)
+			closedir(fds);
+	}
+	closedir(tasks);
+
+	return count;
+}
+
+/* the processes have had no connection for a while, though the region is registered */
+static void
+wait_until_let_go(void)
+{
+	const uint64_t end = now_ns() + (uint64_t)wait_ms() * 1000000;
+
+	/* one is for jobs */
+	while (has_mapped(NAME) || mapping_sockets() > 1) {
+		if (now_ns() > end)
+			die("%u sockets are left", mapping_sockets());
+		pause_for(500);
+	}
+}
+
 /* a child has no mapping, and its end takes none away */
 static void
 fork_a_child(struct link *link)
@@ -562,6 +611,10 @@ work(const char *address, unsigned port)
 	work_in_order(&link, link.remote, line);
 	rdma_disconnect(link.id);
 	link_close(&link);
+	if (getenv("MAPPED_LET_GO")) {
+		wait_until_let_go();
+		report("done");
+	}
 	release_pd();
 	rdma_destroy_event_channel(channel);
 
@@ -657,6 +710,23 @@ registered_again(const char *address)
 	order(&both.client, "refused");
 	end(&both);
 	printf("a region that was registered again was mapped again\n");
+}
+
+static void
+let_go(const char *address)
+{
+	struct both both;
+
+	setenv("MAPPED_LET_GO", "1", 1);
+	both = begin(address, MEMORY_FILE);
+	unsetenv("MAPPED_LET_GO");
+	order(&both.client, "map");
+	/* the end of its connection, for which the owner does nothing */
+	order(&both.client, "end");
+	finish(&both.client);
+	tell(&both.owner, "end");
+	finish(&both.owner);
+	printf("nothing was left of a region when there was no connection any more\n");
 }
 
 /* as on a device, which has pinned the pages */
@@ -820,6 +890,7 @@ main(int argc, char *argv[])
 	if (is_never_mapped())
 		return 0;
 	registered_again(address);
+	let_go(address);
 	unmapped_by_owner(address);
 	truncated(address);
 	owner_killed(address);
