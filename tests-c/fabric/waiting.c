@@ -229,6 +229,8 @@ until_it_sleeps(const struct waiter *waiter)
 	while (!sleeps) {
 		FILE *file = fopen(path, "r");
 
+		if (!file && errno == ENOENT)
+			die("a thread does not wait: %d", waiter->result);
 		if (!file || !fgets(line, sizeof(line), file))
 			skip_because("look at what threads do");
 		/* nobody waits without a reason in any other call than these */
