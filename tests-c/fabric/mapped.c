@@ -17,6 +17,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -271,6 +272,11 @@ obey(struct link *link, struct owned *owned, const char *line)
 		CHECK(ftruncate(owned->file, 0) == 0);
 	} else if (strcmp(line, "lock") == 0) {
 		lock_file(owned->file);
+	} else if (strcmp(line, "flock") == 0) {
+		CHECK(flock(owned->file, LOCK_EX | LOCK_NB) == 0);
+	} else if (strcmp(line, "close") == 0) {
+		CHECK(close(owned->file) == 0);
+		owned->file = -1;
 	} else {
 		die("no such order: %s", line);
 	}
@@ -825,6 +831,28 @@ locks_kept(const char *address)
 	printf("no lock of either program was lost\n");
 }
 
+/* a lock of flock goes with the last use of the descriptor that has it: a mapping of the client must be none */
+static void
+lock_let_go(const char *address)
+{
+	struct both both = begin(address, NAMED);
+	char path[64];
+	int file;
+
+	file_path(path, sizeof(path), both.owner.pid);
+	file = open(path, O_RDWR | O_CLOEXEC);
+	CHECK(file >= 0);
+	order(&both.owner, "flock");
+	order(&both.client, "map");
+	CHECK(flock(file, LOCK_EX | LOCK_NB) != 0);
+	order(&both.owner, "unmap");
+	order(&both.owner, "close");
+	CHECK(flock(file, LOCK_EX | LOCK_NB) == 0);
+	CHECK(close(file) == 0);
+	end(&both);
+	printf("the lock of a file that is closed was let go\n");
+}
+
 static void
 two_clients(const char *address)
 {
@@ -896,6 +924,7 @@ main(int argc, char *argv[])
 	owner_killed(address);
 	client_forked(address);
 	locks_kept(address);
+	lock_let_go(address);
 	two_clients(address);
 
 	return 0;
