@@ -378,8 +378,20 @@ fn nothing_that_the_owner_writes_leads_out_of_the_table() {
     }
 }
 
+/// In a process of its own: a fork closes the table of a process for a while, and other tests use that of this one.
 #[test]
 fn a_child_has_a_table_of_its_own() {
+    let run = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["os::region_table_tests::a_fork", "--exact", "--ignored"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&run.stdout).into_owned();
+    assert!(run.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[test]
+#[ignore = "it runs in a process of its own"]
+fn a_fork() {
     let own = RegionTable::own().unwrap();
     let peer = seen_by(own, own);
     let number = own.insert(&region(7)).unwrap();
