@@ -41,6 +41,10 @@ const CIRCLES: &[(&[&str], &str)] = &[
         "a copy that faults goes on by other means, which are copies as well",
     ),
     (
+        &["os/mapper.rs", "os/mapping_work.rs"],
+        "a thread, and what gives it its work",
+    ),
+    (
         &["instrument.rs", "instrument/inject.rs"],
         "what counts faults finds them in the state of the instrumentation, of which they are a part",
     ),

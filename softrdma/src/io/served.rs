@@ -10,12 +10,13 @@ use super::fork_state::Made;
 use super::{Io, Source, Token};
 use crate::Result;
 use crate::instrument;
+use crate::os::discard::Foreign;
 use crate::os::epoll::{EXCLUSIVE, Interest, READABLE, WRITABLE};
 use crate::os::mapper;
 use crate::os::pair::{Heard, Hearer, Pair, TidyAgain};
 use crate::os::region_table::RegionTable;
 use crate::os::thread;
-use crate::wire::Knock;
+use crate::wire::{Ask, Knock};
 
 /// The I/O thread looks after the socket from now on. `knocked` is called with each connection that a client brings.
 pub(crate) fn serve(
@@ -108,6 +109,21 @@ impl Served {
         end_on(&self.pair, on);
     }
 
+    /// The peer asks for the file under a region.
+    fn asked(&self, ask: Ask, socket: Foreign, on: Hearer) {
+        // Strict mode has to find accesses to memory that is not mapped any more.
+        if instrument::strict::is_on() || instrument::not_direct() {
+            return mapper::refuse(&socket);
+        }
+        let pair = Arc::as_ptr(&self.pair).addr();
+        match on {
+            Hearer::IoThread => mapper::answer(ask, socket, pair, thread::own_tid()),
+            Hearer::Program => super::later(move || {
+                mapper::answer(ask, socket, pair, thread::own_tid());
+            }),
+        }
+    }
+
     /// Reads one message: mostly there is one, and others have their turn. False when the pair has ended.
     pub(super) fn hear(self: &Arc<Self>, on: Hearer) -> bool {
         match self.pair.receive() {
@@ -122,17 +138,7 @@ impl Served {
                     connection.rung(on);
                 }
             }
-            Ok(Heard::Ask(ask, socket)) => {
-                // Strict mode has to find accesses to memory that is not mapped any more.
-                if !instrument::strict::is_on() && !instrument::not_direct() {
-                    match on {
-                        Hearer::IoThread => mapper::answer(ask, socket, thread::own_tid()),
-                        Hearer::Program => super::later(move || {
-                            mapper::answer(ask, socket, thread::own_tid());
-                        }),
-                    }
-                }
-            }
+            Ok(Heard::Ask(ask, socket)) => self.asked(ask, socket, on),
             Ok(Heard::Knock(knock)) => match on {
                 Hearer::IoThread => (self.knocked)(&self.pair, &knock),
                 Hearer::Program => {

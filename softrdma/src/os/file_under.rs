@@ -9,25 +9,12 @@
 use std::ffi::{CStr, CString};
 
 use super::maps::{self, Place};
+use super::mounts::Mounts;
 use super::private_fd::{Identity, PrivateFd, regular_file};
 use crate::Result;
 
 /// How much text the kernel's table of mappings may have: some 100,000 mappings.
 const MOST_TEXT: usize = 8 << 20;
-/// File systems whose pages come from this host alone. An access to a page of any other one may wait for a server
-/// that does not answer; and huge pages (`hugetlbfs`) may not be there.
-const LOCAL: [libc::c_long; 8] = [
-    libc::TMPFS_MAGIC as _,
-    libc::EXT4_SUPER_MAGIC as _,
-    libc::XFS_SUPER_MAGIC as _,
-    libc::BTRFS_SUPER_MAGIC as _,
-    libc::F2FS_SUPER_MAGIC as _,
-    libc::OVERLAYFS_SUPER_MAGIC as _,
-    // ramfs and ZFS, which the crate libc does not have.
-    0x8584_58f6,
-    0x2fc1_2fc1,
-];
-
 /// A file, and where the range begins in it.
 pub(super) struct FileUnder {
     pub(super) file: PrivateFd,
@@ -43,23 +30,46 @@ impl FileUnder {
             .read_to_end(&mut text, MOST_TEXT)?;
         let end = addr.checked_add(length).ok_or(libc::EINVAL)?;
         let place = maps::file_of(&text, addr, end).ok_or(libc::ENODEV)?;
+        // Not even to look for it: the server may not answer.
+        if Mounts::read()?.may_wait(place.file.device) {
+            return Err(libc::EXDEV);
+        }
         let file = match Pinned::by_path(&place) {
             Ok(pinned) => pinned,
             Err(_) => Pinned::by_descriptor(&place, thread)?,
         };
-        if !is_local(&file.0)? {
-            return Err(libc::EXDEV);
-        }
+        let file = file.open(writable)?;
+        Storage::of(&file)?;
         Ok(Self {
-            file: file.open(writable)?,
+            file,
             offset: place.offset,
         })
     }
 }
 
-/// Whether it is on a file system that no access waits for.
-pub(super) fn is_local(file: &PrivateFd) -> Result<bool> {
-    Ok(LOCAL.contains(&file.system()?))
+/// Where the pages of a file are when they are not in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Storage {
+    /// Nowhere, or on a swap device.
+    Memory,
+    /// On a disk of this host: an access may wait for it.
+    Disk,
+}
+
+impl Storage {
+    /// Fails for a file on any other file system, an access to which may wait for a server that does not answer. That
+    /// one is not asked.
+    pub(super) fn of(file: &PrivateFd) -> Result<Self> {
+        if file.is_in_memory()? {
+            return Ok(Self::Memory);
+        }
+        let mount = file.regular_file()?.mount.ok_or(libc::EXDEV)?;
+        if Mounts::read()?.is_on_disk(mount) {
+            Ok(Self::Disk)
+        } else {
+            Err(libc::EXDEV)
+        }
+    }
 }
 
 /// A file that was found, and is not open: to open a device, for example, has effects.
@@ -68,7 +78,7 @@ struct Pinned(PrivateFd);
 impl Pinned {
     fn at(path: &CStr, flags: i32, is: Identity) -> Result<Self> {
         let file = PrivateFd::open(path, libc::O_PATH | flags)?;
-        if file.regular_file()?.0 == is {
+        if file.regular_file()?.is == is {
             Ok(Self(file))
         } else {
             Err(libc::ENOENT)
@@ -91,7 +101,7 @@ impl Pinned {
         for number in numbers {
             let link = path(format!("{directory}/{number}"))?;
             let is = regular_file(libc::AT_FDCWD, &link);
-            if is.is_ok_and(|(file, _)| file == place.file) {
+            if is.is_ok_and(|facts| facts.is == place.file) {
                 if let Ok(pinned) = Self::at(&link, 0, place.file) {
                     return Ok(pinned);
                 }

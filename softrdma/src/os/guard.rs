@@ -9,7 +9,7 @@
 
 use std::sync::Once;
 
-use super::{own_memory, signals};
+use super::{discard, own_memory, signals};
 
 /// A copy or a store has met memory that cannot be accessed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,7 @@ pub(crate) fn prepare() {
 extern "C" fn prepare_child() {
     signals::prepare_child();
     own_memory::prepare_child();
+    discard::prepare_child();
 }
 
 /// Copies `n` bytes. After a fault any part of them may have been copied.

@@ -13,7 +13,6 @@ use super::memory::Span;
 use super::pair::{Pair, Rung};
 use super::process::Process;
 use super::reach::Reach;
-use super::region_table::PeerTable;
 use super::rings::{RingHint, Rings};
 use super::way::Way;
 use crate::Result;
@@ -276,8 +275,11 @@ impl Local {
     }
 
     /// Asks the peer for the file under a region, for `mapping`. Whether that could be done.
-    pub(crate) fn ask_for_mapping(&self, table: &PeerTable, entry: u32, lease: &Lease<'_>) -> bool {
-        self.pair.ask(table, entry, lease)
+    pub(crate) fn ask_for_mapping(&self, reach: &Reach, entry: u32, lease: &Lease<'_>) -> bool {
+        let Some(proof) = reach.proof() else {
+            return false;
+        };
+        self.pair.ask(reach.table(), proof, entry, lease)
     }
 
     /// The rings, for the words about operations that the initiator executes.

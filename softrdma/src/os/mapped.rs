@@ -8,18 +8,20 @@
 
 use std::collections::BTreeMap;
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-use super::errno;
-use super::file_under::is_local;
+use super::file_under::Storage;
 use super::guard;
 use super::lease::SharedRegion;
 use super::memory::Span;
 use super::own_memory::page_size;
 use super::private_fd::PrivateFd;
 use super::region_table::RegionTable;
+use super::seen_pages::{SeenPages, now};
+use super::{check, errno};
 use crate::Result;
 use crate::types::region::access;
 
@@ -32,8 +34,11 @@ pub(crate) struct Mapped {
     first: usize,
     length: usize,
     is_writable: bool,
+    /// Of a file on a disk: pages that were in memory a moment ago.
+    seen: Option<SeenPages>,
     /// Of the process that has mapped it. A child does not have it.
     own: OwnTable,
+    _share: Share,
 }
 
 struct OwnTable(&'static RegionTable);
@@ -57,25 +62,65 @@ impl Mapped {
         file: &PrivateFd,
         offset: u64,
     ) -> Result<Self> {
-        let (_, file_size) = file.regular_file()?;
+        let (facts, storage) = (file.regular_file()?, Storage::of(file)?);
         let length = region.terms.length;
         let end = offset.checked_add(length).ok_or(libc::EINVAL)?;
-        if length == 0 || end > file_size || !is_local(file)? {
+        if length == 0 || end > facts.size {
             return Err(libc::EINVAL);
         }
         let page = page_size() as u64;
         let begin = offset / page * page;
         let size = usize::try_from(end - begin).map_err(|_| libc::ENOMEM)?;
         let is_writable = region.terms.access & access::REMOTE_WRITE != 0;
-        guard::prepare();
-        Ok(Self {
-            base: map(file, begin, size, is_writable)?,
+        let share = Share::take(size)?;
+        let (base, is_synced) = map(file, begin, size, is_writable)?;
+        let mut mapped = Self {
+            base,
             size,
             first: (offset - begin) as usize,
             length: length as usize,
             is_writable,
+            seen: None,
             own: OwnTable(own),
-        })
+            _share: share,
+        };
+        // Persistent memory is there.
+        if storage == Storage::Disk && !is_synced {
+            // SAFETY: no pointers.
+            let is_told = is_writable || unsafe { libc::geteuid() } == facts.owner;
+            // Of files of others that it may only read, the kernel tells a process that all of them is in memory.
+            if !is_told {
+                return Err(libc::EACCES);
+            }
+            mapped.seen = Some(SeenPages::new());
+        }
+        Ok(mapped)
+    }
+
+    /// Whether a range can be accessed without waiting for a disk, as far as is known.
+    fn is_in_memory(&self, seen: &SeenPages, at: *mut u8, length: usize) -> bool {
+        const AT_ONCE: usize = 256;
+        let page = page_size();
+        let (first, end) = (at.addr() / page, (at.addr() + length).div_ceil(page));
+        let Some(last) = end.checked_sub(1).filter(|&last| last >= first) else {
+            return true;
+        };
+        let now = now();
+        if seen.has(first as u64, last as u64, now) {
+            return true;
+        }
+        for part in (first..end).step_by(AT_ONCE) {
+            let pages = AT_ONCE.min(end - part);
+            let mut told = [0u8; AT_ONCE];
+            let from = self.base.as_ptr().with_addr(part * page).cast();
+            // SAFETY: within the mapping, and room for a byte for each page.
+            let failed = unsafe { libc::mincore(from, pages * page, told.as_mut_ptr()) } != 0;
+            if failed || told[..pages].iter().any(|byte| byte & 1 == 0) {
+                return false;
+            }
+        }
+        seen.add(first as u64, last as u64, now);
+        true
     }
 
     /// Where a range of the region is here.
@@ -85,7 +130,11 @@ impl Mapped {
         if end > self.length || !self.own.0.is_of_this_process() {
             return Err(libc::EFAULT);
         }
-        Ok(self.base.as_ptr().wrapping_add(self.first + offset))
+        let at = self.base.as_ptr().wrapping_add(self.first + offset);
+        match &self.seen {
+            Some(seen) if !self.is_in_memory(seen, at, length) => Err(libc::EAGAIN),
+            _ => Ok(at),
+        }
     }
 
     fn at_to_write(&self, offset: u64, length: usize) -> Result<*mut u8> {
@@ -125,35 +174,90 @@ impl Mapped {
     }
 }
 
-fn map(file: &PrivateFd, begin: u64, size: usize, is_writable: bool) -> Result<NonNull<u8>> {
+/// Maps a part of a file. Whether what is written to it stays there, since it is in persistent memory.
+fn map(
+    file: &PrivateFd,
+    begin: u64,
+    size: usize,
+    is_writable: bool,
+) -> Result<(NonNull<u8>, bool)> {
     let begin = libc::off_t::try_from(begin).map_err(|_| libc::EINVAL)?;
-    let rights = if is_writable {
-        libc::PROT_READ | libc::PROT_WRITE
-    } else {
-        libc::PROT_READ
-    };
     let map = |flags| {
+        // No access at first: a program may have asked for all that it maps to be locked in memory (`mlockall`), and
+        // the pages of a sparse file would be allocated.
+        let none = libc::PROT_NONE;
         // SAFETY: a new mapping, wherever the kernel likes.
-        let at = unsafe { libc::mmap(ptr::null_mut(), size, rights, flags, file.raw(), begin) };
+        let at = unsafe { libc::mmap(ptr::null_mut(), size, none, flags, file.raw(), begin) };
         if at == libc::MAP_FAILED {
             return Err(errno());
         }
         NonNull::new(at.cast::<u8>()).ok_or(libc::ENOMEM)
     };
     // What is written to persistent memory is to stay there, as with the owner's mapping. Other files cannot do that.
-    let base = match map(libc::MAP_SHARED_VALIDATE | libc::MAP_SYNC) {
-        Err(libc::EOPNOTSUPP | libc::EINVAL) => map(libc::MAP_SHARED)?,
-        mapped => mapped?,
+    let (base, is_synced) = match map(libc::MAP_SHARED_VALIDATE | libc::MAP_SYNC) {
+        Err(libc::EOPNOTSUPP | libc::EINVAL) => (map(libc::MAP_SHARED)?, false),
+        mapped => (mapped?, true),
     };
-    // SAFETY: the mapping from above. It is this process's alone.
-    unsafe {
-        if libc::madvise(base.as_ptr().cast(), size, libc::MADV_DONTFORK) != 0 {
-            let failed = errno();
-            libc::munmap(base.as_ptr().cast(), size);
-            return Err(failed);
-        }
+    let rights = if is_writable {
+        libc::PROT_READ | libc::PROT_WRITE
+    } else {
+        libc::PROT_READ
+    };
+    let at = base.as_ptr().cast();
+    // SAFETY: the mapping from above. It is this process's alone. The memory is the owner's, and no part of a dump.
+    let done = unsafe {
+        libc::munlock(at, size);
+        libc::madvise(at, size, libc::MADV_DONTDUMP);
+        check(libc::madvise(at, size, libc::MADV_DONTFORK))
+            .and_then(|_| check(libc::mprotect(at, size, rights)))
+    };
+    if let Err(errno) = done {
+        // SAFETY: as above.
+        unsafe { libc::munmap(at, size) };
+        return Err(errno);
     }
-    Ok(base)
+    Ok((base, is_synced))
+}
+
+/// So much of the address space is mapped at most: a file may be larger than all memory, and cost its owner nothing.
+const MOST_BYTES: u64 = 1 << 44;
+/// As above, of one process.
+pub(super) const MOST_BYTES_OF_PEER: u64 = 1 << 42;
+
+static BYTES: AtomicU64 = AtomicU64::new(0);
+
+/// A part of the address space, which is given back when it is dropped.
+#[derive(Debug)]
+struct Share(u64);
+
+impl Share {
+    fn take(size: usize) -> Result<Self> {
+        let size = size as u64;
+        // Relaxed: just a sum.
+        let before = BYTES.fetch_add(size, Ordering::Relaxed);
+        let share = Self(size);
+        if before.saturating_add(size) > MOST_BYTES.min(limit() / 8) {
+            return Err(libc::EFBIG);
+        }
+        Ok(share)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        BYTES.fetch_sub(self.0, Ordering::Relaxed);
+    }
+}
+
+/// How much the process may map.
+fn limit() -> u64 {
+    let mut limit = libc::rlimit {
+        rlim_cur: libc::RLIM_INFINITY,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: room for the answer.
+    unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) };
+    limit.rlim_cur
 }
 
 impl Drop for Mapped {
@@ -253,6 +357,16 @@ impl Mappings {
         states.take(entry);
         let state = mapped.map_or(State::Refused, |mapped| State::Mapped(Arc::new(mapped)));
         states.put(entry, generation, state);
+    }
+
+    /// How much of the address space they take.
+    pub(super) fn bytes(&self) -> u64 {
+        let states = self.0.lock();
+        let mapped = states.known.values().map(|known| match &known.state {
+            State::Mapped(mapped) => mapped.size as u64,
+            State::Asked | State::Refused => 0,
+        });
+        mapped.sum()
     }
 
     pub(super) fn is_asked(&self, entry: u32, generation: u64) -> bool {

@@ -5,11 +5,14 @@
 #![allow(clippy::unwrap_used)]
 
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
+use std::ptr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::discard::Foreign;
 use super::file_under::FileUnder;
+use super::guard;
 use super::lease::SharedRegion;
 use super::mapped::{Mapped, Mapping, Mappings};
 use super::mapper;
@@ -24,7 +27,7 @@ use super::testing::Mapped as TestFile;
 use super::thread::own_tid;
 use crate::Result;
 use crate::types::region::{Terms, access};
-use crate::wire::{ASK, Answer, Ask};
+use crate::wire::{ASK, Answer, Ask, REFUSAL};
 
 const SIZE: u64 = 16384;
 const BOTH: u32 = access::REMOTE_WRITE | access::REMOTE_READ;
@@ -50,6 +53,7 @@ fn file_of(memory: &TestFile, writable: bool) -> PrivateFd {
 }
 
 fn map(region: &SharedRegion, file: &PrivateFd, offset: u64) -> Result<Mapped> {
+    guard::prepare();
     Mapped::new(RegionTable::own()?, region, file, offset)
 }
 
@@ -216,10 +220,18 @@ impl Sides {
 
     fn ask(&self) -> bool {
         let lease = self.table.lease(self.entry, self.key).unwrap();
-        self.initiator.ask(&self.table, self.entry, &lease)
+        let proof = self.proof();
+        self.initiator.ask(&self.table, proof, self.entry, &lease)
     }
 
-    fn question(&self) -> (Ask, OwnedFd) {
+    /// Which only those know who can read the memory of this process.
+    fn proof(&self) -> u64 {
+        let at = ptr::with_exposed_provenance::<u64>(self.table.proof_at() as usize);
+        // SAFETY: of the table of this process, which is never freed.
+        unsafe { *at }
+    }
+
+    fn question(&self) -> (Ask, Foreign) {
         match self.owner.receive().unwrap() {
             Heard::Ask(ask, socket) => (ask, socket),
             _ => unreachable!("no question"),
@@ -283,7 +295,7 @@ fn a_region_is_mapped_until_it_is_deregistered() {
     assert!(!sides.ask());
     let (ask, socket) = sides.question();
     assert!(matches!(sides.owner.receive(), Ok(Heard::Nothing)));
-    mapper::answer(ask, socket, own_tid());
+    mapper::answer(ask, socket, 1, own_tid());
     assert!(sides.waits_for(is_mapped));
     let Mapping::Mapped(mapped) = sides.mapping() else {
         unreachable!("it was there")
@@ -298,13 +310,39 @@ fn a_region_is_mapped_until_it_is_deregistered() {
     assert!(mapped.upgrade().is_none());
 }
 
+/// What is answered to a question.
+fn answer_to(ask: Ask, pair: usize) -> (Socket, Vec<u8>) {
+    let (here, there) = Socket::pair_of(libc::SOCK_SEQPACKET).unwrap();
+    // SAFETY: no pointers.
+    let sent = super::owned(unsafe { libc::dup(there.raw()) }).unwrap();
+    drop(there);
+    mapper::answer(ask, Foreign::new(sent), pair, own_tid());
+    let bytes = next_message(&here);
+    (here, bytes)
+}
+
+fn next_message(here: &Socket) -> Vec<u8> {
+    let mut bytes = vec![0; 64];
+    let mut received = Err(libc::EAGAIN);
+    let end = Instant::now() + Duration::from_secs(10);
+    while received == Err(libc::EAGAIN) && Instant::now() < end {
+        std::thread::yield_now();
+        let message = passing::receive(here.raw(), &mut bytes);
+        received = message.map(|(n, fd)| {
+            drop(fd.map(super::owned));
+            n
+        });
+    }
+    bytes.truncate(received.unwrap());
+    bytes
+}
+
 #[test]
-fn a_region_without_a_file_is_refused_once() {
+fn a_question_for_what_is_not_there_is_refused() {
     let memory = TestFile::new(SIZE).unwrap();
     let sides = Sides::new(0x2_0003, &memory);
     assert!(sides.ask());
-    let (ask, socket) = sides.question();
-    // Nobody has the region that is asked for.
+    let (ask, _socket) = sides.question();
     for wrong in [
         Ask { table: 1, ..ask },
         Ask {
@@ -316,21 +354,54 @@ fn a_region_without_a_file_is_refused_once() {
             ..ask
         },
         Ask { key: 5, ..ask },
+        // The sender cannot read the memory of this process.
+        Ask {
+            proof: !ask.proof,
+            ..ask
+        },
     ] {
-        let (here, there) = Socket::pair_of(libc::SOCK_SEQPACKET).unwrap();
-        // SAFETY: a descriptor of this test.
-        let sent = unsafe { super::owned(libc::dup(there.raw())) }.unwrap();
-        drop(there);
-        mapper::answer(wrong, sent, own_tid());
-        let mut bytes = [0; 64];
-        assert!(waits_for(
-            || passing::receive(here.raw(), &mut [0; 64]) != Err(libc::EAGAIN)
-        ));
-        assert_eq!(passing::receive(here.raw(), &mut bytes), Ok((0, None)));
+        let (here, bytes) = answer_to(wrong, 3);
+        assert_eq!(bytes, REFUSAL, "{wrong:?}");
+        assert_eq!(next_message(&here), [], "{wrong:?}");
     }
-    drop(socket);
+}
+
+#[test]
+fn a_pair_gets_a_region_once() {
+    let memory = TestFile::new(SIZE).unwrap();
+    let sides = Sides::new(0x2_0007, &memory);
+    assert!(sides.ask());
+    let (ask, _socket) = sides.question();
+    let answer = Answer { offset: 0 }.encode();
+    let (_first, bytes) = answer_to(ask, 7);
+    assert_eq!(bytes, answer);
+    assert_eq!(answer_to(ask, 7).1, []);
+    assert_eq!(answer_to(ask, 8).1, answer);
+}
+
+#[test]
+fn a_region_that_is_refused_is_not_asked_for_again() {
+    let memory = TestFile::new(SIZE).unwrap();
+    let sides = Sides::new(0x2_0009, &memory);
+    assert!(sides.ask());
+    mapper::refuse(&sides.question().1);
     assert!(sides.waits_for(is_refused));
     assert!(!sides.ask());
+}
+
+#[test]
+fn a_region_without_an_answer_is_asked_for_again() {
+    let memory = TestFile::new(SIZE).unwrap();
+    let sides = Sides::new(0x2_000b, &memory);
+    assert!(sides.ask());
+    drop(sides.question());
+    assert!(sides.waits_for(is_unknown));
+    assert!(sides.ask());
+    // An answer whose file has not arrived.
+    let (_, socket) = sides.question();
+    passing::send(socket.as_raw_fd(), &Answer { offset: 0 }.encode(), None).unwrap();
+    assert!(sides.waits_for(is_unknown));
+    assert!(sides.ask());
 }
 
 #[test]
@@ -340,8 +411,7 @@ fn answers_of_a_hostile_owner_map_nothing() {
     let too_far = Answer { offset: SIZE }.encode();
     let file = file_of(&memory, true);
     let device = open(c"/dev/zero", libc::O_RDWR);
-    let answers: [(&[u8], Option<&PrivateFd>); 7] = [
-        (&right, None),
+    let answers: [(&[u8], Option<&PrivateFd>); 6] = [
         (&right, Some(&device)),
         (&right[1..], Some(&file)),
         (&[0; 16], Some(&file)),

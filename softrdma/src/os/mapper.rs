@@ -20,53 +20,50 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::discard::Foreign;
 use super::fd::Fd;
-use super::file_under::FileUnder;
 use super::fork_mark::ForkMark;
 use super::lease::SharedRegion;
-use super::mapped::{Mapped, Mappings};
-use super::private_fd::{PrivateFd, separate};
+use super::mapped::Mappings;
+use super::mapping_work::Work;
+use super::private_table::separate;
 use super::region_table::RegionTable;
-use super::{cancel, check, child, owned, passing, sys, thread};
+use super::{cancel, check, child, guard, owned, passing, thread};
 use crate::Result;
-use crate::types::region::access;
-use crate::wire::{ANSWER, Answer, Ask};
+use crate::wire::{Ask, REFUSAL};
 
-/// How many sockets the thread has, at most. The others get no answer.
-const MOST_SOCKETS: usize = 768;
-/// How many questions wait for the thread.
-const MOST_QUESTIONS: usize = 64;
-/// The thread does nothing for so many times as long as the last answer has taken: peers may ask without end.
-const PAUSE: u32 = 4;
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How many jobs wait for the thread.
+const MOST_JOBS: usize = 64;
 /// What a message to the thread is: a job, which comes with a socket, or no more than a message.
 const JOB: u8 = 1;
-const WAKES: u8 = 0;
+pub(super) const WAKES: u8 = 0;
 
 /// What the thread is to do with a socket.
-enum Job {
+pub(super) enum Job {
     /// Map the region when the answer comes.
     Await(Awaited),
     Answer(Question),
 }
 
 /// A region that this process has asked for.
-struct Awaited {
-    mappings: Weak<Mappings>,
-    own: &'static RegionTable,
-    entry: u32,
-    generation: u64,
-    region: SharedRegion,
+pub(super) struct Awaited {
+    pub(super) mappings: Weak<Mappings>,
+    pub(super) own: &'static RegionTable,
+    pub(super) entry: u32,
+    pub(super) generation: u64,
+    pub(super) region: SharedRegion,
 }
 
 /// A region that another process has asked for.
-struct Question {
-    ask: Ask,
+pub(super) struct Question {
+    pub(super) ask: Ask,
+    /// The pair of processes by which it has come.
+    pub(super) pair: usize,
     /// A thread that has the program's descriptors.
-    thread: i32,
+    pub(super) thread: i32,
 }
 
-struct Mapper {
+pub(super) struct Mapper {
     mark: ForkMark,
     /// By which jobs are sent, each with its socket.
     socket: Fd,
@@ -75,7 +72,7 @@ struct Mapper {
     /// The thread has its own, or has ended.
     is_separate: AtomicBool,
     jobs: Mutex<Jobs>,
-    served: Mutex<Served>,
+    pub(super) served: Mutex<Served>,
 }
 
 #[derive(Default)]
@@ -86,11 +83,11 @@ struct Jobs {
 }
 
 #[derive(Default)]
-struct Served {
+pub(super) struct Served {
     /// Regions of this process that others have got, by their entries in its table.
-    entries: Vec<u32>,
+    pub(super) entries: Vec<u32>,
     /// Those among them that are gone.
-    gone: Vec<u32>,
+    pub(super) gone: Vec<u32>,
 }
 
 static MAPPER: AtomicPtr<Mapper> = AtomicPtr::new(ptr::null_mut());
@@ -139,6 +136,8 @@ pub(super) fn ask(
 ) -> Result<()> {
     // Descriptors are closed here, which is a cancellation point.
     let _uncancelled = cancel::Hold::new();
+    // Here, since the other thread's descriptors mean nothing to this one.
+    guard::prepare();
     let ends = sockets()?;
     let awaited = Awaited {
         mappings: questioner.mappings,
@@ -153,13 +152,21 @@ pub(super) fn ask(
 }
 
 /// Another process asks for the file under a region of this one: the answer goes through this socket. It is closed if
-/// there is none. `thread` is one that has the program's descriptors.
-pub(crate) fn answer(ask: Ask, socket: OwnedFd, thread: i32) {
-    let question = Question { ask, thread };
-    if let Ok(mapper) = Mapper::get() {
-        // Otherwise the region stays unmapped.
-        let _ = mapper.give(Job::Answer(question), socket.as_raw_fd());
+/// there is none for now. `pair` tells the pair by which the question has come from others, and `thread` is one that has
+/// the program's descriptors.
+pub(crate) fn answer(ask: Ask, socket: Foreign, pair: usize, thread: i32) {
+    let question = Question { ask, pair, thread };
+    let given =
+        Mapper::get().and_then(|mapper| mapper.give(Job::Answer(question), socket.as_raw_fd()));
+    if given.is_ok() {
+        socket.close_socket();
     }
+}
+
+/// As above, when no region of this process is to be mapped.
+pub(crate) fn refuse(socket: &Foreign) {
+    // Otherwise it asks again.
+    let _ = passing::send(socket.as_raw_fd(), &REFUSAL, None);
 }
 
 /// A region of this process is not registered any more: whoever has mapped it is told. Nobody waits for that.
@@ -231,7 +238,7 @@ impl Mapper {
     fn give(&self, job: Job, socket: RawFd) -> Result<()> {
         self.let_go_of_end();
         let mut jobs = self.jobs.lock();
-        if jobs.are_refused || jobs.given.len() >= MOST_QUESTIONS {
+        if jobs.are_refused || jobs.given.len() >= MOST_JOBS {
             return Err(libc::EAGAIN);
         }
         jobs.given.try_reserve(1).map_err(|_| libc::ENOMEM)?;
@@ -279,26 +286,33 @@ impl Mapper {
     }
 
     /// From now on `forget` tells the thread when the region in this entry is gone.
-    fn is_served(&self, entry: u32) {
+    pub(super) fn is_served(&self, entry: u32) {
         self.served.lock().entries.push(entry);
     }
 
     /// As before one call of `is_served`.
-    fn is_not_served(&self, entry: u32) {
+    pub(super) fn is_not_served(&self, entry: u32) {
         let entries = &mut self.served.lock().entries;
         if let Some(at) = entries.iter().position(|&known| known == entry) {
             entries.swap_remove(at);
         }
     }
 
-    // --- The thread ------------------------------------------------------------------------------
+    // --- The thread (`mapping_work`) -------------------------------------------------------------
+
+    /// The job that the next socket belongs to.
+    pub(super) fn next_job(&self) -> Option<Job> {
+        self.jobs.lock().given.pop_front()
+    }
 
     fn run(&'static self, end: RawFd) {
         match separate(end) {
             Ok(end) => {
                 self.is_separate.store(true, Ordering::Release);
-                let mut work = Work::new(self);
-                while work.step(&end).is_ok() {}
+                if let Ok(mut work) = Work::new(self, end) {
+                    while work.step().is_ok() {}
+                    work.end();
+                }
                 self.fail();
             }
             Err(_) => self.fail(),
@@ -313,231 +327,11 @@ impl Mapper {
         drop(jobs);
         for job in given {
             if let Job::Await(awaited) = job {
-                awaited.set(None);
+                awaited.forget();
             }
         }
         // With its sockets on their way, which the peers see closed when nobody has this end any more.
         self.is_separate.store(true, Ordering::Release);
         self.let_go_of_end();
     }
-}
-
-impl Awaited {
-    fn set(&self, mapped: Option<Mapped>) {
-        if let Some(mappings) = self.mappings.upgrade() {
-            mappings.set(self.entry, self.generation, mapped);
-        }
-    }
-
-    fn map(&self, answer: &[u8], file: Option<&PrivateFd>) -> Result<Mapped> {
-        let Answer { offset } = Answer::decode(answer).map_err(|_| libc::EBADMSG)?;
-        let file = file.ok_or(libc::ENODEV)?;
-        Mapped::new(self.own, &self.region, file, offset)
-    }
-
-    /// The socket brings the answer, or the end of the region. Whether there may be more to come.
-    fn hear(&self, socket: &PrivateFd) -> bool {
-        let mut bytes = [0; ANSWER];
-        match socket.receive(&mut bytes) {
-            Err(libc::EAGAIN | libc::EINTR) => true,
-            Ok((n, file)) => {
-                let mapped = bytes.get(..n).map(|answer| self.map(answer, file.as_ref()));
-                match mapped {
-                    Some(Ok(mapped)) if self.is_asked() => {
-                        self.set(Some(mapped));
-                        true
-                    }
-                    _ => self.end(),
-                }
-            }
-            Err(_) => self.end(),
-        }
-    }
-
-    fn is_asked(&self) -> bool {
-        let mappings = self.mappings.upgrade();
-        mappings.is_some_and(|mappings| mappings.is_asked(self.entry, self.generation))
-    }
-
-    /// Nothing comes any more.
-    fn end(&self) -> bool {
-        if let Some(mappings) = self.mappings.upgrade() {
-            if mappings.is_asked(self.entry, self.generation) {
-                mappings.set(self.entry, self.generation, None);
-            } else {
-                mappings.forget(self.entry, self.generation);
-            }
-        }
-        false
-    }
-}
-
-/// What the thread has.
-struct Work {
-    mapper: &'static Mapper,
-    awaited: Vec<(PrivateFd, Awaited)>,
-    /// Regions of this process, by their entries in its table.
-    served: Vec<(PrivateFd, u32)>,
-    questions: VecDeque<(PrivateFd, Question)>,
-    /// The next answer is not given before this.
-    not_before: Instant,
-}
-
-impl Work {
-    fn new(mapper: &'static Mapper) -> Self {
-        Self {
-            mapper,
-            awaited: Vec::new(),
-            served: Vec::new(),
-            questions: VecDeque::new(),
-            not_before: Instant::now(),
-        }
-    }
-
-    /// Waits for something to do, and does it. Fails when the process has no more use for the thread.
-    fn step(&mut self, end: &PrivateFd) -> Result<()> {
-        let (jobs, awaited, served) = self.wait(end)?;
-        if jobs {
-            self.take_jobs(end)?;
-        }
-        let mut comes = awaited.into_iter();
-        self.awaited
-            .retain(|(socket, awaited)| comes.next() != Some(true) || awaited.hear(socket));
-        // Nobody says anything more there, so this is the end.
-        let mut ends = served.into_iter();
-        let mapper = self.mapper;
-        self.served.retain(|(_, entry)| {
-            let is_over = ends.next() == Some(true);
-            if is_over {
-                mapper.is_not_served(*entry);
-            }
-            !is_over
-        });
-        self.forget_gone();
-        // Of pairs of processes that are let go of: the owner sees the end of the socket.
-        self.awaited
-            .retain(|(_, awaited)| awaited.mappings.strong_count() > 0);
-        if Instant::now() >= self.not_before {
-            if let Some((socket, question)) = self.questions.pop_front() {
-                self.answer(socket, &question);
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether there are jobs, and for which sockets something has come.
-    fn wait(&self, end: &PrivateFd) -> Result<(bool, Vec<bool>, Vec<bool>)> {
-        let awaited = self.awaited.iter().map(|(socket, _)| socket.raw());
-        let served = self.served.iter().map(|(socket, _)| socket.raw());
-        let mut fds: Vec<_> = [end.raw()]
-            .into_iter()
-            .chain(awaited)
-            .chain(served)
-            .map(|fd| libc::pollfd {
-                fd,
-                events: libc::POLLIN,
-                revents: 0,
-            })
-            .collect();
-        let until = (!self.questions.is_empty())
-            .then(|| self.not_before.saturating_duration_since(Instant::now()));
-        sys::poll(&mut fds, until)?;
-        let mut ready = fds.iter().map(|fd| fd.revents != 0);
-        let jobs = ready.next() == Some(true);
-        let awaited = ready.by_ref().take(self.awaited.len()).collect();
-        Ok((jobs, awaited, ready.collect()))
-    }
-
-    fn sockets(&self) -> usize {
-        self.awaited.len() + self.served.len() + self.questions.len()
-    }
-
-    fn take_jobs(&mut self, end: &PrivateFd) -> Result<()> {
-        loop {
-            let mut kind = [0];
-            let (n, socket) = match end.receive(&mut kind) {
-                Err(libc::EAGAIN | libc::EINTR) => return Ok(()),
-                received => received?,
-            };
-            if n == 0 {
-                return Err(libc::EPIPE);
-            }
-            if kind == [WAKES] {
-                continue;
-            }
-            let job = self.mapper.jobs.lock().given.pop_front();
-            let has_room = self.sockets() < MOST_SOCKETS;
-            match (job, socket.filter(|_| has_room)) {
-                (Some(Job::Await(awaited)), Some(socket)) => self.awaited.push((socket, awaited)),
-                (Some(Job::Await(awaited)), None) => awaited.set(None),
-                (Some(Job::Answer(question)), Some(socket))
-                    if self.questions.len() < MOST_QUESTIONS =>
-                {
-                    self.questions.push_back((socket, question));
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn forget_gone(&mut self) {
-        let gone = {
-            let mut served = self.mapper.served.lock();
-            let gone = std::mem::take(&mut served.gone);
-            served.entries.retain(|entry| !gone.contains(entry));
-            gone
-        };
-        if !gone.is_empty() {
-            self.served.retain(|(_, entry)| !gone.contains(entry));
-        }
-    }
-
-    fn answer(&mut self, socket: PrivateFd, question: &Question) {
-        let begun = Instant::now();
-        let entry = question.ask.entry;
-        // First: whoever deregisters the region from now on says so.
-        self.mapper.is_served(entry);
-        match question.answer(&socket) {
-            Ok(()) => self.served.push((socket, entry)),
-            Err(_) => self.mapper.is_not_served(entry),
-        }
-        let now = Instant::now();
-        self.not_before = now + (PAUSE * (now - begun)).min(LONGEST_PAUSE);
-    }
-}
-
-impl Question {
-    fn region(&self) -> Result<SharedRegion> {
-        let Ask {
-            table,
-            entry,
-            generation,
-            key,
-        } = self.ask;
-        let own = RegionTable::known().ok_or(libc::ENOENT)?;
-        let region = own.described(table, entry, generation);
-        region
-            .filter(|region| region.key == key)
-            .ok_or(libc::ENOENT)
-    }
-
-    fn answer(&self, socket: &PrivateFd) -> Result<()> {
-        if !is_readable_by_others() {
-            return Err(libc::EPERM);
-        }
-        let region = self.region()?;
-        let writable = region.terms.access & access::REMOTE_WRITE != 0;
-        let (addr, length) = (region.terms.addr, region.terms.length);
-        let FileUnder { file, offset } = FileUnder::of(addr, length, writable, self.thread)?;
-        // The memory has been this region's all the time, so this is its file: unless the program has mapped another
-        // one in its place, which nothing can tell, and which copies by the kernel would reach too.
-        self.region()?;
-        socket.send(&Answer { offset }.encode(), &file)
-    }
-}
-
-/// Whether the kernel lets other processes of the user at the memory of this one. If it does not, they get nothing.
-fn is_readable_by_others() -> bool {
-    // SAFETY: no pointers.
-    unsafe { libc::prctl(libc::PR_GET_DUMPABLE) == 1 }
 }

@@ -102,7 +102,7 @@ impl<'a> Span<'a> {
     }
 
     /// What follows the first `length` bytes.
-    pub(super) fn after(self, length: usize) -> Self {
+    pub(crate) fn after(self, length: usize) -> Self {
         let length = length.min(self.range.iov_len);
         Self {
             range: libc::iovec {

@@ -13,10 +13,13 @@ pub(crate) mod child;
 pub(crate) mod chunks;
 pub(crate) mod clock;
 pub(crate) mod descriptors;
+pub(crate) mod discard;
 pub(crate) mod door;
 pub(crate) mod epoll;
 pub(crate) mod fd;
 mod file_under;
+#[cfg(all(test, not(loom)))]
+mod foreign_tests;
 mod fork_mark;
 pub(crate) mod guard;
 pub(crate) mod handover;
@@ -27,9 +30,11 @@ pub(crate) mod mapped;
 #[cfg(all(test, not(loom)))]
 mod mapped_tests;
 pub(crate) mod mapper;
+mod mapping_work;
 mod maps;
 mod memfd;
 pub(crate) mod memory;
+mod mounts;
 pub(crate) mod own_memory;
 pub(crate) mod own_process;
 mod pages;
@@ -38,7 +43,9 @@ pub(crate) mod pair;
 #[cfg(test)]
 mod pair_tests;
 pub(crate) mod populate;
+mod private_epoll;
 mod private_fd;
+mod private_table;
 pub(crate) mod process;
 pub(crate) mod pull;
 pub(crate) mod random;

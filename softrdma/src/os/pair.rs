@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 
 use super::arena::Arena;
 use super::cancel::Hold;
+use super::discard::Foreign;
 use super::door::Neighbour;
 use super::held::Locks;
 use super::lease::Lease;
@@ -133,7 +134,7 @@ pub(crate) enum Heard {
     /// Its region table: all connections may have waited for it.
     Table,
     /// Which file is under a region, and where the answer goes.
-    Ask(Ask, OwnedFd),
+    Ask(Ask, Foreign),
     Knock(Knock),
 }
 
@@ -424,7 +425,7 @@ impl Pair {
 
     /// Asks the other side for the file under a region of its table, unless that was done. Whether it is known now
     /// what there is of the region.
-    pub(super) fn ask(&self, table: &PeerTable, entry: u32, lease: &Lease<'_>) -> bool {
+    pub(super) fn ask(&self, table: &PeerTable, proof: u64, entry: u32, lease: &Lease<'_>) -> bool {
         let (region, generation) = (*lease.region(), lease.generation());
         if !self.mappings.ask(entry, generation) {
             return false;
@@ -434,6 +435,7 @@ impl Pair {
             entry,
             generation,
             key: region.key,
+            proof,
         };
         let questioner = Questioner {
             mappings: Arc::downgrade(&self.mappings),
@@ -568,14 +570,18 @@ impl Pair {
             }
             (ASK, Some(socket)) => {
                 let ask = Ask::decode(&bytes[..ASK]).map_err(|_| libc::EBADMSG)?;
-                Ok(Heard::Ask(ask, socket))
+                if socket.is_local_socket() {
+                    Ok(Heard::Ask(ask, socket))
+                } else {
+                    Err(libc::EBADMSG)
+                }
             }
             // This process has no descriptor left for the socket.
             (ASK, None) => Ok(Heard::Nothing),
             (KNOCK, memory) if self.side == Side::Server => {
                 let knock = Knock::decode(&bytes).map_err(|_| libc::EBADMSG)?;
                 let mut shared = self.shared.lock();
-                shared.arena.follow(knock.slot, memory.as_ref())?;
+                shared.arena.follow(knock.slot, memory.as_deref())?;
                 drop(shared);
                 Ok(Heard::Knock(knock))
             }

@@ -6,6 +6,7 @@
 use std::mem;
 use std::os::fd::RawFd;
 
+use super::discard::close_elsewhere;
 use super::{check_size, sys};
 use crate::Result;
 
@@ -53,6 +54,19 @@ pub(super) fn send(socket: RawFd, bytes: &[u8], fd: Option<RawFd>) -> Result<()>
     }
 }
 
+/// As many descriptors as a message can bring: the kernel closes those for which there is no room, which may take as
+/// long as closing them elsewhere.
+const MOST_FDS: u32 = 253;
+
+#[repr(align(8))]
+struct Room([mem::MaybeUninit<u8>; ROOM]);
+
+/// With their header, aligned.
+const ROOM: usize = 1032;
+
+// SAFETY: computes a size.
+const _: () = assert!(ROOM >= unsafe { libc::CMSG_SPACE(MOST_FDS * FD_SIZE) } as usize);
+
 /// The length of the next message, 0 at the end, and the descriptor that came with it, if one did: the caller's now.
 /// `EBADMSG` if there were several, or the message is longer than this.
 pub(super) fn receive(socket: RawFd, bytes: &mut [u8]) -> Result<(usize, Option<RawFd>)> {
@@ -60,39 +74,57 @@ pub(super) fn receive(socket: RawFd, bytes: &mut [u8]) -> Result<(usize, Option<
         iov_base: bytes.as_mut_ptr().cast(),
         iov_len: bytes.len(),
     };
-    let mut room = ControlRoom([0; 24]);
+    let mut room = Room([const { mem::MaybeUninit::uninit() }; ROOM]);
     let mut message = message(&mut range);
     message.msg_control = room.0.as_mut_ptr().cast();
-    // No more than one: the kernel would use what is there only to keep the next header aligned.
-    // SAFETY: computes a size.
-    message.msg_controllen = unsafe { libc::CMSG_LEN(FD_SIZE) } as _;
+    message.msg_controllen = room.0.len() as _;
     let flags = libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT;
-    // SAFETY: a message of a range that stays valid through the call; the kernel has filled in what is looked at
-    // afterwards.
-    let (n, fd) = unsafe {
-        let n = check_size(sys::recvmsg(socket, &raw mut message, flags))?;
-        let header = libc::CMSG_FIRSTHDR(&raw const message);
-        let fd = if header.is_null() {
-            None
-        } else if (*header).cmsg_level != libc::SOL_SOCKET
-            || (*header).cmsg_type != libc::SCM_RIGHTS
-            || (*header).cmsg_len != libc::CMSG_LEN(FD_SIZE) as _
-        {
-            return Err(libc::EBADMSG);
-        } else {
-            Some(libc::CMSG_DATA(header).cast::<RawFd>().read_unaligned())
-        };
-        (n, fd)
-    };
-    // There were more descriptors, which the kernel has closed, or bytes. Without any, this process may have no
-    // more descriptors.
-    let has_more = |flag| message.msg_flags & flag != 0;
-    if has_more(libc::MSG_TRUNC) || (fd.is_some() && has_more(libc::MSG_CTRUNC)) {
-        if let Some(fd) = fd {
-            // SAFETY: it has just come, and nobody knows it.
-            unsafe { sys::close(fd) };
+    // SAFETY: a message of a range that stays valid through the call.
+    let n = check_size(unsafe { sys::recvmsg(socket, &raw mut message, flags) })?;
+    // SAFETY: the kernel has filled it in.
+    let fds = unsafe { descriptors(&message) };
+    // There were more bytes. Without any descriptor, this process may have no more of them.
+    let is_cut = |flag| message.msg_flags & flag != 0;
+    match (fds, is_cut(libc::MSG_TRUNC)) {
+        (Fds::None, false) => Ok((n, None)),
+        (Fds::One(fd), false) if !is_cut(libc::MSG_CTRUNC) => Ok((n, Some(fd))),
+        (Fds::None, true) => Err(libc::EBADMSG),
+        (Fds::One(fd), _) => {
+            let _ = close_elsewhere(vec![fd]);
+            Err(libc::EBADMSG)
         }
-        return Err(libc::EBADMSG);
+        (Fds::Many(fds), _) => {
+            let _ = close_elsewhere(fds);
+            Err(libc::EBADMSG)
+        }
     }
-    Ok((n, fd))
+}
+
+/// What came with a message.
+enum Fds {
+    None,
+    One(RawFd),
+    Many(Vec<RawFd>),
+}
+
+/// # Safety
+/// The kernel has filled the message in.
+unsafe fn descriptors(message: &libc::msghdr) -> Fds {
+    // SAFETY: the caller's promise. No other kind of header is asked for.
+    unsafe {
+        let header = libc::CMSG_FIRSTHDR(message);
+        if header.is_null()
+            || (*header).cmsg_level != libc::SOL_SOCKET
+            || (*header).cmsg_type != libc::SCM_RIGHTS
+        {
+            return Fds::None;
+        }
+        let data = libc::CMSG_DATA(header).cast::<RawFd>();
+        let bytes = ((*header).cmsg_len as usize).saturating_sub(libc::CMSG_LEN(0) as usize);
+        match bytes / FD_SIZE as usize {
+            0 => Fds::None,
+            1 => Fds::One(data.read_unaligned()),
+            n => Fds::Many((0..n).map(|i| data.add(i).read_unaligned()).collect()),
+        }
+    }
 }

@@ -6,12 +6,13 @@
 //! that file, by whatever descriptor it has got them. To the kernel, such a thread is another process in this respect:
 //! what it closes concerns no lock of the program. And what it opens takes none of the program's numbers.
 
+use std::cell::RefCell;
 use std::ffi::CStr;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 
-use super::{check, check_size, passing, sys};
+use super::{check, check_size, discard, passing, sys};
 use crate::Result;
 
 /// What a file is.
@@ -21,44 +22,53 @@ pub(super) struct Identity {
     pub(super) inode: u64,
 }
 
+/// What is known of a regular file without asking for it.
+pub(super) struct Facts {
+    pub(super) is: Identity,
+    pub(super) size: u64,
+    pub(super) owner: u32,
+    /// The number of the mount. None on kernels before 5.8.
+    pub(super) mount: Option<u64>,
+}
+
 /// Closed when it is dropped, which is on the same thread.
 pub(super) struct PrivateFd {
     number: RawFd,
+    /// Another process knows it, too: to close it may take as long as that one likes (`discard`).
+    is_foreign: bool,
     /// Its number means nothing to other threads.
     stays: PhantomData<*const ()>,
 }
 
+thread_local! {
+    /// Those that are to be closed by another thread.
+    static DISCARDED: RefCell<Vec<RawFd>> = const { RefCell::new(Vec::new()) };
+}
+
 impl Drop for PrivateFd {
     fn drop(&mut self) {
-        // Not by the C library: ThreadSanitizer would take the number for the one that other threads know.
-        // SAFETY: the descriptor of this thread, which nobody else uses.
-        unsafe { libc::syscall(libc::SYS_close, self.number) };
+        let waits = self.is_foreign && !discard::is_memory_file(self.number);
+        let put = |discarded: &RefCell<Vec<RawFd>>| discarded.borrow_mut().push(self.number);
+        if !waits || DISCARDED.try_with(put).is_err() {
+            discard::close(self.number);
+        }
     }
 }
 
-/// From now on this thread has its own table, with one of the descriptors of the process. Fails on kernels before 5.9.
-pub(super) fn separate(keeps: RawFd) -> Result<PrivateFd> {
-    const LAST: u32 = u32::MAX;
-    let close = |first: u32, last: u32, flags: u32| {
-        if first > last {
-            return Ok(());
-        }
-        // SAFETY: no pointers. The first of these calls makes the table; the others are for what is in there only.
-        let closed = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
-        check(closed as i32).map(|_| ())
-    };
-    let kept = u32::try_from(keeps).map_err(|_| libc::EBADF)?;
-    close(kept + 1, LAST, libc::CLOSE_RANGE_UNSHARE)?;
-    if let Some(last) = kept.checked_sub(1) {
-        close(0, last, 0)?;
+/// Closes what this thread must not wait for. What cannot be closed now is closed by a later call.
+pub(super) fn close_discarded() {
+    let discarded = DISCARDED.with(RefCell::take);
+    if let Err(again) = discard::close_elsewhere(discarded) {
+        DISCARDED.set(again);
     }
-    Ok(PrivateFd::of(keeps))
 }
 
 impl PrivateFd {
-    fn of(number: RawFd) -> Self {
+    /// A descriptor of this thread's table.
+    pub(super) fn of(number: RawFd) -> Self {
         Self {
             number,
+            is_foreign: false,
             stays: PhantomData,
         }
     }
@@ -77,11 +87,22 @@ impl PrivateFd {
     /// The next message of a socket, and the descriptor that came with it.
     pub(super) fn receive(&self, bytes: &mut [u8]) -> Result<(usize, Option<Self>)> {
         let (n, fd) = passing::receive(self.number, bytes)?;
-        Ok((n, fd.map(Self::of)))
+        let foreign = |number| {
+            let mut fd = Self::of(number);
+            fd.is_foreign = true;
+            fd
+        };
+        Ok((n, fd.map(foreign)))
     }
 
-    pub(super) fn send(&self, bytes: &[u8], fd: &Self) -> Result<()> {
-        passing::send(self.number, bytes, Some(fd.number))
+    pub(super) fn send(&self, bytes: &[u8], fd: Option<&Self>) -> Result<()> {
+        passing::send(self.number, bytes, fd.map(Self::raw))
+    }
+
+    /// Of a socket: the other side sees its end, even if it is not closed soon.
+    pub(super) fn shut_down(&self) {
+        // SAFETY: no pointers.
+        unsafe { libc::shutdown(self.number, libc::SHUT_RDWR) };
     }
 
     /// Appends all of the file, up to a limit.
@@ -132,38 +153,62 @@ impl PrivateFd {
         }
     }
 
-    /// What a regular file is, and its size. Fails for other files.
-    pub(super) fn regular_file(&self) -> Result<(Identity, u64)> {
+    /// What a regular file is. Fails for other files.
+    pub(super) fn regular_file(&self) -> Result<Facts> {
         regular_file(self.number, c"")
     }
 
-    /// What kind of file system it is on.
-    pub(super) fn system(&self) -> Result<libc::c_long> {
+    /// Whether it is in memory only, as ordinary pages.
+    pub(super) fn is_in_memory(&self) -> Result<bool> {
+        if !discard::is_memory_file(self.number) {
+            return Ok(false);
+        }
         // SAFETY: plain data, for which zeros are valid.
         let mut system: libc::statfs = unsafe { std::mem::zeroed() };
         // SAFETY: room for the answer.
         check(unsafe { libc::fstatfs(self.number, &raw mut system) })?;
-        Ok(system.f_type as libc::c_long)
+        // Otherwise it has huge pages, which may not be there.
+        if system.f_type == libc::TMPFS_MAGIC {
+            Ok(true)
+        } else {
+            Err(libc::EXDEV)
+        }
     }
 }
 
-/// What a regular file is, by its path, or by its descriptor if that is empty. No server of a file system is asked.
-pub(super) fn regular_file(at: RawFd, path: &CStr) -> Result<(Identity, u64)> {
+/// What a file is, by its path, or by its descriptor if that is empty. No server of a file system is asked.
+pub(super) fn status(at: RawFd, path: &CStr) -> Result<libc::statx> {
     let mut answer = MaybeUninit::<libc::statx>::zeroed();
     let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC | libc::AT_NO_AUTOMOUNT;
-    let wanted = libc::STATX_TYPE | libc::STATX_INO | libc::STATX_SIZE;
+    let wanted = libc::STATX_TYPE | libc::STATX_INO | libc::STATX_SIZE | libc::STATX_UID | MOUNT;
     // SAFETY: a string and room for the answer, for which zeros are valid.
-    let answer = unsafe {
+    unsafe {
         let to = answer.as_mut_ptr();
         check(libc::syscall(libc::SYS_statx, at, path.as_ptr(), flags, wanted, to) as i32)?;
-        answer.assume_init()
-    };
+        Ok(answer.assume_init())
+    }
+}
+
+/// `STATX_MNT_ID` of the kernel.
+const MOUNT: libc::c_uint = 0x1000;
+
+pub(super) fn mount(answer: &libc::statx) -> Option<u64> {
+    (answer.stx_mask & MOUNT != 0).then_some(answer.stx_mnt_id)
+}
+
+/// As above, of a regular file. Fails for other files.
+pub(super) fn regular_file(at: RawFd, path: &CStr) -> Result<Facts> {
+    let answer = status(at, path)?;
     if u32::from(answer.stx_mode) & libc::S_IFMT != libc::S_IFREG {
         return Err(libc::EINVAL);
     }
-    let identity = Identity {
-        device: (answer.stx_dev_major, answer.stx_dev_minor),
-        inode: answer.stx_ino,
-    };
-    Ok((identity, answer.stx_size))
+    Ok(Facts {
+        is: Identity {
+            device: (answer.stx_dev_major, answer.stx_dev_minor),
+            inode: answer.stx_ino,
+        },
+        size: answer.stx_size,
+        owner: answer.stx_uid,
+        mount: mount(&answer),
+    })
 }

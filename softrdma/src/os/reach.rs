@@ -125,6 +125,11 @@ impl Reach {
         &self.table
     }
 
+    /// The word that shows the process that this one can read its memory.
+    pub(super) fn proof(&self) -> Option<u64> {
+        self.memory.as_ref()?.word(self.table.proof_at())
+    }
+
     /// Whether it is this process itself, whose memory needs no mapping.
     pub(crate) fn is_own_process(&self) -> bool {
         self.memory

@@ -41,6 +41,8 @@ pub(crate) struct RegionTable {
     pub(super) mapping: Mapping,
     mark: ForkMark,
     number: TableNumber,
+    /// Random. Who knows it can read this process's memory.
+    proof: Box<u64>,
     /// Held while an entry is taken or freed, or a level allocated.
     changes: Mutex<()>,
     /// Those whose processes may have leases of entries of this table.
@@ -114,6 +116,9 @@ impl RegionTable {
         header.number.store(number.to_bits(), Ordering::Relaxed);
         let address = ptr::from_ref(header).expose_provenance() as u64;
         header.address.store(address, Ordering::Relaxed);
+        let proof = Box::new(u64::from_le_bytes(random::bytes()?));
+        let address = ptr::from_ref(&*proof).expose_provenance() as u64;
+        header.proof.store(address, Ordering::Relaxed);
         header.magic.store(MAGIC, Ordering::Relaxed);
         let fd = Fd::new(fd);
         child::opened(fd.raw());
@@ -122,6 +127,7 @@ impl RegionTable {
             mapping,
             mark: ForkMark::new()?,
             number,
+            proof,
             changes: Mutex::new(()),
             peers: Mutex::new(Vec::new()),
         })
@@ -179,6 +185,11 @@ impl RegionTable {
         } else {
             None
         }
+    }
+
+    /// Whether this is the word that only those know who can read this process's memory.
+    pub(super) fn is_proof(&self, word: u64) -> bool {
+        self.is_of_this_process() && *self.proof == word
     }
 
     /// The region that this entry describes with this generation, if this is the number of the table.
@@ -381,6 +392,12 @@ impl PeerTable {
         let header = self.mapping.head().header.address.load(Ordering::Relaxed);
         let number = header.checked_add(offset_of!(Header, number) as u64);
         number.and_then(read) == Some(self.number.to_bits())
+    }
+
+    /// Where its process has the word for `is_proof`.
+    pub(super) fn proof_at(&self) -> u64 {
+        // Relaxed: as above. The owner may say what it likes: it is its own memory that it gets.
+        self.mapping.head().header.proof.load(Ordering::Relaxed)
     }
 
     /// The number of the table.

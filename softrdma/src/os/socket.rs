@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use super::addr::{RawAddr, leads_nowhere};
+use super::discard::Foreign;
 use super::fd::Fd;
 use super::memory::Span;
 use super::{check, check_size, child, descriptors, owned, passing, sys};
@@ -73,9 +74,10 @@ impl Socket {
 
     /// The length of the next message of a local socket, 0 at the end, and the descriptor that came with it, if one
     /// did. `EBADMSG` if there were several, or the message is longer than this.
-    pub(crate) fn receive_message(&self, bytes: &mut [u8]) -> Result<(usize, Option<OwnedFd>)> {
+    pub(crate) fn receive_message(&self, bytes: &mut [u8]) -> Result<(usize, Option<Foreign>)> {
         let (n, fd) = passing::receive(self.checked()?, bytes)?;
-        Ok((n, fd.map(owned).transpose()?))
+        let fd = fd.map(owned).transpose()?;
+        Ok((n, fd.map(Foreign::new)))
     }
 
     /// An option, some of which change by being read.

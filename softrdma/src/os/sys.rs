@@ -10,9 +10,6 @@ use std::os::fd::RawFd;
 use std::ptr;
 use std::time::Duration;
 
-use super::check;
-use crate::Result;
-
 /// # Safety
 /// A buffer of this length.
 pub(super) unsafe fn read(fd: RawFd, to: *mut c_void, length: usize) -> isize {
@@ -136,30 +133,6 @@ pub(super) unsafe fn epoll_wait_for(
             mask,
             8usize,
         ) as c_int
-    }
-}
-
-/// Waits until one of them is ready, or for so long.
-pub(super) fn poll(fds: &mut [libc::pollfd], until: Option<Duration>) -> Result<()> {
-    let time = until.map(|until| libc::timespec {
-        tv_sec: until.as_secs() as libc::time_t,
-        tv_nsec: until.subsec_nanos() as _,
-    });
-    let time = time.as_ref().map_or(ptr::null(), ptr::from_ref);
-    let mask = ptr::null::<c_void>();
-    // SAFETY: so many entries, and a time or none, which live through the call; no signal mask.
-    let ready = unsafe {
-        let count = fds.len();
-        libc::syscall(libc::SYS_ppoll, fds.as_mut_ptr(), count, time, mask, 8usize)
-    };
-    match check(ready as c_int) {
-        Err(libc::EINTR) => {
-            for fd in fds {
-                fd.revents = 0;
-            }
-            Ok(())
-        }
-        done => done.map(|_| ()),
     }
 }
 

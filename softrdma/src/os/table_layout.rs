@@ -31,7 +31,7 @@ pub(super) const SIZE: usize = ENTRIES_AT + entries_below(LEVELS) * ENTRY_SIZE;
 /// The seals of the file: peers rely on its size, and the owner relies on being the only writer.
 pub(super) const SEALS: i32 = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_FUTURE_WRITE;
 /// The form of the table. The other side may be another build.
-pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"regions1");
+pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"regions2");
 
 /// How many entries there are in the levels below this one.
 pub(super) const fn entries_below(level: u32) -> usize {
@@ -55,6 +55,8 @@ pub(super) struct Header {
     pub(super) levels: AtomicU64,
     /// Where the owner has this header.
     pub(super) address: AtomicU64,
+    /// Where the owner has a random word that is not in this file.
+    pub(super) proof: AtomicU64,
 }
 
 #[repr(C, align(64))]

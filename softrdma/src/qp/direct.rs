@@ -390,8 +390,16 @@ impl Qp {
         let mappings = &mut direct.mappings;
         if let Some(mapped) = mappings.find(local, reach, entry, &lease) {
             let offset = addr - region.terms.addr;
-            if self.access_mapped(request, &mapped, offset).is_some() {
+            let may = || {
+                let grants = Grants(local.rings().granted());
+                grants.permits(of_queue_pair) && grants.domain() == region.domain
+            };
+            let copied = self.access_mapped(request, &mapped, offset, may);
+            if copied.is_some() {
                 return Some(range.length / MAPPED);
+            }
+            if !may() {
+                return None;
             }
         }
         if range.length > most || !memory.has(addr, range.length as usize) {

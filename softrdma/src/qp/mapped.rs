@@ -7,6 +7,7 @@
 
 use std::sync::{Arc, Weak};
 
+use crate::Result;
 use crate::instrument::strict;
 use crate::os::lease::Lease;
 use crate::os::local::Local;
@@ -22,13 +23,26 @@ use super::Qp;
 const WORTH_IT: u64 = 64 * 1024;
 const REQUEST: u64 = 4096;
 
+/// How many regions a connection has at hand.
+const AT_HAND: usize = 4;
+/// So many requests do not look for a mapping after one that has found none.
+const SKIPS: u32 = 4;
+/// The cost doubles each time that the peer has not answered, up to so many times.
+const MOST_DOUBLED: u32 = 10;
+
 /// What a connection knows of mappings.
 #[derive(Default)]
 pub(super) struct Mappings {
-    /// The last region that a request has named.
-    last: Option<Last>,
-    /// What requests have cost since the peer was asked in vain.
+    /// The last regions that requests have named.
+    known: [Option<Last>; AT_HAND],
+    /// The place of the next one.
+    next: usize,
+    /// What requests have cost since the peer was asked last.
     cost: u64,
+    /// How often it was asked since it has answered.
+    asked: u32,
+    /// So many requests look for nothing.
+    skips: u32,
 }
 
 struct Last {
@@ -52,38 +66,72 @@ impl Mappings {
         entry: u32,
         lease: &Lease<'_>,
     ) -> Option<Arc<Mapped>> {
-        let generation = lease.generation();
-        let is_last = |last: &&Last| (last.entry, last.generation) == (entry, generation);
-        let mapped = match self.last.as_ref().filter(is_last) {
-            Some(last) => &last.mapped,
-            None => {
-                let mapped = match local.mapping(entry, lease) {
-                    Mapping::Mapped(mapped) => Known::Mapped(mapped),
-                    Mapping::Refused => Known::Refused,
-                    Mapping::Asked => return None,
-                    Mapping::Unknown => {
-                        self.ask(local, reach, entry, lease);
-                        return None;
+        let which = (entry, lease.generation());
+        let known = self
+            .known
+            .iter_mut()
+            .find(|known| matches!(known, Some(last) if (last.entry, last.generation) == which));
+        if let Some(place) = known {
+            match place.as_ref().map(|last| &last.mapped) {
+                Some(Known::Mapped(mapped)) => {
+                    let mapped = mapped.upgrade();
+                    if mapped.is_none() {
+                        // It may be mapped again.
+                        *place = None;
                     }
-                };
-                let last = Last {
-                    entry,
-                    generation,
-                    mapped,
-                };
-                &self.last.insert(last).mapped
+                    return mapped;
+                }
+                _ => return None,
             }
-        };
-        match mapped {
-            Known::Mapped(mapped) => mapped.upgrade(),
-            Known::Refused => None,
         }
+        if self.skips > 0 {
+            self.skips -= 1;
+            return None;
+        }
+        self.look(local, reach, entry, lease)
     }
 
+    #[cold]
+    fn look(
+        &mut self,
+        local: &Local,
+        reach: &Reach,
+        entry: u32,
+        lease: &Lease<'_>,
+    ) -> Option<Arc<Mapped>> {
+        self.skips = SKIPS;
+        if reach.is_own_process() || strict::is_on() {
+            self.skips = u32::MAX;
+            return None;
+        }
+        let (mapped, found) = match local.mapping(entry, lease) {
+            Mapping::Mapped(mapped) => {
+                let found = mapped.upgrade();
+                (Known::Mapped(mapped), found)
+            }
+            Mapping::Refused => (Known::Refused, None),
+            Mapping::Asked => return None,
+            Mapping::Unknown => {
+                self.ask(local, reach, entry, lease);
+                return None;
+            }
+        };
+        self.known[self.next] = Some(Last {
+            entry,
+            generation: lease.generation(),
+            mapped,
+        });
+        self.next = (self.next + 1) % AT_HAND;
+        (self.asked, self.skips) = (0, 0);
+        found
+    }
+
+    /// A peer that gives no answer, for lack of memory, for example, is asked again, and more and more rarely.
     fn ask(&mut self, local: &Local, reach: &Reach, entry: u32, lease: &Lease<'_>) {
-        let is_needed = self.cost >= WORTH_IT && !reach.is_own_process() && !strict::is_on();
-        if is_needed && !local.ask_for_mapping(reach.table(), entry, lease) {
+        if self.cost >= WORTH_IT << self.asked {
+            local.ask_for_mapping(reach, entry, lease);
             self.cost = 0;
+            self.asked = (self.asked + 1).min(MOST_DOUBLED);
         }
     }
 
@@ -94,28 +142,81 @@ impl Mappings {
 }
 
 impl Qp {
-    /// Executes a request in a region that is mapped, from this offset on. None if that cannot be done.
+    /// Executes a request in a region that is mapped, from this offset on, as long as `may` says so. None if that
+    /// cannot be done.
     pub(super) fn access_mapped(
         &self,
         request: &Request,
         mapped: &Mapped,
         offset: u64,
+        may: impl Fn() -> bool,
     ) -> Option<()> {
         match request.operation {
             Operation::Write { .. } => match &request.data {
                 Data::Inline(bytes) => mapped.write(offset, Span::from_slice(bytes)).ok(),
-                Data::Memory(_) => {
-                    self.each_span(request, offset, |at, span| mapped.write(at, span))
-                }
+                Data::Memory(_) => self.each_span(request, offset, |at, span| {
+                    in_parts(at, span, &may, |at, part| mapped.write(at, part))
+                }),
             },
-            Operation::Read { .. } => {
-                self.each_span(request, offset, |at, span| mapped.read(at, span))
-            }
+            Operation::Read { .. } => self.each_span(request, offset, |at, span| {
+                in_parts(at, span, &may, |at, part| mapped.read(at, part))
+            }),
             Operation::AtomicWrite { to } if to.addr % 8 == 0 => match &request.data {
                 Data::Inline(bytes) => mapped.store(offset, (**bytes).try_into().ok()?).ok(),
                 Data::Memory(_) => None,
             },
             _ => None,
         }
+    }
+}
+
+/// The owner waits for one part at most when it permits the access no more.
+const PART: usize = 256 * 1024;
+
+fn in_parts<'a>(
+    at: u64,
+    span: Span<'a>,
+    may: impl Fn() -> bool,
+    copy: impl Fn(u64, Span<'a>) -> Result<()>,
+) -> Result<()> {
+    if span.len() <= PART {
+        return copy(at, span);
+    }
+    for done in (0..span.len()).step_by(PART) {
+        if !may() {
+            return Err(libc::EACCES);
+        }
+        copy(at + done as u64, span.after(done).first(PART))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn a_large_copy_ends_when_it_is_not_permitted_any_more() {
+        let mut bytes = vec![0; 3 * PART + 5];
+        for may in 0..6usize {
+            let (left, copied) = (Cell::new(may), Cell::new(0));
+            let goes_on = || left.replace(left.get().saturating_sub(1)) > 0;
+            let done = in_parts(7, Span::from_mut(&mut bytes), goes_on, |at, part| {
+                assert_eq!(at, 7 + copied.get() as u64);
+                copied.set(copied.get() + part.len());
+                Ok(())
+            });
+            assert_eq!(done.is_ok(), may >= 4);
+            assert_eq!(copied.get(), (may * PART).min(3 * PART + 5));
+        }
+    }
+
+    #[test]
+    fn a_small_copy_is_not_cut() {
+        let mut bytes = vec![0; PART];
+        let copied = in_parts(0, Span::from_mut(&mut bytes), || false, |_, _| Ok(()));
+        assert!(copied.is_ok());
     }
 }

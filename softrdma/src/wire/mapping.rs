@@ -6,7 +6,7 @@
 use super::Malformed;
 use super::bytes::{bytes, u32_at, u64_at};
 
-pub(crate) const ASK: usize = 32;
+pub(crate) const ASK: usize = 40;
 pub(crate) const ANSWER: usize = 16;
 const ASKED: [u8; 8] = *b"softmap?";
 const ANSWERED: [u8; 8] = *b"softmap!";
@@ -20,6 +20,8 @@ pub(crate) struct Ask {
     pub(crate) entry: u32,
     pub(crate) generation: u64,
     pub(crate) key: u32,
+    /// A word of the receiver's memory, which shows that the sender may read that.
+    pub(crate) proof: u64,
 }
 
 /// The file comes along with it.
@@ -29,6 +31,9 @@ pub(crate) struct Answer {
     pub(crate) offset: u64,
 }
 
+/// The region cannot be mapped. A socket that is closed without an answer says nothing about that.
+pub(crate) const REFUSAL: [u8; ANSWER] = *b"softmap-\0\0\0\0\0\0\0\0";
+
 impl Ask {
     pub(crate) fn encode(&self) -> [u8; ASK] {
         let mut out = [0; ASK];
@@ -36,7 +41,8 @@ impl Ask {
         out[8..16].copy_from_slice(&self.table.to_le_bytes());
         out[16..24].copy_from_slice(&self.generation.to_le_bytes());
         out[24..28].copy_from_slice(&self.entry.to_le_bytes());
-        out[28..].copy_from_slice(&self.key.to_le_bytes());
+        out[28..32].copy_from_slice(&self.key.to_le_bytes());
+        out[32..].copy_from_slice(&self.proof.to_le_bytes());
         out
     }
 
@@ -49,6 +55,7 @@ impl Ask {
             generation: u64_at(from, 16),
             entry: u32_at(from, 24),
             key: u32_at(from, 28),
+            proof: u64_at(from, 32),
         })
     }
 }
@@ -82,10 +89,11 @@ mod tests {
             entry: 3,
             generation: 7 << 33,
             key: 0x8000_0001,
+            proof: u64::MAX - 8,
         };
         let mut wire = ask.encode();
         assert_eq!(Ask::decode(&wire), Ok(ask));
-        assert_eq!(Ask::decode(&wire[..31]), Err(Malformed));
+        assert_eq!(Ask::decode(&wire[..39]), Err(Malformed));
         wire[7] = b'!';
         assert_eq!(Ask::decode(&wire), Err(Malformed));
         let answer = Answer { offset: 5 << 35 };
