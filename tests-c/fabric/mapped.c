@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -263,6 +264,11 @@ obey(struct link *link, struct owned *owned, const char *line)
 	} else if (strcmp(line, "deregister") == 0) {
 		CHECK(ibv_dereg_mr(owned->mr) == 0);
 		owned->mr = NULL;
+	} else if (strcmp(line, "deregister and fill") == 0) {
+		CHECK(ibv_dereg_mr(owned->mr) == 0);
+		owned->mr = NULL;
+		/* from now on nobody else writes there */
+		fill(owned->memory, SIZE, 1);
 	} else if (strcmp(line, "register") == 0) {
 		register_owned(link, owned);
 	} else if (strcmp(line, "unmap") == 0) {
@@ -331,18 +337,23 @@ serve(const char *address)
 
 /* --- the client ---------------------------------------------------------------------------------- */
 
+/* the process's mappings, if it may open no more files */
+static FILE *kept_maps;
+
 /* whether this process has a file of this name mapped */
 static bool
 has_mapped(const char *name)
 {
-	FILE *maps = fopen("/proc/self/maps", "r");
+	FILE *maps = kept_maps ? kept_maps : fopen("/proc/self/maps", "r");
 	char line[512];
 	bool found = false;
 
 	CHECK(maps);
+	rewind(maps);
 	while (fgets(line, sizeof(line), maps))
 		found = found || strstr(line, name) != NULL;
-	fclose(maps);
+	if (maps != kept_maps)
+		fclose(maps);
 
 	return found;
 }
@@ -540,6 +551,35 @@ wait_until_let_go(void)
 	}
 }
 
+/* fewer descriptors than the library has already, or as many as before */
+static void
+limit_descriptors(bool is_low)
+{
+	struct rlimit limit;
+
+	if (is_low) {
+		kept_maps = fopen("/proc/self/maps", "r");
+		CHECK(kept_maps);
+	} else {
+		fclose(kept_maps);
+		kept_maps = NULL;
+	}
+	CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+	limit.rlim_cur = is_low ? 1 : limit.rlim_max;
+	CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+}
+
+/* requests that succeed until the owner does not permit them any more, or is gone */
+static void
+write_until_refused(struct link *link, size_t length)
+{
+	const uint64_t end = now_ns() + (uint64_t)wait_ms() * 1000000;
+
+	while (one(link, IBV_WR_RDMA_WRITE, 0, length, 0) == IBV_WC_SUCCESS)
+		if (now_ns() > end)
+			die("requests succeed still");
+}
+
 /* a child has no mapping, and its end takes none away */
 static void
 fork_a_child(struct link *link)
@@ -584,9 +624,17 @@ work_in_order(struct link *link, struct remote own, char *line)
 		} else if (strcmp(line, "refused") == 0) {
 			CHECK(one(link, IBV_WR_RDMA_WRITE, 0, WORD, 0) == IBV_WC_REM_ACCESS_ERR);
 		} else if (strcmp(line, "dead") == 0) {
-			while (one(link, IBV_WR_RDMA_WRITE, 0, WORD, 0) == IBV_WC_SUCCESS)
-				;
+			write_until_refused(link, WORD);
 			wait_until_unmapped();
+		} else if (strncmp(line, "stream ", 7) == 0) {
+			fill(link->memory, SIZE, 99);
+			do_one(link, IBV_WR_RDMA_WRITE, 0, SIZE, 0);
+			report("streaming");
+			write_until_refused(link, strtoul(line + 7, NULL, 10));
+		} else if (strcmp(line, "few descriptors") == 0) {
+			limit_descriptors(true);
+		} else if (strcmp(line, "many descriptors") == 0) {
+			limit_descriptors(false);
 		} else if (strcmp(line, "fork") == 0) {
 			fork_a_child(link);
 		} else if (strncmp(line, "lock ", 5) == 0) {
@@ -777,6 +825,44 @@ owner_killed(const char *address)
 	printf("nothing was left of an owner that was killed\n");
 }
 
+/* while the peer copies, small requests and ones of the whole region, the memory becomes the owner's own again */
+static void
+deregistered_while_in_use(const char *address)
+{
+	static const char *const orders[] = {"stream 8", "stream 3145728"};
+
+	for (unsigned i = 0; i < sizeof(orders) / sizeof(orders[0]); i++) {
+		struct both both = begin(address, MEMORY_FILE);
+
+		order(&both.client, "map");
+		tell(&both.client, orders[i]);
+		expect(&both.client, "streaming");
+		order(&both.owner, "deregister and fill");
+		expect(&both.client, "done");
+		order(&both.owner, "check 1");
+		order(&both.client, "unmapped");
+		end(&both);
+	}
+	printf("what was deregistered during copies was not written any more\n");
+}
+
+/* a sandbox takes away descriptors that the process does not have yet */
+static void
+few_descriptors(const char *address)
+{
+	struct both both = begin(address, MEMORY_FILE);
+
+	order(&both.client, "map");
+	order(&both.client, "few descriptors");
+	order(&both.owner, "deregister");
+	order(&both.client, "unmapped");
+	order(&both.client, "many descriptors");
+	order(&both.owner, "register");
+	order(&both.client, "map");
+	end(&both);
+	printf("regions were mapped after the process could open no file for a while\n");
+}
+
 static void
 client_forked(const char *address)
 {
@@ -922,6 +1008,8 @@ main(int argc, char *argv[])
 	unmapped_by_owner(address);
 	truncated(address);
 	owner_killed(address);
+	deregistered_while_in_use(address);
+	few_descriptors(address);
 	client_forked(address);
 	locks_kept(address);
 	lock_let_go(address);
