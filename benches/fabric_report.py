@@ -316,13 +316,18 @@ def comparison(columns):
     return markdown(("", *columns), rows)
 
 
+def times_as_fast(ratio):
+    """Two digits, and no exponent."""
+    return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.2g}"
+
+
 def in_the_machine(results):
     """The comparison with rxe, or nothing."""
     private = {title: sample.replace(", file", ", private") for title, sample in OPERATIONS.items()}
     private |= {f"{size} write": f"write of {size}, private" for size in ("4 KiB", "64 KiB")}
     rxe = figures(results, "rxe", private)
     columns = {name: figures(results, f"{name}, beside rxe", private) for name in ("softrdma", "softrdma on TCP")}
-    rows = [(title, *(f"{rxe[title] / column[title]:.2g}" if title in column else "-" for column in columns.values()))
+    rows = [(title, *(times_as_fast(rxe[title] / column[title]) if title in column else "-" for column in columns.values()))
             for title in private if title in rxe]
     if not rows:
         return ""
