@@ -84,9 +84,27 @@ fn may_wait_to_close(number: RawFd, mounts: Option<&Mounts>) -> bool {
                 |mounts: &Mounts| mount(&answer).is_some_and(|at| mounts.is_on_disk(at));
             !discard::is_memory_file(number) && !mounts.is_some_and(is_on_disk)
         }
-        // Nothing, or a copy of what the process has open still.
+        // The program may close it at this moment: then it is the copy that waits.
+        Ok(answer) if kind(&answer) == libc::S_IFSOCK => lingers(number),
+        // Nothing, or nothing that anybody waits for.
         _ => false,
     }
+}
+
+/// Whether the last descriptor of a socket waits until all is sent when it is closed.
+fn lingers(number: RawFd) -> bool {
+    let mut linger = libc::linger {
+        l_onoff: 0,
+        l_linger: 0,
+    };
+    let mut size = size_of_val(&linger) as libc::socklen_t;
+    let (level, option) = (libc::SOL_SOCKET, libc::SO_LINGER);
+    // SAFETY: room for the answer, of this size.
+    let got = unsafe {
+        let to = (&raw mut linger).cast();
+        libc::getsockopt(number, level, option, to, &raw mut size)
+    };
+    got == 0 && linger.l_onoff != 0 && linger.l_linger > 0
 }
 
 /// What is written to standard error, for example, must not go to a file that gets its number.
