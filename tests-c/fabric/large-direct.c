@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * large-direct [ADDRESS]: writes and reads of private memory of a process of this machine that are so large that both
- * processes copy parts of them: while the owner of the memory runs, is stopped or is killed, with two initiators, and
- * with a program that waits for events. No byte may be copied after the completion, nor be missing then.
+ * processes copy parts of them: while the owner of the memory runs, is stopped, is killed or takes the memory away, with
+ * two initiators, and with a program that waits for events. No byte may be copied after the completion, nor be missing then.
  *
  *   softrdma run -- large-direct
  *
@@ -17,6 +17,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -30,6 +31,19 @@
 /* more than there is room for frames that the owner has not read */
 #define UNREAD 500
 #define STREAM (4 * MIB)
+
+#define ACCESS (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ)
+
+enum loss {
+	DEREGISTERED,
+	REGISTERED_ANEW,
+	REVOKED,
+	IN_ERROR,
+	UNMAPPED,
+	LOSSES
+};
+static const char *const losses[] = {"deregistered", "registered anew", "access revoked", "queue pair in error",
+		"unmapped"};
 
 static const char *address;
 
@@ -99,17 +113,105 @@ polled(struct link *link)
 		die("%s", ibv_wc_status_str(wc.status));
 }
 
+/* --- the server: takes its memory away --------------------------------------------------------------- */
+
+/* private memory becomes that of the link */
+static void
+use_private(struct link *link)
+{
+	CHECK(ibv_dereg_mr(link->mr) == 0);
+	free(link->memory);
+	link->memory = mmap(NULL, STREAM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(link->memory != MAP_FAILED);
+	link->mr = ibv_reg_mr(pd_of(link->id->verbs), link->memory, STREAM, ACCESS);
+	CHECK(link->mr);
+}
+
+/* while the client writes; afterwards no byte may come */
+static void
+lose(struct link *link, enum loss loss)
+{
+	struct ibv_qp_attr attr = {.qp_state = IBV_QPS_ERR};
+
+	switch (loss) {
+	case REGISTERED_ANEW:
+		CHECK(ibv_dereg_mr(link->mr) == 0);
+		link->mr = ibv_reg_mr(pd_of(link->id->verbs), link->memory, STREAM, ACCESS);
+		CHECK(link->mr);
+		break;
+	case REVOKED:
+		CHECK(ibv_modify_qp(link->id->qp, &attr, IBV_QP_ACCESS_FLAGS) == 0);
+		break;
+	case IN_ERROR:
+		CHECK(ibv_modify_qp(link->id->qp, &attr, IBV_QP_STATE) == 0);
+		break;
+	case UNMAPPED:
+		CHECK(munmap(link->memory, STREAM) == 0);
+		return;
+	default:
+		CHECK(ibv_dereg_mr(link->mr) == 0);
+		link->mr = NULL;
+	}
+	memset(link->memory, 0, STREAM);
+	for (int i = 0; i < 10; i++) {
+		for (size_t at = 0; at < STREAM; at += WORD)
+			if (*(volatile uint64_t *)(link->memory + at) != 0)
+				die("a byte came after: %s", losses[loss]);
+	}
+}
+
+static void
+serve_losses(void)
+{
+	struct rdma_event_channel *channel = open_channel();
+	struct rdma_cm_id *listener = listen_at(channel, address, 0, 4);
+
+	report("listening %u", (unsigned)ntohs(rdma_get_src_port(listener)));
+	for (int i = 0; i < LOSSES * rounds(); i++) {
+		const enum loss loss = (enum loss)(i % LOSSES);
+		const uint64_t end = now_ns() + (uint64_t)wait_ms() * 1000000;
+		struct link link;
+
+		link_open(&link, await_event(channel, RDMA_CM_EVENT_CONNECT_REQUEST), WORD, DEPTH);
+		use_private(&link);
+		accept_link(&link);
+		await_event(channel, RDMA_CM_EVENT_ESTABLISHED);
+		while (*(volatile char *)link.memory == 0)
+			CHECK(now_ns() < end);
+		pause_for(i * 137 % 3000);
+		lose(&link, loss);
+		await_event(channel, RDMA_CM_EVENT_DISCONNECTED);
+		rdma_disconnect(link.id);
+		if (link.mr)
+			CHECK(ibv_dereg_mr(link.mr) == 0);
+		if (loss != UNMAPPED)
+			CHECK(munmap(link.memory, STREAM) == 0);
+		/* for link_close() */
+		link.memory = malloc(WORD);
+		link.mr = ibv_reg_mr(pd_of(link.id->verbs), link.memory, WORD, 0);
+		CHECK(link.memory && link.mr);
+		link_close(&link);
+	}
+	close_server(channel, listener);
+}
+
 /* --- the server: sends messages back ----------------------------------------------------------------- */
 
 static void
 serve(void)
 {
-	struct rdma_event_channel *channel = open_channel();
-	struct rdma_cm_id *listener = listen_at(channel, address, 0, 4);
 	const unsigned wanted = (unsigned)env_number("LARGE_CLIENTS", 1);
+	struct rdma_event_channel *channel;
+	struct rdma_cm_id *listener;
 	struct link links[2];
 	unsigned taken = 0, ended = 0;
 
+	if (wanted == 0) {
+		serve_losses();
+		return;
+	}
+	channel = open_channel();
+	listener = listen_at(channel, address, 0, 4);
 	report("listening %u", (unsigned)ntohs(rdma_get_src_port(listener)));
 	while (ended < wanted) {
 		struct rdma_cm_event *event;
@@ -324,19 +426,62 @@ work_with_pauses(struct link *link)
 	greet(link);
 }
 
-static void
-work_until_killed(struct link *link, struct rdma_event_channel *channel)
+/* writes until one fails; the status */
+static enum ibv_wc_status
+stream(struct link *link)
 {
 	struct ibv_wc wc;
 
-	report("connected");
+	memset(link->memory, 1, STREAM);
 	do {
 		post(link, IBV_WR_RDMA_WRITE, 1, 0, STREAM, 0);
 		if (!comes(link, wait_ms(), &wc))
-			die("a write to a process that is gone does not complete");
+			die("a write does not complete");
 	} while (wc.status == IBV_WC_SUCCESS);
-	if (wc.status != IBV_WC_RETRY_EXC_ERR)
-		die("the owner was killed: %s", ibv_wc_status_str(wc.status));
+
+	return wc.status;
+}
+
+static bool
+fits(enum loss loss, enum ibv_wc_status status)
+{
+	switch (loss) {
+	case REVOKED:
+		/* the second one in the middle of a write */
+		return status == IBV_WC_REM_INV_REQ_ERR || status == IBV_WC_REM_ACCESS_ERR;
+	case IN_ERROR:
+		return status == IBV_WC_RETRY_EXC_ERR;
+	default:
+		return status == IBV_WC_REM_ACCESS_ERR;
+	}
+}
+
+static void
+work_with_losses(struct rdma_event_channel *channel, unsigned port)
+{
+	for (int i = 0; i < LOSSES * rounds(); i++) {
+		const enum loss loss = (enum loss)(i % LOSSES);
+		enum ibv_wc_status status;
+		struct link link;
+
+		CHECK(connect_link(&link, channel, address, port, STREAM, DEPTH));
+		status = stream(&link);
+		if (!fits(loss, status))
+			die("writes to memory that is %s: %s", losses[loss], ibv_wc_status_str(status));
+		rdma_disconnect(link.id);
+		link_close(&link);
+	}
+}
+
+static void
+work_until_killed(struct link *link, struct rdma_event_channel *channel)
+{
+	enum ibv_wc_status status;
+
+	report("connected");
+	status = stream(link);
+	if (status != IBV_WC_RETRY_EXC_ERR)
+		die("the owner was killed: %s", ibv_wc_status_str(status));
 	await_event(channel, RDMA_CM_EVENT_DISCONNECTED);
 	link->ended = true;
 }
@@ -370,6 +515,12 @@ work(const char *what, unsigned port)
 	struct rdma_event_channel *channel = open_channel();
 	struct link link;
 
+	if (strcmp(what, "losses") == 0) {
+		work_with_losses(channel, port);
+		release_pd();
+		rdma_destroy_event_channel(channel);
+		return;
+	}
 	CHECK(connect_link(&link, channel, address, port, memory_size(), DEPTH));
 	if (strcmp(what, "together") == 0)
 		work_together(&link, polled);
@@ -407,10 +558,10 @@ start_server(const char *clients, unsigned *port)
 }
 
 static void
-run_case(const char *what, const char *said)
+run_case(const char *what, const char *clients, const char *said)
 {
 	unsigned port;
-	struct child server = start_server("1", &port);
+	struct child server = start_server(clients, &port);
 	struct child client = start(what, address, port);
 
 	finish(&client);
@@ -462,12 +613,13 @@ main(int argc, char *argv[])
 		return 0;
 
 	skip_without(address);
-	run_case("together", "polled");
-	run_case("events", "with events");
+	run_case("together", "1", "polled");
+	run_case("events", "1", "with events");
 	if (is_direct()) {
-		run_case("alone", "while the owner was stopped");
-		run_case("pauses", "while the owner was stopped now and then");
+		run_case("alone", "1", "while the owner was stopped");
+		run_case("pauses", "1", "while the owner was stopped now and then");
 	}
+	run_case("losses", "0", "no byte came after memory or access was taken away");
 	owner_killed();
 	two_initiators();
 

@@ -95,14 +95,15 @@ pub(super) struct Pull {
     pub(super) sink: Sink,
     from: Descriptor,
     /// Where the next bytes are.
-    done: u64,
+    pub(super) done: u64,
     length: u32,
     /// This side has taken the chunk at `done`, of a payload of which both sides copy chunks.
     has_chunk: bool,
 }
 
 /// What is to be copied next.
-enum Next {
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
     /// From `done` on, so many bytes at most.
     Bytes(usize),
     /// All has been copied.
@@ -326,7 +327,7 @@ impl Qp {
     }
 
     /// Which bytes are next, if there is anything to do within the budget.
-    fn next_bytes(q: &mut Inner, budget: usize) -> Option<Next> {
+    pub(super) fn next_bytes(q: &mut Inner, budget: usize) -> Option<Next> {
         let pull = q.link.as_ref()?.rx.pull.as_ref()?;
         let Sink::Write {
             seq,

@@ -5,6 +5,7 @@
 use super::direct::connected;
 use super::*;
 use crate::os::chunks::CHUNK;
+use crate::qp::pulling::Next;
 use crate::wire::{Carriage, DESCRIPTOR};
 
 const LENGTH: u32 = 16 * CHUNK - 5;
@@ -82,6 +83,29 @@ fn both_sides_copy_chunks_of_a_write() -> Result<()> {
     a.qp.progress();
     assert_eq!(a.completions()?, [sent(1, DONE)]);
     greet(&a, &b)?;
+    a.end()?;
+    b.end()
+}
+
+/// A thread of the program takes a chunk, and leaves it to the I/O thread if it would have to wait for the peer's memory.
+#[test]
+fn a_chunk_that_was_taken_is_the_next_one_until_it_is_copied() -> Result<()> {
+    let (mut a, b) = copying()?;
+    a.fill_source(1);
+    a.write_to(&b)?;
+    {
+        let mut q = b.qp.inner.lock();
+        b.qp.receive(&mut q);
+        for _ in 0..3 {
+            assert_eq!(Qp::next_bytes(&mut q, 1), Some(Next::Bytes(CHUNK as usize)));
+            let link = q.link.as_ref().ok_or(libc::ENOTCONN)?;
+            let pull = link.rx.pull.as_ref().ok_or(libc::EINVAL)?;
+            assert_eq!(pull.done, u64::from(15 * CHUNK));
+        }
+    }
+    run(&a, &b);
+    assert_eq!(a.completions()?, [sent(1, DONE)]);
+    assert!(b.memory_at(BIG, LENGTH) == a.memory_at(0, LENGTH));
     a.end()?;
     b.end()
 }
