@@ -434,7 +434,8 @@ fits(enum loss loss, enum ibv_wc_status status)
 {
 	switch (loss) {
 	case REVOKED:
-		return status == IBV_WC_REM_INV_REQ_ERR;
+		/* the second one in the middle of a payload */
+		return status == IBV_WC_REM_INV_REQ_ERR || status == IBV_WC_REM_ACCESS_ERR;
 	case IN_ERROR:
 		return status == IBV_WC_RETRY_EXC_ERR;
 	default:
