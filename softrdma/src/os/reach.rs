@@ -12,9 +12,10 @@
 //! An access by the file fails even if such a page was taken away since.
 //!
 //! The file copies each byte twice, so for large ranges it takes twice as long as `process_vm_readv`. That call reads
-//! them: what it has read counts only if a mark of the right process, read in the same call, is what it has to be. It may
-//! wait for a page that the other process takes away in the same moment. Large ranges are written by the file, since no
-//! mark could tell before a write whose memory it is.
+//! them: what it has read counts only if a mark of the right process, read in the same call, is what it has to be. It
+//! would wait for a page that is not there, even for ever, so it is asked just before whether all are: what was seen a
+//! moment ago does not do. A page that the other process takes away between the two calls is waited for. Large ranges
+//! are written by the file, since no mark could tell before a write whose memory it is.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -306,6 +307,11 @@ impl PeerMemory {
     fn read_much(&self, from: u64, into: Span<'_>) -> Option<Result<()>> {
         const MUCH: usize = 32 * 1024;
         let (at, mark) = self.mark.filter(|_| into.len() >= MUCH)?;
+        // If something is missing, the file tells so without waiting.
+        let has = |addr, length| self.process.has_in_memory(addr, length);
+        if !has(at, size_of::<u64>()) || !has(from, into.len()) {
+            return None;
+        }
         let mut word = [0; 8];
         let ranges = [
             Foreign {

@@ -25,6 +25,7 @@ use crate::objects::cq::Cq;
 use crate::os::chunks::{CHUNK, Finished, Last, Taken, count};
 use crate::os::local::Local;
 use crate::types::completion::{Completion, Status};
+use crate::types::limits::MAX_MESSAGE;
 use crate::types::region::Range;
 use crate::types::work::{Data, Operation, Progress, Request, Scatter, Sharing};
 use crate::wire::{Carriage, Frame, Malformed};
@@ -70,6 +71,7 @@ fn next_part(request: &Request, chunks: u32) -> Option<Request> {
 fn is_large(request: &Request) -> bool {
     request.imm.is_none()
         && request.length() > LARGEST
+        && request.length() <= MAX_MESSAGE
         && request.chunks.sharing == Sharing::Alone
         && next_part(request, 1).is_some()
 }
@@ -282,12 +284,14 @@ impl Qp {
         if let Some(link) = &mut q.link {
             link.rx.expects_more = true;
         }
-        if q.dropping || q.is_down() || q.refused {
+        if q.is_down() || q.refused || (q.dropping && seq != q.expected) {
             return Ok(false);
         }
         if seq != q.expected {
             return Err(Malformed);
         }
+        // It may be the first one of those that the peer sends anew.
+        q.dropping = false;
         q.expected += 1;
         Ok(false)
     }

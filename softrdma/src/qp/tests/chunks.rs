@@ -2,6 +2,8 @@
 
 //! Large writes and reads of which both sides copy parts.
 
+use std::time::{Duration, Instant};
+
 use super::direct::connected;
 use super::*;
 use crate::os::chunks::CHUNK;
@@ -55,6 +57,22 @@ impl Side {
     }
 }
 
+/// Makes progress on one side only. While the I/O thread, which other tests may have started, copies for this side, a
+/// call does nothing.
+fn make_progress_until(side: &Side, is_so: impl Fn() -> bool) -> Result<()> {
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        side.qp.progress();
+        if is_so() {
+            return Ok(());
+        }
+        if Instant::now() > end {
+            return Err(libc::ETIMEDOUT);
+        }
+        std::thread::yield_now();
+    }
+}
+
 /// The numbers of the connection are right on both sides.
 fn greet(a: &Side, b: &Side) -> Result<()> {
     for (from, to) in [(a, b), (b, a)] {
@@ -75,9 +93,7 @@ fn both_sides_copy_chunks_of_a_write() -> Result<()> {
     // A part of it when it is posted. The owner takes the rest.
     let copied = a.chunks_copied();
     assert!(copied.is_some_and(|copied| (1..16).contains(&copied)));
-    for _ in 0..5 {
-        b.qp.progress();
-    }
+    make_progress_until(&b, || b.qp.inner.lock().expected == 1)?;
     assert!(b.memory_at(BIG, LENGTH) == a.memory_at(0, LENGTH));
     assert_eq!(a.chunks_copied(), copied);
     a.qp.progress();
@@ -142,7 +158,7 @@ fn a_read_is_answered_when_the_initiator_does_not_poll() -> Result<()> {
             .is_some_and(|copied| (1..16).contains(&copied))
     );
     b.qp.progress();
-    a.qp.progress();
+    make_progress_until(&a, || a.qp.inner.lock().sq.is_empty())?;
     assert!(a.memory_at(BIG, LENGTH) == b.memory_at(0, LENGTH));
     assert_eq!(a.completions()?, [sent(1, DONE)]);
     greet(&a, &b)?;
@@ -295,4 +311,32 @@ fn frames_of_chunks_are_taken_from_a_peer_that_has_a_word_for_them() -> Result<(
         }
     }
     Ok(())
+}
+
+/// The owner has had the peer send requests anew, and the first of these is complete before the owner has read its frame.
+#[test]
+fn a_request_that_is_sent_anew_may_be_complete_before_its_frame_is_read() -> Result<()> {
+    let (a, b) = copying()?;
+    b.post_receive(5, b.source(8))?;
+    b.qp.inner.lock().dropping = true;
+    {
+        let mut q = a.qp.inner.lock();
+        let read = Frame::Read {
+            seq: 0,
+            from: b.remote(b.place(LENGTH)),
+            can_pull: true,
+            in_chunks: true,
+        };
+        let payload = [0; DESCRIPTOR];
+        Qp::stage(&mut q, read, &payload[..read.payload()]);
+        q.first += 1;
+        q.next += 1;
+    }
+    a.post(1, Operation::Send, a.source(8), PLAIN)?;
+    run(&a, &b);
+    assert_eq!(a.completions()?, [sent(1, DONE)]);
+    assert_eq!(b.completions()?, [received(5, Opcode::Receive)]);
+    assert_eq!(b.qp.inner.lock().expected, 2);
+    a.end()?;
+    b.end()
 }
