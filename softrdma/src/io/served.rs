@@ -46,7 +46,7 @@ pub(crate) fn serve(
     let spare = Arc::downgrade(&served);
     served
         .pair
-        .on_spare_memory(move || tidy_up(Weak::clone(&spare), FIRST_TIDY));
+        .on_spare_memory(move || tidy_up(Weak::clone(&spare), FIRST_TIDY, FIRST_TIDY));
     let source = Arc::clone(&served);
     // Something may wait for room already.
     let interest = served.interest();
@@ -180,7 +180,8 @@ const LAST_TIDY: Duration = Duration::from_secs(8);
 /// Between two parts of what is given back, so that others have their turn.
 const SOON: Duration = Duration::from_millis(2);
 
-fn tidy_up(served: Weak<Served>, after: Duration) {
+/// `pause` is the one before the parts that are looked at one soon after the other.
+fn tidy_up(served: Weak<Served>, after: Duration, pause: Duration) {
     if let Some(io) = super::get() {
         io.after(after, move || {
             let Some(served) = served.upgrade() else {
@@ -193,11 +194,11 @@ fn tidy_up(served: Weak<Served>, after: Duration) {
             let next = match served.pair.give_back() {
                 TidyAgain::No => return,
                 TidyAgain::Over => return served.end(Hearer::IoThread),
-                TidyAgain::Soon => SOON,
+                TidyAgain::Soon => return tidy_up(Arc::downgrade(&served), SOON, pause),
                 TidyAgain::Later => FIRST_TIDY,
-                TidyAgain::Rarely => after.clamp(FIRST_TIDY / 2, LAST_TIDY / 2) * 2,
+                TidyAgain::Rarely => pause.clamp(FIRST_TIDY / 2, LAST_TIDY / 2) * 2,
             };
-            tidy_up(Arc::downgrade(&served), next);
+            tidy_up(Arc::downgrade(&served), next, next);
         });
     }
 }

@@ -27,8 +27,8 @@ const MOST_SLOTS: usize = 64 * 1024;
 const SEALS: i32 = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
 /// How many slots are looked at for one that the peer has left.
 const LOOKS: usize = 8;
-/// The same, while nobody waits for one.
-const LOOKS_FOR_IDLE: usize = 1024;
+/// The same, while nobody waits for one: a few at a time, since others wait for the lock.
+const LOOKS_FOR_IDLE: usize = 32;
 /// Of how many slots the memory is given back at once.
 const IDLE_AT_ONCE: usize = 32;
 /// How many slots the peer may keep that this side has left, before there is no more memory for it.
@@ -155,6 +155,8 @@ pub(super) struct Arena {
     bare: Vec<u32>,
     /// Slots that this side has left; the peer may still use them.
     left: VecDeque<u32>,
+    /// How many of them are still to be looked at for idle ones, if some were.
+    to_look_at: Option<usize>,
     /// The first that was never used.
     unused: u32,
     /// Of the side that is sent the memory: some of it could not be had. What comes later would have other numbers.
@@ -256,13 +258,18 @@ impl Arena {
     /// Takes out slots whose memory is to be given back: they were free since this was called last. Then they go to
     /// `gave_back`. No more than some at a time: whether all that was to be taken out was.
     pub(super) fn take_idle(&mut self, is_left: impl Fn(&Slot) -> bool) -> (Vec<u32>, bool) {
-        self.look_for_free(LOOKS_FOR_IDLE, is_left);
+        let to_look_at = self.to_look_at.take().unwrap_or(self.left.len());
+        let looks = to_look_at.min(self.left.len()).min(LOOKS_FOR_IDLE);
+        self.look_for_free(looks, is_left);
         let count = self.idle.min(IDLE_AT_ONCE);
         self.idle -= count;
         let taken = self.free.drain(..count).collect();
-        let is_all = self.idle == 0;
+        let to_look_at = (to_look_at - looks).min(self.left.len());
+        let is_all = self.idle == 0 && to_look_at == 0;
         if is_all {
             self.idle = self.free.len();
+        } else {
+            self.to_look_at = Some(to_look_at);
         }
         (taken, is_all)
     }

@@ -367,7 +367,8 @@ impl Pair {
         if shared.arena.has_free() {
             return TidyAgain::Later;
         }
-        if shared.arena.has_left() {
+        // Without connections nobody has it looked again, when what is unsent has gone.
+        if shared.arena.has_left() || shared.connections.is_empty() {
             return TidyAgain::Rarely;
         }
         shared.is_tidied_up = false;

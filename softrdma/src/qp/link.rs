@@ -4,11 +4,12 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use crate::Result;
 use crate::instrument::inject;
 use crate::io::fork_state::Made;
-use crate::io::{self, Watched};
+use crate::io::{self, Io, Timer, Watched};
 use crate::objects::mr::Grant;
 use crate::os::local::Local;
 use crate::os::pair::Rung;
@@ -44,6 +45,8 @@ pub(super) struct Link {
     /// The peer may say, in the shared memory, that it can copy from this process.
     awaits_can_copy: bool,
     pub(super) direct: Direct,
+    /// Of a client that does not know yet how the connection goes on.
+    undecided: Option<Undecided>,
     made: Made,
 }
 
@@ -125,6 +128,34 @@ impl Tx {
     }
 }
 
+/// How long a client waits for the server to say how the connection goes on. A server that has no descriptor left hears
+/// no client.
+const LONGEST_UNDECIDED: Duration = Duration::from_secs(4);
+
+/// The end of that time.
+pub(super) struct Undecided(Timer);
+
+impl Undecided {
+    fn new(io: &Io, qp: &Qp) -> Self {
+        let qp = Weak::clone(&qp.me);
+        Self(io.after(LONGEST_UNDECIDED, move || {
+            if let Some(qp) = qp.upgrade() {
+                let mut q = qp.inner.lock();
+                qp.end_waiting(&mut q);
+                qp.send_now(&mut q);
+            }
+        }))
+    }
+}
+
+impl Drop for Undecided {
+    fn drop(&mut self) {
+        if let Some(io) = io::get() {
+            io.cancel(self.0);
+        }
+    }
+}
+
 impl Link {
     pub(super) fn new(paths: Paths) -> Self {
         Self {
@@ -138,6 +169,7 @@ impl Link {
             awaits_use: false,
             awaits_can_copy: false,
             direct: Direct::default(),
+            undecided: None,
             made: Made::now(),
         }
     }
@@ -216,7 +248,9 @@ impl Qp {
         link.tx.staging().extend_from_slice(&start.first);
         link.tx.has_frames = false;
         link.awaits_use = start.side == Side::Server;
-        if start.side == Side::Client && !link.paths.is_undecided() {
+        if link.paths.is_undecided() {
+            link.undecided = Some(Undecided::new(io, self));
+        } else if start.side == Side::Client {
             link.paths.use_tcp();
         }
         link.paths
@@ -322,13 +356,16 @@ impl Qp {
 
     fn take_decision(&self, q: &mut Inner, waits: bool) -> bool {
         let Some(link) = &mut q.link else { return true };
-        match link.paths.take_decision(waits) {
-            None => return false,
-            Some(Way::Tcp) => {
+        let Some(way) = link.paths.take_decision(waits) else {
+            return false;
+        };
+        link.undecided = None;
+        match way {
+            Way::Tcp => {
                 link.direct = Direct::default();
                 link.paths.use_tcp();
             }
-            Some(Way::Here { .. }) => {
+            Way::Here { .. } => {
                 // The server knows that the connection is used.
                 link.tx.staged = Vec::new();
                 self.share_memory(q);

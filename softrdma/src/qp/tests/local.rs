@@ -45,6 +45,13 @@ fn connected() -> Result<(Side, Side)> {
 }
 
 fn connect(client: Side, server: Side) -> Result<(Side, Side)> {
+    let (client, server, at_server) = connect_undecided(client, server)?;
+    server.qp.meet(at_server);
+    Ok((client, server))
+}
+
+/// The server does not hear of the memory that the client has offered: its end of it is returned.
+fn connect_undecided(client: Side, server: Side) -> Result<(Side, Side, Local)> {
     let (of_client, of_server) = Socket::pair()?;
     let (at_client, at_server) = of_client_and_server()?;
     let start = |socket, first, local, side| Start {
@@ -64,8 +71,7 @@ fn connect(client: Side, server: Side) -> Result<(Side, Side)> {
     client
         .qp
         .connect(start(of_client, first, Some(at_client), End::Client))?;
-    server.qp.meet(at_server);
-    Ok((client, server))
+    Ok((client, server, at_server))
 }
 
 impl Side {
@@ -345,4 +351,33 @@ fn who_polls_hears_of_the_end() -> Result<()> {
     // By the thread, whether the program goes on polling or not.
     wait_until(|| client.qp.inner.lock().peer == Peer::Gone)?;
     client.end()
+}
+
+#[test]
+fn a_client_whose_server_says_nothing_of_the_memory_stays_on_tcp_after_a_while() -> Result<()> {
+    let client = Side::unconnected(false, false)?;
+    let (client, server, at_server) = connect_undecided(client, Side::unconnected(false, false)?)?;
+    let exchange = |from: &Side, to: &Side| -> Result<()> {
+        to.post_receive(2, to.place(8))?;
+        from.send(1)?;
+        for (side, wanted) in [
+            (to, received(2, Opcode::Receive)),
+            (from, sent(1, Status::Success)),
+        ] {
+            let mut seen = Vec::new();
+            wait_until(|| {
+                seen.extend(side.completions().unwrap_or_default());
+                !seen.is_empty()
+            })?;
+            assert_eq!(seen, [wanted]);
+        }
+        Ok(())
+    };
+    exchange(&client, &server)?;
+    // The server comes too late.
+    server.qp.meet(at_server);
+    exchange(&server, &client)?;
+    exchange(&client, &server)?;
+    client.end()?;
+    server.end()
 }
