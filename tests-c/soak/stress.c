@@ -90,7 +90,11 @@ assert_nothing_left(const struct holdings *before)
 	struct kernel_objects now;
 	int waited = 0;
 
-	assert_int_equal(open_descriptors(), before->descriptors);
+	/*
+	 * A device may hold descriptors of its own for connections that have ended before, and close them in between:
+	 * softrdma does, for the pair of processes. What each object would leave is more than these few.
+	 */
+	assert_in_range(open_descriptors(), 0, before->descriptors);
 
 	if (!before->kernel.known) {
 		print_message("kernel objects not compared: no output of \"rdma resource show\" "
