@@ -464,7 +464,10 @@ impl Cq {
     /// A queue pair leaves acknowledgements unread, unless the queue is armed for its completions. It is told when it
     /// comes to be armed.
     pub(crate) fn leaves_acks_unread(&self) -> bool {
-        // Before the queue is looked at: who arms it does that first, and then looks here.
+        if self.is_armed() {
+            return false;
+        }
+        // Before the queue is looked at once more: who arms it does that first, and then looks here.
         if !self.has_unread_acks.load(Ordering::SeqCst) {
             self.has_unread_acks.store(true, Ordering::SeqCst);
         }
@@ -558,6 +561,17 @@ mod tests {
         cq.destroy()?;
         assert_eq!(events(), 0);
         Ok(())
+    }
+
+    #[test]
+    fn a_queue_that_is_armed_tells_nobody_when_it_is_armed_again() -> Result<()> {
+        let (_channel, cq) = new(10)?;
+        assert!(cq.leaves_acks_unread());
+        assert!(cq.has_unread_acks.load(Ordering::SeqCst));
+        cq.arm(false);
+        assert!(!cq.leaves_acks_unread());
+        assert!(!cq.has_unread_acks.load(Ordering::SeqCst));
+        cq.destroy()
     }
 
     #[test]

@@ -235,9 +235,9 @@ impl Local {
         self.rings.hint()
     }
 
-    /// The peer has not read all that was sent.
+    /// The peer has not read all that was sent, and it may be that it has to be woken for it.
     pub(crate) fn has_unread(&self) -> bool {
-        self.rings.unread_from().is_some()
+        self.rings.unread_from().is_some() && !self.rings.reader_leaves_acks()
     }
 
     /// This side polls for input, and there is none. A peer that said that it polls too, and does not read, is woken
@@ -296,6 +296,10 @@ impl Local {
     /// then no doorbell comes for that.
     pub(crate) fn sleep(&self) -> bool {
         self.rings.sleep_for(self.wants_acks) || self.has_ended()
+    }
+
+    pub(crate) fn wants_acks(&self) -> bool {
+        self.wants_acks
     }
 
     /// Whether this side is to be woken for acknowledgements, too. True if that was not so until now.

@@ -148,6 +148,9 @@ impl Qp {
         let mut q = self.inner.lock();
         let mut attributes = q.attributes;
         let state = change(q.state, &mut attributes)?;
+        if state == State::Error {
+            self.read_unread_acks(&mut q);
+        }
         if state != q.state || state == State::Reset {
             self.move_to(&mut q, state)?;
         }

@@ -53,6 +53,7 @@ use crate::os::rings::RingHint;
 use crate::types::limits;
 
 use super::complete::Cause;
+use super::link::Link;
 use super::pulling::Copier;
 use super::respond::Response;
 use super::{Inner, Peer, Qp, Setup, State};
@@ -159,6 +160,17 @@ impl Qp {
         let link = q.link.as_mut();
         if link.is_some_and(|link| link.paths.want_acks(wants)) {
             self.progress_later();
+        }
+    }
+
+    /// The program is about to end the connection. What the peer has acknowledged is complete by then, though nobody was
+    /// woken for it.
+    pub(super) fn read_unread_acks(&self, q: &mut MutexGuard<'_, Inner>) {
+        let leaves = |link: &Link| link.paths.leaves_acks_unread();
+        if q.state == State::ReadyToSend && !q.sq.is_empty() && q.link.as_ref().is_some_and(leaves)
+        {
+            self.receive_and_copy(q, Copier::Program);
+            self.acknowledge_and_show(q);
         }
     }
 

@@ -455,6 +455,7 @@ impl Qp {
     pub(crate) fn disconnect(&self, peer_was_first: bool) {
         self.made.touch();
         let mut q = self.inner.lock();
+        self.read_unread_acks(&mut q);
         self.enter_error(&mut q, Cause::Local);
         if q.disconnected {
             return;

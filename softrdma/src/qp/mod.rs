@@ -381,7 +381,11 @@ impl Qp {
     /// The program changes the state.
     pub(crate) fn modify(&self, state: State) -> Result<()> {
         self.made.touch();
-        self.move_to(&mut self.inner.lock(), state)
+        let mut q = self.inner.lock();
+        if state == State::Error {
+            self.read_unread_acks(&mut q);
+        }
+        self.move_to(&mut q, state)
     }
 
     fn move_to(&self, q: &mut Inner, state: State) -> Result<()> {
@@ -422,7 +426,9 @@ impl Qp {
     /// The program is about to disconnect, which the peer will hear of.
     pub(crate) fn stop(&self) {
         self.made.touch();
-        self.enter_error(&mut self.inner.lock(), complete::Cause::Local);
+        let mut q = self.inner.lock();
+        self.read_unread_acks(&mut q);
+        self.enter_error(&mut q, complete::Cause::Local);
     }
 
     /// The program destroys it. Its connection, if it has one, stays with the identifier.

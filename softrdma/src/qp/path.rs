@@ -453,6 +453,11 @@ impl Paths {
         }
     }
 
+    /// The peer does not ring for acknowledgements.
+    pub(super) fn leaves_acks_unread(&self) -> bool {
+        matches!(&self.local, Some(path) if matches!(&path.stream, Stream::Local(local) if !local.wants_acks()))
+    }
+
     /// Whether the peer is to ring for acknowledgements. Returns whether there is input of which nothing will tell.
     pub(super) fn want_acks(&mut self, wants: bool) -> bool {
         let sleeps = self.sleeps && self.receives_locally;

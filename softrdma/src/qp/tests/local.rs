@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::io::Watched;
 use crate::io::served::serve;
+use crate::objects::attached::{Attached as _, Hint};
 use crate::os::local::{self, Local};
 use crate::os::pair::Pair;
 use crate::os::testing;
@@ -234,6 +235,8 @@ fn an_acknowledgement_wakes_nobody_but_who_waits_for_it() -> Result<()> {
     };
     // The first one may come before this side has said that it does not wait for it.
     wait_until(|| are_quiet() == Ok(true))?;
+    // Nor is it looked at again and again because of that.
+    wait_until(|| matches!(server.qp.hint(), Some(Hint::Ring(hint)) if !hint.is_worth_a_look()))?;
     let before = doorbells_of(&server)?;
     // Nothing more comes than what is there.
     client.cq.arm(false);
@@ -246,6 +249,38 @@ fn an_acknowledgement_wakes_nobody_but_who_waits_for_it() -> Result<()> {
     assert!(doorbells_of(&server)? > before);
     client.end()?;
     server.end()
+}
+
+#[test]
+fn what_is_acknowledged_is_complete_when_the_program_disconnects() -> Result<()> {
+    const COUNT: u64 = 3;
+    let ends: [fn(&Qp) -> Result<()>; 3] = [
+        |qp| {
+            qp.disconnect(false);
+            Ok(())
+        },
+        |qp| {
+            qp.stop();
+            Ok(())
+        },
+        |qp| qp.change(|_, _| Ok(State::Error)),
+    ];
+    for end in ends {
+        let (client, server) = connect(with_two_queues()?, Side::unconnected(false, true)?)?;
+        for wr_id in 0..COUNT {
+            server.cq.arm(false);
+            server.post_receive(wr_id, server.place(8))?;
+            client.send(wr_id)?;
+            // It is shown when it is acknowledged.
+            assert_eq!(server.completions_by_event()?.len(), 1);
+        }
+        end(&client.qp)?;
+        let all = [0, 1, 2].map(|wr_id| sent(wr_id, Status::Success));
+        assert_eq!(client.completions()?, all);
+        client.end()?;
+        server.end()?;
+    }
+    Ok(())
 }
 
 #[test]
