@@ -449,6 +449,30 @@ some_are_interrupted(struct child *server, struct link *links)
 	handle(SIGUSR1, SIG_DFL, 0);
 }
 
+/* the handler runs while the thread looks at what has come for another link: it is interrupted nevertheless */
+static void
+some_are_interrupted_at_work(struct child *server, struct link *links)
+{
+	struct random chance = {.state = 815};
+
+	handle(SIGUSR1, on_signal, 0);
+	for (unsigned i = 0; i < rounds(); i++) {
+		const unsigned before = handled;
+		struct waiter waiter;
+		uint64_t until;
+
+		begin(&waiter, &links[0]);
+		ask_for_message(server, 1);
+		until = now_ns() + next_random(&chance) % 100000;
+		while (now_ns() < until)
+			;
+		CHECK(pthread_kill(waiter.thread, SIGUSR1) == 0);
+		CHECK(!ends(&waiter) && handled == before + 1 && waiter.result == EINTR);
+		finds_message(&links[1]);
+	}
+	handle(SIGUSR1, SIG_DFL, 0);
+}
+
 static void
 one_forks(struct child *server, struct link *links)
 {
@@ -530,6 +554,7 @@ wait_for_messages(struct child *server, struct link *links)
 	two_wait(server, links);
 	some_are_cancelled(server, links);
 	some_are_interrupted(server, links);
+	some_are_interrupted_at_work(server, links);
 	one_forks(server, links);
 	one_thread_wakes(server, links);
 	child_goes_on(server, links);

@@ -345,14 +345,26 @@ impl Io {
     }
 
     /// Watches a descriptor as before, behind all sets that it has been added to meanwhile; `interest` may be another
-    /// one. Nothing is watched for a source that has left.
-    pub(crate) fn watch_behind(&self, fd: RawFd, token: Token, interest: Interest) -> Result<()> {
+    /// one. The last of those who come at the same time says which. Nothing is watched for a source that has left.
+    pub(crate) fn watch_behind(
+        &self,
+        fd: RawFd,
+        token: Token,
+        interest: impl Fn() -> Interest,
+    ) -> Result<()> {
         let sources = self.sources.lock();
         if !sources.contains_key(&token) {
             return Ok(());
         }
-        self.epoll.get().remove(fd);
-        self.epoll.get().add(fd, token.0, interest)
+        let add = || {
+            self.epoll.get().remove(fd);
+            self.epoll.get().add(fd, token.0, interest())
+        };
+        match add() {
+            // The thread has added it with all others, without the lock.
+            Err(libc::EEXIST) => add(),
+            done => done,
+        }
     }
 
     pub(crate) fn remove(&self, fd: RawFd) {

@@ -50,7 +50,9 @@ pub(crate) fn serve(
     let source = Arc::clone(&served);
     // Something may wait for room already.
     let interest = served.interest();
-    io.watch(served.pair.socket().raw(), token, interest, source)
+    io.watch(served.pair.socket().raw(), token, interest, source)?;
+    served.watch_for_room();
+    Ok(())
 }
 
 type Knocked = dyn Fn(&Arc<Pair>, &Knock) + Send + Sync;
@@ -82,12 +84,19 @@ impl Served {
         let Some(io) = super::get() else { return };
         let socket = self.pair.socket().raw();
         if io
-            .watch_behind(socket, self.token, self.interest())
+            .watch_behind(socket, self.token, || self.interest())
             .is_err()
         {
             // Later: callers may have locks.
             let served = Arc::clone(self);
             super::later(move || served.end(Hearer::IoThread));
+        }
+    }
+
+    /// After it was added: its socket may have lost its room meanwhile.
+    fn watch_for_room(self: &Arc<Self>) {
+        if self.pair.has_unsent() {
+            self.watch_behind();
         }
     }
 
@@ -257,6 +266,8 @@ impl Source for Served {
             .and_then(|fd| io.add(fd, token, self.interest()));
         if watched.is_err() {
             self.end(Hearer::IoThread);
+        } else {
+            self.watch_for_room();
         }
     }
 }

@@ -16,7 +16,7 @@ use super::fork_state::Made;
 use super::served::{hear, watch_behind};
 use crate::Result;
 use crate::os::pair::{Hearer, Pair};
-use crate::os::wait_set::{self, Found, WaitSet};
+use crate::os::wait_set::{self, Blocked, Found, WaitSet};
 
 /// What the threads that wait for one channel listen to.
 #[derive(Debug)]
@@ -88,12 +88,17 @@ impl Waiting {
     }
 
     /// Waits, until something has come that `Heard::serve` is to look at. None if there is nothing to listen to, or no
-    /// descriptor: the caller waits in another way. Fails with `EINTR` when a signal handler has run.
-    pub(crate) fn wait(&self, readiness: RawFd) -> Result<Option<Heard<'_>>> {
+    /// descriptor: the caller waits in another way. Fails with `EINTR` when a signal handler has run. No other runs
+    /// until `blocked` goes, which is there after the first time.
+    pub(crate) fn wait(
+        &self,
+        readiness: RawFd,
+        blocked: &mut Option<Blocked>,
+    ) -> Result<Option<Heard<'_>>> {
         let Some(set) = self.set(readiness) else {
             return Ok(None);
         };
-        match wait_set::wait(set, CHECK_MS, &|| self.leave_to_io_thread()) {
+        match wait_set::wait(set, CHECK_MS, blocked, &|| self.leave_to_io_thread()) {
             Ok(found) => {
                 if found.is_foreign || found.has_timed_out {
                     self.look_after_set();
@@ -135,7 +140,7 @@ fn listen(set: &WaitSet, number: u32, pair: &Pair) {
     }
 }
 
-/// What has come. The thread handles no signals until this goes.
+/// What has come.
 pub(crate) struct Heard<'a> {
     waiting: &'a Waiting,
     found: Found,
@@ -153,10 +158,5 @@ impl Heard<'_> {
             }
         }
         something || !self.found.is_readable
-    }
-
-    /// The thread handles its signals again. If a handler does not come back, `otherwise` is called.
-    pub(crate) fn end(self, otherwise: &dyn Fn()) {
-        self.found.unblock_signals(otherwise);
     }
 }

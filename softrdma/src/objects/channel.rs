@@ -22,7 +22,8 @@ use crate::os::held::Locks;
 use crate::os::pair::Pair;
 use crate::os::readiness::{Raised, Readiness};
 use crate::os::semaphore::Semaphore;
-use crate::os::signals;
+use crate::os::signals::{self, Pending};
+use crate::os::wait_set::Blocked;
 
 thread_local! {
     /// The address of the channel that this thread waits for, while it does what the I/O thread would do.
@@ -200,26 +201,48 @@ impl<E> Channel<E> {
         // What is readable without an event comes from another process, after a fork.
         const MOST_IN_VAIN: u32 = 100;
         let mut in_vain = 0;
+        // From the first wait on: otherwise one that came between two waits would not be noticed.
+        let mut blocked = None;
         while in_vain < MOST_IN_VAIN {
             let mut is_interrupted = false;
-            match self.waiting.wait(self.readiness.fd()) {
+            match self.waiting.wait(self.readiness.fd(), &mut blocked) {
                 Ok(Some(heard)) => {
                     SERVED.set(self.address());
                     in_vain = if heard.serve() { 0 } else { in_vain + 1 };
                     SERVED.set(0);
-                    heard.end(&|| self.tell_of_quiet_event());
                 }
                 Ok(None) => break,
-                Err(_) => is_interrupted = true,
+                Err(_) => is_interrupted = signals::any_interrupts(),
             }
             if self.tokens.try_take() {
+                self.handle_signals(blocked, true);
                 return Ok(());
             }
-            if is_interrupted && signals::any_interrupts() {
+            let pending = blocked
+                .as_ref()
+                .map_or_else(Pending::default, Blocked::pending);
+            if pending.any {
+                self.handle_signals(blocked.take(), false);
+            }
+            if is_interrupted || pending.interrupts {
+                self.handle_signals(blocked, false);
                 return Err(libc::EINTR);
             }
         }
+        self.handle_signals(blocked, false);
         self.tokens.take()
+    }
+
+    /// The thread handles its signals again. A handler may leave this library, and with it a token.
+    fn handle_signals(&self, blocked: Option<Blocked>, has_token: bool) {
+        if let Some(blocked) = blocked {
+            blocked.end(&|| {
+                if has_token {
+                    self.tokens.post();
+                }
+                self.tell_of_quiet_event();
+            });
+        }
     }
 
     /// The next event. Waits for it, or fails with `EAGAIN`, as the program set the descriptor.

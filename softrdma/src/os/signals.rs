@@ -117,20 +117,44 @@ impl Drop for Changing {
 
 /// Whether the program has a handler that interrupts calls that wait (no `SA_RESTART`).
 pub(crate) fn any_interrupts() -> bool {
-    (1..=libc::SIGRTMAX()).any(|signal| {
-        let mut action = mem::MaybeUninit::<libc::sigaction>::zeroed();
-        let Some(real) = real() else { return true };
-        // SAFETY: null, and room for an action, for which zeros are valid.
-        let action = unsafe {
-            if real(signal, ptr::null(), action.as_mut_ptr()) != 0 {
-                return false;
-            }
-            action.assume_init()
-        };
-        !matches!(action.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN)
-            && !is_own(&action)
-            && action.sa_flags & libc::SA_RESTART == 0
-    })
+    (1..=libc::SIGRTMAX()).any(interrupts)
+}
+
+fn interrupts(signal: c_int) -> bool {
+    let mut action = mem::MaybeUninit::<libc::sigaction>::zeroed();
+    let Some(real) = real() else { return true };
+    // SAFETY: null, and room for an action, for which zeros are valid.
+    let action = unsafe {
+        if real(signal, ptr::null(), action.as_mut_ptr()) != 0 {
+            return false;
+        }
+        action.assume_init()
+    };
+    !matches!(action.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN)
+        && !is_own(&action)
+        && action.sa_flags & libc::SA_RESTART == 0
+}
+
+/// Signals that have come, and whose handlers have not run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pending {
+    pub(crate) any: bool,
+    /// As `any_interrupts` means it.
+    pub(crate) interrupts: bool,
+}
+
+/// What this thread would handle with another mask.
+pub(crate) fn pending_but_for(mask: &libc::sigset_t) -> Pending {
+    let mut all = mem::MaybeUninit::<libc::sigset_t>::zeroed();
+    // SAFETY: room for a set, for which zeros are valid; the kernel's is the first eight bytes of it.
+    let bits = unsafe {
+        libc::sigpending(all.as_mut_ptr());
+        *all.as_ptr().cast::<u64>() & !*ptr::from_ref(mask).cast::<u64>()
+    };
+    Pending {
+        any: bits != 0,
+        interrupts: (1..=64).any(|signal| bits & (1 << (signal - 1)) != 0 && interrupts(signal)),
+    }
 }
 
 /// The function of a name in the libraries behind this one. It is looked for when this library is loaded: signal

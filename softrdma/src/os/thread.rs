@@ -153,18 +153,16 @@ fn second_entry() -> Option<usize> {
     None
 }
 
-/// The calling thread handles no signals but those of its own faults. What it handled before.
-pub(super) fn block_signals() -> libc::sigset_t {
+/// All but those of a thread's own faults.
+pub(super) fn asynchronous_signals() -> libc::sigset_t {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: both sets are written before they are read.
+    // SAFETY: the set is written before it is read.
     unsafe {
         libc::sigfillset(set.as_mut_ptr());
         for signal in SYNCHRONOUS {
             libc::sigdelset(set.as_mut_ptr(), signal);
         }
-        libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), before.as_mut_ptr());
-        before.assume_init()
+        set.assume_init()
     }
 }
 

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::epoll::{EXCLUSIVE, READABLE};
 use super::fd::Fd;
+use super::signals::{self, Pending};
 use super::{cancel, check, child, errno, owned, thread};
 use crate::Result;
 
@@ -67,13 +68,42 @@ const TAG: u64 = 0x736f_6674 << 32;
 /// The channel has this one.
 const READINESS: u64 = TAG | u32::MAX as u64;
 
-/// The thread's signals, which are blocked until this goes: their handlers must not run while it has locks.
+/// The thread's signals, which are blocked until this goes: their handlers must not run while it has locks. It has what
+/// the thread handled before.
 pub(crate) struct Blocked(libc::sigset_t);
+
+impl Blocked {
+    fn begin() -> Self {
+        let all = thread::asynchronous_signals();
+        Self(signals::change_mask(libc::SIG_BLOCK, Some(&all)))
+    }
+
+    /// What has come meanwhile.
+    pub(crate) fn pending(&self) -> Pending {
+        signals::pending_but_for(&self.0)
+    }
+
+    /// The thread handles its signals again. A handler may leave this library (`siglongjmp`): then `otherwise` is called
+    /// first.
+    pub(crate) fn end(self, otherwise: &dyn Fn()) {
+        let mask = &raw const self.0;
+        with_cleanup(
+            &Cancelled {
+                mask,
+                then: otherwise,
+            },
+            || self.restore(),
+        );
+    }
+
+    fn restore(&self) {
+        signals::change_mask(libc::SIG_SETMASK, Some(&self.0));
+    }
+}
 
 impl Drop for Blocked {
     fn drop(&mut self) {
-        // SAFETY: the set that the thread had.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, ptr::null_mut()) };
+        self.restore();
     }
 }
 
@@ -86,23 +116,9 @@ pub(crate) struct Found {
     /// There is something in the set that was not put there.
     pub(crate) is_foreign: bool,
     pub(crate) has_timed_out: bool,
-    blocked: Blocked,
 }
 
 impl Found {
-    /// The thread handles its signals again. A handler may leave this library (`siglongjmp`): then `otherwise` is called
-    /// first.
-    pub(crate) fn unblock_signals(self, otherwise: &dyn Fn()) {
-        let mask = &raw const self.blocked.0;
-        with_cleanup(
-            &Cancelled {
-                mask,
-                then: otherwise,
-            },
-            || drop(self.blocked),
-        );
-    }
-
     pub(crate) fn sockets(&self) -> impl Iterator<Item = u32> + '_ {
         self.sockets.iter().copied().take(self.count)
     }
@@ -119,7 +135,7 @@ unsafe extern "C" fn cancelled(argument: *mut c_void) {
     unsafe {
         let cancelled = &*argument.cast::<Cancelled<'_>>();
         (cancelled.then)();
-        libc::pthread_sigmask(libc::SIG_SETMASK, cancelled.mask, ptr::null_mut());
+        signals::change_mask(libc::SIG_SETMASK, Some(&*cancelled.mask));
     }
 }
 
@@ -193,12 +209,16 @@ impl Drop for WaitSet {
 }
 
 /// Waits with a set, which is named by its number, since a thread that is cancelled never gives back what it has.
-/// Signal handlers run meanwhile; all of them have run, and nothing was found, when this fails with `EINTR`. A
-/// thread that is cancelled calls `then`.
-pub(crate) fn wait(set: RawFd, timeout_ms: c_int, then: &dyn Fn()) -> Result<Found> {
+/// Signal handlers run meanwhile, and not afterwards, unless `blocked` goes; all of them have run, and nothing was
+/// found, when this fails with `EINTR`. A thread that is cancelled calls `then`.
+pub(crate) fn wait(
+    set: RawFd,
+    timeout_ms: c_int,
+    blocked: &mut Option<Blocked>,
+    then: &dyn Fn(),
+) -> Result<Found> {
     let mut events = [libc::epoll_event { events: 0, u64: 0 }; MOST];
-    let blocked = Blocked(thread::block_signals());
-    let mask = &raw const blocked.0;
+    let mask = &raw const blocked.get_or_insert_with(Blocked::begin).0;
     let found = with_cleanup(&Cancelled { mask, then }, || {
         let wait = || {
             // SAFETY: room for as many events, and a set that lives through the call.
@@ -212,7 +232,6 @@ pub(crate) fn wait(set: RawFd, timeout_ms: c_int, then: &dyn Fn()) -> Result<Fou
         is_readable: false,
         is_foreign: false,
         has_timed_out: found == 0,
-        blocked,
     };
     for event in events.iter().take(found) {
         let token = event.u64;
