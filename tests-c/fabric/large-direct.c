@@ -469,6 +469,8 @@ work_with_losses(struct rdma_event_channel *channel, unsigned port)
 		if (!fits(loss, status))
 			die("writes to memory that is %s: %s", losses[loss], ibv_wc_status_str(status));
 		rdma_disconnect(link.id);
+		/* the server has taken the end of this connection before it gets the request of the next one */
+		await_event(channel, RDMA_CM_EVENT_DISCONNECTED);
 		link_close(&link);
 	}
 }
