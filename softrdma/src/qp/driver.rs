@@ -14,9 +14,9 @@
 //!           |                               has missed something          |
 //!           | check_polling                                               |
 //!           |                                                             |
-//!      +---------+   leave_polling_mode: the program arms its queue, or   |
+//!      +---------+   leave_polling_mode: the program arms its queue or    |
 //!      | LEAVING | <------------------------------------------------------+
-//!      +---------+   ready: the peer has rung its doorbell
+//!      +---------+   disconnects, or ready: the peer has rung its doorbell
 //! ```
 //!
 //! - WATCHED: the I/O thread sleeps in epoll_wait until a socket or a doorbell is ready ([`Source::ready`]). A thread of
@@ -94,7 +94,7 @@ impl Driver {
     }
 
     /// Whether it was in it.
-    fn leave_polling_mode(&self) -> bool {
+    pub(super) fn leave_polling_mode(&self) -> bool {
         let was_polled = self.clear(POLLED);
         if was_polled {
             count_polled(false);
@@ -273,7 +273,8 @@ impl Qp {
     /// If the program has polled since the last time, has missed few requests so far, and waits for no event, its
     /// polls will find what comes.
     fn enter_polling_mode_if_polled(&self, q: &Inner) {
-        if !q.polls.find_requests()
+        if q.disconnected
+            || !q.polls.find_requests()
             || !self.was_polled()
             || self.waits_for_an_event()
             || self.is_one_of_many(q)

@@ -467,6 +467,8 @@ impl Qp {
             Response::Disconnect
         });
         self.end_waiting(&mut q);
+        // It is not a completion that the program waits for now.
+        self.driver.leave_polling_mode();
         self.send_now(&mut q);
     }
 }

@@ -187,6 +187,20 @@ fn who_waits_for_an_event_hears_of_what_came_while_it_polled() -> Result<()> {
     server.end()
 }
 
+#[test]
+fn who_disconnects_hears_of_the_answer_though_it_polled() -> Result<()> {
+    let (client, server) = connected()?;
+    polls(&client, &server)?;
+    client.qp.disconnect(false);
+    // Otherwise the peer would not ring for its answer, and the next check would find it.
+    assert!(!client.qp.driver.is_polled());
+    wait_until(|| server.qp.lock().peer == Peer::Left)?;
+    let before = doorbells_of(&server)?;
+    server.qp.disconnect(true);
+    assert_eq!(doorbells_of(&server)?, before + 1);
+    wait_until(|| client.qp.lock().peer == Peer::Left)
+}
+
 /// A side with a queue for the completions of what it sends, and another one for what it receives.
 fn with_two_queues() -> Result<Side> {
     let side = Side::unconnected(false, true)?;
