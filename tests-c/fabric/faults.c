@@ -471,27 +471,6 @@ take_request(struct rdma_cm_id *id)
 		link->ended = true;
 }
 
-static void
-serve_event(struct rdma_event_channel *channel)
-{
-	struct rdma_cm_event *event = next_event(channel, 0);
-	enum rdma_cm_event_type type;
-	struct rdma_cm_id *id;
-
-	if (!event)
-		return;
-	type = event->event;
-	id = event->id;
-	CHECK(rdma_ack_cm_event(event) == 0);
-	if (type == RDMA_CM_EVENT_CONNECT_REQUEST) {
-		take_request(id);
-		return;
-	}
-	report_first(rdma_event_str(type));
-	if (type != RDMA_CM_EVENT_ESTABLISHED && type != RDMA_CM_EVENT_TIMEWAIT_EXIT)
-		((struct link *)id->context)->ended = true;
-}
-
 /* sends messages back */
 static void
 serve_link(struct link *link)
@@ -510,6 +489,30 @@ serve_link(struct link *link)
 		if (wc.status == IBV_WC_SUCCESS && wc.opcode == IBV_WC_RECV)
 			post(link, IBV_WR_SEND, wc.wr_id, wc.wr_id * MESSAGE, wc.byte_len, 0);
 	}
+}
+
+static void
+serve_event(struct rdma_event_channel *channel)
+{
+	struct rdma_cm_event *event = next_event(channel, 0);
+	enum rdma_cm_event_type type;
+	struct rdma_cm_id *id;
+
+	if (!event)
+		return;
+	type = event->event;
+	id = event->id;
+	CHECK(rdma_ack_cm_event(event) == 0);
+	if (type == RDMA_CM_EVENT_CONNECT_REQUEST) {
+		take_request(id);
+		return;
+	}
+	if (type != RDMA_CM_EVENT_ESTABLISHED && type != RDMA_CM_EVENT_TIMEWAIT_EXIT) {
+		/* what came before the end, which this process may see at the same time */
+		serve_link(id->context);
+		((struct link *)id->context)->ended = true;
+	}
+	report_first(rdma_event_str(type));
 }
 
 static void
