@@ -31,8 +31,24 @@ struct Mapping {
     writable: bool,
 }
 
-/// Lines are in the order of addresses: `7f0000000000-7f0000001000 rw-p OFFSET DEVICE INODE PATH`.
+/// Whether all of a range is mapped with these rights.
 fn covers(maps: &[u8], addr: u64, end: u64, writable: bool) -> bool {
+    each_under(maps, addr, end, |mapping, _, _| {
+        (mapping.writable || (mapping.readable && !writable)).then_some(())
+    })
+    .is_some()
+}
+
+/// Looks at each mapping under a range, with its line, and the address from which on it is under the range. None when
+/// `look` says so, and when a part of the range is not mapped.
+///
+/// Lines are in the order of addresses: `7f0000000000-7f0000001000 rw-p OFFSET DEVICE INODE PATH`.
+fn each_under<'a>(
+    maps: &'a [u8],
+    addr: u64,
+    end: u64,
+    mut look: impl FnMut(Mapping, &'a [u8], u64) -> Option<()>,
+) -> Option<()> {
     let mut reached = addr;
     for line in maps.split(|&byte| byte == b'\n') {
         let Some(mapping) = parse(line) else {
@@ -41,16 +57,16 @@ fn covers(maps: &[u8], addr: u64, end: u64, writable: bool) -> bool {
         if mapping.to <= reached {
             continue;
         }
-        let right = mapping.writable || (mapping.readable && !writable);
-        if mapping.from > reached || !right {
-            return false;
+        if mapping.from > reached {
+            return None;
         }
+        look(mapping, line, reached)?;
         reached = mapping.to;
         if reached >= end {
-            return true;
+            return Some(());
         }
     }
-    false
+    None
 }
 
 fn parse(line: &[u8]) -> Option<Mapping> {
@@ -77,54 +93,24 @@ pub(super) struct Place<'a> {
     pub(super) path: &'a [u8],
 }
 
-/// The rest of a line.
-struct Mapped<'a> {
-    file: Identity,
-    offset: u64,
-    path: &'a [u8],
-}
-
 /// The file that is mapped under all of a range, if it is one that is mapped shared and without a gap.
 pub(super) fn file_of(maps: &[u8], addr: u64, end: u64) -> Option<Place<'_>> {
     let mut found: Option<Place<'_>> = None;
-    let mut reached = addr;
-    for line in maps.split(|&byte| byte == b'\n') {
-        let Some(mapping) = parse(line) else {
-            continue;
-        };
-        if mapping.to <= reached {
-            continue;
-        }
-        if mapping.from > reached {
-            return None;
-        }
+    each_under(maps, addr, end, |mapping, line, from| {
         let part = parse_file(line)?;
-        let offset = part.offset.checked_add(reached - mapping.from)?;
-        match &found {
-            None => {
-                found = Some(Place {
-                    file: part.file,
-                    offset,
-                    path: part.path,
-                });
-            }
-            Some(first) => {
-                let goes_on = first.offset.checked_add(reached - addr) == Some(offset);
-                if first.file != part.file || !goes_on {
-                    return None;
-                }
-            }
-        }
-        reached = mapping.to;
-        if reached >= end {
-            return found;
-        }
-    }
-    None
+        let offset = part.offset.checked_add(from - mapping.from)?;
+        let Some(first) = &found else {
+            found = Some(Place { offset, ..part });
+            return Some(());
+        };
+        let goes_on = first.offset.checked_add(from - addr) == Some(offset);
+        (first.file == part.file && goes_on).then_some(())
+    })?;
+    found
 }
 
 /// None for what is not a shared mapping of a file.
-fn parse_file(line: &[u8]) -> Option<Mapped<'_>> {
+fn parse_file(line: &[u8]) -> Option<Place<'_>> {
     let mut fields = line.splitn(6, |&byte| byte == b' ');
     let (_range, rights) = (fields.next()?, fields.next()?);
     let (offset, device) = (fields.next()?, fields.next()?);
@@ -137,7 +123,7 @@ fn parse_file(line: &[u8]) -> Option<Mapped<'_>> {
         inode,
     };
     let is_shared = rights.get(3) == Some(&b's') && inode != 0;
-    is_shared.then_some(Mapped {
+    is_shared.then_some(Place {
         file,
         offset: hex(offset)?,
         path: path.trim_ascii_start(),
