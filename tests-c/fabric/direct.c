@@ -17,7 +17,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "two-processes.h"
@@ -45,14 +44,6 @@ static const char *const losses[] = {"deregistered", "registered anew", "access 
 #define MOST ((size_t)100000)
 static const size_t lengths[] = {8, 4096, MOST};
 #define N_LENGTHS (sizeof(lengths) / sizeof(lengths[0]))
-
-static void
-pause_for(long us)
-{
-	const struct timespec moment = {.tv_nsec = us * 1000};
-
-	nanosleep(&moment, NULL);
-}
 
 static bool
 is_set(const char *name, const char *value)
@@ -88,20 +79,6 @@ take_event(struct rdma_event_channel *channel, struct rdma_cm_id **id)
 	CHECK(rdma_ack_cm_event(event) == 0);
 
 	return type;
-}
-
-/* the completion of the next request, within so many milliseconds; false if there is none */
-static bool
-comes(struct link *link, int ms, struct ibv_wc *wc)
-{
-	const uint64_t end = now_ns() + (uint64_t)ms * 1000000;
-
-	while (drain(link, wc) == 0) {
-		if (now_ns() > end)
-			return false;
-	}
-
-	return true;
 }
 
 /* --- the server ---------------------------------------------------------------------------------- */
@@ -319,22 +296,6 @@ server_pid(void)
 	return (pid_t)env_number("DIRECT_SERVER", 0);
 }
 
-static void
-stop_server(void)
-{
-	const uint64_t end = now_ns() + (uint64_t)wait_ms() * 1000000;
-	char path[64], state = 'R';
-
-	CHECK(kill(server_pid(), SIGSTOP) == 0);
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)server_pid());
-	while (state != 'T') {
-		FILE *stat = fopen(path, "r");
-
-		CHECK(stat && fscanf(stat, "%*d %*s %c", &state) == 1 && now_ns() < end);
-		fclose(stat);
-	}
-}
-
 /* until a write needs no answer: soon after the connection was made, both sides know of each other's regions */
 static void
 until_direct(struct link *link)
@@ -345,13 +306,13 @@ until_direct(struct link *link)
 	for (;;) {
 		bool done;
 
-		stop_server();
+		stop_process(server_pid());
 		post(link, IBV_WR_RDMA_WRITE, 0, SOURCE, WORD, SIZE - WORD);
-		done = comes(link, 20, &wc);
+		done = comes_within(link, 20, &wc);
 		if (done)
 			break;
 		CHECK(kill(server_pid(), SIGCONT) == 0);
-		CHECK(comes(link, wait_ms(), &wc) && wc.status == IBV_WC_SUCCESS);
+		CHECK(comes_within(link, wait_ms(), &wc) && wc.status == IBV_WC_SUCCESS);
 		if (now_ns() > end)
 			die("no write is done without the owner of the memory");
 		pause_for(1000);
@@ -397,7 +358,7 @@ break_a_rule(struct link *link, enum ibv_wc_status wanted)
 		CHECK(kill(server_pid(), SIGCONT) == 0);
 	}
 	post(link, IBV_WR_RDMA_WRITE, 1, SOURCE, WORD, 0);
-	CHECK(comes(link, wait_ms(), &wc) && wc.status == IBV_WC_SUCCESS);
+	CHECK(comes_within(link, wait_ms(), &wc) && wc.status == IBV_WC_SUCCESS);
 	switch (env_number("DIRECT_RULE", 0)) {
 	case 0:
 		link->remote.key ^= 0x5550;
@@ -409,7 +370,7 @@ break_a_rule(struct link *link, enum ibv_wc_status wanted)
 	default:
 		post(link, IBV_WR_RDMA_READ, 2, INTO, WORD, (size_t)0 - 1);
 	}
-	CHECK(comes(link, wait_ms(), &wc));
+	CHECK(comes_within(link, wait_ms(), &wc));
 	CHECK(wc.wr_id == 2 && wc.status == wanted);
 }
 
@@ -422,7 +383,7 @@ stream(struct link *link, size_t length)
 	memset(link->memory + SOURCE, 1, length);
 	do {
 		post(link, IBV_WR_RDMA_WRITE, 1, SOURCE, length, 0);
-		if (!comes(link, wait_ms(), &wc))
+		if (!comes_within(link, wait_ms(), &wc))
 			die("a write does not complete");
 	} while (wc.status == IBV_WC_SUCCESS);
 

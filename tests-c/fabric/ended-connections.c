@@ -27,23 +27,6 @@
 
 static const char *address = "127.0.0.1";
 
-/* what this process has mapped and touched of memory that is shared */
-static long
-shared_kib(void)
-{
-	FILE *status = fopen("/proc/self/status", "re");
-	char line[256];
-	long kib = -1;
-
-	CHECK(status);
-	while (kib < 0 && fgets(line, sizeof(line), status))
-		sscanf(line, "RssShmem: %ld", &kib);
-	fclose(status);
-	CHECK(kib >= 0);
-
-	return kib;
-}
-
 /* what this process has open of others: themselves, and their memory */
 static unsigned
 of_others(void)
@@ -76,10 +59,10 @@ wait_until_given_back(long most_kib, unsigned most_of_others)
 	const struct timespec moment = {.tv_nsec = 10000000};
 	uint64_t limit = now_ns() + (uint64_t)wait_ms() * 1000000;
 
-	while (shared_kib() > most_kib || of_others() > most_of_others) {
+	while (resident_shared() > most_kib || of_others() > most_of_others) {
 		if (now_ns() > limit)
 			die("after %d ms, %ld KiB are shared instead of %ld, and %u descriptors are of others instead of %u",
-					wait_ms(), shared_kib(), most_kib, of_others(), most_of_others);
+					wait_ms(), resident_shared(), most_kib, of_others(), most_of_others);
 		nanosleep(&moment, NULL);
 	}
 }
@@ -142,7 +125,7 @@ server(void)
 {
 	struct rdma_event_channel *channel = open_channel();
 	struct rdma_cm_id *listener = listen_at(channel, address, 0, COUNT);
-	long before = shared_kib();
+	long before = resident_shared();
 	char line[16];
 
 	report("listening %u", (unsigned)ntohs(rdma_get_src_port(listener)));
@@ -192,7 +175,7 @@ static void
 client(const char *role, unsigned port)
 {
 	struct rdma_event_channel *channel = open_channel();
-	long before = shared_kib();
+	long before = resident_shared();
 	char line[16];
 
 	(void)role;
@@ -207,8 +190,8 @@ client(const char *role, unsigned port)
 			complete(&links[i]);
 		}
 		/* otherwise nothing can be given back */
-		if (of_others() > 0 && shared_kib() < before + COUNT * OF_CONNECTION)
-			die("%d connections have only %ld KiB of shared memory", COUNT, shared_kib() - before);
+		if (of_others() > 0 && resident_shared() < before + COUNT * OF_CONNECTION)
+			die("%d connections have only %ld KiB of shared memory", COUNT, resident_shared() - before);
 		report("connected");
 		listen_to_parent(line, sizeof(line));
 		/* the one that stays is not the first */

@@ -19,7 +19,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "two-processes.h"
@@ -81,33 +80,11 @@ memory_size(void)
 }
 
 static void
-pause_for(long us)
-{
-	const struct timespec moment = {.tv_nsec = us * 1000};
-
-	nanosleep(&moment, NULL);
-}
-
-/* the next completion, polled for without a pause; false if there is none within so many milliseconds */
-static bool
-comes(struct link *link, int ms, struct ibv_wc *wc)
-{
-	const uint64_t end = now_ns() + (uint64_t)ms * 1000000;
-
-	while (drain(link, wc) == 0) {
-		if (now_ns() > end)
-			return false;
-	}
-
-	return true;
-}
-
-static void
 polled(struct link *link)
 {
 	struct ibv_wc wc;
 
-	if (!comes(link, wait_ms(), &wc))
+	if (!comes_within(link, wait_ms(), &wc))
 		die("no completion");
 	if (wc.status != IBV_WC_SUCCESS)
 		die("%s", ibv_wc_status_str(wc.status));
@@ -271,22 +248,6 @@ server_pid(void)
 }
 
 static void
-stop_server(void)
-{
-	const uint64_t end = now_ns() + (uint64_t)wait_ms() * 1000000;
-	char path[64], state = 'R';
-
-	CHECK(kill(server_pid(), SIGSTOP) == 0);
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)server_pid());
-	while (state != 'T') {
-		FILE *stat = fopen(path, "r");
-
-		CHECK(stat && fscanf(stat, "%*d %*s %c", &state) == 1 && now_ns() < end);
-		fclose(stat);
-	}
-}
-
-static void
 continue_server(void)
 {
 	CHECK(kill(server_pid(), SIGCONT) == 0);
@@ -310,11 +271,11 @@ until_direct(struct link *link)
 	struct ibv_wc wc;
 
 	for (bool done = false; !done;) {
-		stop_server();
+		stop_process(server_pid());
 		post(link, IBV_WR_RDMA_WRITE, 0, 0, WORD, 0);
-		done = comes(link, 20, &wc);
+		done = comes_within(link, 20, &wc);
 		continue_server();
-		if (!done && (!comes(link, wait_ms(), &wc) || now_ns() > end))
+		if (!done && (!comes_within(link, wait_ms(), &wc) || now_ns() > end))
 			die("no write is done without the owner of the memory");
 		CHECK(wc.status == IBV_WC_SUCCESS);
 	}
@@ -380,7 +341,7 @@ work_alone(struct link *link)
 	const size_t size = 300 * KIB;
 
 	until_direct(link);
-	stop_server();
+	stop_process(server_pid());
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
 		write_and_read(link, sizes[i], 5 * i, polled, i + 1);
 	write_and_read(link, largest(), 0, polled, 9);
@@ -435,7 +396,7 @@ stream(struct link *link)
 	memset(link->memory, 1, STREAM);
 	do {
 		post(link, IBV_WR_RDMA_WRITE, 1, 0, STREAM, 0);
-		if (!comes(link, wait_ms(), &wc))
+		if (!comes_within(link, wait_ms(), &wc))
 			die("a write does not complete");
 	} while (wc.status == IBV_WC_SUCCESS);
 

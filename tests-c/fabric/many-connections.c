@@ -165,27 +165,10 @@ many_close(struct many *many)
 	free(many->memory);
 }
 
-/* what this process has mapped and touched of it */
-static long
-shared_kib(void)
-{
-	FILE *status = fopen("/proc/self/status", "re");
-	char line[256];
-	long kib = -1;
-
-	CHECK(status);
-	while (kib < 0 && fgets(line, sizeof(line), status))
-		sscanf(line, "RssShmem: %ld", &kib);
-	fclose(status);
-	CHECK(kib >= 0);
-
-	return kib;
-}
-
 static void
 report_use(const char *when)
 {
-	report("%s %u %ld %ld", when, descriptors(), resident(), shared_kib());
+	report("%s %u %ld %ld", when, descriptors(), resident(), resident_shared());
 }
 
 /* all connections leave TCP, which closes their sockets */

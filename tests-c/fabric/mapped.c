@@ -21,7 +21,6 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "native.h"
@@ -77,14 +76,6 @@ static bool
 is_never_mapped(void)
 {
 	return env_number("MAPPED_NEVER", 0) != 0;
-}
-
-static void
-pause_for(long us)
-{
-	const struct timespec moment = {.tv_nsec = us * 1000};
-
-	nanosleep(&moment, NULL);
 }
 
 static void

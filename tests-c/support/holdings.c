@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <dirent.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "holdings.h"
 
@@ -20,18 +21,33 @@ open_descriptors(void)
 	return count - 3;
 }
 
-long
-resident_kib(void)
+static long
+status_kib(const char *name)
 {
-	FILE *file = fopen("/proc/self/status", "r");
+	FILE *file = fopen("/proc/self/status", "re");
+	const size_t length = strlen(name);
 	char line[256];
 	long kib = -1;
 
 	if (!file)
 		return -1;
-	while (kib < 0 && fgets(line, sizeof(line), file))
-		sscanf(line, "VmRSS: %ld", &kib);
+	while (kib < 0 && fgets(line, sizeof(line), file)) {
+		if (strncmp(line, name, length) == 0)
+			sscanf(line + length, ": %ld", &kib);
+	}
 	fclose(file);
 
 	return kib;
+}
+
+long
+resident_kib(void)
+{
+	return status_kib("VmRSS");
+}
+
+long
+resident_shared_kib(void)
+{
+	return status_kib("RssShmem");
 }

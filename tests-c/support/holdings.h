@@ -3,8 +3,10 @@
 #ifndef TESTS_HOLDINGS_H
 #define TESTS_HOLDINGS_H
 
-/* how many open descriptors, without the one that this takes; and how much memory. -1 if that cannot be read */
+/* how many open descriptors, without the one that this takes; how much memory, and how much of it is shared. -1 if that
+ * cannot be read */
 int open_descriptors(void);
 long resident_kib(void);
+long resident_shared_kib(void);
 
 #endif

@@ -208,6 +208,30 @@ wait_for_exit(pid_t pid)
 		die("the child ended with %#x", status);
 }
 
+void
+stop_process(pid_t pid)
+{
+	const uint64_t end = now_ns() + (uint64_t)wait_ms() * 1000000;
+	char path[64], state = 'R';
+
+	CHECK(kill(pid, SIGSTOP) == 0);
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	while (state != 'T') {
+		FILE *stat = fopen(path, "r");
+
+		CHECK(stat && fscanf(stat, "%*d %*s %c", &state) == 1 && now_ns() < end);
+		fclose(stat);
+	}
+}
+
+void
+pause_for(long us)
+{
+	const struct timespec moment = {.tv_nsec = us * 1000};
+
+	nanosleep(&moment, NULL);
+}
+
 pid_t
 fork_or_die(void)
 {
@@ -267,6 +291,16 @@ resident(void)
 	const long kib = resident_kib();
 
 	CHECK(kib > 0);
+
+	return kib;
+}
+
+long
+resident_shared(void)
+{
+	const long kib = resident_shared_kib();
+
+	CHECK(kib >= 0);
 
 	return kib;
 }
@@ -603,6 +637,19 @@ drain(struct link *link, struct ibv_wc *wc)
 	}
 
 	return count;
+}
+
+bool
+comes_within(struct link *link, int ms, struct ibv_wc *wc)
+{
+	const uint64_t end = now_ns() + (uint64_t)ms * 1000000;
+
+	while (drain(link, wc) == 0) {
+		if (now_ns() > end)
+			return false;
+	}
+
+	return true;
 }
 
 struct ibv_wc

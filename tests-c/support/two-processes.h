@@ -56,14 +56,20 @@ pid_t fork_or_die(void);
 /* the child must end with 0 */
 void wait_for_exit(pid_t pid);
 
+/* any process of this user; it has stopped when this returns */
+void stop_process(pid_t pid);
+/* less than a second */
+void pause_for(long us);
+
 /* the other side of the pipes; they are the standard streams */
 void report(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* the next line of the parent; false at the end of file */
 bool listen_to_parent(char *line, size_t size);
 
-/* how many this process has open, and how much memory it has, in KiB */
+/* how many this process has open, how much memory it has, and how much of that is shared, in KiB */
 unsigned descriptors(void);
 long resident(void);
+long resident_shared(void);
 /* how many connected TCP sockets it has: on softrdma a connection within a host leaves TCP soon after it was made */
 unsigned tcp_connections(void);
 void raise_descriptor_limit(void);
@@ -111,6 +117,8 @@ void post_receive(struct link *link, uint64_t wr_id, size_t offset, size_t lengt
 struct ibv_wc complete(struct link *link);
 /* takes what is there, whatever its status; the number of completions, with the last one in *wc */
 int drain(struct link *link, struct ibv_wc *wc);
+/* drain() until a completion comes; false if none does within so many milliseconds */
+bool comes_within(struct link *link, int ms, struct ibv_wc *wc);
 
 struct rdma_event_channel *open_channel(void);
 /* the next event, waited for; NULL if there is none in time */
