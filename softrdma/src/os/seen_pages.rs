@@ -4,6 +4,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::clock;
+
 /// A page has its place in one of so many sets.
 const SETS: usize = 256;
 /// How many pages a set has room for.
@@ -22,16 +24,11 @@ pub(super) struct SeenPages(Box<[[AtomicU64; IN_SET]; SETS]>);
 
 /// The time in milliseconds, as exact as the kernel's clock tick.
 pub(super) fn now() -> u32 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: room for the time.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
+    let time = clock::coarse();
     // Only differences of a few milliseconds matter.
-    (time.tv_sec as u32)
+    (time.as_secs() as u32)
         .wrapping_mul(1000)
-        .wrapping_add(time.tv_nsec as u32 / 1_000_000)
+        .wrapping_add(time.subsec_millis())
 }
 
 impl SeenPages {
