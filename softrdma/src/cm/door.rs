@@ -279,7 +279,7 @@ impl Door {
     }
 
     /// Whether the program has left its socket alone. It is looked at only when the program has closed another
-    /// descriptor of this library: whoever is invited to a door that is gone stays on TCP.
+    /// descriptor of this library: a client that is invited to a door that is gone stays on TCP.
     fn is_there(&self) -> bool {
         !fd::were_ever_meddled_with() || self.socket.checked().is_ok()
     }

@@ -4,7 +4,7 @@
 //!
 //! Before it sleeps, a thread that waits for a lock of `parking_lot` calls `sched_yield`. Since Linux 6.6 this costs it
 //! the rest of its time slice. Where the program's threads poll on all processors, it runs again when one of these has
-//! used up its own: milliseconds later. So it is tried for a while first, and not for ever: whoever holds the lock may
+//! used up its own: milliseconds later. So it is tried for a while first, and not for ever: its owner may
 //! be waiting for this processor.
 
 use parking_lot::{Mutex, MutexGuard};

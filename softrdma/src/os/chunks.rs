@@ -16,7 +16,7 @@
 //! ...                                    ...
 //! ```
 //!
-//! Whoever copies last ends the request. The initiator *closes* the word when all chunks are copied and the owner is
+//! Who copies last ends the request. The initiator *closes* the word when all chunks are copied and the owner is
 //! not at work: then the owner does nothing about the frame when it comes to it, however late. The owner acknowledges
 //! the request when all chunks are copied and the initiator copies none. From the moment that it engages until it leaves
 //! the last chunk to the initiator or has answered the request, it is at work. So of *closed* and *answered* a request

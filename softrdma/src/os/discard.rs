@@ -2,7 +2,7 @@
 
 //! Descriptors that came from other processes, and are closed.
 //!
-//! To close a descriptor may take as long as whoever has made the file likes: a file system asks its server, a TCP
+//! To close a descriptor may take as long as the maker of the file likes: a file system asks its server, a TCP
 //! socket waits until its data is sent (`SO_LINGER`). So only memory files are closed at once. The others are closed by
 //! a thread that ends afterwards, and is not waited for.
 

@@ -304,7 +304,7 @@ fn a_region_is_mapped_until_it_is_deregistered() {
     in_use.write(0, Span::from_slice(b"x")).unwrap();
     sides.deregister();
     assert!(sides.waits_for(is_unknown));
-    // Whoever copies meanwhile has it still.
+    // A thread that copies meanwhile has it still.
     in_use.write(0, Span::from_slice(b"y")).unwrap();
     drop(in_use);
     assert!(mapped.upgrade().is_none());

@@ -169,7 +169,7 @@ pub(crate) fn refuse(socket: &Foreign) {
     let _ = passing::send(socket.as_raw_fd(), &REFUSAL, None);
 }
 
-/// A region of this process is not registered any more: whoever has mapped it is told. Nobody waits for that.
+/// A region of this process is not registered any more: who has mapped it is told. Nobody waits for that.
 pub(crate) fn forget(entry: u32) {
     if let Some(mapper) = Mapper::known() {
         mapper.forget(entry);

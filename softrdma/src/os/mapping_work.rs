@@ -254,7 +254,7 @@ impl Work {
             generation: question.ask.generation,
             pair: question.pair,
         };
-        // First: whoever deregisters the region from now on says so.
+        // First: a thread that deregisters the region from now on tells this one.
         self.mapper.is_served(given.entry);
         let answered = self
             .watched
@@ -285,7 +285,7 @@ impl Question {
             proof,
         } = self.ask;
         let own = RegionTable::known().ok_or(libc::ENOENT)?;
-        // Whoever gets the file can read and change all of it, not the region only.
+        // A process that gets the file can read and change all of it, not the region only.
         if !own.is_proof(proof) {
             return Err(libc::EPERM);
         }

@@ -40,7 +40,7 @@ fn covers(maps: &[u8], addr: u64, end: u64, writable: bool) -> bool {
 }
 
 /// Looks at each mapping under a range, with its line, and the address from which on it is under the range. None when
-/// `look` says so, and when a part of the range is not mapped.
+/// `look` returns None, and when a part of the range is not mapped.
 ///
 /// Lines are in the order of addresses: `7f0000000000-7f0000001000 rw-p OFFSET DEVICE INODE PATH`.
 fn each_under<'a>(

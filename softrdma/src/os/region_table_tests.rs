@@ -399,7 +399,7 @@ fn a_fork() {
     // Everything that the child does is done without locks that threads of its parent may hold, or memory
     // allocation but for the one of `own`.
     let in_child = || {
-        // The parent's is not there: whoever touched it would be killed.
+        // The parent's is not there: a thread that touched it would be killed.
         own.withdraw(&number);
         own.close();
         let leased = peer.lease(entry, 7).is_some() || own.is_leased(&number);

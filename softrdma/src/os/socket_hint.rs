@@ -85,7 +85,7 @@ impl Sockets {
     }
 
     /// The places of those that have input, have ended, or owe something. Descriptors that the program has closed or
-    /// replaced count as well, if at all: whoever reads from them finds out.
+    /// replaced count as well, if at all: the thread that reads from them finds out.
     pub(crate) fn ready(&mut self) -> impl Iterator<Item = usize> + '_ {
         let (entries, places) = (&mut self.entries[..self.count], &self.places[..self.count]);
         let mut owes = [false; MOST];

@@ -394,7 +394,7 @@ impl Paths {
         let is_undecided = self.is_undecided;
         Ok(match self.local_stream() {
             Some(local) if sleeps => {
-                // Before it is looked for the decision: whoever decides after that rings.
+                // Before it is looked for the decision: a side that decides after that rings.
                 local.sleep() || is_undecided && local.decided().is_some()
             }
             Some(local) => {
