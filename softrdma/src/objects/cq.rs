@@ -643,7 +643,7 @@ mod tests {
         let armed = std::thread::spawn(move || other.arm(false));
         assert!(armed.join().is_ok());
         assert_eq!(events(), 3);
-        Ok(())
+        cq.destroy()
     }
 
     #[test]
