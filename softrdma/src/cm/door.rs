@@ -32,7 +32,7 @@ use crate::os::fd;
 use crate::os::held::Locks;
 use crate::os::local::Local;
 use crate::os::own_process;
-use crate::os::pair::{Heard, Pair, Side};
+use crate::os::pair::{Pair, Received, Side};
 use crate::os::random;
 use crate::os::socket::{Socket, would_block};
 use crate::qp::Qp;
@@ -306,15 +306,15 @@ impl Door {
     }
 
     /// Receives a message at the door. Returns whether there is none yet.
-    fn hear(self: &Arc<Self>, pair: &Arc<Pair>) -> bool {
+    fn take_knocks(self: &Arc<Self>, pair: &Arc<Pair>) -> bool {
         match pair.receive() {
-            Ok(Heard::Nothing) => return true,
-            Ok(Heard::Knock(knock)) => {
+            Ok(Received::Nothing) => return true,
+            Ok(Received::Knock(knock)) => {
                 if self.admit(pair, &knock) && self.serve(pair).is_err() {
                     served::end(pair);
                 }
             }
-            Ok(Heard::Doorbell(_) | Heard::Table | Heard::Ask(..)) | Err(_) => {}
+            Ok(Received::Doorbell(_) | Received::Table | Received::Ask(..)) | Err(_) => {}
         }
         false
     }
@@ -339,7 +339,7 @@ impl Door {
             return Ok(());
         };
         let pair = Pair::new(Side::Server, neighbour);
-        if !self.hear(&pair) {
+        if !self.take_knocks(&pair) {
             return Ok(());
         }
         let visitor = Arc::new(Visitor {
@@ -435,7 +435,7 @@ impl Source for Visitor {
     fn ready(self: Arc<Self>, _seen: Interest) {
         // A message comes in one piece: whoever sends something else has to go.
         if let Some((pair, door)) = self.take().zip(self.door.upgrade()) {
-            door.hear(&pair);
+            door.take_knocks(&pair);
         }
     }
 

@@ -13,7 +13,7 @@ use crate::instrument;
 use crate::os::discard::Foreign;
 use crate::os::epoll::{EXCLUSIVE, Interest, READABLE, WRITABLE};
 use crate::os::mapper;
-use crate::os::pair::{Heard, Hearer, Pair, TidyAgain};
+use crate::os::pair::{Pair, Received, ServedBy, TidyAgain};
 use crate::os::region_table::RegionTable;
 use crate::os::thread;
 use crate::wire::{Ask, Knock};
@@ -73,7 +73,7 @@ impl Served {
     /// Its socket has no room, or has failed.
     fn attend(self: &Arc<Self>) {
         if self.pair.has_ended() {
-            self.end(Hearer::IoThread);
+            self.end(ServedBy::IoThread);
         } else {
             self.watch_behind();
         }
@@ -89,7 +89,7 @@ impl Served {
         {
             // Later: callers may have locks.
             let served = Arc::clone(self);
-            super::later(move || served.end(Hearer::IoThread));
+            super::later(move || served.end(ServedBy::IoThread));
         }
     }
 
@@ -109,54 +109,54 @@ impl Served {
     }
 
     /// Nobody looks after the socket any more.
-    fn end(&self, on: Hearer) {
+    fn end(&self, by: ServedBy) {
         if let Some(io) = super::get() {
             // In this order: afterwards nobody watches it again.
             io.leave(self.token);
             io.remove(self.pair.socket().raw());
         }
-        end_on(&self.pair, on);
+        end_on(&self.pair, by);
     }
 
     /// The peer asks for the file under a region.
-    fn asked(&self, ask: Ask, socket: Foreign, on: Hearer) {
+    fn asked(&self, ask: Ask, socket: Foreign, by: ServedBy) {
         // Strict mode has to find accesses to memory that is not mapped any more.
         if instrument::strict::is_on() || instrument::not_direct() {
             return mapper::refuse(&socket);
         }
         let pair = Arc::as_ptr(&self.pair).addr();
-        match on {
-            Hearer::IoThread => mapper::answer(ask, socket, pair, thread::own_tid()),
-            Hearer::Program => super::later(move || {
+        match by {
+            ServedBy::IoThread => mapper::answer(ask, socket, pair, thread::own_tid()),
+            ServedBy::Program => super::later(move || {
                 mapper::answer(ask, socket, pair, thread::own_tid());
             }),
         }
     }
 
     /// Reads one message: mostly there is one, and others have their turn. False when the pair has ended.
-    pub(super) fn hear(self: &Arc<Self>, on: Hearer) -> bool {
+    pub(super) fn serve(self: &Arc<Self>, by: ServedBy) -> bool {
         match self.pair.receive() {
-            Ok(Heard::Nothing) => {}
-            Ok(Heard::Doorbell(number)) => {
+            Ok(Received::Nothing) => {}
+            Ok(Received::Doorbell(number)) => {
                 if let Some(connection) = self.pair.connection(number) {
-                    connection.rung(on);
+                    connection.rung(by);
                 }
             }
-            Ok(Heard::Table) => {
+            Ok(Received::Table) => {
                 for connection in self.pair.connections() {
-                    connection.rung(on);
+                    connection.rung(by);
                 }
             }
-            Ok(Heard::Ask(ask, socket)) => self.asked(ask, socket, on),
-            Ok(Heard::Knock(knock)) => match on {
-                Hearer::IoThread => (self.knocked)(&self.pair, &knock),
-                Hearer::Program => {
+            Ok(Received::Ask(ask, socket)) => self.asked(ask, socket, by),
+            Ok(Received::Knock(knock)) => match by {
+                ServedBy::IoThread => (self.knocked)(&self.pair, &knock),
+                ServedBy::Program => {
                     let served = Arc::clone(self);
                     super::later(move || (served.knocked)(&served.pair, &knock));
                 }
             },
             Err(_) => {
-                self.end(on);
+                self.end(by);
                 return false;
             }
         }
@@ -170,8 +170,8 @@ fn find(token: Token) -> Option<Arc<Served>> {
 }
 
 /// Reads a message from the socket of a pair. False if nobody looks after it any more.
-pub(super) fn hear(token: Token, on: Hearer) -> bool {
-    find(token).is_some_and(|served| served.hear(on))
+pub(super) fn serve_socket(token: Token, by: ServedBy) -> bool {
+    find(token).is_some_and(|served| served.serve(by))
 }
 
 /// The I/O thread looks at the socket of a pair, and watches it behind all others that do.
@@ -202,7 +202,7 @@ fn tidy_up(served: Weak<Served>, after: Duration, pause: Duration) {
             }
             let next = match served.pair.give_back() {
                 TidyAgain::No => return,
-                TidyAgain::Over => return served.end(Hearer::IoThread),
+                TidyAgain::Over => return served.end(ServedBy::IoThread),
                 TidyAgain::Soon => return tidy_up(Arc::downgrade(&served), SOON, pause),
                 TidyAgain::Later => FIRST_TIDY,
                 TidyAgain::Rarely => pause.clamp(FIRST_TIDY / 2, LAST_TIDY / 2) * 2,
@@ -229,12 +229,12 @@ fn forget_processes(after: Duration) {
 
 /// The connections end.
 pub(crate) fn end(pair: &Pair) {
-    end_on(pair, Hearer::IoThread);
+    end_on(pair, ServedBy::IoThread);
 }
 
-fn end_on(pair: &Pair, on: Hearer) {
+fn end_on(pair: &Pair, by: ServedBy) {
     for connection in pair.end() {
-        connection.rung(on);
+        connection.rung(by);
     }
     forget_processes(FIRST_LOOK);
 }
@@ -245,7 +245,7 @@ impl Source for Served {
     }
 
     fn lose(self: Arc<Self>) {
-        self.end(Hearer::IoThread);
+        self.end(ServedBy::IoThread);
     }
 
     fn ready(self: Arc<Self>, seen: Interest) {
@@ -253,10 +253,10 @@ impl Source for Served {
             match self.pair.go_on_sending() {
                 Ok(true) => self.attend(),
                 Ok(false) => {}
-                Err(_) => return self.end(Hearer::IoThread),
+                Err(_) => return self.end(ServedBy::IoThread),
             }
         }
-        self.hear(Hearer::IoThread);
+        self.serve(ServedBy::IoThread);
     }
 
     fn watch_again(self: Arc<Self>, io: &Io, token: Token) {
@@ -265,7 +265,7 @@ impl Source for Served {
             .checked()
             .and_then(|fd| io.add(fd, token, self.interest()));
         if watched.is_err() {
-            self.end(Hearer::IoThread);
+            self.end(ServedBy::IoThread);
         } else {
             self.watch_for_room();
         }
@@ -295,7 +295,7 @@ mod tests {
         assert!(client.has_unsent());
         serve(client, |_, _| ())?;
         let limit = Instant::now() + Duration::from_secs(20);
-        while !matches!(server.receive()?, Heard::Knock(_)) {
+        while !matches!(server.receive()?, Received::Knock(_)) {
             assert!(Instant::now() < limit, "it does not come");
             std::thread::yield_now();
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! Threads of the program that wait for an event of a channel, and hear themselves the doorbells that may bring it: so
+//! Threads of the program that wait for an event of a channel, and take themselves the doorbells that may bring it: so
 //! a message wakes one thread, and not the I/O thread first.
 //!
 //! The I/O thread watches the same sockets, and wakes when nobody waits (`os/wait_set.rs`). What such a thread does is
@@ -13,9 +13,9 @@ use parking_lot::Mutex;
 
 use super::Token;
 use super::fork_state::Made;
-use super::served::{hear, watch_behind};
+use super::served::{serve_socket, watch_behind};
 use crate::Result;
-use crate::os::pair::{Hearer, Pair};
+use crate::os::pair::{Pair, ServedBy};
 use crate::os::wait_set::{self, Blocked, Found, WaitSet};
 
 /// What the threads that wait for one channel listen to.
@@ -87,14 +87,14 @@ impl Waiting {
         set.as_ref().map(|(set, _)| set.raw())
     }
 
-    /// Waits, until something has come that `Heard::serve` is to look at. None if there is nothing to listen to, or no
+    /// Waits, until something has come that `Woken::serve` is to look at. None if there is nothing to listen to, or no
     /// descriptor: the caller waits in another way. Fails with `EINTR` when a signal handler has run. No other runs
     /// until `blocked` goes, which is there after the first time.
     pub(crate) fn wait(
         &self,
         readiness: RawFd,
         blocked: &mut Option<Blocked>,
-    ) -> Result<Option<Heard<'_>>> {
+    ) -> Result<Option<Woken<'_>>> {
         let Some(set) = self.set(readiness) else {
             return Ok(None);
         };
@@ -103,7 +103,7 @@ impl Waiting {
                 if found.is_foreign || found.has_timed_out {
                     self.look_after_set();
                 }
-                Ok(Some(Heard {
+                Ok(Some(Woken {
                     waiting: self,
                     found,
                 }))
@@ -134,25 +134,25 @@ impl Waiting {
 }
 
 fn listen(set: &WaitSet, number: u32, pair: &Pair) {
-    // Without that, the I/O thread hears the doorbells.
+    // Without that, the I/O thread takes the doorbells.
     if set.add(pair.socket().raw(), number).is_ok() {
         watch_behind(Token(number.into()));
     }
 }
 
 /// What has come.
-pub(crate) struct Heard<'a> {
+pub(crate) struct Woken<'a> {
     waiting: &'a Waiting,
     found: Found,
 }
 
-impl Heard<'_> {
+impl Woken<'_> {
     /// Does what the I/O thread would do. Whether there was anything but the channel itself.
     pub(crate) fn serve(&self) -> bool {
         let mut something = false;
         for number in self.found.sockets() {
             something = true;
-            if !hear(Token(number.into()), Hearer::Program) {
+            if !serve_socket(Token(number.into()), ServedBy::Program) {
                 // It has ended, and may stay in the set if another process has it too.
                 self.waiting.inner.lock().set = None;
             }

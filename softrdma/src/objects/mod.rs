@@ -7,6 +7,7 @@ pub(crate) mod attached;
 pub(crate) mod channel;
 pub(crate) mod context;
 pub(crate) mod cq;
+pub(crate) mod generation;
 pub(crate) mod mr;
 pub(crate) mod numbers;
 pub(crate) mod pd;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::generation::{self, Generation};
 use crate::Result;
 use crate::instrument;
 use crate::objects::numbers::Shuffle;
@@ -20,7 +21,7 @@ use crate::os::memory::Span;
 use crate::os::own_memory::{self, Fate};
 use crate::os::region_table::RegionTable;
 use crate::os::{guard, populate, warning};
-use crate::types::region::{Range, SealRef, Terms, Violation, access};
+use crate::types::region::{GenerationRef, Range, Terms, Violation, access};
 
 /// Terms that a region can have.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +79,7 @@ pub(crate) struct Mr {
 struct Registration {
     pd: Arc<Pd>,
     terms: Terms,
-    seal: Seal,
+    generation: Generation,
 }
 
 impl Registration {
@@ -87,7 +88,7 @@ impl Registration {
         Self {
             pd: Arc::clone(pd),
             terms: checked.terms,
-            seal: Seal::new(),
+            generation: Generation::new(),
         }
     }
 }
@@ -110,7 +111,7 @@ struct Table {
 pub(crate) fn hold(locks: &mut Locks) -> bool {
     let table = TABLE.try_write_until(locks.deadline());
     table.is_some_and(|table| locks.keep(table))
-        && locks.hold_static(&FREE_SEALS)
+        && locks.hold_static(&generation::FREE_PLACES)
         && strict::hold(locks)
 }
 
@@ -211,7 +212,7 @@ impl Mr {
     /// does: a copy from a peer whose memory does not resolve may never end.
     pub(crate) fn deregister(&self) -> Result<()> {
         let mut registration = self.registration_for_change()?;
-        // With it goes its seal: a process that copies from it takes nothing for valid any more.
+        // With it goes its generation: a process that copies from it takes nothing for valid any more.
         if let Some(registration) = registration.take() {
             registration.pd.users.remove();
         }
@@ -334,7 +335,7 @@ pub(crate) struct Held<'a> {
     _registration: RwLockReadGuard<'a, Option<Registration>>,
     addr: usize,
     length: usize,
-    seal: SealRef,
+    generation: GenerationRef,
     mr: &'a Mr,
 }
 
@@ -410,17 +411,21 @@ impl Grant {
             return Err(Violation);
         }
         let registration = self.mr.registration.read();
-        let Registration { pd, terms, seal } = registration.as_ref().ok_or(Violation)?;
+        let Registration {
+            pd,
+            terms,
+            generation,
+        } = registration.as_ref().ok_or(Violation)?;
         if pd.number != self.domain || self.mr.replaced.load(Ordering::Relaxed) {
             return Err(Violation);
         }
         let addr = terms.locate(self.range, self.needs).ok_or(Violation)? as usize;
-        let seal = seal.reference();
+        let generation = generation.reference();
         Ok(Held {
             _registration: registration,
             addr,
             length: self.range.length as usize,
-            seal,
+            generation,
             mr: &self.mr,
         })
     }
@@ -434,8 +439,8 @@ impl Held<'_> {
     }
 
     /// What a process that copies from the region looks at afterwards.
-    pub(crate) fn seal(&self) -> SealRef {
-        self.seal
+    pub(crate) fn generation(&self) -> GenerationRef {
+        self.generation
     }
 
     /// Copies from `from`, as much as both have.
@@ -480,58 +485,5 @@ impl Held<'_> {
             }
         }
         Violation
-    }
-}
-
-// --- Seals -------------------------------------------------------------------------------------------
-
-/// A number that changes when memory is no longer what a request took it for. Another process that
-/// copies the memory reads it afterwards: if it is still the same, then all that was copied was valid.
-///
-/// Its place is never freed, so that a late reader finds a wrong number and not nothing.
-#[derive(Debug)]
-pub(crate) struct Seal {
-    place: &'static AtomicU64,
-    value: u64,
-}
-
-static FREE_SEALS: parking_lot::Mutex<Vec<&'static AtomicU64>> =
-    parking_lot::Mutex::new(Vec::new());
-static NEXT_SEAL: AtomicU64 = AtomicU64::new(1);
-
-impl Seal {
-    pub(crate) fn new() -> Self {
-        const BATCH: usize = 512;
-        let mut free = FREE_SEALS.lock();
-        if free.is_empty() {
-            let places: &'static [AtomicU64] =
-                Box::leak((0..BATCH).map(|_| AtomicU64::new(0)).collect());
-            free.extend(places);
-        }
-        let value = NEXT_SEAL.fetch_add(1, Ordering::Relaxed);
-        static NOWHERE: AtomicU64 = AtomicU64::new(0);
-        let place = free.pop().unwrap_or(&NOWHERE);
-        place.store(value, Ordering::Release);
-        Self { place, value }
-    }
-
-    pub(crate) fn break_it(&self) {
-        let _ = self
-            .place
-            .compare_exchange(self.value, 0, Ordering::AcqRel, Ordering::Relaxed);
-    }
-
-    pub(crate) fn reference(&self) -> SealRef {
-        SealRef {
-            addr: std::ptr::from_ref(self.place).addr() as u64,
-            value: self.value,
-        }
-    }
-}
-
-impl Drop for Seal {
-    fn drop(&mut self) {
-        self.break_it();
-        FREE_SEALS.lock().push(self.place);
     }
 }

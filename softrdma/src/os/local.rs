@@ -88,8 +88,8 @@ impl Local {
 
     /// Takes the messages that have come, as the I/O thread does.
     #[cfg(test)]
-    pub(crate) fn hear(&self) -> Result<()> {
-        while !matches!(self.pair.receive()?, super::pair::Heard::Nothing) {}
+    pub(crate) fn receive_all(&self) -> Result<()> {
+        while !matches!(self.pair.receive()?, super::pair::Received::Nothing) {}
         Ok(())
     }
 
@@ -342,13 +342,13 @@ pub(crate) fn connect(client: &Arc<Pair>, server: &Arc<Pair>) -> Result<(Local, 
     let local = Local::offer(client, knock)?;
     loop {
         match server.receive()? {
-            super::pair::Heard::Knock(knock) => {
+            super::pair::Received::Knock(knock) => {
                 return Ok((local, Local::answer(server, knock.slot)?));
             }
-            super::pair::Heard::Doorbell(_)
-            | super::pair::Heard::Table
-            | super::pair::Heard::Ask(..) => {}
-            super::pair::Heard::Nothing => return Err(libc::EBADMSG),
+            super::pair::Received::Doorbell(_)
+            | super::pair::Received::Table
+            | super::pair::Received::Ask(..) => {}
+            super::pair::Received::Nothing => return Err(libc::EBADMSG),
         }
     }
 }
@@ -357,7 +357,7 @@ pub(crate) fn connect(client: &Arc<Pair>, server: &Arc<Pair>) -> Result<(Local, 
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::os::pair::Heard;
+    use crate::os::pair::Received;
     use crate::os::testing::is_readable_within;
 
     fn ends() -> (Local, Local) {
@@ -373,7 +373,7 @@ mod tests {
 
     fn is_rung(end: &Local) -> bool {
         match end.pair.receive().unwrap() {
-            Heard::Doorbell(number) => number == end.number,
+            Received::Doorbell(number) => number == end.number,
             _ => false,
         }
     }

@@ -17,7 +17,7 @@ use super::lease::SharedRegion;
 use super::mapped::{Mapped, Mapping, Mappings};
 use super::mapper;
 use super::memory::Span;
-use super::pair::{Heard, Pair};
+use super::pair::{Pair, Received};
 use super::passing;
 use super::private_fd::PrivateFd;
 use super::process::Process;
@@ -233,7 +233,7 @@ impl Sides {
 
     fn question(&self) -> (Ask, Foreign) {
         match self.owner.receive().unwrap() {
-            Heard::Ask(ask, socket) => (ask, socket),
+            Received::Ask(ask, socket) => (ask, socket),
             _ => unreachable!("no question"),
         }
     }
@@ -294,7 +294,7 @@ fn a_region_is_mapped_until_it_is_deregistered() {
     // Asked once.
     assert!(!sides.ask());
     let (ask, socket) = sides.question();
-    assert!(matches!(sides.owner.receive(), Ok(Heard::Nothing)));
+    assert!(matches!(sides.owner.receive(), Ok(Received::Nothing)));
     mapper::answer(ask, socket, 1, own_tid());
     assert!(sides.waits_for(is_mapped));
     let Mapping::Mapped(mapped) = sides.mapping() else {
@@ -449,7 +449,7 @@ fn a_question_that_is_malformed_ends_the_pair() {
     let send = |bytes: &[u8], fd| passing::send(one.socket().raw(), bytes, fd).unwrap();
     // The socket for the answer did not arrive.
     send(&[0; ASK], None);
-    assert!(matches!(other.receive(), Ok(Heard::Nothing)));
+    assert!(matches!(other.receive(), Ok(Received::Nothing)));
     send(&[0; ASK], Some(here.raw()));
     assert!(matches!(other.receive(), Err(libc::EBADMSG)));
 }

@@ -71,7 +71,7 @@ impl Awaited {
     }
 
     /// The socket brings the answer, or the end of the region. Whether there may be more to come.
-    fn hear(&self, socket: &PrivateFd) -> bool {
+    fn take_answer(&self, socket: &PrivateFd) -> bool {
         let mut bytes = [0; ANSWER];
         let (n, file) = match socket.receive(&mut bytes) {
             Err(libc::EAGAIN | libc::EINTR) => return true,
@@ -149,7 +149,7 @@ impl Work {
         let watched = &self.watched;
         // Those of pairs of processes that are let go of end too: the owner sees the end of the socket.
         self.awaited.retain(|(socket, awaited)| {
-            let stays = (!ready.contains(&socket.raw()) || awaited.hear(socket))
+            let stays = (!ready.contains(&socket.raw()) || awaited.take_answer(socket))
                 && awaited.mappings.strong_count() > 0;
             if !stays {
                 watched.remove(socket);

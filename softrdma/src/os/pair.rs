@@ -36,14 +36,15 @@ use crate::{Errno, Result};
 /// The connection that a doorbell is for.
 pub(crate) trait Rung: Send + Sync {
     /// Something has come, there is room again, or the other side is gone.
-    fn rung(self: Arc<Self>, on: Hearer);
+    fn rung(self: Arc<Self>, by: ServedBy);
 }
 
-/// The thread that has received a doorbell.
+/// The thread that serves a connection: it takes doorbells, and copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Hearer {
+pub(crate) enum ServedBy {
     IoThread,
-    /// One of the program, which waits for an event. It must not wait for anything else.
+    /// One of the program, which polls or waits for an event. It must not wait for the peer's memory, or anything else:
+    /// the I/O thread may, since another one takes over then.
     Program,
 }
 
@@ -128,7 +129,7 @@ pub(crate) enum TidyAgain {
 const MOST_QUIET: u32 = 3;
 
 /// What the other process has sent.
-pub(crate) enum Heard {
+pub(crate) enum Received {
     Nothing,
     Doorbell(u32),
     /// Its region table: all connections may have waited for it.
@@ -533,7 +534,7 @@ impl Pair {
     }
 
     /// The next message. Fails at the end of the socket, and for a malformed message.
-    pub(crate) fn receive(&self) -> Result<Heard> {
+    pub(crate) fn receive(&self) -> Result<Received> {
         let mut bytes = [0; KNOCK];
         let mut received = self.socket.receive_message(&mut bytes);
         if matches!(received, Err(libc::ECONNRESET)) {
@@ -541,7 +542,7 @@ impl Pair {
             received = self.socket.receive_message(&mut bytes);
         }
         let (n, memory) = match received {
-            Err(errno) if would_block(errno) => return Ok(Heard::Nothing),
+            Err(errno) if would_block(errno) => return Ok(Received::Nothing),
             received => received?,
         };
         match (n, memory) {
@@ -549,14 +550,14 @@ impl Pair {
                 let number = bytes.first_chunk().ok_or(libc::EBADMSG)?;
                 let number = u32::from_le_bytes(*number);
                 if !self.is_client() || number & REFUSED == 0 {
-                    return Ok(Heard::Doorbell(number));
+                    return Ok(Received::Doorbell(number));
                 }
                 let number = number & !REFUSED;
                 let mut shared = self.shared.lock();
                 if shared.connections.contains_key(&number) {
                     shared.refused.insert(number);
                 }
-                Ok(Heard::Doorbell(number))
+                Ok(Received::Doorbell(number))
             }
             (DOORBELL, Some(table)) => {
                 let reach = match &self.process {
@@ -564,7 +565,7 @@ impl Pair {
                     None => None,
                 };
                 match self.shared.lock().reach.replace(reach) {
-                    None => Ok(Heard::Table),
+                    None => Ok(Received::Table),
                     // It comes once.
                     Some(_) => Err(libc::EBADMSG),
                 }
@@ -572,19 +573,19 @@ impl Pair {
             (ASK, Some(socket)) => {
                 let ask = Ask::decode(&bytes[..ASK]).map_err(|_| libc::EBADMSG)?;
                 if socket.is_local_socket() {
-                    Ok(Heard::Ask(ask, socket))
+                    Ok(Received::Ask(ask, socket))
                 } else {
                     Err(libc::EBADMSG)
                 }
             }
             // This process has no descriptor left for the socket.
-            (ASK, None) => Ok(Heard::Nothing),
+            (ASK, None) => Ok(Received::Nothing),
             (KNOCK, memory) if self.side == Side::Server => {
                 let knock = Knock::decode(&bytes).map_err(|_| libc::EBADMSG)?;
                 let mut shared = self.shared.lock();
                 shared.arena.follow(knock.slot, memory.as_deref())?;
                 drop(shared);
-                Ok(Heard::Knock(knock))
+                Ok(Received::Knock(knock))
             }
             _ => Err(libc::EBADMSG),
         }

@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::local::{Local, connect};
 use super::memory::Span;
-use super::pair::{Heard, Pair, TidyAgain};
+use super::pair::{Pair, Received, TidyAgain};
 use crate::wire::{KNOCK, Knock};
 
 fn doorbells(pair: &Pair) -> Vec<u32> {
     let mut all = Vec::new();
-    while let Heard::Doorbell(number) = pair.receive().unwrap() {
+    while let Received::Doorbell(number) = pair.receive().unwrap() {
         all.push(number);
     }
     all
@@ -22,7 +22,7 @@ fn doorbells(pair: &Pair) -> Vec<u32> {
 
 fn doorbells_until_the_end(pair: &Pair) -> Vec<u32> {
     let mut all = Vec::new();
-    while let Ok(Heard::Doorbell(number)) = pair.receive() {
+    while let Ok(Received::Doorbell(number)) = pair.receive() {
         all.push(number);
     }
     assert!(pair.receive().is_err());
@@ -108,7 +108,7 @@ fn what_is_no_message_fails() {
     // What is no table of regions is none, and does not come twice.
     let send_zeros = || client.socket().send_with_descriptor(&[0; 4], &zeros);
     send_zeros().unwrap();
-    assert!(matches!(server.receive(), Ok(Heard::Table)));
+    assert!(matches!(server.receive(), Ok(Received::Table)));
     assert!(server.reach().is_none());
     send_zeros().unwrap();
     assert!(ends(&server));

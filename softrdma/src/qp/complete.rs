@@ -141,7 +141,7 @@ impl Qp {
             return;
         }
         q.state = State::Error;
-        q.seal.break_it();
+        q.generation.end();
         self.update_grant(q);
         if let Some(link) = &mut q.link {
             match &mut link.tx.body {

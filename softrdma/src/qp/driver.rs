@@ -20,7 +20,7 @@
 //! ```
 //!
 //! - WATCHED: the I/O thread sleeps in epoll_wait until a socket or a doorbell is ready ([`Source::ready`]). A thread of
-//!   the program that waits for an event hears the doorbell before it does ([`Rung::rung`], `io/waiting.rs`).
+//!   the program that waits for an event takes the doorbell before it does ([`Rung::rung`], `io/waiting.rs`).
 //! - POLLED, the polling mode: the program's polls of its completion queue read ([`Attached::progress_by_polling`]).
 //!   The I/O thread watches nothing but the doorbell of a peer on this host, and checks once in a millisecond
 //!   ([`Endpoint::check_polling`]).
@@ -48,13 +48,12 @@ use crate::objects::attached::{Attached, Hint, count_polled};
 use crate::objects::context::AsyncKind;
 use crate::objects::cq::Cq;
 use crate::os::epoll::Interest;
-use crate::os::pair::{Hearer, Rung};
+use crate::os::pair::{Rung, ServedBy};
 use crate::os::rings::RingHint;
 use crate::types::limits;
 
 use super::complete::Cause;
 use super::link::Link;
-use super::pulling::Copier;
 use super::respond::Response;
 use super::{Inner, Peer, Qp, Setup, State};
 
@@ -169,7 +168,7 @@ impl Qp {
         let leaves = |link: &Link| link.paths.leaves_acks_unread();
         if q.state == State::ReadyToSend && !q.sq.is_empty() && q.link.as_ref().is_some_and(leaves)
         {
-            self.receive_and_copy(q, Copier::Program);
+            self.receive_and_copy(q, ServedBy::Program);
             self.acknowledge_and_show(q);
         }
     }
@@ -189,14 +188,14 @@ impl Qp {
         }
     }
 
-    /// A socket is ready, or the peer has rung its doorbell. A thread of the program that hears that waits for an event,
+    /// A socket is ready, or the peer has rung its doorbell. A thread of the program that takes a doorbell waits for an event,
     /// and does not poll.
-    fn heard(&self, copier: Copier) {
+    fn serve(&self, by: ServedBy) {
         let mut q = self.lock();
         let may_be_for_room = q.link.as_ref().is_some_and(|link| link.tx.blocked);
-        self.progress_of(&mut q, copier, |q, something| {
+        self.progress_of(&mut q, by, |q, something| {
             if !self.driver.is_polled() {
-                if copier == Copier::IoThread {
+                if by == ServedBy::IoThread {
                     self.enter_polling_mode_if_polled(q);
                 }
             } else if something && !may_be_for_room && self.driver.leave_polling_mode() {
@@ -207,21 +206,21 @@ impl Qp {
 
     /// Reads and writes as much as is possible now, on the I/O thread.
     pub(crate) fn progress(&self) {
-        self.progress_of(&mut self.lock(), Copier::IoThread, |_, _| ());
+        self.progress_of(&mut self.lock(), ServedBy::IoThread, |_, _| ());
     }
 
     /// As above; `decide` is told whether anything has come, before it is watched for more.
     fn progress_of(
         &self,
         q: &mut MutexGuard<'_, Inner>,
-        copier: Copier,
+        by: ServedBy,
         decide: impl FnOnce(&mut Inner, bool),
     ) {
         self.take_table(q);
         let before = q.expected;
-        let something = self.receive_and_copy(q, copier);
+        let something = self.receive_and_copy(q, by);
         self.acknowledge_and_show(q);
-        if q.expected != before && copier == Copier::IoThread {
+        if q.expected != before && by == ServedBy::IoThread {
             q.polls.thread_has_read();
         }
         decide(q, something);
@@ -296,11 +295,8 @@ impl Qp {
 }
 
 impl Rung for Qp {
-    fn rung(self: Arc<Self>, on: Hearer) {
-        match on {
-            Hearer::IoThread => self.heard(Copier::IoThread),
-            Hearer::Program => self.heard(Copier::Program),
-        }
+    fn rung(self: Arc<Self>, by: ServedBy) {
+        self.serve(by);
     }
 }
 
@@ -314,7 +310,7 @@ impl Source for Qp {
     }
 
     fn ready(self: Arc<Self>, _seen: Interest) {
-        self.heard(Copier::IoThread);
+        self.serve(ServedBy::IoThread);
     }
 
     fn watch_again(self: Arc<Self>, _: &io::Io, _: io::Token) {
@@ -349,7 +345,7 @@ impl Endpoint for Qp {
             if is_polling && Self::ring_hint_of(&q).is_some_and(|hint| !hint.is_worth_a_look()) {
                 return true;
             }
-            self.progress_of(&mut q, Copier::IoThread, |q, something| {
+            self.progress_of(&mut q, ServedBy::IoThread, |q, something| {
                 if something {
                     q.polls.check_found_input();
                 }
@@ -384,7 +380,7 @@ impl Attached for Qp {
         }
         self.made.touch();
         let before = q.expected;
-        let something = self.receive_and_copy(&mut q, Copier::Program);
+        let something = self.receive_and_copy(&mut q, ServedBy::Program);
         if something {
             let requests = q.expected != before;
             q.polls.have_read(requests);

@@ -9,10 +9,11 @@ use std::sync::{Arc, OnceLock};
 use crate::Result;
 use crate::objects::context::Context;
 use crate::objects::cq::Cq;
-use crate::objects::mr::{Mr, Seal};
+use crate::objects::generation::Generation;
+use crate::objects::mr::Mr;
 use crate::objects::pd::Pd;
 use crate::objects::srq::Srq;
-use crate::types::region::{Range, SealRef, Terms, access};
+use crate::types::region::{GenerationRef, Range, Terms, access};
 use crate::wire::{DESCRIPTOR, Descriptor, Frame, HEADER};
 
 use super::link::Link;
@@ -29,9 +30,9 @@ struct Bed {
     context: Arc<Context>,
     pd: Arc<Pd>,
     mr: Arc<Mr>,
-    /// What the peer has, for this process to copy, and the seal of that.
+    /// What the peer has, for this process to copy, and the generation of that.
     peers: &'static [u8],
-    seal: Seal,
+    generation: Generation,
 }
 
 /// How a connection is set up: bits of the first byte.
@@ -82,12 +83,12 @@ fn bed() -> Result<&'static Bed> {
         pd,
         mr,
         peers: Box::leak(vec![7u8; MEMORY].into_boxed_slice()),
-        seal: Seal::new(),
+        generation: Generation::new(),
     }))
 }
 
 /// The input cannot know the key of the region, nor where the peer's memory is. Its descriptors are made to
-/// name that, and mostly the right seal.
+/// name that, and mostly the right generation.
 fn lend(input: &[u8], bed: &Bed) -> Vec<u8> {
     let mut lent = input.to_vec();
     let mut at = 0;
@@ -107,14 +108,14 @@ fn lend(input: &[u8], bed: &Bed) -> Vec<u8> {
             .filter(|_| frame.payload() == DESCRIPTOR && frame.is_by_reference());
         if let Some(descriptor) = descriptor {
             let named = Descriptor::decode(descriptor);
-            let seal = |named: SealRef| SealRef {
-                value: bed.seal.reference().value + u64::from(named.value % 8 == 1),
-                ..bed.seal.reference()
+            let generation = |named: GenerationRef| GenerationRef {
+                value: bed.generation.reference().value + u64::from(named.value % 8 == 1),
+                ..bed.generation.reference()
             };
             *descriptor = Descriptor {
                 addr: bed.peers.as_ptr().addr() as u64 + named.addr % MEMORY as u64,
-                region: seal(named.region),
-                owner: seal(named.owner),
+                region: generation(named.region),
+                owner: generation(named.owner),
             }
             .encode();
         }
@@ -388,7 +389,7 @@ mod tests {
             for seq in 0..noise.below(12) {
                 let frame = noise.frame(seq);
                 input.extend_from_slice(&frame.encode());
-                // As a descriptor: seals that are right, or broken, or only that of the queue pair is.
+                // As a descriptor: generations that are right, or over, or only that of the queue pair is.
                 let byte = if noise.below(4) == 0 { 1 } else { 7 };
                 input.resize(input.len() + frame.payload().min(6000), byte);
                 if frame.is_by_reference() && noise.below(4) == 0 {

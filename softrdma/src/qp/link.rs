@@ -256,7 +256,7 @@ impl Qp {
         link.paths
             .start_watching(io, Arc::clone(self) as _, token)?;
         q.owner = start.owner;
-        self.hears_doorbell(&mut link.paths);
+        self.is_rung_for(&mut link.paths);
         q.peer_params = start.peer;
         if q.state == State::Init {
             q.attributes = start.attributes;
@@ -273,8 +273,8 @@ impl Qp {
     }
 
     /// From now on this is called when the peer rings, by the I/O thread or who waits for an event of it.
-    fn hears_doorbell(&self, paths: &mut Paths) {
-        paths.hears_doorbell(Weak::clone(&self.me) as Weak<dyn Rung>);
+    fn is_rung_for(&self, paths: &mut Paths) {
+        paths.is_rung_for(Weak::clone(&self.me) as Weak<dyn Rung>);
         let Some(local) = paths.local() else { return };
         for cq in [&self.setup.send_cq, &self.setup.recv_cq]
             .into_iter()
@@ -305,7 +305,7 @@ impl Qp {
             return Some(local);
         }
         link.paths.enter(local);
-        self.hears_doorbell(&mut link.paths);
+        self.is_rung_for(&mut link.paths);
         link.paths.receive_locally();
         if rest_on_tcp {
             q.responses.push_back(Response::ChangesOver);

@@ -47,7 +47,7 @@ use crate::objects::attached::Attached as _;
 use crate::objects::channel::Unacknowledged;
 use crate::objects::context::{AsyncEvent, AsyncKind, EventSource};
 use crate::objects::cq::Cq;
-use crate::objects::mr::Seal;
+use crate::objects::generation::Generation;
 use crate::objects::numbers::QpNumber;
 use crate::objects::pd::Pd;
 use crate::objects::srq::Srq;
@@ -196,7 +196,7 @@ struct Inner {
     copying: Option<Copying>,
     /// Who has made the connection.
     owner: Option<Weak<dyn ConnectionOwner>>,
-    seal: Seal,
+    generation: Generation,
     peer_params: Params,
     attributes: Attributes,
     polls: Polls,
@@ -283,7 +283,7 @@ impl Qp {
                 link: None,
                 copying: None,
                 owner: None,
-                seal: Seal::new(),
+                generation: Generation::new(),
                 peer_params: Params::default(),
                 attributes: Attributes {
                     // Only the connection manager makes one that is beyond this state.
@@ -397,7 +397,7 @@ impl Qp {
             (_, State::Reset) => {
                 q.state = State::Reset;
                 // The peer is not to copy any more what was posted.
-                q.seal = Seal::new();
+                q.generation = Generation::new();
                 self.update_grant(q);
                 self.put_back_the_receive_in_transit(q);
                 self.drop_data_in_transit(q);
@@ -441,7 +441,7 @@ impl Qp {
             }
             q.released = true;
             q.state = State::Error;
-            q.seal.break_it();
+            q.generation.end();
             self.forget_if_strict(&q);
             self.update_grant(&mut q);
             q.sq.clear();

@@ -322,7 +322,7 @@ impl Paths {
     // --- Watching --------------------------------------------------------------------------------
 
     /// From now on `connection` is called when the peer rings.
-    pub(super) fn hears_doorbell(&mut self, connection: Weak<dyn Rung>) {
+    pub(super) fn is_rung_for(&mut self, connection: Weak<dyn Rung>) {
         if let Some(local) = self.local_stream() {
             local.is_for(connection);
         }

@@ -2,8 +2,8 @@
 
 //! One copy on one host: the side that the bytes are for copies them from the other process's memory.
 //!
-//! Instead of the bytes a descriptor is sent: their address, and those of seals. Whoever gets it copies
-//! the bytes and then, in the same call, the seals. A seal that is not what the descriptor said means
+//! Instead of the bytes a descriptor is sent: their address, and those of generations. Whoever gets it copies
+//! the bytes and then, in the same call, the generations. A generation that is not what the descriptor said means
 //! that the memory may have been something else by then: the copy is worth nothing. So these
 //! copies only read from another process, and write to the own memory under the own locks. (What the initiator executes
 //! itself, `direct.rs`, is another way.)
@@ -24,8 +24,9 @@ use crate::io::fork_state::Made;
 use crate::objects::mr::Grant;
 use crate::os::chunks::{CHUNK, Last};
 use crate::os::memory::Span;
+use crate::os::pair::ServedBy;
 use crate::os::pull::{Foreign, pull};
-use crate::types::region::{Range, SealRef};
+use crate::types::region::{GenerationRef, Range};
 use crate::wire::{Carriage, DESCRIPTOR, Descriptor, Malformed, Reason};
 
 use super::guard::ServedRead;
@@ -124,22 +125,13 @@ enum Copied {
     NoSource,
 }
 
-/// Who copies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Copier {
-    IoThread,
-    /// A thread of the program, which polls. It must not wait for the peer's memory: the I/O thread may, since
-    /// another one takes over then.
-    Program,
-}
-
 /// One step of a copy.
 struct Step {
     pid: i32,
     grant: Grant,
     from: Foreign,
-    region: SealRef,
-    owner: SealRef,
+    region: GenerationRef,
+    owner: GenerationRef,
 }
 
 impl Step {
@@ -149,11 +141,11 @@ impl Step {
             return Copied::NoPlace;
         };
         let (mut region, mut owner) = ([0; 8], [0; 8]);
-        let seal_of = |seal: SealRef| Foreign {
-            addr: seal.addr,
+        let place_of = |generation: GenerationRef| Foreign {
+            addr: generation.addr,
             length: 8,
         };
-        let from_there = [self.from, seal_of(self.region), seal_of(self.owner)];
+        let from_there = [self.from, place_of(self.region), place_of(self.owner)];
         let into = [
             held.span(0).first(self.from.length),
             Span::from_mut(&mut region),
@@ -172,7 +164,7 @@ impl Step {
     }
 }
 
-/// Memory of the peer, and of its seals, that was there at this time.
+/// Memory of the peer, and of its generations, that was there at this time.
 pub(super) type InMemory = ((u64, usize, u64, u64), Instant);
 
 /// After this time a copy is taken for one that may never end.
@@ -240,9 +232,9 @@ impl Qp {
     }
 
     /// Reads what has come, and copies what it names. Whether there was anything.
-    pub(super) fn receive_and_copy(&self, q: &mut MutexGuard<'_, Inner>, copier: Copier) -> bool {
+    pub(super) fn receive_and_copy(&self, q: &mut MutexGuard<'_, Inner>, by: ServedBy) -> bool {
         // What the I/O thread has begun, it ends.
-        if self.is_pulling(q) && copier == Copier::Program {
+        if self.is_pulling(q) && by == ServedBy::Program {
             return true;
         }
         let mut something = false;
@@ -253,7 +245,7 @@ impl Qp {
                     self.give_up_if_abandoned(q);
                     return true;
                 }
-                if self.pull_some(q, copier).is_err() {
+                if self.pull_some(q, by).is_err() {
                     self.lost(q);
                 }
                 if self.is_pulling(q) {
@@ -268,7 +260,7 @@ impl Qp {
     }
 
     /// Goes on with a copy; at its end with what came after it. The queue pair is not locked meanwhile.
-    fn pull_some(&self, q: &mut MutexGuard<'_, Inner>, copier: Copier) -> Result<(), Malformed> {
+    fn pull_some(&self, q: &mut MutexGuard<'_, Inner>, by: ServedBy) -> Result<(), Malformed> {
         let mut budget = TURN;
         loop {
             let Some(next) = Self::next_bytes(q, budget) else {
@@ -288,7 +280,7 @@ impl Qp {
                 Next::Bytes(most) => Some(match self.next_step(q, pull, most) {
                     Ok(step) => {
                         let now = Instant::now();
-                        if copier == Copier::Program && !Self::is_in_memory(q, &step, now) {
+                        if by == ServedBy::Program && !Self::is_in_memory(q, &step, now) {
                             self.progress_later();
                             return Ok(());
                         }

@@ -8,7 +8,7 @@ use crate::instrument::{inject, pace};
 use crate::objects::pd::Pd;
 use crate::types::completion::Status;
 use crate::types::limits;
-use crate::types::region::{Range, SealRef, Violation};
+use crate::types::region::{GenerationRef, Range, Violation};
 use crate::types::work::{Data, Operation, Progress, Request, Scatter};
 use crate::wire::{Carriage, Descriptor, Frame};
 
@@ -73,7 +73,7 @@ impl Qp {
                 Ok(())
             }
             Data::Memory(Scatter::One(range)) if is_copied(carriage) => {
-                stage_descriptor(staged, *range, pd, q.seal.reference())
+                stage_descriptor(staged, *range, pd, q.generation.reference())
             }
             Data::Memory(scatter) => stage_bytes(staged, scatter, pd),
         };
@@ -165,12 +165,12 @@ fn stage_descriptor(
     staged: &mut Vec<u8>,
     range: Range,
     pd: Option<&Arc<Pd>>,
-    owner: SealRef,
+    owner: GenerationRef,
 ) -> Result<(), Violation> {
     range.with_held(pd.ok_or(Violation)?, 0, |held| {
         let descriptor = Descriptor {
             addr: held.span(0).addr() as u64,
-            region: held.seal(),
+            region: held.generation(),
             owner,
         };
         staged.extend_from_slice(&descriptor.encode());

@@ -80,9 +80,9 @@ impl Qp {
         if can_pull && goes_within_the_host && pulling::is_worth_it(length) {
             let descriptor = Descriptor {
                 addr: held.span(0).addr() as u64,
-                region: held.seal(),
+                region: held.generation(),
                 // What was read when it could be is the peer's, whatever becomes of the queue pair.
-                owner: held.seal(),
+                owner: held.generation(),
             };
             let frame = Frame::ReadData {
                 seq,

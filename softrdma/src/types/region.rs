@@ -69,9 +69,9 @@ pub(crate) struct Range {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Violation;
 
-/// Where a seal is, and what it must read.
+/// Where a generation is, and what is there as long as it lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SealRef {
+pub(crate) struct GenerationRef {
     pub(crate) addr: u64,
     pub(crate) value: u64,
 }

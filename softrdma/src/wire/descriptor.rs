@@ -3,7 +3,7 @@
 //! The payload that stands for bytes that the other side copies itself.
 
 use super::bytes::u64_at;
-use crate::types::region::SealRef;
+use crate::types::region::GenerationRef;
 
 pub(crate) const DESCRIPTOR: usize = 40;
 
@@ -12,9 +12,9 @@ pub(crate) const DESCRIPTOR: usize = 40;
 pub(crate) struct Descriptor {
     pub(crate) addr: u64,
     /// The region's.
-    pub(crate) region: SealRef,
+    pub(crate) region: GenerationRef,
     /// That of the queue pair whose request it is, or of the region once more.
-    pub(crate) owner: SealRef,
+    pub(crate) owner: GenerationRef,
 }
 
 impl Descriptor {
@@ -33,14 +33,14 @@ impl Descriptor {
     }
 
     pub(crate) fn decode(from: &[u8; DESCRIPTOR]) -> Self {
-        let seal = |at| SealRef {
+        let generation = |at| GenerationRef {
             addr: u64_at(from, at),
             value: u64_at(from, at + 8),
         };
         Self {
             addr: u64_at(from, 0),
-            region: seal(8),
-            owner: seal(24),
+            region: generation(8),
+            owner: generation(24),
         }
     }
 }
@@ -51,11 +51,11 @@ mod tests {
 
     #[test]
     fn descriptors_survive_the_round_trip() {
-        let seal = |addr, value| SealRef { addr, value };
+        let generation = |addr, value| GenerationRef { addr, value };
         let descriptor = Descriptor {
             addr: 1,
-            region: seal(2, 3),
-            owner: seal(4, u64::MAX),
+            region: generation(2, 3),
+            owner: generation(4, u64::MAX),
         };
         assert_eq!(Descriptor::decode(&descriptor.encode()), descriptor);
     }

@@ -21,7 +21,7 @@ pub(super) fn connected() -> Result<(Side, Side)> {
     for side in [&sides.0, &sides.1] {
         let q = side.qp.inner.lock();
         let local = q.link.as_ref().and_then(|link| link.paths.local());
-        local.ok_or(libc::ENOTCONN)?.hear()?;
+        local.ok_or(libc::ENOTCONN)?.receive_all()?;
     }
     run(&sides.0, &sides.1);
     Ok(sides)

@@ -4,7 +4,7 @@
 //! do over TCP is tested by a program, tests-c/fabric/hostile-peer.
 
 use super::*;
-use crate::objects::mr::Seal;
+use crate::objects::generation::Generation;
 use crate::wire::{Carriage, DESCRIPTOR, Descriptor, Reason};
 
 /// Large enough to be copied by the peer.
@@ -14,7 +14,7 @@ struct Attack {
     socket: Socket,
     victim: Side,
     /// What the victim has sent, as far as it was not looked at.
-    heard: Vec<u8>,
+    unread: Vec<u8>,
 }
 
 impl Attack {
@@ -31,7 +31,7 @@ impl Attack {
         Ok(Self {
             socket,
             victim,
-            heard: Vec::new(),
+            unread: Vec::new(),
         })
     }
 
@@ -55,18 +55,18 @@ impl Attack {
         for _ in 0..100 {
             self.victim.qp.progress();
             while let Ok(n @ 1..) = self.socket.receive(&[Span::from_mut(&mut buffer)]) {
-                self.heard.extend_from_slice(&buffer[..n]);
+                self.unread.extend_from_slice(&buffer[..n]);
             }
         }
     }
 
     /// The next frame of the victim, with its payload.
-    fn hear(&mut self) -> Option<(Frame, Vec<u8>)> {
-        let header = self.heard.first_chunk::<HEADER>()?;
+    fn received(&mut self) -> Option<(Frame, Vec<u8>)> {
+        let header = self.unread.first_chunk::<HEADER>()?;
         let frame = Frame::decode(header).ok()?;
         let end = HEADER + frame.payload();
-        let payload = self.heard.get(HEADER..end)?.to_vec();
-        self.heard.drain(..end);
+        let payload = self.unread.get(HEADER..end)?.to_vec();
+        self.unread.drain(..end);
         Some((frame, payload))
     }
 
@@ -87,8 +87,11 @@ impl Attack {
             length: COPIED,
             carriage: Carriage::ByReference,
         };
-        assert_eq!(self.hear().map(|heard| heard.0), Some(by_reference));
-        assert_eq!(self.hear().map(|heard| heard.0), Some(Frame::Ack { seq }));
+        assert_eq!(self.received().map(|frame| frame.0), Some(by_reference));
+        assert_eq!(
+            self.received().map(|frame| frame.0),
+            Some(Frame::Ack { seq })
+        );
         Ok(())
     }
 
@@ -112,11 +115,11 @@ fn data_comes_in_band_once_and_only_what_was_to_be_copied() -> Result<()> {
         carriage: Carriage::Inband,
     };
     let right = attack.victim.memory[..COPIED as usize].to_vec();
-    assert_eq!(attack.hear(), Some((in_band, right)));
-    assert_eq!(attack.hear(), Some((Frame::Ack { seq: 0 }, Vec::new())));
+    assert_eq!(attack.received(), Some((in_band, right)));
+    assert_eq!(attack.received(), Some((Frame::Ack { seq: 0 }, Vec::new())));
     assert!(!attack.has_ended());
     attack.send(again)?;
-    assert_eq!(attack.hear(), None);
+    assert_eq!(attack.received(), None);
     assert!(attack.has_ended());
     attack.end()
 }
@@ -146,7 +149,7 @@ fn nothing_else_comes_in_band() -> Result<()> {
         attack.read_by_reference(0)?;
         let from = change(attack.source(COPIED));
         attack.send(Frame::ReadInBand { seq, from })?;
-        assert_eq!(attack.hear(), None, "{seq}, {from:?}");
+        assert_eq!(attack.received(), None, "{seq}, {from:?}");
         assert!(attack.has_ended());
         attack.end()?;
     }
@@ -175,7 +178,7 @@ fn data_comes_in_band_only_while_it_may_be_read() -> Result<()> {
         let from = attack.source(COPIED);
         attack.send(Frame::ReadInBand { seq: 0, from })?;
         let refusal = Frame::Nak { seq: 0, reason };
-        assert_eq!(attack.hear().map(|heard| heard.0), Some(refusal));
+        assert_eq!(attack.received().map(|frame| frame.0), Some(refusal));
         attack.victim.qp.close();
         attack.victim.qp.release();
     }
@@ -198,7 +201,7 @@ fn no_byte_of_a_read_is_sent_once_the_queue_pair_is_down() -> Result<()> {
     }
     attack.victim.qp.modify(State::Error)?;
     attack.proceed();
-    let data = attack.hear().map(|heard| heard.1).unwrap_or_default();
+    let data = attack.received().map(|frame| frame.1).unwrap_or_default();
     assert_eq!(data.len(), BIG as usize);
     let sent = data.iter().rposition(|&byte| byte != 0).unwrap_or(0);
     assert!(sent < data.len() / 2, "{sent} bytes");
@@ -207,7 +210,7 @@ fn no_byte_of_a_read_is_sent_once_the_queue_pair_is_down() -> Result<()> {
         seq: 0,
         reason: Reason::QueuePairGone,
     };
-    assert_eq!(attack.hear().map(|heard| heard.0), Some(refusal));
+    assert_eq!(attack.received().map(|frame| frame.0), Some(refusal));
     attack.end()
 }
 
@@ -262,12 +265,12 @@ fn what_cannot_be_copied_does_not_come_by_reference() -> Result<()> {
 fn a_descriptor_of_nothing_changes_nothing() -> Result<()> {
     let mut attack = Attack::new()?;
     attack.victim.post_receive(0, attack.victim.place(COPIED))?;
-    let seal = Seal::new();
-    let seal = seal.reference();
+    let generation = Generation::new();
+    let generation = generation.reference();
     let nowhere = Descriptor {
         addr: 8,
-        region: seal,
-        owner: seal,
+        region: generation,
+        owner: generation,
     };
     let send = Frame::Send {
         seq: 0,
@@ -282,7 +285,7 @@ fn a_descriptor_of_nothing_changes_nothing() -> Result<()> {
     attack.socket.send(&[Span::from_slice(&bytes)])?;
     attack.proceed();
     let asks = Frame::InBand { seq: 0 };
-    assert_eq!(attack.hear().map(|heard| heard.0), Some(asks));
+    assert_eq!(attack.received().map(|frame| frame.0), Some(asks));
     let place = BIG as usize;
     assert!(attack.victim.memory[place..].iter().all(|&byte| byte == 0));
     assert_eq!(attack.victim.completions()?, []);
