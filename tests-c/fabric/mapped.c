@@ -36,6 +36,11 @@
 #define CONTROL "control-region"
 /* how many requests make it worth while to map a region, and some more */
 #define ENOUGH 100
+/* regions of this size in one file, more of them than files of a process that are mapped */
+#define MANY 600
+#define SMALL ((size_t)64)
+/* where their keys are */
+#define KEYS (SIZE / 2)
 
 enum kind {
 	MEMORY_FILE,
@@ -101,6 +106,7 @@ struct owned {
 	struct ibv_mr *mr;
 	struct ibv_mr *control;
 	char *control_memory;
+	struct ibv_mr *many[MANY];
 };
 
 static int
@@ -196,6 +202,31 @@ register_owned(struct link *link, struct owned *owned)
 }
 
 static void
+register_many(struct link *link, struct owned *owned)
+{
+	for (size_t i = 0; i < MANY; i++) {
+		owned->many[i] = ibv_reg_mr(pd_of(link->id->verbs), owned->memory + i * SMALL, SMALL, IBV_ACCESS_LOCAL_WRITE |
+				IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ);
+		CHECK(owned->many[i]);
+		memcpy(owned->memory + KEYS + i * sizeof(uint32_t), &owned->many[i]->rkey, sizeof(uint32_t));
+	}
+}
+
+/* what the client has written to each, seen through the file */
+static void
+check_many(const struct owned *owned)
+{
+	char wanted[MANY * WORD], is[WORD];
+
+	fill(wanted, sizeof(wanted), 8);
+	for (size_t i = 0; i < MANY; i++) {
+		CHECK(pread(owned->file, is, WORD, (off_t)(i * SMALL)) == (ssize_t)WORD);
+		if (memcmp(is, wanted + i * WORD, WORD) != 0)
+			die("the bytes of region %zu are not there", i);
+	}
+}
+
+static void
 make_control(struct link *link, struct owned *owned)
 {
 	const int file = memfd_create(CONTROL, MFD_CLOEXEC);
@@ -268,6 +299,13 @@ obey(struct link *link, struct owned *owned, const char *line)
 		free(bytes);
 	} else if (strcmp(line, "register") == 0) {
 		register_owned(link, owned);
+	} else if (strcmp(line, "register many") == 0) {
+		register_many(link, owned);
+	} else if (strcmp(line, "check many") == 0) {
+		check_many(owned);
+	} else if (strcmp(line, "deregister many") == 0) {
+		for (size_t i = 0; i < MANY; i++)
+			CHECK(ibv_dereg_mr(owned->many[i]) == 0);
 	} else if (strcmp(line, "unmap") == 0) {
 		CHECK(munmap(owned->mapping, owned->mapped) == 0);
 		owned->mapping = NULL;
@@ -479,6 +517,23 @@ write_and_read(struct link *link, uint64_t seed)
 	CHECK(memcmp(link->memory, link->memory + INTO, SIZE) == 0);
 }
 
+/* eight bytes to each of many regions */
+static void
+write_many(struct link *link)
+{
+	const struct remote whole = link->remote;
+	uint32_t keys[MANY];
+
+	do_one(link, IBV_WR_RDMA_READ, INTO, sizeof(keys), KEYS);
+	memcpy(keys, link->memory + INTO, sizeof(keys));
+	fill(link->memory, MANY * WORD, 8);
+	for (size_t i = 0; i < MANY; i++) {
+		link->remote = (struct remote){whole.address + i * SMALL, keys[i], SMALL};
+		do_one(link, IBV_WR_RDMA_WRITE, i * WORD, WORD, 0);
+	}
+	link->remote = whole;
+}
+
 static void
 read_what_is_there(struct link *link)
 {
@@ -612,6 +667,10 @@ work_in_order(struct link *link, struct remote own, char *line)
 			write_and_read(link, strtoul(line + 6, NULL, 10));
 		} else if (strcmp(line, "read") == 0) {
 			read_what_is_there(link);
+		} else if (strcmp(line, "write many") == 0) {
+			write_many(link);
+		} else if (strcmp(line, "mapped") == 0) {
+			CHECK(has_mapped(NAME));
 		} else if (strcmp(line, "unmapped") == 0) {
 			wait_until_unmapped();
 		} else if (strcmp(line, "store") == 0) {
@@ -795,6 +854,25 @@ unmapped_by_owner(const char *address)
 	order(&both.client, "refused");
 	end(&both);
 	printf("writes went on to a file that the owner had unmapped, until it deregistered the region\n");
+}
+
+/* one answer is for all regions of a file: each of them is accessed by the file, as its memory is gone */
+static void
+many_regions(const char *address)
+{
+	struct both both = begin(address, MEMORY_FILE);
+
+	order(&both.owner, "register many");
+	order(&both.client, "map");
+	order(&both.owner, "unmap");
+	order(&both.client, "write many");
+	order(&both.owner, "check many");
+	order(&both.owner, "deregister");
+	order(&both.client, "mapped");
+	order(&both.owner, "deregister many");
+	order(&both.client, "unmapped");
+	end(&both);
+	printf("many regions of a file were mapped at once, until all of them were deregistered\n");
 }
 
 static void
@@ -1003,6 +1081,7 @@ main(int argc, char *argv[])
 	registered_again(address);
 	let_go(address);
 	unmapped_by_owner(address);
+	many_regions(address);
 	truncated(address);
 	owner_killed(address);
 	deregistered_while_in_use(address);

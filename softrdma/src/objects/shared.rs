@@ -68,9 +68,9 @@ impl Shared {
     /// After `withdraw`, when no peer uses it any more.
     pub(super) fn remove(&self) {
         if let Some(place) = self.0.lock().take() {
-            let entry = place.entry.index();
-            place.table.remove(place.entry);
-            mapper::forget(entry);
+            if place.table.remove(place.entry) {
+                mapper::regions_are_gone();
+            }
         }
     }
 }

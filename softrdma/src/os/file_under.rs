@@ -8,43 +8,77 @@
 
 use std::ffi::{CStr, CString};
 
-use super::maps::{self, Place};
+use super::maps::{self, Place, Surroundings};
 use super::mounts::Mounts;
 use super::private_fd::{Identity, PrivateFd, regular_file};
-use crate::Result;
+use crate::{Errno, Result};
 
 /// How much text the kernel's table of mappings may have: some 100,000 mappings.
 const MOST_TEXT: usize = 8 << 20;
-/// A file, and where the range begins in it.
+
+/// A file that is mapped shared, and the range of memory in which it goes on.
 pub(super) struct FileUnder {
     pub(super) file: PrivateFd,
+    pub(super) from: u64,
+    pub(super) to: u64,
+    /// Where the range begins in the file.
     pub(super) offset: u64,
+}
+
+/// None of a range of memory can be mapped.
+#[derive(Debug)]
+pub(super) struct NoFile {
+    pub(super) errno: Errno,
+    pub(super) from: u64,
+    pub(super) to: u64,
 }
 
 impl FileUnder {
     /// The file under a range. `thread` is one that has the program's descriptors. Fails if the range is not of one
     /// regular file that is mapped shared, or the file cannot be opened.
-    pub(super) fn of(addr: u64, length: u64, writable: bool, thread: i32) -> Result<Self> {
-        let mut text = Vec::new();
-        PrivateFd::open(c"/proc/thread-self/maps", libc::O_RDONLY)?
-            .read_to_end(&mut text, MOST_TEXT)?;
-        let end = addr.checked_add(length).ok_or(libc::EINVAL)?;
-        let place = maps::file_of(&text, addr, end).ok_or(libc::ENODEV)?;
-        // Not even to look for it: the server may not answer.
-        if Mounts::read()?.may_wait(place.file.device) {
-            return Err(libc::EXDEV);
-        }
-        let file = match Pinned::by_path(&place) {
-            Ok(pinned) => pinned,
-            Err(_) => Pinned::by_descriptor(&place, thread)?,
+    pub(super) fn of(
+        addr: u64,
+        length: u64,
+        writable: bool,
+        thread: i32,
+    ) -> std::result::Result<Self, NoFile> {
+        let end = addr.saturating_add(length);
+        let fail = |errno| NoFile {
+            errno,
+            from: addr,
+            to: end,
         };
-        let file = file.open(writable)?;
-        Storage::of(&file)?;
-        Ok(Self {
-            file,
-            offset: place.offset,
-        })
+        let mut text = Vec::new();
+        PrivateFd::open(c"/proc/thread-self/maps", libc::O_RDONLY)
+            .and_then(|maps| maps.read_to_end(&mut text, MOST_TEXT))
+            .map_err(fail)?;
+        let Surroundings { from, to, place } = maps::around(&text, addr, end);
+        let place = place.ok_or(libc::ENODEV);
+        let opened = place.and_then(|place| Ok((open(&place, writable, thread)?, place.offset)));
+        match opened {
+            Ok((file, offset)) => Ok(Self {
+                file,
+                from,
+                to,
+                offset,
+            }),
+            Err(errno) => Err(NoFile { errno, from, to }),
+        }
     }
+}
+
+fn open(place: &Place<'_>, writable: bool, thread: i32) -> Result<PrivateFd> {
+    // Not even to look for it: the server may not answer.
+    if Mounts::read()?.may_wait(place.file.device) {
+        return Err(libc::EXDEV);
+    }
+    let file = match Pinned::by_path(place) {
+        Ok(pinned) => pinned,
+        Err(_) => Pinned::by_descriptor(place, thread)?,
+    };
+    let file = file.open(writable)?;
+    Storage::of(&file)?;
+    Ok(file)
 }
 
 /// Where the pages of a file are when they are not in memory.

@@ -9,10 +9,10 @@ use std::fs::File;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::lease::SharedRegion;
-use super::mapped::Mapped;
+use super::mapped::{Mapped, MappedRegion, Part};
 use super::memory::Span;
 use super::pair::Pair;
 use super::private_fd::PrivateFd;
@@ -20,25 +20,22 @@ use super::private_table::separate;
 use super::region_table::RegionTable;
 use super::{guard, memfd, owned, passing};
 use crate::Result;
-use crate::types::region::{Terms, access};
+use crate::types::region::{Extent, Window};
 
 const SIZE: u64 = 16384;
 
-fn map(file: &File, length: u64) -> Result<Mapped> {
+fn map(file: &File, length: u64) -> Result<MappedRegion> {
     guard::prepare();
-    let region = SharedRegion {
-        key: 1,
-        terms: Terms {
-            addr: 0x1_0000,
-            length,
-            iova: 0x1_0000,
-            access: access::REMOTE_WRITE | access::REMOTE_READ,
-        },
-        domain: 1,
+    let region = Extent {
+        addr: 0x1_0000,
+        length,
+        serial: 0,
     };
     let path = std::ffi::CString::new(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap();
     let file = PrivateFd::open(&path, libc::O_RDWR).unwrap();
-    Mapped::new(RegionTable::own()?, &region, &file, 0)
+    let (part, facts) = Part::of(&file, Window::of(&region).unwrap(), 0, true)?;
+    let mapped = Mapped::new(RegionTable::own()?, &file, part, &facts)?;
+    Ok(MappedRegion::new(Arc::new(mapped), &region).unwrap())
 }
 
 #[test]

@@ -24,7 +24,7 @@
 //! its time limit. An owner that writes nonsense into its entries has its own memory overwritten.
 
 use super::sync::{AtomicU64, Ordering, fence};
-use crate::types::region::Terms;
+use crate::types::region::{Extent, Terms};
 
 /// A region as other processes see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +51,16 @@ pub(super) struct Entry {
     length: AtomicU64,
     /// The number of the protection domain.
     domain: AtomicU64,
-    reserved: [AtomicU64; 2],
+    /// How many regions the owner had registered before this one.
+    serial: AtomicU64,
+    reserved: AtomicU64,
+}
+
+/// What an entry says.
+struct Description {
+    region: SharedRegion,
+    generation: u64,
+    serial: u64,
 }
 
 /// Two numbers in one word.
@@ -74,7 +83,8 @@ impl Entry {
             iova: zero(),
             length: zero(),
             domain: zero(),
-            reserved: [zero(), zero()],
+            serial: zero(),
+            reserved: zero(),
         }
     }
 
@@ -87,7 +97,7 @@ impl Entry {
     // --- The owner -------------------------------------------------------------------------------
 
     /// Describes a region from now on. The entry must be free or withdrawn.
-    pub(super) fn publish(&self, region: &SharedRegion) {
+    pub(super) fn publish(&self, region: &SharedRegion, serial: u64) {
         let SharedRegion { key, terms, .. } = *region;
         for (place, value) in [
             (&self.key, pack(key, terms.access)),
@@ -95,6 +105,7 @@ impl Entry {
             (&self.iova, terms.iova),
             (&self.length, terms.length),
             (&self.domain, u64::from(region.domain)),
+            (&self.serial, serial),
         ] {
             // Relaxed: between the fence in `withdraw` and the store below. With the fence in `Offer::lease`, a reader
             // that sees one of these sees what was stored before that fence too: that the generation has changed.
@@ -119,6 +130,17 @@ impl Entry {
         fence(Ordering::SeqCst);
     }
 
+    /// Where the region in the entry is, withdrawn or not. None for a free entry.
+    pub(super) fn extent(&self) -> Option<Extent> {
+        // Relaxed: only this side writes it, and not at the same time.
+        let load = |place: &AtomicU64| place.load(Ordering::Relaxed);
+        (self.key() != 0).then(|| Extent {
+            addr: load(&self.addr),
+            length: load(&self.length),
+            serial: load(&self.serial),
+        })
+    }
+
     /// There is no region in the entry. It must have been withdrawn, and no lease may name it.
     pub(super) fn free(&self) {
         // Relaxed: the generation is even, so no reader believes the key.
@@ -127,9 +149,9 @@ impl Entry {
 
     // --- The initiator ---------------------------------------------------------------------------
 
-    /// The region and the generation of its description, if there is one now. If it still has this generation after
-    /// an acquire fence, then all of it is of one region.
-    fn read(&self) -> Option<(SharedRegion, u64)> {
+    /// What it says of a region, if there is one now. If it still has this generation after an acquire fence, then all
+    /// of it is of one region.
+    fn read(&self) -> Option<Description> {
         // Acquire: what `publish` has stored before this generation is there.
         let generation = self.generation.load(Ordering::Acquire);
         if generation & 1 == 0 {
@@ -148,15 +170,19 @@ impl Entry {
             },
             domain: load(&self.domain) as u32,
         };
-        Some((region, generation))
+        Some(Description {
+            region,
+            generation,
+            serial: load(&self.serial),
+        })
     }
 
     /// The region that is described with this generation, as the owner sees it.
     pub(super) fn described(&self, generation: u64) -> Option<SharedRegion> {
-        let (region, is) = self.read()?;
+        let read = self.read()?;
         // Between the loads of `read` and the one below.
         fence(Ordering::Acquire);
-        (is == generation && self.is_still(generation)).then_some(region)
+        (read.generation == generation && self.is_still(generation)).then_some(read.region)
     }
 
     fn is_still(&self, generation: u64) -> bool {
@@ -253,7 +279,11 @@ impl Offer<'_> {
         key: u32,
         claim: impl FnOnce(LeaseName) -> Option<Claim<'s>>,
     ) -> Option<Lease<'s>> {
-        let (region, generation) = self.entry.read()?;
+        let Description {
+            region,
+            generation,
+            serial,
+        } = self.entry.read()?;
         if region.key != key {
             return None;
         }
@@ -265,6 +295,7 @@ impl Offer<'_> {
         (open && self.entry.is_still(generation)).then_some(Lease {
             region,
             generation,
+            serial,
             _claim: claim,
         })
     }
@@ -290,6 +321,7 @@ pub(super) fn open(closed: &AtomicU64) {
 pub(crate) struct Lease<'a> {
     region: SharedRegion,
     generation: u64,
+    serial: u64,
     _claim: Claim<'a>,
 }
 
@@ -301,6 +333,14 @@ impl Lease<'_> {
     /// The region is the same one as of another lease of this entry with the same generation.
     pub(crate) fn generation(&self) -> u64 {
         self.generation
+    }
+
+    pub(crate) fn extent(&self) -> Extent {
+        Extent {
+            addr: self.region.terms.addr,
+            length: self.region.terms.length,
+            serial: self.serial,
+        }
     }
 }
 
@@ -342,6 +382,10 @@ mod model {
         }
     }
 
+    fn serial(part: u64) -> u64 {
+        300 + part
+    }
+
     impl World {
         fn new() -> Arc<Self> {
             let world = Self {
@@ -350,7 +394,7 @@ mod model {
                 slots: [LeaseSlot::new(), LeaseSlot::new()],
                 memory: [UnsafeCell::new(0), UnsafeCell::new(0)],
             };
-            world.entry.publish(&region(0));
+            world.entry.publish(&region(0), serial(0));
             Arc::new(world)
         }
 
@@ -390,6 +434,7 @@ mod model {
             match offer.lease(wanted.key, |name| self.slots[slot].claim(name)) {
                 Some(lease) => {
                     assert_eq!(*lease.region(), wanted);
+                    assert_eq!(lease.extent().serial, serial(part));
                     copy(self, part);
                     true
                 }
@@ -448,7 +493,7 @@ mod model {
             world.deregister();
             world.write(0);
             world.entry.free();
-            world.entry.publish(&region(1));
+            world.entry.publish(&region(1), serial(1));
             world.deregister();
             world.write(1);
             join(initiator);
@@ -465,7 +510,7 @@ mod model {
                 world.copy(0, 0);
             });
             world.deregister();
-            world.entry.publish(&region(1));
+            world.entry.publish(&region(1), serial(1));
             join(initiator);
         });
     }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::lease::Lease;
-use super::mapped::Mapping;
+use super::mappings::Mapping;
 use super::memory::Span;
 use super::pair::{Pair, Rung};
 use super::process::Process;
@@ -271,7 +271,9 @@ impl Local {
 
     /// What there is of a region in this entry of the peer's table.
     pub(crate) fn mapping(&self, entry: u32, lease: &Lease<'_>) -> Mapping {
-        self.pair.mappings().get(entry, lease.generation())
+        let which = (entry, lease.generation());
+        let terms = &lease.region().terms;
+        self.pair.mappings().get(which, &lease.extent(), terms)
     }
 
     /// Asks the peer for the file under a region, for `mapping`. Whether that could be done.

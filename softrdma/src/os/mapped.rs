@@ -1,44 +1,119 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! Regions of another process that this one has mapped too: the files under them.
+//! Memory of another process that this one has mapped too: the file under it.
 //!
 //! What the other process sends is checked as if it was hostile. What it does to the file later, for example to
 //! truncate it, is an error of the copy (`guard`). A region is accessed under a lease only (`lease`), so that the owner
 //! knows when its memory is its own again; the mapping itself may last longer, and nobody uses it then.
 
-use std::collections::BTreeMap;
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
-
-use parking_lot::Mutex;
 
 use super::file_under::Storage;
 use super::guard;
-use super::lease::SharedRegion;
 use super::memory::Span;
 use super::own_memory::page_size;
-use super::private_fd::PrivateFd;
+use super::private_fd::{Facts, Identity, PrivateFd};
 use super::region_table::RegionTable;
 use super::seen_pages::{SeenPages, now};
 use super::{check, errno};
 use crate::Result;
-use crate::types::region::access;
+use crate::types::region::{Extent, Window};
 
-/// A region of another process, until this is dropped.
+/// A range of another process's memory, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Mapped {
     base: NonNull<u8>,
     size: usize,
-    /// Where the region begins in the mapping.
+    /// Where the range begins in the mapping.
     first: usize,
-    length: usize,
-    is_writable: bool,
+    part: Part,
     /// Of a file on a disk: pages that were in memory a moment ago.
     seen: Option<SeenPages>,
     /// Of the process that has mapped it. A child does not have it.
     own: OwnTable,
     _share: Share,
+}
+
+/// A part of a file, and where the other process has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    file: Identity,
+    storage: Storage,
+    pub(super) is_writable: bool,
+    from: u64,
+    length: u64,
+    offset: u64,
+}
+
+impl Part {
+    /// As much of the window as there is in the file, which begins there at this offset.
+    pub(super) fn of(
+        file: &PrivateFd,
+        window: Window,
+        offset: u64,
+        is_writable: bool,
+    ) -> Result<(Self, Facts)> {
+        let (facts, storage) = (file.regular_file()?, Storage::of(file)?);
+        let length = window.to.checked_sub(window.from).ok_or(libc::EINVAL)?;
+        let length = length.min(facts.size.checked_sub(offset).ok_or(libc::EINVAL)?);
+        if length == 0 {
+            return Err(libc::EINVAL);
+        }
+        let part = Self {
+            file: facts.is,
+            storage,
+            is_writable,
+            from: window.from,
+            length,
+            offset,
+        };
+        Ok((part, facts))
+    }
+
+    /// That of one region, which has to be in there.
+    pub(super) fn only(&self, region: &Extent) -> Result<Self> {
+        let at = region.addr.checked_sub(self.from).ok_or(libc::EINVAL)?;
+        let end = at.checked_add(region.length).ok_or(libc::EINVAL)?;
+        if region.length == 0 || end > self.length {
+            return Err(libc::EINVAL);
+        }
+        Ok(Self {
+            from: region.addr,
+            length: region.length,
+            offset: self.offset + at,
+            ..*self
+        })
+    }
+
+    pub(super) fn length(&self) -> u64 {
+        self.length
+    }
+
+    pub(super) fn window(&self, before: u64) -> Window {
+        Window {
+            from: self.from,
+            to: self.from.saturating_add(self.length),
+            before,
+        }
+    }
+
+    /// Whether what is mapped of one does for the other.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.replaces(other) && other.replaces(self)
+    }
+
+    /// Whether all of the other one is the same here: as long as that one is mapped, no other file has its number.
+    pub(super) fn replaces(&self, other: &Self) -> bool {
+        // Of a file that may only be read, an overlay may have another one now.
+        let is_same_file = self.file == other.file
+            && (self.storage == Storage::Memory || self.is_writable && other.is_writable);
+        let is_same_place =
+            self.offset.wrapping_sub(self.from) == other.offset.wrapping_sub(other.from);
+        let contains = self.window(0).contains(&other.window(0));
+        is_same_file && is_same_place && contains && self.is_writable >= other.is_writable
+    }
 }
 
 struct OwnTable(&'static RegionTable);
@@ -55,39 +130,31 @@ unsafe impl Send for Mapped {}
 unsafe impl Sync for Mapped {}
 
 impl Mapped {
-    /// Fails unless the region can be that of this file, from this offset on.
     pub(super) fn new(
         own: &'static RegionTable,
-        region: &SharedRegion,
         file: &PrivateFd,
-        offset: u64,
+        part: Part,
+        facts: &Facts,
     ) -> Result<Self> {
-        let (facts, storage) = (file.regular_file()?, Storage::of(file)?);
-        let length = region.terms.length;
-        let end = offset.checked_add(length).ok_or(libc::EINVAL)?;
-        if length == 0 || end > facts.size {
-            return Err(libc::EINVAL);
-        }
         let page = page_size() as u64;
-        let begin = offset / page * page;
-        let size = usize::try_from(end - begin).map_err(|_| libc::ENOMEM)?;
-        let is_writable = region.terms.access & access::REMOTE_WRITE != 0;
+        let begin = part.offset / page * page;
+        let first = part.offset - begin;
+        let size = usize::try_from(first + part.length).map_err(|_| libc::ENOMEM)?;
         let share = Share::take(size)?;
-        let (base, is_synced) = map(file, begin, size, is_writable)?;
+        let (base, is_synced) = map(file, begin, size, part.is_writable)?;
         let mut mapped = Self {
             base,
             size,
-            first: (offset - begin) as usize,
-            length: length as usize,
-            is_writable,
+            first: first as usize,
+            part,
             seen: None,
             own: OwnTable(own),
             _share: share,
         };
         // Persistent memory is there.
-        if storage == Storage::Disk && !is_synced {
+        if part.storage == Storage::Disk && !is_synced {
             // SAFETY: no pointers.
-            let is_told = is_writable || unsafe { libc::geteuid() } == facts.owner;
+            let is_told = part.is_writable || unsafe { libc::geteuid() } == facts.owner;
             // Of files of others that it may only read, the kernel tells a process that all of them is in memory.
             if !is_told {
                 return Err(libc::EACCES);
@@ -95,6 +162,15 @@ impl Mapped {
             mapped.seen = Some(SeenPages::new());
         }
         Ok(mapped)
+    }
+
+    pub(super) fn part(&self) -> &Part {
+        &self.part
+    }
+
+    /// How much of the address space it takes.
+    pub(super) fn size(&self) -> u64 {
+        self.size as u64
     }
 
     /// Whether a range can be accessed without waiting for a disk, as far as is known.
@@ -122,24 +198,46 @@ impl Mapped {
         seen.add(first as u64, last as u64, now);
         true
     }
+}
+
+/// A region of another process that lies in what this one has mapped of it.
+pub(crate) struct MappedRegion {
+    mapped: Arc<Mapped>,
+    /// Where the region begins in the mapping.
+    first: usize,
+    length: usize,
+}
+
+impl MappedRegion {
+    /// None if it does not lie in there.
+    pub(crate) fn new(mapped: Arc<Mapped>, region: &Extent) -> Option<Self> {
+        let part = mapped.part.only(region).ok()?;
+        let first = (part.from - mapped.part.from) as usize;
+        Some(Self {
+            first: mapped.first + first,
+            length: part.length as usize,
+            mapped,
+        })
+    }
 
     /// Where a range of the region is here.
     fn at(&self, offset: u64, length: usize) -> Result<*mut u8> {
+        let mapped = &*self.mapped;
         let offset = usize::try_from(offset).map_err(|_| libc::EFAULT)?;
         let end = offset.checked_add(length).ok_or(libc::EFAULT)?;
-        if end > self.length || !self.own.0.is_of_this_process() {
+        if end > self.length || !mapped.own.0.is_of_this_process() {
             return Err(libc::EFAULT);
         }
-        let at = self.base.as_ptr().wrapping_add(self.first + offset);
-        match &self.seen {
-            Some(seen) if !self.is_in_memory(seen, at, length) => Err(libc::EAGAIN),
+        let at = mapped.base.as_ptr().wrapping_add(self.first + offset);
+        match &mapped.seen {
+            Some(seen) if !mapped.is_in_memory(seen, at, length) => Err(libc::EAGAIN),
             _ => Ok(at),
         }
     }
 
     fn at_to_write(&self, offset: u64, length: usize) -> Result<*mut u8> {
         let at = self.at(offset, length)?;
-        if self.is_writable {
+        if self.mapped.part.is_writable {
             Ok(at)
         } else {
             Err(libc::EACCES)
@@ -267,140 +365,5 @@ impl Drop for Mapped {
             // SAFETY: mapped by `map`, and nothing of it is used any more.
             unsafe { libc::munmap(self.base.as_ptr().cast(), self.size) };
         }
-    }
-}
-
-// --- What is known of regions ------------------------------------------------------------------------
-
-/// The regions of another process that this one has asked for.
-#[derive(Default)]
-pub(crate) struct Mappings(Mutex<States>);
-
-#[derive(Default)]
-struct States {
-    /// By their entries in the owner's table.
-    known: BTreeMap<u32, Known>,
-    mapped: usize,
-}
-
-struct Known {
-    /// The description of the region that this is about.
-    generation: u64,
-    state: State,
-}
-
-enum State {
-    /// The owner has not answered.
-    Asked,
-    /// It cannot be mapped.
-    Refused,
-    Mapped(Arc<Mapped>),
-}
-
-/// What there is of a region.
-#[derive(Clone, Debug)]
-pub(crate) enum Mapping {
-    Unknown,
-    Asked,
-    Refused,
-    /// It goes when the owner deregisters the region.
-    Mapped(Weak<Mapped>),
-}
-
-/// How many regions of one process are mapped, or may soon be.
-const MOST: usize = 256;
-
-impl Mappings {
-    /// No region was asked for, or they are all gone.
-    pub(super) fn are_none(&self) -> bool {
-        self.0.lock().known.is_empty()
-    }
-
-    pub(crate) fn get(&self, entry: u32, generation: u64) -> Mapping {
-        let states = self.0.lock();
-        match states.known.get(&entry) {
-            Some(known) if known.generation == generation => match &known.state {
-                State::Asked => Mapping::Asked,
-                State::Refused => Mapping::Refused,
-                State::Mapped(mapped) => Mapping::Mapped(Arc::downgrade(mapped)),
-            },
-            _ => Mapping::Unknown,
-        }
-    }
-
-    /// The owner is about to be asked. Whether it may be.
-    pub(super) fn ask(&self, entry: u32, generation: u64) -> bool {
-        let mut states = self.0.lock();
-        let is_known = |known: &Known| known.generation >= generation;
-        if states.known.get(&entry).is_some_and(is_known) {
-            return false;
-        }
-        // What was there before is not registered any more.
-        let before = states.take(entry);
-        let may = states.mapped < MOST;
-        if may {
-            states.put(entry, generation, State::Asked);
-        }
-        drop(states);
-        drop(before);
-        may
-    }
-
-    /// The owner has answered; None if the region cannot be mapped.
-    pub(super) fn set(&self, entry: u32, generation: u64, mapped: Option<Mapped>) {
-        let mut states = self.0.lock();
-        let is_asked =
-            |known: &Known| known.generation == generation && matches!(known.state, State::Asked);
-        if !states.known.get(&entry).is_some_and(is_asked) {
-            return;
-        }
-        states.take(entry);
-        let state = mapped.map_or(State::Refused, |mapped| State::Mapped(Arc::new(mapped)));
-        states.put(entry, generation, state);
-    }
-
-    /// How much of the address space they take.
-    pub(super) fn bytes(&self) -> u64 {
-        let states = self.0.lock();
-        let mapped = states.known.values().map(|known| match &known.state {
-            State::Mapped(mapped) => mapped.size as u64,
-            State::Asked | State::Refused => 0,
-        });
-        mapped.sum()
-    }
-
-    pub(super) fn is_asked(&self, entry: u32, generation: u64) -> bool {
-        matches!(self.get(entry, generation), Mapping::Asked)
-    }
-
-    /// The region is not registered any more, or the owner could not be asked.
-    pub(super) fn forget(&self, entry: u32, generation: u64) {
-        let mut states = self.0.lock();
-        let is_it = |known: &Known| known.generation == generation;
-        let before = states
-            .known
-            .get(&entry)
-            .is_some_and(is_it)
-            .then(|| states.take(entry));
-        drop(states);
-        // It is unmapped now, without the lock, unless a thread is copying.
-        drop(before);
-    }
-}
-
-impl States {
-    fn take(&mut self, entry: u32) -> Option<Known> {
-        let before = self.known.remove(&entry)?;
-        if !matches!(before.state, State::Refused) {
-            self.mapped -= 1;
-        }
-        Some(before)
-    }
-
-    fn put(&mut self, entry: u32, generation: u64, state: State) {
-        if !matches!(state, State::Refused) {
-            self.mapped += 1;
-        }
-        self.known.insert(entry, Known { generation, state });
     }
 }

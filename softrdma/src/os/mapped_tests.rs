@@ -7,15 +7,16 @@
 use std::ffi::CStr;
 use std::os::fd::AsRawFd;
 use std::ptr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::discard::Foreign;
 use super::file_under::FileUnder;
 use super::guard;
 use super::lease::SharedRegion;
-use super::mapped::{Mapped, Mapping, Mappings};
+use super::mapped::{Mapped, MappedRegion, Part};
 use super::mapper;
+use super::mappings::{Answered, Mapping, Mappings};
 use super::memory::Span;
 use super::pair::{Pair, Received};
 use super::passing;
@@ -26,8 +27,8 @@ use super::socket::Socket;
 use super::testing::Mapped as TestFile;
 use super::thread::own_tid;
 use crate::Result;
-use crate::types::region::{Terms, access};
-use crate::wire::{ASK, Answer, Ask, REFUSAL};
+use crate::types::region::{Extent, Terms, Window, access};
+use crate::wire::{ASK, Answer, Ask};
 
 const SIZE: u64 = 16384;
 const BOTH: u32 = access::REMOTE_WRITE | access::REMOTE_READ;
@@ -52,9 +53,38 @@ fn file_of(memory: &TestFile, writable: bool) -> PrivateFd {
     under.file
 }
 
-fn map(region: &SharedRegion, file: &PrivateFd, offset: u64) -> Result<Mapped> {
+/// A mapping of a region, which begins in its file at this offset, by its owner's word.
+fn map(region: &SharedRegion, file: &PrivateFd, offset: u64) -> Result<MappedRegion> {
+    let extent = extent(region, 0);
+    let window = Window {
+        from: extent.addr,
+        to: extent.addr.saturating_add(extent.length),
+        before: 1,
+    };
+    map_window(&extent, window, region.terms.access, file, offset)
+}
+
+fn map_window(
+    region: &Extent,
+    window: Window,
+    access: u32,
+    file: &PrivateFd,
+    offset: u64,
+) -> Result<MappedRegion> {
     guard::prepare();
-    Mapped::new(RegionTable::own()?, region, file, offset)
+    let is_written = access & access::REMOTE_WRITE != 0;
+    let (part, facts) = Part::of(file, window, offset, is_written)?;
+    part.only(region)?;
+    let mapped = Mapped::new(RegionTable::own()?, file, part, &facts)?;
+    MappedRegion::new(Arc::new(mapped), region).ok_or(libc::EINVAL)
+}
+
+fn extent(region: &SharedRegion, serial: u64) -> Extent {
+    Extent {
+        addr: region.terms.addr,
+        length: region.terms.length,
+        serial,
+    }
 }
 
 fn open(path: &CStr, flags: i32) -> PrivateFd {
@@ -100,6 +130,47 @@ fn no_request_leads_out_of_a_mapping() {
         assert!(mapped.store(offset, [1; 8]).is_err());
     }
     assert!(mapped.write(5992, Span::from_slice(&[1; 8])).is_ok());
+}
+
+#[test]
+fn regions_of_a_window_have_their_parts_of_it() {
+    let memory = TestFile::new(SIZE).unwrap();
+    let file = file_of(&memory, true);
+    let window = |from, to| Window {
+        from,
+        to,
+        before: 1,
+    };
+    let part = |addr, length| Extent {
+        addr,
+        length,
+        serial: 0,
+    };
+    let all = map(&region(1, 0x5000, SIZE, BOTH), &file, 0).unwrap();
+    // The window begins in the middle of a page of the file.
+    let within = window(0x5064, 0x5064 + 9000);
+    let one = map_window(&part(0x6000, 8), within, BOTH, &file, 0x64).unwrap();
+    one.write(0, Span::from_slice(b"eight...")).unwrap();
+    assert!(one.write(1, Span::from_slice(b"eight...")).is_err());
+    let mut bytes = [0; 8];
+    all.read(0x1000, Span::from_mut(&mut bytes)).unwrap();
+    assert_eq!(&bytes, b"eight...");
+    // More memory than there is in the file: what there is.
+    let beyond = window(0x5000, u64::MAX);
+    assert!(map_window(&part(0x5000 + SIZE - 8, 8), beyond, BOTH, &file, 0).is_ok());
+    for (addr, length) in [
+        (0x5000 + SIZE - 8, 9),
+        (0x4fff, 8),
+        (0, 8),
+        (0x5000, u64::MAX),
+        (u64::MAX, 8),
+        (0x5000, 0),
+    ] {
+        let mapped = map_window(&part(addr, length), beyond, BOTH, &file, 0);
+        assert!(mapped.is_err(), "{length} bytes at {addr:#x}");
+    }
+    let turned = window(0x6000, 0x5000);
+    assert!(map_window(&part(0x5000, 8), turned, BOTH, &file, 0).is_err());
 }
 
 #[test]
@@ -191,7 +262,6 @@ struct Sides {
     key: u32,
     number: Option<EntryNumber>,
     entry: u32,
-    generation: u64,
 }
 
 impl Sides {
@@ -205,7 +275,6 @@ impl Sides {
         let table = own.peer(&process, &own.descriptor().unwrap()).unwrap();
         let (initiator, owner) = Pair::of_this_process().unwrap();
         let entry = table.find(key).unwrap();
-        let generation = table.lease(entry, key).unwrap().generation();
         Self {
             initiator,
             owner,
@@ -214,14 +283,16 @@ impl Sides {
             key,
             number: Some(number),
             entry,
-            generation,
         }
     }
 
     fn ask(&self) -> bool {
-        let lease = self.table.lease(self.entry, self.key).unwrap();
-        let proof = self.proof();
-        self.initiator.ask(&self.table, proof, self.entry, &lease)
+        self.ask_for(self.entry, self.key)
+    }
+
+    fn ask_for(&self, entry: u32, key: u32) -> bool {
+        let lease = self.table.lease(entry, key).unwrap();
+        self.initiator.ask(&self.table, self.proof(), entry, &lease)
     }
 
     /// Which only those know who can read the memory of this process.
@@ -229,6 +300,13 @@ impl Sides {
         let at = ptr::with_exposed_provenance::<u64>(self.table.proof_at() as usize);
         // SAFETY: of the table of this process, which is never freed.
         unsafe { *at }
+    }
+
+    /// That its region begins at this offset of its file.
+    fn right_answer(&self, offset: u64) -> Answer {
+        let lease = self.table.lease(self.entry, self.key).unwrap();
+        let window = Window::of(&lease.extent()).unwrap();
+        Answer::File { window, offset }
     }
 
     fn question(&self) -> (Ask, Foreign) {
@@ -239,18 +317,43 @@ impl Sides {
     }
 
     fn mapping(&self) -> Mapping {
-        self.initiator.mappings().get(self.entry, self.generation)
+        self.mapping_of(self.entry, self.key)
+    }
+
+    /// What is known of another region of the same table.
+    fn mapping_of(&self, entry: u32, key: u32) -> Mapping {
+        let lease = self.table.lease(entry, key).unwrap();
+        let which = (entry, lease.generation());
+        let terms = &lease.region().terms;
+        self.initiator.mappings().get(which, &lease.extent(), terms)
     }
 
     fn waits_for(&self, is: impl Fn(&Mapping) -> bool) -> bool {
         waits_for(|| is(&self.mapping()))
     }
 
+    /// Registers one more. Returns its entry, too.
+    fn register(&self, region: &SharedRegion) -> (EntryNumber, u32) {
+        let number = self.own.insert(region).unwrap();
+        (number, self.table.find(region.key).unwrap())
+    }
+
+    fn remove(&self, number: EntryNumber) {
+        self.own.withdraw(&number);
+        if self.own.remove(number) {
+            mapper::regions_are_gone();
+        }
+    }
+
     fn deregister(&mut self) {
         let number = self.number.take().unwrap();
-        self.own.withdraw(&number);
-        self.own.remove(number);
-        mapper::forget(self.entry);
+        self.remove(number);
+    }
+
+    /// The owner answers.
+    fn answer(&self, pair: usize) {
+        let (ask, socket) = self.question();
+        mapper::answer(ask, socket, pair, own_tid());
     }
 }
 
@@ -274,11 +377,18 @@ fn waits_for(is: impl Fn() -> bool) -> bool {
 }
 
 fn is_refused(mapping: &Mapping) -> bool {
-    matches!(mapping, Mapping::Refused)
+    matches!(mapping, Mapping::Known(answer) if answer.mapped().is_none())
+}
+
+fn mapped(mapping: &Mapping) -> Option<Arc<Mapped>> {
+    let Mapping::Known(answer) = mapping else {
+        return None;
+    };
+    answer.mapped().and_then(Weak::upgrade)
 }
 
 fn is_mapped(mapping: &Mapping) -> bool {
-    matches!(mapping, Mapping::Mapped(mapped) if mapped.strong_count() > 0)
+    mapped(mapping).is_some()
 }
 
 fn is_unknown(mapping: &Mapping) -> bool {
@@ -297,17 +407,113 @@ fn a_region_is_mapped_until_it_is_deregistered() {
     assert!(matches!(sides.owner.receive(), Ok(Received::Nothing)));
     mapper::answer(ask, socket, 1, own_tid());
     assert!(sides.waits_for(is_mapped));
-    let Mapping::Mapped(mapped) = sides.mapping() else {
-        unreachable!("it was there")
-    };
-    let in_use = mapped.upgrade().unwrap();
+    let lease = sides.table.lease(sides.entry, sides.key).unwrap();
+    let extent = lease.extent();
+    drop(lease);
+    let in_use = MappedRegion::new(mapped(&sides.mapping()).unwrap(), &extent).unwrap();
     in_use.write(0, Span::from_slice(b"x")).unwrap();
+    let known = Arc::downgrade(&mapped(&sides.mapping()).unwrap());
     sides.deregister();
-    assert!(sides.waits_for(is_unknown));
+    assert!(waits_for(|| sides.initiator.mappings().are_none()));
     // A thread that copies meanwhile has it still.
     in_use.write(0, Span::from_slice(b"y")).unwrap();
     drop(in_use);
-    assert!(mapped.upgrade().is_none());
+    assert!(known.upgrade().is_none());
+}
+
+#[test]
+fn regions_of_one_mapping_share_one_answer() {
+    const MANY: u32 = 1000;
+    let memory = TestFile::new(SIZE).unwrap();
+    let mut sides = Sides::new(0x2_3001, &memory);
+    let others: Vec<_> = (0..MANY)
+        .map(|n| {
+            let key = 0x3_0001 + 2 * n;
+            let at = memory.addr() + u64::from(n) * 16;
+            let (number, entry) = sides.register(&region(key, at, 16, BOTH));
+            (key, number, entry)
+        })
+        .collect();
+    assert!(sides.ask());
+    sides.answer(11);
+    assert!(sides.waits_for(is_mapped));
+    for (key, _, entry) in &others {
+        assert!(is_mapped(&sides.mapping_of(*entry, *key)), "{key:#x}");
+    }
+    // It stays as long as one of them is registered.
+    let mapping = Arc::downgrade(&mapped(&sides.mapping()).unwrap());
+    sides.deregister();
+    let (last_key, last, last_entry) = others
+        .into_iter()
+        .fold(None, |last, next| {
+            if let Some((_, number, _)) = last {
+                sides.remove(number);
+            }
+            Some(next)
+        })
+        .unwrap();
+    assert!(is_mapped(&sides.mapping_of(last_entry, last_key)));
+    sides.remove(last);
+    assert!(waits_for(|| mapping.upgrade().is_none()));
+}
+
+#[test]
+fn regions_that_are_registered_later_need_another_answer() {
+    let memory = TestFile::new(SIZE).unwrap();
+    let sides = Sides::new(0x2_4001, &memory);
+    assert!(sides.ask());
+    sides.answer(12);
+    assert!(sides.waits_for(is_mapped));
+    let first = mapped(&sides.mapping()).unwrap();
+    // The same memory, and other memory in its place.
+    let later = region(0x2_4003, memory.addr(), 64, BOTH);
+    let (same, entry) = sides.register(&later);
+    assert!(is_unknown(&sides.mapping_of(entry, later.key)));
+    sides.ask_for(entry, later.key);
+    sides.answer(12);
+    assert!(waits_for(|| is_mapped(&sides.mapping_of(entry, later.key))));
+    // It is the same mapping, by one answer for both.
+    let second = mapped(&sides.mapping_of(entry, later.key)).unwrap();
+    assert!(Arc::ptr_eq(&first, &second));
+    assert!(Arc::ptr_eq(&first, &mapped(&sides.mapping()).unwrap()));
+    let other = TestFile::over(&memory, SIZE).unwrap();
+    let third = region(0x2_4005, memory.addr() + 64, 64, BOTH);
+    let (third_number, entry) = sides.register(&third);
+    sides.ask_for(entry, third.key);
+    sides.answer(12);
+    assert!(waits_for(|| is_mapped(&sides.mapping_of(entry, third.key))));
+    let replaced = mapped(&sides.mapping_of(entry, third.key)).unwrap();
+    assert!(!Arc::ptr_eq(&first, &replaced));
+    // Those that were registered before have the memory that they had.
+    assert!(Arc::ptr_eq(&first, &mapped(&sides.mapping()).unwrap()));
+    let of_third = Extent {
+        addr: third.terms.addr,
+        length: 64,
+        serial: 0,
+    };
+    let access = MappedRegion::new(replaced, &of_third).unwrap();
+    access.write(0, Span::from_slice(b"other")).unwrap();
+    assert_eq!(other.bytes(64, 5), b"other");
+    assert_ne!(memory.bytes(64, 5), b"other");
+    sides.remove(third_number);
+    sides.remove(same);
+}
+
+#[test]
+fn private_memory_is_refused_at_once_for_all_its_regions() {
+    let bytes = vec![0u8; 1 << 20];
+    let at = bytes.as_ptr().expose_provenance() as u64;
+    let memory = TestFile::new(SIZE).unwrap();
+    let sides = Sides::new(0x2_5001, &memory);
+    let (one, entry) = sides.register(&region(0x2_5003, at, 64, BOTH));
+    let (other, other_entry) = sides.register(&region(0x2_5005, at + 4096, 64, BOTH));
+    sides.ask_for(entry, 0x2_5003);
+    sides.answer(13);
+    assert!(waits_for(|| is_refused(&sides.mapping_of(entry, 0x2_5003))));
+    assert!(is_refused(&sides.mapping_of(other_entry, 0x2_5005)));
+    assert!(is_unknown(&sides.mapping()));
+    sides.remove(one);
+    sides.remove(other);
 }
 
 /// What is answered to a question.
@@ -361,7 +567,8 @@ fn a_question_for_what_is_not_there_is_refused() {
         },
     ] {
         let (here, bytes) = answer_to(wrong, 3);
-        assert_eq!(bytes, REFUSAL, "{wrong:?}");
+        let answer = Answer::decode(&bytes);
+        assert!(matches!(answer, Ok(Answer::Refusal { .. })), "{wrong:?}");
         assert_eq!(next_message(&here), [], "{wrong:?}");
     }
 }
@@ -372,21 +579,31 @@ fn a_pair_gets_a_region_once() {
     let sides = Sides::new(0x2_0007, &memory);
     assert!(sides.ask());
     let (ask, _socket) = sides.question();
-    let answer = Answer { offset: 0 }.encode();
     let (_first, bytes) = answer_to(ask, 7);
-    assert_eq!(bytes, answer);
+    assert!(matches!(
+        Answer::decode(&bytes),
+        Ok(Answer::File { offset: 0, .. })
+    ));
     assert_eq!(answer_to(ask, 7).1, []);
-    assert_eq!(answer_to(ask, 8).1, answer);
+    let (_second, bytes) = answer_to(ask, 8);
+    assert!(matches!(
+        Answer::decode(&bytes),
+        Ok(Answer::File { offset: 0, .. })
+    ));
 }
 
 #[test]
-fn a_region_that_is_refused_is_not_asked_for_again() {
+fn all_regions_of_a_process_can_be_refused() {
     let memory = TestFile::new(SIZE).unwrap();
     let sides = Sides::new(0x2_0009, &memory);
+    let elsewhere = region(0x2_6001, 0x1000, 64, BOTH);
+    let (number, entry) = sides.register(&elsewhere);
+    assert!(is_unknown(&sides.mapping_of(entry, elsewhere.key)));
     assert!(sides.ask());
     mapper::refuse(&sides.question().1);
     assert!(sides.waits_for(is_refused));
-    assert!(!sides.ask());
+    assert!(is_refused(&sides.mapping_of(entry, elsewhere.key)));
+    sides.remove(number);
 }
 
 #[test]
@@ -399,7 +616,7 @@ fn a_region_without_an_answer_is_asked_for_again() {
     assert!(sides.ask());
     // An answer whose file has not arrived.
     let (_, socket) = sides.question();
-    passing::send(socket.as_raw_fd(), &Answer { offset: 0 }.encode(), None).unwrap();
+    passing::send(socket.as_raw_fd(), &sides.right_answer(0).encode(), None).unwrap();
     assert!(sides.waits_for(is_unknown));
     assert!(sides.ask());
 }
@@ -407,23 +624,33 @@ fn a_region_without_an_answer_is_asked_for_again() {
 #[test]
 fn answers_of_a_hostile_owner_map_nothing() {
     let memory = TestFile::new(SIZE).unwrap();
-    let right = Answer { offset: 0 }.encode();
-    let too_far = Answer { offset: SIZE }.encode();
     let file = file_of(&memory, true);
     let device = open(c"/dev/zero", libc::O_RDWR);
-    let answers: [(&[u8], Option<&PrivateFd>); 6] = [
-        (&right, Some(&device)),
-        (&right[1..], Some(&file)),
-        (&[0; 16], Some(&file)),
-        (&[1; 64], Some(&file)),
-        (&too_far, Some(&file)),
-        (&[0; ASK], None),
-    ];
-    for (i, (bytes, fd)) in (0u32..).zip(answers) {
+    for i in 0..9 {
         let sides = Sides::new(0x2_1001 + 2 * i, &memory);
+        let with = |change: fn(&mut Window)| {
+            let Answer::File { mut window, offset } = sides.right_answer(0) else {
+                unreachable!("it has a file")
+            };
+            change(&mut window);
+            Answer::File { window, offset }.encode().to_vec()
+        };
+        let right = with(|_| ());
+        let (bytes, fd) = match i {
+            0 => (right, Some(&device)),
+            1 => (right[1..].to_vec(), Some(&file)),
+            2 => (vec![0; 40], Some(&file)),
+            3 => (vec![1; 64], Some(&file)),
+            4 => (sides.right_answer(SIZE).encode().to_vec(), Some(&file)),
+            5 => (vec![0; ASK], None),
+            // Windows that the region is not in.
+            6 => (with(|window| window.before = 0), Some(&file)),
+            7 => (with(|window| window.to -= 1), Some(&file)),
+            _ => (with(|window| window.from += 1), Some(&file)),
+        };
         assert!(sides.ask());
         let (_, socket) = sides.question();
-        passing::send(socket.as_raw_fd(), bytes, fd.map(PrivateFd::raw)).unwrap();
+        passing::send(socket.as_raw_fd(), &bytes, fd.map(PrivateFd::raw)).unwrap();
         assert!(sides.waits_for(is_refused), "{i}");
     }
 }
@@ -435,7 +662,7 @@ fn a_second_answer_ends_the_mapping() {
     assert!(sides.ask());
     let (_, socket) = sides.question();
     let file = file_of(&memory, true);
-    let answer = Answer { offset: 0 }.encode();
+    let answer = sides.right_answer(0).encode();
     passing::send(socket.as_raw_fd(), &answer, Some(file.raw())).unwrap();
     assert!(sides.waits_for(is_mapped));
     passing::send(socket.as_raw_fd(), &answer, Some(file.raw())).unwrap();
@@ -454,21 +681,112 @@ fn a_question_that_is_malformed_ends_the_pair() {
     assert!(matches!(other.receive(), Err(libc::EBADMSG)));
 }
 
+// --- What is known -----------------------------------------------------------------------------------
+
 #[test]
-fn so_many_regions_of_a_process_are_mapped() {
+fn so_many_regions_of_a_process_are_asked_for() {
     const MANY: u32 = 1000;
     let mappings = Mappings::default();
     let asked = (0..MANY).filter(|&entry| mappings.ask(entry, 1)).count();
     assert!((1..MANY as usize).contains(&asked));
     assert!(!mappings.ask(MANY, 1));
-    // Those that cannot be mapped do not count, and one that is gone makes room.
-    mappings.set(0, 1, None);
+    // One that was answered makes room.
+    mappings.is_answered(0, 1);
     assert!(mappings.ask(MANY, 1));
     assert!(!mappings.ask(MANY + 1, 1));
-    mappings.forget(1, 1);
-    assert!(mappings.ask(MANY + 1, 1));
     // A region that was registered again has the place of the one before, and an older one is no longer asked for.
     assert!(mappings.ask(2, 3));
     assert!(!mappings.ask(2, 1));
-    assert!(matches!(mappings.get(2, 1), Mapping::Unknown));
+    assert!(!mappings.is_asked(2, 1) && mappings.is_asked(2, 3));
+}
+
+fn of(addr: u64, length: u64, serial: u64) -> Extent {
+    Extent {
+        addr,
+        length,
+        serial,
+    }
+}
+
+fn terms(access: u32) -> Terms {
+    region(1, 0, 8, access).terms
+}
+
+fn answered(mappings: &Mappings, region: &Extent, access: u32) -> Option<Answered> {
+    match mappings.get((0, 1), region, &terms(access)) {
+        Mapping::Known(answer) => Some(answer),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_refusal_is_for_the_regions_of_its_window() {
+    let mappings = Mappings::default();
+    let window = Window {
+        from: 1000,
+        to: 2000,
+        before: 10,
+    };
+    mappings.refuse(window, true);
+    let is_known = |region: &Extent, access| answered(&mappings, region, access).is_some();
+    assert!(is_known(&of(1000, 1000, 9), BOTH));
+    assert!(!is_known(&of(1000, 1001, 9), BOTH));
+    assert!(!is_known(&of(999, 8, 9), BOTH));
+    assert!(!is_known(&of(1000, 8, 10), BOTH));
+    // It could not be opened for writing; for reading, perhaps.
+    assert!(!is_known(&of(1000, 8, 9), access::REMOTE_READ));
+    mappings.refuse(window, false);
+    assert!(is_known(&of(1000, 8, 9), access::REMOTE_READ));
+    // Later answers for the same do not pile up, and those that do are few.
+    for before in 11..2000 {
+        mappings.refuse(Window { before, ..window }, false);
+        mappings.refuse(
+            Window {
+                from: 0,
+                to: 500 + before,
+                before,
+            },
+            true,
+        );
+    }
+    assert!(is_known(&of(1000, 8, 1998), BOTH));
+}
+
+#[test]
+fn a_region_has_the_file_that_was_there_when_it_was_registered() {
+    let (first, second) = (TestFile::new(SIZE).unwrap(), TestFile::new(SIZE).unwrap());
+    let mappings = Mappings::default();
+    let map = |memory: &TestFile, from: u64, to: u64, before: u64| {
+        guard::prepare();
+        let window = Window { from, to, before };
+        let file = file_of(memory, true);
+        let (part, facts) = Part::of(&file, window, 0, true).unwrap();
+        let mapped = Mapped::new(RegionTable::own().unwrap(), &file, part, &facts).unwrap();
+        mappings.add(window, Arc::new(mapped))
+    };
+    let one = map(&first, 0x1_0000, 0x1_4000, 5);
+    let other = map(&second, 0x1_1000, 0x1_2000, 8);
+    let found = |region: &Extent| {
+        let answer = answered(&mappings, region, BOTH)?;
+        assert!(answer.is_for(region, &terms(BOTH)));
+        answer.mapped()?.upgrade()
+    };
+    let (early, late) = (of(0x1_1000, 8, 4), of(0x1_1000, 8, 7));
+    let (in_one, in_other) = (found(&early).unwrap(), found(&late).unwrap());
+    assert!(!Arc::ptr_eq(&in_one, &in_other));
+    assert!(found(&of(0x1_1000, 8, 8)).is_none());
+    assert!(found(&of(0x1_2000, 8, 5)).is_none());
+    // What a connection keeps of one is not taken for the other.
+    let of_late = answered(&mappings, &late, BOTH).unwrap();
+    assert!(!of_late.is_for(&early, &terms(BOTH)));
+    // Of the first file again, with the second one in between: both stay.
+    let again = map(&first, 0x1_0000, 0x1_4000, 12);
+    assert!(mappings.has(one) && mappings.has(other) && mappings.has(again));
+    assert!(Arc::ptr_eq(&found(&early).unwrap(), &in_one));
+    assert!(Arc::ptr_eq(&found(&late).unwrap(), &in_other));
+    // And once more, with nothing in between.
+    let last = map(&first, 0x1_0000, 0x1_4000, 15);
+    assert!(mappings.has(one) && mappings.has(last) && !mappings.has(again));
+    mappings.forget(one);
+    assert!(!mappings.has(one));
 }

@@ -4,9 +4,10 @@
 //!
 //! An initiator that uses a region of another process makes two connected sockets. It sends one to the owner, with the
 //! question which file is mapped under the region, and goes on meanwhile. The owner opens the file anew (`file_under`)
-//! and sends it through that socket, or closes the socket if the region cannot be mapped. Afterwards the sockets stay
-//! as long as the region is registered: the owner closes its one then, and the initiator unmaps the region. When either
-//! process ends, the other one sees that in the same way.
+//! and sends it through that socket, or closes the socket if it cannot tell. The answer is about all memory around the
+//! region that is mapped from the same file, and about all regions that are registered there: a *window*. Afterwards the
+//! sockets stay as long as one of these regions is registered: the owner closes its one then, and the initiator unmaps
+//! the window. When either process ends, the other one sees that in the same way.
 //!
 //! All of this is done by a thread that has a table of descriptors of its own, in both processes: neither the locks nor
 //! the numbers that the program has are concerned (`private_fd`). What that thread waits for, nobody else does.
@@ -23,14 +24,14 @@ use parking_lot::Mutex;
 use super::discard::Foreign;
 use super::fd::Fd;
 use super::fork_mark::ForkMark;
-use super::lease::SharedRegion;
-use super::mapped::Mappings;
 use super::mapping_work::Work;
+use super::mappings::{Mappings, WindowNumber};
 use super::private_table::separate;
 use super::region_table::RegionTable;
 use super::{cancel, check, child, guard, owned, passing, thread};
 use crate::Result;
-use crate::wire::{Ask, REFUSAL};
+use crate::types::region::{Extent, Terms};
+use crate::wire::{Ask, REFUSAL_OF_ALL};
 
 /// How many jobs wait for the thread.
 const MOST_JOBS: usize = 64;
@@ -40,7 +41,7 @@ pub(super) const WAKES: u8 = 0;
 
 /// What the thread is to do with a socket.
 pub(super) enum Job {
-    /// Map the region when the answer comes.
+    /// Map the window when the answer comes.
     Await(Awaited),
     Answer(Question),
 }
@@ -51,7 +52,10 @@ pub(super) struct Awaited {
     pub(super) own: &'static RegionTable,
     pub(super) entry: u32,
     pub(super) generation: u64,
-    pub(super) region: SharedRegion,
+    pub(super) region: Extent,
+    pub(super) terms: Terms,
+    /// When it is mapped.
+    pub(super) window: Option<WindowNumber>,
 }
 
 /// A region that another process has asked for.
@@ -72,7 +76,6 @@ pub(super) struct Mapper {
     /// The thread has its own, or has ended.
     is_separate: AtomicBool,
     jobs: Mutex<Jobs>,
-    pub(super) served: Mutex<Served>,
 }
 
 #[derive(Default)]
@@ -82,14 +85,6 @@ struct Jobs {
     are_refused: bool,
 }
 
-#[derive(Default)]
-pub(super) struct Served {
-    /// Regions of this process that others have got, by their entries in its table.
-    pub(super) entries: Vec<u32>,
-    /// Those among them that are gone.
-    pub(super) gone: Vec<u32>,
-}
-
 static MAPPER: AtomicPtr<Mapper> = AtomicPtr::new(ptr::null_mut());
 static MAKING: Mutex<()> = Mutex::new(());
 
@@ -97,7 +92,8 @@ static MAKING: Mutex<()> = Mutex::new(());
 pub(super) struct Questioner {
     pub(super) mappings: Weak<Mappings>,
     pub(super) own: &'static RegionTable,
-    pub(super) region: SharedRegion,
+    pub(super) region: Extent,
+    pub(super) terms: Terms,
 }
 
 /// Two sockets that are connected with each other: they are closed again at once by threads that have the table of the
@@ -145,6 +141,8 @@ pub(super) fn ask(
         entry: ask.entry,
         generation: ask.generation,
         region: questioner.region,
+        terms: questioner.terms,
+        window: None,
     };
     Mapper::get()?.give(Job::Await(awaited), ends.here.as_raw_fd())?;
     // If it is not sent, the thread sees the end of the socket.
@@ -166,13 +164,13 @@ pub(crate) fn answer(ask: Ask, socket: Foreign, pair: usize, thread: i32) {
 /// As above, when no region of this process is to be mapped.
 pub(crate) fn refuse(socket: &Foreign) {
     // Otherwise it asks again.
-    let _ = passing::send(socket.as_raw_fd(), &REFUSAL, None);
+    let _ = passing::send(socket.as_raw_fd(), &REFUSAL_OF_ALL.encode(), None);
 }
 
-/// A region of this process is not registered any more: who has mapped it is told. Nobody waits for that.
-pub(crate) fn forget(entry: u32) {
+/// The table of this process has `unused_windows`: who has mapped one is told. Nobody waits for that.
+pub(crate) fn regions_are_gone() {
     if let Some(mapper) = Mapper::known() {
-        mapper.forget(entry);
+        mapper.wake();
     }
 }
 
@@ -222,7 +220,6 @@ impl Mapper {
             end: Mutex::new(Some(end)),
             is_separate: AtomicBool::new(false),
             jobs: Mutex::default(),
-            served: Mutex::default(),
         }));
         MAPPER.store(ptr::from_ref(mapper).cast_mut(), Ordering::Release);
         let spawned = thread::spawn(c"softrdma-map", move || mapper.run(number));
@@ -268,33 +265,10 @@ impl Mapper {
         }
     }
 
-    fn forget(&self, entry: u32) {
-        let mut served = self.served.lock();
-        if !served.entries.contains(&entry) {
-            return;
-        }
-        served.gone.push(entry);
-        drop(served);
-        self.wake();
-    }
-
     fn wake(&self) {
         if let Ok(socket) = self.socket.checked() {
             // If there is no room, then the thread is about to wake.
             let _ = passing::send(socket, &[WAKES], None);
-        }
-    }
-
-    /// From now on `forget` tells the thread when the region in this entry is gone.
-    pub(super) fn is_served(&self, entry: u32) {
-        self.served.lock().entries.push(entry);
-    }
-
-    /// As before one call of `is_served`.
-    pub(super) fn is_not_served(&self, entry: u32) {
-        let entries = &mut self.served.lock().entries;
-        if let Some(at) = entries.iter().position(|&known| known == entry) {
-            entries.swap_remove(at);
         }
     }
 

@@ -4,22 +4,25 @@
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::file_under::FileUnder;
+use super::file_under::{FileUnder, NoFile};
 use super::lease::SharedRegion;
-use super::mapped::{MOST_BYTES_OF_PEER, Mapped};
+use super::mapped::{MOST_BYTES_OF_PEER, Mapped, Part};
 use super::mapper::{Awaited, Job, Mapper, Question, WAKES};
+use super::mappings::{Mappings, WindowNumber, is_written};
 use super::private_epoll::PrivateEpoll;
 use super::private_fd::{PrivateFd, close_discarded};
 use super::region_table::RegionTable;
-use crate::types::region::access;
-use crate::wire::{ANSWER, Answer, Ask, REFUSAL};
+use super::watches::WatchName;
+use crate::types::region::Window;
+use crate::wire::{ANSWER, Answer, Ask};
 use crate::{Errno, Result};
 
 /// How many sockets the thread has, at most. The others get no answer.
 const MOST_SOCKETS: usize = 768;
-/// How many questions of one pair of processes wait, and how many regions it may have got.
+/// How many questions of one pair of processes wait, and how many windows it may have got.
 const MOST_QUESTIONS_OF_PAIR: usize = 16;
 const MOST_SERVED_OF_PAIR: usize = 256;
 /// The thread does nothing for so many times as long as the last answer has taken: peers may ask without end.
@@ -42,74 +45,119 @@ fn passes(errno: Errno) -> bool {
 }
 
 impl Awaited {
-    /// The region cannot be mapped.
-    fn refuse(&self) {
-        if let Some(mappings) = self.mappings.upgrade() {
-            mappings.set(self.entry, self.generation, None);
+    /// None of the regions in the window can be mapped, if the region is one of them, or it alone.
+    fn refuse(&self, mappings: &Mappings, window: Window) {
+        let window = Some(window).filter(|window| window.has(&self.region));
+        if let Some(window) = window.or_else(|| Window::of(&self.region)) {
+            mappings.refuse(window, is_written(&self.terms));
         }
     }
 
     /// It is not mapped, or not any more. It may be asked for again.
     pub(super) fn forget(&self) {
         if let Some(mappings) = self.mappings.upgrade() {
-            mappings.forget(self.entry, self.generation);
+            mappings.is_answered(self.entry, self.generation);
+            if let Some(window) = self.window {
+                mappings.forget(window);
+            }
         }
     }
 
-    fn map(&self, answer: &[u8], file: Option<&PrivateFd>) -> Result<Mapped> {
-        if answer == REFUSAL {
-            return Err(libc::ENODEV);
+    /// The window is mapped, or the region alone where there is no room for all of it.
+    fn map(
+        &self,
+        mappings: &Mappings,
+        (window, offset): (Window, u64),
+        file: &PrivateFd,
+    ) -> Result<WindowNumber> {
+        let (all, facts) = Part::of(file, window, offset, is_written(&self.terms))?;
+        let only = all.only(&self.region)?;
+        if window.before <= self.region.serial {
+            return Err(libc::EINVAL);
         }
-        let Answer { offset } = Answer::decode(answer).map_err(|_| libc::EBADMSG)?;
-        // This process may have no descriptor left for it.
-        let file = file.ok_or(libc::EMFILE)?;
-        let mappings = self.mappings.upgrade().ok_or(libc::EAGAIN)?;
-        if mappings.bytes().saturating_add(self.region.terms.length) > MOST_BYTES_OF_PEER {
-            return Err(libc::EFBIG);
-        }
-        Mapped::new(self.own, &self.region, file, offset)
-    }
-
-    /// The socket brings the answer, or the end of the region. Whether there may be more to come.
-    fn take_answer(&self, socket: &PrivateFd) -> bool {
-        let mut bytes = [0; ANSWER];
-        let (n, file) = match socket.receive(&mut bytes) {
-            Err(libc::EAGAIN | libc::EINTR) => return true,
-            Err(_) if self.is_asked() => {
-                self.refuse();
-                return false;
+        let new = |part: Part| {
+            if let Some(same) = mappings.same(|mapped| mapped.part().is_same(&part)) {
+                return Ok((part, same));
             }
-            Ok((n, file)) if n > 0 && self.is_asked() => (n, file),
-            // The region is not registered any more, or there is no answer for now.
-            _ => {
-                self.forget();
-                return false;
+            if mappings.bytes().saturating_add(part.length()) > MOST_BYTES_OF_PEER {
+                return Err(libc::EFBIG);
             }
+            let mapped = Mapped::new(self.own, file, part, &facts)?;
+            Ok((part, Arc::new(mapped)))
         };
-        match self.map(&bytes[..n], file.as_ref()) {
-            Ok(mapped) => {
-                if let Some(mappings) = self.mappings.upgrade() {
-                    mappings.set(self.entry, self.generation, Some(mapped));
-                }
-                return true;
+        let (part, mapped) = new(all).or_else(|errno| match errno {
+            libc::EFBIG | libc::ENOMEM => new(only),
+            errno => Err(errno),
+        })?;
+        Ok(mappings.add(part.window(window.before), mapped))
+    }
+
+    /// What has come is no answer, or one.
+    fn answered(&mut self, mappings: &Mappings, answer: &[u8], file: Option<&PrivateFd>) {
+        let whole = match (Answer::decode(answer), file) {
+            (Ok(Answer::Refusal { window }), _) => return self.refuse(mappings, window),
+            (Ok(Answer::File { window, offset }), Some(file)) => {
+                let mapped = self.map(mappings, (window, offset), file);
+                mapped.map_err(|errno| (errno, window))
             }
-            Err(errno) if passes(errno) => self.forget(),
-            Err(_) => self.refuse(),
+            // This process may have no descriptor left for it.
+            (Ok(Answer::File { window, .. }), None) => Err((libc::EMFILE, window)),
+            (Err(_), _) => return self.refuse_only(mappings),
+        };
+        match whole {
+            Ok(number) => self.window = Some(number),
+            Err((errno, _)) if passes(errno) => {}
+            // Other regions may lie within the file.
+            Err((libc::EINVAL, _)) => self.refuse_only(mappings),
+            Err((_, window)) => self.refuse(mappings, window),
         }
+    }
+
+    fn refuse_only(&self, mappings: &Mappings) {
+        if let Some(only) = Window::of(&self.region) {
+            self.refuse(mappings, only);
+        }
+    }
+
+    /// The socket brings the answer, or the end of the regions. Whether there may be more to come.
+    fn take_answer(&mut self, socket: &PrivateFd) -> bool {
+        let Some(mappings) = self.mappings.upgrade() else {
+            return false;
+        };
+        let is_asked = self.window.is_none() && mappings.is_asked(self.entry, self.generation);
+        let mut bytes = [0; ANSWER];
+        match socket.receive(&mut bytes) {
+            Err(libc::EAGAIN | libc::EINTR) => return true,
+            Err(_) if is_asked => self.refuse_only(&mappings),
+            Ok((n, file)) if n > 0 && is_asked => {
+                self.answered(&mappings, &bytes[..n], file.as_ref());
+                mappings.is_answered(self.entry, self.generation);
+                return self.window.is_some();
+            }
+            // No region is registered any more, or there is no answer for now.
+            _ => {}
+        }
+        self.forget();
         false
     }
 
-    fn is_asked(&self) -> bool {
-        let mappings = self.mappings.upgrade();
-        mappings.is_some_and(|mappings| mappings.is_asked(self.entry, self.generation))
+    /// Whether somebody may still have use for what the socket brings.
+    fn is_needed(&self) -> bool {
+        self.mappings.upgrade().is_some_and(|mappings| {
+            self.window.map_or_else(
+                || mappings.is_asked(self.entry, self.generation),
+                |window| mappings.has(window),
+            )
+        })
     }
 }
 
-/// A region of this process that another one has got.
+/// A window of this process that another one has got, when it asked for this region.
 struct Given {
     entry: u32,
     generation: u64,
     pair: usize,
+    watch: WatchName,
 }
 
 /// What the thread has.
@@ -147,10 +195,17 @@ impl Work {
         let ready = self.watched.wait(until)?;
         self.forget_given(&ready);
         let watched = &self.watched;
-        // Those of pairs of processes that are let go of end too: the owner sees the end of the socket.
+        self.awaited.retain_mut(|(socket, awaited)| {
+            let stays = !ready.contains(&socket.raw()) || awaited.take_answer(socket);
+            if !stays {
+                watched.remove(socket);
+            }
+            stays
+        });
+        // Those of pairs of processes that are let go of end too, and those of windows that another one has replaced:
+        // the owner sees the end of the socket.
         self.awaited.retain(|(socket, awaited)| {
-            let stays = (!ready.contains(&socket.raw()) || awaited.take_answer(socket))
-                && awaited.mappings.strong_count() > 0;
+            let stays = awaited.is_needed();
             if !stays {
                 watched.remove(socket);
             }
@@ -175,28 +230,23 @@ impl Work {
             socket.shut_down();
         }
         for (socket, given) in self.given.drain(..) {
-            self.mapper.is_not_served(given.entry);
+            unwatch(given.watch);
             socket.shut_down();
         }
     }
 
-    /// What the peer does not want any more, since it says nothing else, and what is not registered any more.
+    /// What the peer does not want any more, since it says nothing else, and windows without regions.
     fn forget_given(&mut self, ready: &[RawFd]) {
-        let gone = {
-            let mut served = self.mapper.served.lock();
-            let gone = std::mem::take(&mut served.gone);
-            served.entries.retain(|entry| !gone.contains(entry));
-            gone
-        };
-        let (mapper, watched) = (self.mapper, &self.watched);
+        let unused = RegionTable::known().map_or_else(Vec::new, RegionTable::unused_windows);
+        let watched = &self.watched;
         self.given.retain(|(socket, given)| {
-            let is_gone = gone.contains(&given.entry);
-            let is_over = is_gone || ready.contains(&socket.raw());
+            let is_unused = unused.contains(&given.watch);
+            let is_over = is_unused || ready.contains(&socket.raw());
             if is_over {
                 watched.remove(socket);
             }
-            if is_over && !is_gone {
-                mapper.is_not_served(given.entry);
+            if is_over && !is_unused {
+                unwatch(given.watch);
             }
             !is_over
         });
@@ -249,29 +299,52 @@ impl Work {
 
     fn answer(&mut self, socket: PrivateFd, question: Question) {
         let begun = Instant::now();
-        let given = Given {
-            entry: question.ask.entry,
-            generation: question.ask.generation,
-            pair: question.pair,
-        };
-        // First: a thread that deregisters the region from now on tells this one.
-        self.mapper.is_served(given.entry);
-        let answered = self
-            .watched
-            .add(&socket)
-            .and_then(|()| question.answer(&socket));
-        if let Err(errno) = answered {
-            self.watched.remove(&socket);
-            self.mapper.is_not_served(given.entry);
-            if !passes(errno) {
-                // Otherwise it asks again.
-                let _ = socket.send(&REFUSAL, None);
+        let added = self.watched.add(&socket).map_err(Failure::of_region);
+        let answered = added.and_then(|()| question.answer(&socket));
+        match answered {
+            Ok(watch) => {
+                let given = Given {
+                    entry: question.ask.entry,
+                    generation: question.ask.generation,
+                    pair: question.pair,
+                    watch,
+                };
+                self.given.push((socket, given));
             }
-        } else {
-            self.given.push((socket, given));
+            Err(Failure { errno, window }) => {
+                self.watched.remove(&socket);
+                if !passes(errno) {
+                    // Otherwise it asks again.
+                    let _ = socket.send(&Answer::Refusal { window }.encode(), None);
+                }
+            }
         }
         let now = Instant::now();
         self.not_before = now + (PAUSE * (now - begun)).min(LONGEST_PAUSE);
+    }
+}
+
+fn unwatch(watch: WatchName) {
+    if let Some(own) = RegionTable::known() {
+        own.unwatch(watch);
+    }
+}
+
+/// Why no region of a window can be mapped.
+struct Failure {
+    errno: Errno,
+    window: Window,
+}
+
+impl Failure {
+    /// Nothing is said of others than the region that the question is about.
+    fn of_region(errno: Errno) -> Self {
+        let window = Window {
+            from: 0,
+            to: 0,
+            before: 0,
+        };
+        Self { errno, window }
     }
 }
 
@@ -295,18 +368,39 @@ impl Question {
             .ok_or(libc::ENOENT)
     }
 
-    fn answer(&self, socket: &PrivateFd) -> Result<()> {
+    /// Sends the file of a window. From then on it is watched.
+    fn answer(&self, socket: &PrivateFd) -> std::result::Result<WatchName, Failure> {
+        let fail = Failure::of_region;
         if !is_readable_by_others() {
-            return Err(libc::EPERM);
+            return Err(fail(libc::EPERM));
         }
-        let region = self.region()?;
-        let writable = region.terms.access & access::REMOTE_WRITE != 0;
-        let (addr, length) = (region.terms.addr, region.terms.length);
-        let FileUnder { file, offset } = FileUnder::of(addr, length, writable, self.thread)?;
+        let region = self.region().map_err(fail)?;
+        let own = RegionTable::known().ok_or(fail(libc::ENOENT))?;
+        // First: what is found now is the memory of all regions that have been registered until now.
+        let before = own.registered();
+        let window = |from, to| Window { from, to, before };
+        let terms = region.terms;
+        let found = FileUnder::of(terms.addr, terms.length, is_written(&terms), self.thread);
+        let FileUnder {
+            file,
+            from,
+            to,
+            offset,
+        } = found.map_err(|NoFile { errno, from, to }| Failure {
+            errno,
+            window: window(from, to),
+        })?;
         // The memory has been this region's all the time, so this is its file: unless the program has mapped another
         // one in its place, which nothing can tell, and which copies by the kernel would reach too.
-        self.region()?;
-        socket.send(&Answer { offset }.encode(), Some(&file))
+        self.region().map_err(fail)?;
+        let window = window(from, to);
+        // A region that goes from now on is noticed.
+        let watch = own.watch(window).ok_or(fail(libc::EAGAIN))?;
+        let sent = socket.send(&Answer::File { window, offset }.encode(), Some(&file));
+        sent.map(|()| watch).map_err(|errno| {
+            own.unwatch(watch);
+            fail(errno)
+        })
     }
 }
 

@@ -32,41 +32,24 @@ struct Mapping {
 }
 
 /// Whether all of a range is mapped with these rights.
-fn covers(maps: &[u8], addr: u64, end: u64, writable: bool) -> bool {
-    each_under(maps, addr, end, |mapping, _, _| {
-        (mapping.writable || (mapping.readable && !writable)).then_some(())
-    })
-    .is_some()
-}
-
-/// Looks at each mapping under a range, with its line, and the address from which on it is under the range. None when
-/// `look` returns None, and when a part of the range is not mapped.
 ///
 /// Lines are in the order of addresses: `7f0000000000-7f0000001000 rw-p OFFSET DEVICE INODE PATH`.
-fn each_under<'a>(
-    maps: &'a [u8],
-    addr: u64,
-    end: u64,
-    mut look: impl FnMut(Mapping, &'a [u8], u64) -> Option<()>,
-) -> Option<()> {
+fn covers(maps: &[u8], addr: u64, end: u64, writable: bool) -> bool {
     let mut reached = addr;
-    for line in maps.split(|&byte| byte == b'\n') {
-        let Some(mapping) = parse(line) else {
-            continue;
-        };
+    for mapping in maps.split(|&byte| byte == b'\n').filter_map(parse) {
         if mapping.to <= reached {
             continue;
         }
-        if mapping.from > reached {
-            return None;
+        let is_right = mapping.writable || (mapping.readable && !writable);
+        if mapping.from > reached || !is_right {
+            return false;
         }
-        look(mapping, line, reached)?;
         reached = mapping.to;
         if reached >= end {
-            return Some(());
+            return true;
         }
     }
-    None
+    false
 }
 
 fn parse(line: &[u8]) -> Option<Mapping> {
@@ -84,8 +67,8 @@ fn parse(line: &[u8]) -> Option<Mapping> {
 
 // --- Files -------------------------------------------------------------------------------------------
 
-/// Where a range is in a file.
-#[derive(Debug, PartialEq, Eq)]
+/// A file, and where something is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place<'a> {
     pub(super) file: Identity,
     pub(super) offset: u64,
@@ -93,20 +76,96 @@ pub(super) struct Place<'a> {
     pub(super) path: &'a [u8],
 }
 
-/// The file that is mapped under all of a range, if it is one that is mapped shared and without a gap.
-pub(super) fn file_of(maps: &[u8], addr: u64, end: u64) -> Option<Place<'_>> {
-    let mut found: Option<Place<'_>> = None;
-    each_under(maps, addr, end, |mapping, line, from| {
-        let part = parse_file(line)?;
-        let offset = part.offset.checked_add(from - mapping.from)?;
-        let Some(first) = &found else {
-            found = Some(Place { offset, ..part });
-            return Some(());
+/// What is mapped around a range.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Surroundings<'a> {
+    pub(super) from: u64,
+    pub(super) to: u64,
+    /// The file that is mapped shared from here to there without a gap. None if there is none under the range, or under
+    /// a part of it: then there is none from here to there either.
+    pub(super) place: Option<Place<'a>>,
+}
+
+/// What is mapped under a range, and before and behind it as far as that goes on in the same file.
+pub(super) fn around(maps: &[u8], addr: u64, end: u64) -> Surroundings<'_> {
+    let nothing = Surroundings {
+        from: addr,
+        to: end,
+        place: None,
+    };
+    let mut rest = maps;
+    while !rest.is_empty() {
+        let before = &maps[..maps.len() - rest.len()];
+        let (line, behind) = first_line(rest);
+        rest = behind;
+        let Some(mapping) = parse(line).filter(|mapping| mapping.to > addr) else {
+            continue;
         };
-        let goes_on = first.offset.checked_add(from - addr) == Some(offset);
-        (first.file == part.file && goes_on).then_some(())
-    })?;
-    found
+        if mapping.from > addr {
+            return nothing;
+        }
+        let Some(place) = parse_file(line) else {
+            let (from, to) = (mapping.from, mapping.to);
+            let place = None;
+            return if end <= to {
+                Surroundings { from, to, place }
+            } else {
+                nothing
+            };
+        };
+        let mut found = Surroundings {
+            from: mapping.from,
+            to: mapping.to,
+            place: Some(place),
+        };
+        let mut after = rest.split(|&byte| byte == b'\n');
+        while after.next().is_some_and(|line| found.goes_on_in(line)) {}
+        let mut lines = before.rsplit(|&byte| byte == b'\n');
+        // What is behind the last line.
+        lines.next();
+        while lines.next().is_some_and(|line| found.comes_after(line)) {}
+        return if end <= found.to { found } else { nothing };
+    }
+    nothing
+}
+
+fn first_line(text: &[u8]) -> (&[u8], &[u8]) {
+    let end = text.iter().position(|&byte| byte == b'\n');
+    end.map_or((text, &[]), |end| (&text[..end], &text[end + 1..]))
+}
+
+impl Surroundings<'_> {
+    /// Adds the mapping in this line, if it follows and is of the same file.
+    fn goes_on_in(&mut self, line: &[u8]) -> bool {
+        let follows = || {
+            let (mapping, own) = (parse(line)?, self.place.as_ref()?);
+            let next = parse_file(line).filter(|next| next.file == own.file)?;
+            let offset = own.offset.checked_add(self.to - self.from)?;
+            (mapping.from == self.to && next.offset == offset).then_some(mapping.to)
+        };
+        let to = follows();
+        self.to = to.unwrap_or(self.to);
+        to.is_some()
+    }
+
+    /// Adds the mapping in this line, if it is before this one and of the same file.
+    fn comes_after(&mut self, line: &[u8]) -> bool {
+        let precedes = || {
+            let (mapping, own) = (parse(line)?, self.place.as_ref()?);
+            let before = parse_file(line).filter(|before| before.file == own.file)?;
+            let offset = before.offset.checked_add(mapping.to - mapping.from)?;
+            (mapping.to == self.from && own.offset == offset)
+                .then_some((mapping.from, before.offset))
+        };
+        let Some((from, offset)) = precedes() else {
+            return false;
+        };
+        self.from = from;
+        if let Some(place) = &mut self.place {
+            place.offset = offset;
+        }
+        true
+    }
 }
 
 /// None for what is not a shared mapping of a file.
@@ -174,23 +233,63 @@ mod tests {
         8000-9000 rw-s 00007000 103:1f 9   /file\n\
         9000-a000 rw-s 00000000 00:00 0\n";
 
-    fn place(device: (u32, u32), inode: u64, offset: u64, path: &str) -> Option<Place<'_>> {
-        Some(Place {
-            file: Identity { device, inode },
-            offset,
-            path: path.as_bytes(),
-        })
+    fn file(
+        from: u64,
+        to: u64,
+        device: (u32, u32),
+        inode: u64,
+        offset: u64,
+        path: &str,
+    ) -> Surroundings<'_> {
+        Surroundings {
+            from,
+            to,
+            place: Some(Place {
+                file: Identity { device, inode },
+                offset,
+                path: path.as_bytes(),
+            }),
+        }
+    }
+
+    fn no_file(from: u64, to: u64) -> Surroundings<'static> {
+        Surroundings {
+            from,
+            to,
+            place: None,
+        }
     }
 
     #[test]
-    fn a_range_of_one_file_is_found() {
-        let memory = |offset| place((0, 1), 7, offset, "/memfd:a b (deleted)");
-        assert_eq!(file_of(FILES, 0x1000, 0x1001), memory(0));
-        // Two mappings that go on in the file as in memory.
-        assert_eq!(file_of(FILES, 0x1808, 0x4000), memory(0x808));
-        assert_eq!(file_of(FILES, 0x3fff, 0x4000), memory(0x2fff));
-        let file = place((0x103, 0x1f), 9, 0x7000, "/file");
-        assert_eq!(file_of(FILES, 0x8000, 0x9000), file);
+    fn a_file_is_found_as_far_as_it_goes_on() {
+        let memory = || file(0x1000, 0x4000, (0, 1), 7, 0, "/memfd:a b (deleted)");
+        // Mappings that go on in the file as in memory.
+        for (from, to) in [(0x1000, 0x1001), (0x1808, 0x4000), (0x3fff, 0x4000)] {
+            assert_eq!(around(FILES, from, to), memory(), "{from:#x}");
+        }
+        let other = file(0x5000, 0x6000, (0, 1), 8, 0x5000, "/other");
+        assert_eq!(around(FILES, 0x5000, 0x5001), other);
+        let last = file(0x8000, 0x9000, (0x103, 0x1f), 9, 0x7000, "/file");
+        assert_eq!(around(FILES, 0x8000, 0x9000), last);
+    }
+
+    const BACKWARDS: &[u8] = b"1000-2000 rw-s 00001000 00:01 7    /f\n\
+        2000-3000 rw-s 00000000 00:01 7    /f\n\
+        3000-4000 rw-s 00000000 00:01 7    /f\n\
+        5000-6000 rw-s 00002000 00:01 7    /f\n\
+        6000-7000 rw-s 00003000 00:01 7    /f\n";
+
+    #[test]
+    fn other_parts_of_the_same_file_are_not_added() {
+        for (at, to, offset) in [
+            (0x1000, 0x2000, 0x1000),
+            (0x2000, 0x3000, 0),
+            (0x3000, 0x4000, 0),
+            (0x5000, 0x7000, 0x2000),
+        ] {
+            let is = file(at, to, (0, 1), 7, offset, "/f");
+            assert_eq!(around(BACKWARDS, at, at + 8), is, "{at:#x}");
+        }
     }
 
     #[test]
@@ -200,21 +299,23 @@ mod tests {
             (0x4000, 0x5001, "another file"),
             (0x5000, 0x6001, "nothing is mapped there"),
             (0x6000, 0x6001, "nothing is mapped there"),
-            (0x7000, 0x7001, "private"),
             (0x7800, 0x8001, "the first part is private"),
             (0x8000, 0x9001, "the second part is no file"),
-            (0x9000, 0x9001, "no file"),
             (0xa000, 0xa001, "behind the last one"),
         ] {
-            assert_eq!(file_of(FILES, from, to), None, "{why}");
+            assert_eq!(around(FILES, from, to), no_file(from, to), "{why}");
         }
+        // All of a mapping that is no file.
+        assert_eq!(around(FILES, 0x7008, 0x7010), no_file(0x7000, 0x8000));
+        assert_eq!(around(FILES, 0x9008, 0xa000), no_file(0x9000, 0xa000));
         for line in [
             "",
             "1000-2000 rw-s",
             "1000-2000 rw-s 0 0:1 x /a",
             "1000-2000 rw-s 0 1 7 /a",
         ] {
-            assert_eq!(file_of(line.as_bytes(), 0x1000, 0x1001), None, "{line}");
+            let is = around(line.as_bytes(), 0x1000, 0x1001);
+            assert!(is.place.is_none(), "{line}");
         }
     }
 

@@ -31,6 +31,7 @@ pub(crate) mod mapped;
 mod mapped_tests;
 pub(crate) mod mapper;
 mod mapping_work;
+pub(crate) mod mappings;
 mod maps;
 mod memfd;
 pub(crate) mod memory;
@@ -73,6 +74,7 @@ pub(crate) mod thread;
 pub(crate) mod wait_set;
 mod wake;
 pub(crate) mod warning;
+mod watches;
 pub(crate) mod way;
 
 use std::ffi::c_int;

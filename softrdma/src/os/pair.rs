@@ -20,8 +20,8 @@ use super::discard::Foreign;
 use super::door::Neighbour;
 use super::held::Locks;
 use super::lease::Lease;
-use super::mapped::Mappings;
 use super::mapper::{self, Questioner};
+use super::mappings::Mappings;
 use super::memory::Span;
 use super::passing;
 use super::process::Process;
@@ -442,7 +442,8 @@ impl Pair {
         let questioner = Questioner {
             mappings: Arc::downgrade(&self.mappings),
             own: table.own(),
-            region,
+            region: lease.extent(),
+            terms: region.terms,
         };
         let asked = mapper::ask(questioner, &ask, |fd| {
             if self.has_ended() || self.has_unsent() {
@@ -451,7 +452,7 @@ impl Pair {
             passing::send(self.socket.checked()?, &ask.encode(), Some(fd))
         });
         if asked.is_err() {
-            self.mappings.forget(entry, generation);
+            self.mappings.is_answered(entry, generation);
         }
         asked.is_ok()
     }

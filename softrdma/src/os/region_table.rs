@@ -26,8 +26,10 @@ use super::table_layout::{
     ENTRIES_AT, ENTRY_SIZE, FIRST_LEVEL, Header, LEASE_SLOTS, LEVELS, MAGIC, Mapping, SEALS, SIZE,
     bucket, entries_below,
 };
+use super::watches::{WatchName, Watches};
 use super::{cancel, check, child, memfd, owned, random};
 use crate::Result;
+use crate::types::region::{Extent, Window};
 
 /// How many tables of one process are looked at.
 const MOST_OF_PROCESS: usize = 4;
@@ -44,23 +46,23 @@ pub(crate) struct RegionTable {
     /// Random. Who knows it can read this process's memory.
     proof: Box<u64>,
     /// Held while an entry is taken or freed, or a level allocated.
-    changes: Mutex<()>,
+    changes: Mutex<Changes>,
     /// Those whose processes may have leases of entries of this table.
     peers: Mutex<Vec<Arc<PeerTable>>>,
 }
 
 static OWN: AtomicPtr<RegionTable> = AtomicPtr::new(ptr::null_mut());
 
+#[derive(Default)]
+struct Changes {
+    /// How many regions were put into the table.
+    registered: u64,
+    watches: Watches,
+}
+
 /// An entry of the table of this process. To be given back with `remove`.
 #[derive(Debug)]
 pub(crate) struct EntryNumber(u32);
-
-impl EntryNumber {
-    /// Where in the table it is.
-    pub(crate) fn index(&self) -> u32 {
-        self.0
-    }
-}
 
 impl RegionTable {
     /// That of this process, made with the first call. A child of `fork` makes its own; the parent's regions are
@@ -128,7 +130,7 @@ impl RegionTable {
             mark: ForkMark::new()?,
             number,
             proof,
-            changes: Mutex::new(()),
+            changes: Mutex::default(),
             peers: Mutex::new(Vec::new()),
         })
     }
@@ -151,16 +153,19 @@ impl RegionTable {
         if !self.is_of_this_process() || region.key == 0 {
             return None;
         }
-        let _changes = self.changes.lock();
-        for level in 0..LEVELS {
-            if level == self.mapping.levels() && self.add_level(level).is_err() {
+        let mut changes = self.changes.lock();
+        let levels = self.mapping.levels();
+        // `find` looks into the largest one first.
+        for level in (0..levels).rev().chain(levels..LEVELS) {
+            if level >= levels && self.add_level(level).is_err() {
                 return None;
             }
             let first = bucket(region.key, level);
             for number in [first, first + 1] {
                 let entry = self.mapping.entry(number)?;
                 if entry.key() == 0 {
-                    entry.publish(region);
+                    entry.publish(region, changes.registered);
+                    changes.registered += 1;
                     return Some(EntryNumber(number));
                 }
             }
@@ -214,19 +219,75 @@ impl RegionTable {
         }
     }
 
-    /// Describes the region anew: it was withdrawn, and is to stay, or has changed.
+    /// Describes the region anew: it was withdrawn, and is to stay, with the memory that it has.
     pub(crate) fn publish(&self, number: &EntryNumber, region: &SharedRegion) {
-        if let Some(entry) = self.entry(number) {
-            entry.publish(region);
+        let Some(entry) = self.entry(number) else {
+            return;
+        };
+        if let Some(Extent { serial, .. }) = entry.extent() {
+            entry.publish(region, serial);
         }
     }
 
-    /// Frees the entry. The region must have been withdrawn and not be leased any more.
-    pub(crate) fn remove(&self, number: EntryNumber) {
-        let _changes = self.changes.lock();
-        if let Some(entry) = self.entry(&number) {
-            entry.withdraw();
-            entry.free();
+    /// Frees the entry. The region must have been withdrawn and not be leased any more. Whether that makes a difference
+    /// to `unused_windows`.
+    pub(crate) fn remove(&self, number: EntryNumber) -> bool {
+        let Some(entry) = self.entry(&number) else {
+            return false;
+        };
+        let mut changes = self.changes.lock();
+        let extent = entry.extent();
+        entry.withdraw();
+        entry.free();
+        let number = number.0 as usize;
+        extent.is_some_and(|extent| changes.watches.removed(number, &extent))
+    }
+
+    // --- Windows that others have mapped -------------------------------------------------------------
+
+    /// How many regions were put into the table until now. The serial number of each is less.
+    pub(super) fn registered(&self) -> u64 {
+        self.changes.lock().registered
+    }
+
+    /// From now on `unused_windows` tells when there is no region any more that lies in this window. Returns the name
+    /// that the window has there, or None if there is none now.
+    pub(super) fn watch(&self, window: Window) -> Option<WatchName> {
+        // So many entries are looked at while the lock is held.
+        const PART: usize = 4096;
+        if !self.is_of_this_process() {
+            return None;
+        }
+        let name = self.changes.lock().watches.begin(window);
+        let mut next = 0;
+        loop {
+            let mut changes = self.changes.lock();
+            let all = entries_below(self.mapping.levels());
+            let end = all.min(next + PART);
+            let entries = (next..end).filter_map(|number| self.mapping.entry(number as u32));
+            let regions = entries
+                .filter_map(Entry::extent)
+                .filter(|region| window.has(region));
+            changes.watches.count(name, regions.count(), end);
+            if end == all {
+                return changes.watches.is_used(name).then_some(name);
+            }
+            next = end;
+        }
+    }
+
+    pub(super) fn unwatch(&self, name: WatchName) {
+        if self.is_of_this_process() {
+            self.changes.lock().watches.end(name);
+        }
+    }
+
+    /// The windows that have had no region since the last call. They are not watched any more.
+    pub(super) fn unused_windows(&self) -> Vec<WatchName> {
+        if self.is_of_this_process() {
+            self.changes.lock().watches.take_unused()
+        } else {
+            Vec::new()
         }
     }
 
@@ -423,7 +484,7 @@ impl PeerTable {
 
     /// The entry of the region with this key, for `lease`. It may be kept for the next request with this key.
     pub(crate) fn find(&self, key: u32) -> Option<u32> {
-        // The largest level has most of the regions.
+        // The largest level that there was when it was inserted, unless its bucket was full.
         (0..self.mapping.levels()).rev().find_map(|level| {
             let first = bucket(key, level);
             let is_there = |&number: &u32| {

@@ -9,9 +9,9 @@
 //! | 4096.. | 64 entries of 64 bytes: level 0 |
 //! | 8192.. | 128 entries: level 1, and so on: each level is twice as large as the one before |
 //!
-//! An entry stays where it is. In each level there are two entries for a key, a *bucket*; a region goes to the lowest
-//! level where one of them is free. The pages of a level are allocated when it is used first, so that the file costs 8
-//! KiB while there are few regions.
+//! An entry stays where it is. In each level there are two entries for a key, a *bucket*; a region goes to the highest
+//! level that has pages and where one of them is free, so that most are found by one look. The pages of a level are
+//! allocated when there is no room in those below, so that the file costs 8 KiB while there are few regions.
 
 use std::mem::{offset_of, size_of};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -31,7 +31,7 @@ pub(super) const SIZE: usize = ENTRIES_AT + entries_below(LEVELS) * ENTRY_SIZE;
 /// The seals of the file: peers rely on its size, and the owner relies on being the only writer.
 pub(super) const SEALS: i32 = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_FUTURE_WRITE;
 /// The form of the table. The other side may be another build.
-pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"regions2");
+pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"regions3");
 
 /// How many entries there are in the levels below this one.
 pub(super) const fn entries_below(level: u32) -> usize {

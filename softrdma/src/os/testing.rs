@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use super::{check, errno, owned};
@@ -17,6 +18,15 @@ pub(crate) struct Mapped {
 
 impl Mapped {
     pub(crate) fn new(length: u64) -> Result<Self> {
+        Self::at(None, length)
+    }
+
+    /// Another file in the place of this one.
+    pub(crate) fn over(other: &Self, length: u64) -> Result<Self> {
+        Self::at(Some(other.addr), length)
+    }
+
+    fn at(place: Option<u64>, length: u64) -> Result<Self> {
         // SAFETY: a string.
         let fd = owned(unsafe { libc::memfd_create(c"test".as_ptr(), libc::MFD_CLOEXEC) })?;
         let file = File::from(fd);
@@ -24,17 +34,10 @@ impl Mapped {
         mapped.resize(length)?;
         let rights = libc::PROT_READ | libc::PROT_WRITE;
         let fd = mapped.file.as_raw_fd();
-        // SAFETY: a new mapping, wherever there is room.
-        let at = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                length as usize,
-                rights,
-                libc::MAP_SHARED,
-                fd,
-                0,
-            )
-        };
+        let wanted = std::ptr::with_exposed_provenance_mut(place.unwrap_or(0) as usize);
+        let flags = libc::MAP_SHARED | place.map_or(0, |_| libc::MAP_FIXED);
+        // SAFETY: a new mapping, wherever there is room, or in the place of one of a test.
+        let at = unsafe { libc::mmap(wanted, length as usize, rights, flags, fd, 0) };
         if at == libc::MAP_FAILED {
             return Err(errno());
         }
@@ -46,6 +49,13 @@ impl Mapped {
 
     pub(crate) fn addr(&self) -> u64 {
         self.addr
+    }
+
+    /// What is in the file.
+    pub(crate) fn bytes(&self, at: u64, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        let read = self.file.read_exact_at(&mut bytes, at);
+        read.map(|()| bytes).unwrap_or_default()
     }
 
     /// Whoever touches what is behind the new end is killed.

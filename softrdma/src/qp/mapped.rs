@@ -5,13 +5,14 @@
 //! The peer is asked for the file of a region (`os/mapper.rs`) when the connection has executed some requests by the
 //! kernel. They go on so until the answer has come, and for regions that cannot be mapped.
 
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
 
 use crate::Result;
 use crate::instrument::strict;
 use crate::os::lease::Lease;
 use crate::os::local::Local;
-use crate::os::mapped::{Mapped, Mapping};
+use crate::os::mapped::MappedRegion;
+use crate::os::mappings::{Answered, Mapping};
 use crate::os::memory::Span;
 use crate::os::reach::Reach;
 use crate::types::work::{Data, Operation, Request};
@@ -23,7 +24,7 @@ use super::Qp;
 const WORTH_IT: u64 = 64 * 1024;
 const REQUEST: u64 = 4096;
 
-/// How many regions a connection has at hand.
+/// How many windows a connection has at hand.
 const AT_HAND: usize = 4;
 /// So many requests do not look for a mapping after one that has found none.
 const SKIPS: u32 = 4;
@@ -33,10 +34,8 @@ const MOST_DOUBLED: u32 = 10;
 /// What a connection knows of mappings.
 #[derive(Default)]
 pub(super) struct Mappings {
-    /// The last regions that requests have named.
-    known: [Option<Last>; AT_HAND],
-    /// The place of the next one.
-    next: usize,
+    /// What was answered for the last regions that requests have named. None if there was nothing yet.
+    known: Option<Box<AtHand>>,
     /// What requests have cost since the peer was asked last.
     cost: u64,
     /// How often it was asked since it has answered.
@@ -45,44 +44,38 @@ pub(super) struct Mappings {
     skips: u32,
 }
 
-struct Last {
-    entry: u32,
-    generation: u64,
-    mapped: Known,
-}
-
-enum Known {
-    /// It goes when the owner deregisters the region.
-    Mapped(Weak<Mapped>),
-    Refused,
+#[derive(Default)]
+struct AtHand {
+    answers: [Option<Answered>; AT_HAND],
+    /// The place of the next one.
+    next: usize,
 }
 
 impl Mappings {
-    /// The mapping of a region of the peer, if there is one.
+    /// Where a region of the peer is mapped, if it is.
     pub(super) fn find(
         &mut self,
         local: &Local,
         reach: &Reach,
         entry: u32,
         lease: &Lease<'_>,
-    ) -> Option<Arc<Mapped>> {
-        let which = (entry, lease.generation());
-        let known = self
-            .known
-            .iter_mut()
-            .find(|known| matches!(known, Some(last) if (last.entry, last.generation) == which));
+    ) -> Option<MappedRegion> {
+        let region = lease.extent();
+        let known = self.known.as_mut().and_then(|known| {
+            let is_it = |answer: &&mut Option<Answered>| {
+                let answer = answer.as_ref();
+                answer.is_some_and(|answer| answer.is_for(&region, &lease.region().terms))
+            };
+            known.answers.iter_mut().find(is_it)
+        });
         if let Some(place) = known {
-            match place.as_ref().map(|last| &last.mapped) {
-                Some(Known::Mapped(mapped)) => {
-                    let mapped = mapped.upgrade();
-                    if mapped.is_none() {
-                        // It may be mapped again.
-                        *place = None;
-                    }
-                    return mapped;
-                }
-                _ => return None,
+            let mapped = place.as_ref().and_then(Answered::mapped)?;
+            if let Some(mapped) = mapped.upgrade() {
+                return MappedRegion::new(mapped, &region);
             }
+            // It may be mapped again.
+            *place = None;
+            return None;
         }
         if self.skips > 0 {
             self.skips -= 1;
@@ -98,32 +91,26 @@ impl Mappings {
         reach: &Reach,
         entry: u32,
         lease: &Lease<'_>,
-    ) -> Option<Arc<Mapped>> {
+    ) -> Option<MappedRegion> {
         self.skips = SKIPS;
         if reach.is_own_process() || strict::is_on() {
             self.skips = u32::MAX;
             return None;
         }
-        let (mapped, found) = match local.mapping(entry, lease) {
-            Mapping::Mapped(mapped) => {
-                let found = mapped.upgrade();
-                (Known::Mapped(mapped), found)
-            }
-            Mapping::Refused => (Known::Refused, None),
+        let answer = match local.mapping(entry, lease) {
+            Mapping::Known(answer) => answer,
             Mapping::Asked => return None,
             Mapping::Unknown => {
                 self.ask(local, reach, entry, lease);
                 return None;
             }
         };
-        self.known[self.next] = Some(Last {
-            entry,
-            generation: lease.generation(),
-            mapped,
-        });
-        self.next = (self.next + 1) % AT_HAND;
+        let found = answer.mapped().and_then(Weak::upgrade);
+        let known = self.known.get_or_insert_default();
+        known.answers[known.next] = Some(answer);
+        known.next = (known.next + 1) % AT_HAND;
         (self.asked, self.skips) = (0, 0);
-        found
+        MappedRegion::new(found?, &lease.extent())
     }
 
     /// A peer that gives no answer, for lack of memory, for example, is asked again, and more and more rarely.
@@ -147,7 +134,7 @@ impl Qp {
     pub(super) fn access_mapped(
         &self,
         request: &Request,
-        mapped: &Mapped,
+        mapped: &MappedRegion,
         offset: u64,
         may: impl Fn() -> bool,
     ) -> Option<()> {

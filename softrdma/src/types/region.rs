@@ -75,3 +75,50 @@ pub(crate) struct GenerationRef {
     pub(crate) addr: u64,
     pub(crate) value: u64,
 }
+
+/// Where a region is, and how many the process had registered before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Extent {
+    pub(crate) addr: u64,
+    pub(crate) length: u64,
+    pub(crate) serial: u64,
+}
+
+/// A part of the memory of a process, as those regions have it that were registered before others: later ones may have
+/// other memory at the same addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    /// The serial numbers of its regions are less.
+    pub(crate) before: u64,
+}
+
+impl Window {
+    /// That of one region.
+    pub(crate) fn of(region: &Extent) -> Option<Self> {
+        Some(Self {
+            from: region.addr,
+            to: region.addr.checked_add(region.length)?,
+            before: region.serial.checked_add(1)?,
+        })
+    }
+
+    /// Whether all of the region is in there.
+    pub(crate) fn has(&self, region: &Extent) -> bool {
+        let end = region.addr.checked_add(region.length);
+        region.serial < self.before
+            && region.addr >= self.from
+            && end.is_some_and(|end| end <= self.to)
+    }
+
+    /// Whether they share memory, whatever the regions are.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        self.from < other.to && other.from < self.to
+    }
+
+    /// Whether all memory of the other one is in there.
+    pub(crate) fn contains(&self, other: &Self) -> bool {
+        self.from <= other.from && other.to <= self.to
+    }
+}

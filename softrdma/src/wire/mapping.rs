@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! The messages by which a process gets the file that is mapped under a region of another process
+//! The messages by which a process gets the file that is mapped under regions of another process
 //! (`doc/protocol.md`).
 
 use super::Malformed;
 use super::bytes::{bytes, u32_at, u64_at};
+use crate::types::region::Window;
 
 pub(crate) const ASK: usize = 40;
-pub(crate) const ANSWER: usize = 16;
+pub(crate) const ANSWER: usize = 40;
 const ASKED: [u8; 8] = *b"softmap?";
 const ANSWERED: [u8; 8] = *b"softmap!";
+const REFUSED: [u8; 8] = *b"softmap-";
 
 /// Asks for the file under a region. The socket for the answer comes along with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,15 +26,28 @@ pub(crate) struct Ask {
     pub(crate) proof: u64,
 }
 
-/// The file comes along with it.
+/// What is said of the region and of others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Answer {
-    /// Where the region begins in the file.
-    pub(crate) offset: u64,
+pub(crate) enum Answer {
+    /// The file comes along with it.
+    File {
+        window: Window,
+        /// Where the window begins in the file.
+        offset: u64,
+    },
+    /// None of the regions in the window can be mapped. A socket that is closed without an answer says nothing about
+    /// that.
+    Refusal { window: Window },
 }
 
-/// The region cannot be mapped. A socket that is closed without an answer says nothing about that.
-pub(crate) const REFUSAL: [u8; ANSWER] = *b"softmap-\0\0\0\0\0\0\0\0";
+/// No region of the process can be mapped.
+pub(crate) const REFUSAL_OF_ALL: Answer = Answer::Refusal {
+    window: Window {
+        from: 0,
+        to: u64::MAX,
+        before: u64::MAX,
+    },
+};
 
 impl Ask {
     pub(crate) fn encode(&self) -> [u8; ASK] {
@@ -62,19 +77,33 @@ impl Ask {
 
 impl Answer {
     pub(crate) fn encode(&self) -> [u8; ANSWER] {
+        let (kind, window, offset) = match *self {
+            Self::File { window, offset } => (ANSWERED, window, offset),
+            Self::Refusal { window } => (REFUSED, window, 0),
+        };
         let mut out = [0; ANSWER];
-        out[..8].copy_from_slice(&ANSWERED);
-        out[8..].copy_from_slice(&self.offset.to_le_bytes());
+        out[..8].copy_from_slice(&kind);
+        out[8..16].copy_from_slice(&offset.to_le_bytes());
+        out[16..24].copy_from_slice(&window.from.to_le_bytes());
+        out[24..32].copy_from_slice(&window.to.to_le_bytes());
+        out[32..].copy_from_slice(&window.before.to_le_bytes());
         out
     }
 
     pub(crate) fn decode(from: &[u8]) -> Result<Self, Malformed> {
-        if from.len() != ANSWER || bytes(from, 0) != ANSWERED {
+        if from.len() != ANSWER {
             return Err(Malformed);
         }
-        Ok(Self {
-            offset: u64_at(from, 8),
-        })
+        let window = Window {
+            from: u64_at(from, 16),
+            to: u64_at(from, 24),
+            before: u64_at(from, 32),
+        };
+        match (bytes(from, 0), u64_at(from, 8)) {
+            (ANSWERED, offset) => Ok(Self::File { window, offset }),
+            (REFUSED, 0) => Ok(Self::Refusal { window }),
+            _ => Err(Malformed),
+        }
     }
 }
 
@@ -96,12 +125,26 @@ mod tests {
         assert_eq!(Ask::decode(&wire[..39]), Err(Malformed));
         wire[7] = b'!';
         assert_eq!(Ask::decode(&wire), Err(Malformed));
-        let answer = Answer { offset: 5 << 35 };
-        let mut wire = answer.encode();
-        assert_eq!(Answer::decode(&wire), Ok(answer));
-        assert_eq!(Answer::decode(&wire[1..]), Err(Malformed));
+        let window = Window {
+            from: 3 << 40,
+            to: 5 << 40,
+            before: 7 << 35,
+        };
+        let file = Answer::File {
+            window,
+            offset: 5 << 35,
+        };
+        let refusal = Answer::Refusal { window };
+        for answer in [file, refusal, REFUSAL_OF_ALL] {
+            let mut wire = answer.encode();
+            assert_eq!(Answer::decode(&wire), Ok(answer));
+            assert_eq!(Answer::decode(&wire[1..]), Err(Malformed));
+            wire[0] = 0;
+            assert_eq!(Answer::decode(&wire), Err(Malformed));
+        }
         assert_eq!(Answer::decode(&[]), Err(Malformed));
-        wire[0] = 0;
-        assert_eq!(Answer::decode(&wire), Err(Malformed));
+        let mut with_offset = refusal.encode();
+        with_offset[8] = 1;
+        assert_eq!(Answer::decode(&with_offset), Err(Malformed));
     }
 }

@@ -33,7 +33,7 @@ use bytes::{bytes, u32_at, u64_at};
 pub(crate) use descriptor::{DESCRIPTOR, Descriptor};
 pub(crate) use hello::{Greeting, HELLO, Hello, Params};
 pub(crate) use knock::{Ends, Invitation, KNOCK, Knock};
-pub(crate) use mapping::{ANSWER, ASK, Answer, Ask, REFUSAL};
+pub(crate) use mapping::{ANSWER, ASK, Answer, Ask, REFUSAL_OF_ALL};
 
 pub(crate) const HEADER: usize = 48;
 

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! What this process has asked another one for, and what of that it has mapped.
+//!
+//! An answer is about a *window* of the other process's memory, and all regions that had been registered there when the
+//! question came: they need no question of their own, and take no memory here. A region that was registered later may
+//! have another file at the same addresses, so it needs another answer. If that says the same of the same file, it takes
+//! the place of the one before. Otherwise both stay, since the regions of the first one still have its file.
+
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use super::mapped::Mapped;
+use crate::types::region::{Extent, Terms, Window, access};
+
+/// How many windows of one process are mapped, or may soon be.
+const MOST: usize = 256;
+/// How many windows are remembered that cannot be mapped.
+const MOST_REFUSED: usize = 256;
+
+/// Of one process.
+#[derive(Default)]
+pub(crate) struct Mappings(Mutex<States>);
+
+#[derive(Default)]
+struct States {
+    /// Those that end first at the head: `before` only grows.
+    known: Vec<Known>,
+    /// Regions whose owner has not answered, by their entries in its table and the generations there.
+    asked: Vec<(u32, u64)>,
+    numbers: u64,
+}
+
+/// What a window is known by. No other one has, or had, the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct WindowNumber(u64);
+
+struct Known {
+    number: WindowNumber,
+    window: Window,
+    state: State,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    /// It cannot be mapped, or not for writing.
+    Refused {
+        to_write: bool,
+    },
+    Mapped(Arc<Mapped>),
+}
+
+/// What there is of a region.
+#[derive(Debug)]
+pub(crate) enum Mapping {
+    Unknown,
+    Asked,
+    Known(Answered),
+}
+
+/// What was answered for this region and others.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    window: Window,
+    /// For regions with lower serial numbers there may be another answer.
+    since: u64,
+    /// For regions that peers may write.
+    to_write: bool,
+    /// For those that they may not write.
+    to_read: bool,
+    /// It goes when the owner has deregistered all of them. None if they cannot be mapped.
+    mapped: Option<Weak<Mapped>>,
+}
+
+impl Answered {
+    pub(crate) fn is_for(&self, region: &Extent, terms: &Terms) -> bool {
+        let is_right = if is_written(terms) {
+            self.to_write
+        } else {
+            self.to_read
+        };
+        is_right && region.serial >= self.since && self.window.has(region)
+    }
+
+    pub(crate) fn mapped(&self) -> Option<&Weak<Mapped>> {
+        self.mapped.as_ref()
+    }
+}
+
+/// Whether peers may write a region.
+pub(super) fn is_written(terms: &Terms) -> bool {
+    terms.access & access::REMOTE_WRITE != 0
+}
+
+impl Known {
+    /// Whether it says something of regions that peers may write, or of others.
+    fn is_about(&self, to_write: bool) -> bool {
+        match &self.state {
+            State::Refused {
+                to_write: is_of_write,
+            } => to_write || !is_of_write,
+            State::Mapped(mapped) => !to_write || mapped.part().is_writable,
+        }
+    }
+
+    /// Whether all that the other one says is said by this one, which is newer.
+    fn replaces(&self, other: &Self) -> bool {
+        match (&self.state, &other.state) {
+            (State::Mapped(new), State::Mapped(old)) => new.part().replaces(old.part()),
+            (State::Refused { to_write }, State::Refused { to_write: was }) => {
+                to_write <= was && self.window.contains(&other.window)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Mappings {
+    /// There is nothing, or all of it is gone.
+    pub(super) fn are_none(&self) -> bool {
+        let states = self.0.lock();
+        states.known.is_empty() && states.asked.is_empty()
+    }
+
+    /// What there is of the region in this entry, which has this generation.
+    pub(crate) fn get(&self, which: (u32, u64), region: &Extent, terms: &Terms) -> Mapping {
+        let states = self.0.lock();
+        let to_write = is_written(terms);
+        // The first one was answered soonest after the region had been registered: its memory may have changed later.
+        let at = states
+            .known
+            .iter()
+            .position(|known| known.window.has(region) && known.is_about(to_write));
+        let Some(at) = at else {
+            return if states.asked.contains(&which) {
+                Mapping::Asked
+            } else {
+                Mapping::Unknown
+            };
+        };
+        let known = &states.known[at];
+        let earlier = states.known[..at].iter();
+        let since = earlier
+            .filter(|other| other.window.overlaps(&known.window))
+            .map(|other| other.window.before)
+            .max();
+        Mapping::Known(Answered {
+            window: known.window,
+            since: since.unwrap_or(0),
+            to_write: known.is_about(true),
+            to_read: known.is_about(false),
+            mapped: match &known.state {
+                State::Mapped(mapped) => Some(Arc::downgrade(mapped)),
+                State::Refused { .. } => None,
+            },
+        })
+    }
+
+    /// The owner is about to be asked for a region. Whether it may be.
+    pub(super) fn ask(&self, entry: u32, generation: u64) -> bool {
+        let mut states = self.0.lock();
+        let is_newer = |&(asked, known): &(u32, u64)| asked == entry && known >= generation;
+        if states.asked.iter().any(is_newer) {
+            return false;
+        }
+        // What was there before is not registered any more.
+        states.asked.retain(|&(asked, _)| asked != entry);
+        let may = states.mapped().count() + states.asked.len() < MOST;
+        if may {
+            states.asked.push((entry, generation));
+        }
+        may
+    }
+
+    pub(super) fn is_asked(&self, entry: u32, generation: u64) -> bool {
+        self.0.lock().asked.contains(&(entry, generation))
+    }
+
+    /// The owner has answered, or could not be asked.
+    pub(super) fn is_answered(&self, entry: u32, generation: u64) {
+        let mut states = self.0.lock();
+        states.asked.retain(|&asked| asked != (entry, generation));
+    }
+
+    /// None of the regions in this window can be mapped.
+    pub(super) fn refuse(&self, window: Window, to_write: bool) {
+        let mut states = self.0.lock();
+        let mut refused = states
+            .known
+            .iter()
+            .filter(|known| matches!(known.state, State::Refused { .. }));
+        let first = refused.next().map(|known| known.number);
+        if refused.count() + 1 >= MOST_REFUSED {
+            states.known.retain(|known| Some(known.number) != first);
+        }
+        states.add(window, State::Refused { to_write });
+    }
+
+    /// What is mapped already of such a window.
+    pub(super) fn same(&self, is: impl Fn(&Mapped) -> bool) -> Option<Arc<Mapped>> {
+        let states = self.0.lock();
+        states.mapped().find(|mapped| is(mapped)).cloned()
+    }
+
+    /// The window is mapped. Returns its number, for `forget`.
+    pub(super) fn add(&self, window: Window, mapped: Arc<Mapped>) -> WindowNumber {
+        let mut states = self.0.lock();
+        let (number, replaced) = states.add(window, State::Mapped(mapped));
+        drop(states);
+        // It is unmapped now, without the lock, unless a thread is copying.
+        drop(replaced);
+        number
+    }
+
+    pub(super) fn has(&self, number: WindowNumber) -> bool {
+        let states = self.0.lock();
+        states.known.iter().any(|known| known.number == number)
+    }
+
+    /// None of its regions is registered any more.
+    pub(super) fn forget(&self, number: WindowNumber) {
+        let mut states = self.0.lock();
+        let at = states.known.iter().position(|known| known.number == number);
+        let before = at.map(|at| states.known.remove(at));
+        drop(states);
+        // As above.
+        drop(before);
+    }
+
+    /// How much of the address space they take.
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.lock().mapped().map(|mapped| mapped.size()).sum()
+    }
+}
+
+impl States {
+    fn mapped(&self) -> impl Iterator<Item = &Arc<Mapped>> {
+        self.known.iter().filter_map(|known| match &known.state {
+            State::Mapped(mapped) => Some(mapped),
+            State::Refused { .. } => None,
+        })
+    }
+
+    /// Returns what it has taken the place of, too.
+    fn add(&mut self, window: Window, state: State) -> (WindowNumber, Vec<Known>) {
+        self.numbers += 1;
+        let number = WindowNumber(self.numbers);
+        let new = Known {
+            number,
+            window,
+            state,
+        };
+        let later = |known: &Known| known.window.before > window.before;
+        let end = self
+            .known
+            .iter()
+            .position(later)
+            .unwrap_or(self.known.len());
+        let mut replaced = Vec::new();
+        // The regions of one before which there is another one would get that one's file.
+        for at in (0..end).rev() {
+            if self.known[at].window.overlaps(&window) {
+                if !new.replaces(&self.known[at]) {
+                    break;
+                }
+                replaced.push(self.known.remove(at));
+            }
+        }
+        self.known.insert(end - replaced.len(), new);
+        (number, replaced)
+    }
+}
