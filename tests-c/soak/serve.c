@@ -172,6 +172,7 @@ make_reply(struct session *session, char data[REPLY_DATA])
 	GOOD(rpma_peer_cfg_get_descriptor_size(cfg, &size));
 	CHECK(size <= sizeof(reply.peer_cfg));
 	reply.peer_cfg_length = (uint8_t)size;
+	reply.inode = session_inode(session);
 	GOOD(rpma_peer_cfg_get_descriptor(cfg, reply.peer_cfg));
 	GOOD(rpma_peer_cfg_delete(&cfg));
 	reply.length = (uint8_t)(sizeof(reply) + next_random(&server.random) %
@@ -215,7 +216,7 @@ take_request(void)
 		return;
 	}
 	session->seed = hello.seed;
-	session_memory(session, server.peer, hello.size);
+	session_memory(session, server.peer, &server.random, hello.size);
 	fill(session->memory, hello.size / 2, hello.seed);
 	for (unsigned i = 0; i < MESSAGES; i++) {
 		if (session->srq)

@@ -2,11 +2,13 @@
 /* One end of a connection, and what is counted. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "soak.h"
@@ -102,18 +104,75 @@ session_configure(struct session *session, struct rpma_peer *peer, struct random
 	}
 }
 
+/* The file of a region, or -1 for private memory. softrdma maps such files in the process that accesses the region. */
+static int
+region_file(struct random *random)
+{
+	char name[] = "/tmp/soak-XXXXXX";
+	int fd = -1;
+
+	switch (next_random(random) % 4) {
+	case 0:
+	case 1:
+		break;
+	case 2:
+		fd = memfd_create("soak-region", MFD_CLOEXEC);
+		CHECK(fd >= 0);
+		count(COUNT_IN_MEMORY_FILE, 1);
+		break;
+	default:
+		fd = mkostemp(name, O_CLOEXEC);
+		CHECK(fd >= 0 && unlink(name) == 0);
+		count(COUNT_IN_FILE, 1);
+	}
+
+	return fd;
+}
+
 void
-session_memory(struct session *session, struct rpma_peer *peer, size_t size)
+session_memory(struct session *session, struct rpma_peer *peer, struct random *random, size_t size)
 {
 	size_t all = size + 2 * MESSAGES * MESSAGE;
 
 	session->size = size;
-	session->memory = mmap(NULL, all, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	session->file = region_file(random);
+	if (session->file >= 0)
+		CHECK(ftruncate(session->file, (off_t)all) == 0);
+	session->memory = mmap(NULL, all, PROT_READ | PROT_WRITE,
+			session->file >= 0 ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS, session->file, 0);
 	CHECK(session->memory != MAP_FAILED);
 	GOOD(rpma_mr_reg(peer, session->memory, all, RPMA_MR_USAGE_READ_SRC | RPMA_MR_USAGE_READ_DST |
 			RPMA_MR_USAGE_WRITE_SRC | RPMA_MR_USAGE_WRITE_DST |
 			RPMA_MR_USAGE_FLUSH_TYPE_VISIBILITY | RPMA_MR_USAGE_FLUSH_TYPE_PERSISTENT |
 			RPMA_MR_USAGE_SEND | RPMA_MR_USAGE_RECV, &session->mr));
+}
+
+uint64_t
+session_inode(const struct session *session)
+{
+	struct stat status;
+
+	if (session->file < 0)
+		return 0;
+	CHECK(fstat(session->file, &status) == 0);
+
+	return status.st_ino;
+}
+
+bool
+has_mapped(uint64_t inode)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	unsigned long long each;
+	bool found = false;
+	char line[512];
+
+	CHECK(maps);
+	while (!found && fgets(line, sizeof(line), maps))
+		found = sscanf(line, "%*s %*s %*s %*s %llu", &each) == 1 && each == inode;
+	fclose(maps);
+
+	return found;
 }
 
 void
@@ -256,6 +315,8 @@ session_close(struct session *session)
 	if (session->mr) {
 		GOOD(rpma_mr_dereg(&session->mr));
 		munmap(session->memory, session->size + 2 * MESSAGES * MESSAGE);
+		if (session->file >= 0)
+			close(session->file);
 	}
 }
 

@@ -11,8 +11,10 @@
  * in any process, ends the run. In the end the keeper must hold as many descriptors and as much memory as
  * after the first fifth of the time.
  *
+ * A region is private memory, a file in memory or a file, which softrdma maps in the process that accesses it.
+ *
  * From the environment: SOAK_SEED (which operations and moments; it is printed), PAIR_WAIT_MS (10000: how
- * long anything may take).
+ * long anything may take), SOAK_MAPPED (1: some of the regions in files must be mapped; 0: none may be).
  *
  * The original library loses memory with each request that is rejected or cannot be accepted. On it no
  * request is rejected, and so much more memory is excused.
@@ -260,6 +262,8 @@ main(int argc, char *argv[])
 	finish(&run.server.child);
 
 	counters_print();
+	if (getenv("SOAK_MAPPED") && (counted(COUNT_MAPPED) > 0) != (env_number("SOAK_MAPPED", 0) > 0))
+		die("the clients have mapped regions, or have not, against SOAK_MAPPED");
 	if (is_original)
 		last.allocated -= (long)counted(COUNT_FAILED_ACCEPT) * LOST_BY_ORIGINAL;
 	if (last.descriptors > first.descriptors)

@@ -17,6 +17,9 @@
 	X(ACCEPTED, "connections, as servers") \
 	X(SHARED, "ends with a shared completion channel") \
 	X(SRQ, "ends with a shared receive queue") \
+	X(IN_MEMORY_FILE, "ends whose region is a file in memory") \
+	X(IN_FILE, "ends whose region is a file") \
+	X(MAPPED, "connections whose client has mapped the region of the server") \
 	X(BYTES, "bytes moved by clients") \
 	X(WRITE, "write") \
 	X(READ, "read") \
@@ -73,6 +76,7 @@ struct hello {
 struct reply {
 	uint8_t region[64];
 	uint8_t peer_cfg[16];
+	uint64_t inode; /* session_inode() */
 	uint8_t region_length;
 	uint8_t peer_cfg_length;
 	uint8_t length;
@@ -95,6 +99,7 @@ struct session {
 	struct rpma_mr_local *mr;
 	char *memory;		/* two halves, and the slots for messages behind */
 	size_t size;		/* of the halves together */
+	int file;		/* that the memory is a mapping of, or -1 */
 	uint64_t seed;
 	const char *doing;	/* for messages */
 	bool established;
@@ -108,7 +113,12 @@ struct session {
 /* a configuration of any kind; for a server, perhaps with a shared receive queue */
 void session_configure(struct session *session, struct rpma_peer *peer, struct random *random,
 		bool server);
-void session_memory(struct session *session, struct rpma_peer *peer, size_t size);
+/* a region: private memory, a file in memory, or a file */
+void session_memory(struct session *session, struct rpma_peer *peer, struct random *random, size_t size);
+/* the inode of the file under the region, which the peer may map; 0 if there is none */
+uint64_t session_inode(const struct session *session);
+/* whether this process has mapped a file with this inode */
+bool has_mapped(uint64_t inode);
 /* a request became a connection */
 void session_start(struct session *session);
 void session_receive(struct session *session, unsigned slot);

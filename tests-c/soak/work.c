@@ -28,6 +28,7 @@ struct visit {
 	struct session session;
 	struct random *random;
 	struct rpma_mr_remote *remote;
+	uint64_t inode; /* of the file under the server's region, or 0 */
 	unsigned received[MESSAGES]; /* which slots, in their order */
 	uint32_t lengths[MESSAGES];
 	uint32_t immediates[MESSAGES];
@@ -249,6 +250,8 @@ move_data(struct visit *visit)
 		if (!steps[i].step(visit))
 			return false;
 	}
+	if (visit->inode && has_mapped(visit->inode))
+		count(COUNT_MAPPED, 1);
 
 	return true;
 }
@@ -305,6 +308,7 @@ read_reply(struct visit *visit)
 	if (memcmp((char *)data.ptr + sizeof(reply), expected + sizeof(reply),
 			reply.length - sizeof(reply)) != 0)
 		die("the private data of the server is not what it sent");
+	visit->inode = reply.inode;
 	GOOD(rpma_mr_remote_from_descriptor(reply.region, reply.region_length, &visit->remote));
 	GOOD(rpma_peer_cfg_from_descriptor(reply.peer_cfg, reply.peer_cfg_length, &cfg));
 	GOOD(rpma_conn_apply_remote_peer_cfg(session->conn, cfg));
@@ -331,7 +335,7 @@ connect_to_server(struct visit *visit)
 	session->seed = hello.seed;
 	session->doing = hello.reject ? "being rejected" : "connecting";
 	session_configure(session, client.peer, visit->random, false);
-	session_memory(session, client.peer, hello.size);
+	session_memory(session, client.peer, visit->random, hello.size);
 	fill(bytes, sizeof(bytes), hello.seed);
 	memcpy(bytes, &hello, sizeof(hello));
 
