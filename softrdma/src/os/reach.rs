@@ -116,10 +116,9 @@ impl Reach {
         self.table.is_of_this_process()
     }
 
-    /// Whether the process is there, with the memory that it has registered.
+    /// Whether the process has not ended.
     pub(crate) fn is_there(&self) -> bool {
-        let memory = self.memory.as_ref();
-        memory.is_some_and(|memory| self.table.is_made_in(|at| memory.word(at)))
+        self.process.is_there()
     }
 
     pub(crate) fn table(&self) -> &PeerTable {

@@ -384,7 +384,8 @@ impl Qp {
             _ => region.terms.locate(range, needs)?,
         };
         if let Wish::Flush { .. } = wish {
-            // All completed writes are in memory already. A flush fails only if the process has ended.
+            // All completed writes are in memory already. A flush fails only if the process has ended; if its memory went
+            // when it executed another program, then after these writes.
             return reach.is_there().then_some(range.length);
         }
         let mappings = &mut direct.mappings;
