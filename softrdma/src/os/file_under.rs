@@ -13,9 +13,6 @@ use super::mounts::Mounts;
 use super::private_fd::{Identity, PrivateFd, regular_file};
 use crate::{Errno, Result};
 
-/// How much text the kernel's table of mappings may have: some 100,000 mappings.
-const MOST_TEXT: usize = 8 << 20;
-
 /// A file that is mapped shared, and the range of memory in which it goes on.
 pub(super) struct FileUnder {
     pub(super) file: PrivateFd,
@@ -48,10 +45,7 @@ impl FileUnder {
             from: addr,
             to: end,
         };
-        let mut text = Vec::new();
-        PrivateFd::open(c"/proc/thread-self/maps", libc::O_RDONLY)
-            .and_then(|maps| maps.read_to_end(&mut text, MOST_TEXT))
-            .map_err(fail)?;
+        let text = maps::text().map_err(fail)?;
         let Surroundings { from, to, place } = maps::around(&text, addr, end);
         let place = place.ok_or(libc::ENODEV);
         let opened = place.and_then(|place| Ok((open(&place, writable, thread)?, place.offset)));

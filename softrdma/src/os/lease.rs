@@ -185,6 +185,20 @@ impl Entry {
         (read.generation == generation && self.is_still(generation)).then_some(read.region)
     }
 
+    /// Where the region is that is described now, and the generation of its description, as the owner sees it.
+    pub(super) fn place(&self) -> Option<(Extent, u64)> {
+        let read = self.read()?;
+        // As above.
+        fence(Ordering::Acquire);
+        let extent = Extent {
+            addr: read.region.terms.addr,
+            length: read.region.terms.length,
+            serial: read.serial,
+        };
+        self.is_still(read.generation)
+            .then_some((extent, read.generation))
+    }
+
     fn is_still(&self, generation: u64) -> bool {
         // Acquire: the copy does not begin before this.
         self.generation.load(Ordering::Acquire) == generation

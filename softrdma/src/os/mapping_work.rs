@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::file_under::{FileUnder, NoFile};
+use super::huge_pages::Collapsing;
 use super::lease::SharedRegion;
 use super::mapped::{MOST_BYTES_OF_PEER, Mapped, Part};
 use super::mapper::{Awaited, Job, Mapper, Question, WAKES};
@@ -169,7 +170,9 @@ pub(super) struct Work {
     awaited: Vec<(PrivateFd, Awaited)>,
     given: Vec<(PrivateFd, Given)>,
     questions: VecDeque<(PrivateFd, Question)>,
-    /// The next answer is not given before this.
+    /// Regions of this process that cannot be mapped.
+    collapsing: Collapsing,
+    /// The next answer is not given before this, and nothing is moved to huge pages.
     not_before: Instant,
 }
 
@@ -184,13 +187,14 @@ impl Work {
             awaited: Vec::new(),
             given: Vec::new(),
             questions: VecDeque::new(),
+            collapsing: Collapsing::default(),
             not_before: Instant::now(),
         })
     }
 
     /// Waits for something to do, and does it. Fails when the process has no more use for the thread.
     pub(super) fn step(&mut self) -> Result<()> {
-        let until = (!self.questions.is_empty())
+        let until = (!self.questions.is_empty() || self.collapsing.has_any())
             .then(|| self.not_before.saturating_duration_since(Instant::now()));
         let ready = self.watched.wait(until)?;
         self.forget_given(&ready);
@@ -215,9 +219,14 @@ impl Work {
             self.take_jobs()?;
         }
         if Instant::now() >= self.not_before {
+            let begun = Instant::now();
             if let Some((socket, question)) = self.questions.pop_front() {
                 self.answer(socket, question);
+            } else {
+                self.collapsing.step();
             }
+            let now = Instant::now();
+            self.not_before = now + (PAUSE * (now - begun)).min(LONGEST_PAUSE);
         }
         close_discarded();
         Ok(())
@@ -298,7 +307,6 @@ impl Work {
     }
 
     fn answer(&mut self, socket: PrivateFd, question: Question) {
-        let begun = Instant::now();
         let added = self.watched.add(&socket).map_err(Failure::of_region);
         let answered = added.and_then(|()| question.answer(&socket));
         match answered {
@@ -316,11 +324,10 @@ impl Work {
                 if !passes(errno) {
                     // Otherwise it asks again.
                     let _ = socket.send(&Answer::Refusal { window }.encode(), None);
+                    self.collapsing.plan(window);
                 }
             }
         }
-        let now = Instant::now();
-        self.not_before = now + (PAUSE * (now - begun)).min(LONGEST_PAUSE);
     }
 }
 

@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::Read;
 
-use super::private_fd::Identity;
+use super::private_fd::{Identity, PrivateFd};
 use crate::Result;
 
 /// Fails with `EFAULT` unless the whole range is mapped and readable, and writable if that is asked for.
@@ -32,16 +32,22 @@ struct Mapping {
 }
 
 /// Whether all of a range is mapped with these rights.
+fn covers(maps: &[u8], addr: u64, end: u64, writable: bool) -> bool {
+    all_under(maps, addr, end, |mapping, _| {
+        mapping.writable || (mapping.readable && !writable)
+    })
+}
+
+/// Whether all of a range is mapped, by mappings that are right, each with its line.
 ///
 /// Lines are in the order of addresses: `7f0000000000-7f0000001000 rw-p OFFSET DEVICE INODE PATH`.
-fn covers(maps: &[u8], addr: u64, end: u64, writable: bool) -> bool {
+fn all_under(maps: &[u8], addr: u64, end: u64, is_right: impl Fn(Mapping, &[u8]) -> bool) -> bool {
     let mut reached = addr;
-    for mapping in maps.split(|&byte| byte == b'\n').filter_map(parse) {
-        if mapping.to <= reached {
+    for line in maps.split(|&byte| byte == b'\n') {
+        let Some(mapping) = parse(line).filter(|mapping| mapping.to > reached) else {
             continue;
-        }
-        let is_right = mapping.writable || (mapping.readable && !writable);
-        if mapping.from > reached || !is_right {
+        };
+        if mapping.from > reached || !is_right(mapping, line) {
             return false;
         }
         reached = mapping.to;
@@ -62,6 +68,26 @@ fn parse(line: &[u8]) -> Option<Mapping> {
         to: hex(range.get(dash + 1..)?)?,
         readable: *rights.first()? == b'r',
         writable: *rights.get(1)? == b'w',
+    })
+}
+
+/// How much text the kernel's table of mappings may have: some 100,000 mappings.
+const MOST_TEXT: usize = 8 << 20;
+
+/// The table of this process, on a thread with descriptors of its own.
+pub(super) fn text() -> Result<Vec<u8>> {
+    let mut text = Vec::new();
+    PrivateFd::open(c"/proc/thread-self/maps", libc::O_RDONLY)?
+        .read_to_end(&mut text, MOST_TEXT)?;
+    Ok(text)
+}
+
+/// Whether all of a range is private memory without a file.
+pub(super) fn is_private(maps: &[u8], addr: u64, end: u64) -> bool {
+    all_under(maps, addr, end, |_, line| {
+        let mut fields = line.splitn(6, |&byte| byte == b' ').skip(1);
+        let (rights, inode) = (fields.next(), fields.nth(2));
+        rights.is_some_and(|rights| rights.get(3) == Some(&b'p')) && inode == Some(b"0")
     })
 }
 
@@ -317,6 +343,20 @@ mod tests {
             let is = around(line.as_bytes(), 0x1000, 0x1001);
             assert!(is.place.is_none(), "{line}");
         }
+    }
+
+    #[test]
+    fn private_memory_has_no_file() {
+        for (from, to, is) in [
+            (0x1000, 0x3000, true),
+            (0x1000, 0x3001, false),
+            (0x5000, 0x5001, false),
+            (0x6000, 0x8000, true),
+            (0x7000, 0x8001, false),
+        ] {
+            assert_eq!(is_private(MAPS, from, to), is, "{from:x}");
+        }
+        assert!(!is_private(FILES, 0x7000, 0x8000));
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod fork_mark;
 pub(crate) mod guard;
 pub(crate) mod handover;
 pub(crate) mod held;
+mod huge_pages;
 pub(crate) mod lease;
 pub(crate) mod local;
 pub(crate) mod mapped;

@@ -212,6 +212,26 @@ impl RegionTable {
         self.mapping.entry(entry)?.described(generation)
     }
 
+    /// The regions of a window that are at least so long, with their entries and the generations of these.
+    pub(super) fn long_regions(&self, window: Window, length: u64) -> Vec<(u32, u64, Extent)> {
+        if !self.is_of_this_process() {
+            return Vec::new();
+        }
+        (0..entries_below(self.mapping.levels()) as u32)
+            .filter_map(|number| {
+                let (extent, generation) = self.mapping.entry(number)?.place()?;
+                (extent.length >= length && window.has(&extent))
+                    .then_some((number, generation, extent))
+            })
+            .collect()
+    }
+
+    /// Whether an entry describes a region with this generation.
+    pub(super) fn is_described(&self, entry: u32, generation: u64) -> bool {
+        self.described(self.number.to_bits(), entry, generation)
+            .is_some()
+    }
+
     /// Nobody gets a lease of the region from now on. Then `is_leased` tells when nobody has one any more.
     pub(crate) fn withdraw(&self, number: &EntryNumber) {
         if let Some(entry) = self.entry(number) {
