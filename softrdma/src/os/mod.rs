@@ -77,6 +77,7 @@ mod wake;
 pub(crate) mod warning;
 mod watches;
 pub(crate) mod way;
+mod write_marks;
 
 use std::ffi::c_int;
 use std::os::fd::{FromRawFd, OwnedFd};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! Reading another process's memory, in one copy.
+//! Reading and writing another process's memory, in one copy.
 
 use super::check_size;
 use super::memory::Span;
@@ -35,6 +35,20 @@ pub(crate) fn pull<const N: usize>(
     // side's ranges.
     check_size(unsafe {
         libc::process_vm_readv(pid, into.as_ptr().cast(), n, remote.as_ptr(), n, 0)
+    })
+}
+
+/// Copies to some ranges of another process, one after the other: it ends at the first one that is not there.
+pub(super) fn push<const N: usize, const M: usize>(
+    pid: i32,
+    to: [Foreign; N],
+    from: [Span<'_>; M],
+) -> Result<usize> {
+    let remote = to.map(Foreign::range);
+    let (n, m) = (N as libc::c_ulong, M as libc::c_ulong);
+    // SAFETY: `Span` is an iovec, and valid for reading through the call; the kernel checks the other side's ranges.
+    check_size(unsafe {
+        libc::process_vm_writev(pid, from.as_ptr().cast(), m, remote.as_ptr(), n, 0)
     })
 }
 

@@ -11,11 +11,12 @@
 //! mapped a file whose server does not answer. So only pages that are in memory are read and written.
 //! An access by the file fails even if such a page was taken away since.
 //!
-//! The file copies each byte twice, so for large ranges it takes twice as long as `process_vm_readv`. That call reads
-//! them: what it has read counts only if a mark of the right process, read in the same call, is what it has to be. It
-//! would wait for a page that is not there, even for ever, so it is asked just before whether all are: what was seen a
-//! moment ago does not do. A page that the other process takes away between the two calls is waited for. Large ranges
-//! are written by the file, since no mark could tell before a write whose memory it is.
+//! The file copies each byte twice, so for large ranges it takes twice as long as `process_vm_readv` and
+//! `process_vm_writev`. These calls copy them. What was read counts only if a mark of the right process, read in the
+//! same call, is what it has to be; and nothing is written unless two marks of the right process could be written before
+//! it (`write_marks.rs`). The calls would wait for a page that is not there, even for ever, so it is asked just before
+//! whether all are: what was seen a moment ago does not do. A page that the other process takes away between the two
+//! calls is waited for.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -30,9 +31,10 @@ use super::fd::Fd;
 use super::memory::Span;
 use super::own_memory::page_size;
 use super::process::Process;
-use super::pull::{Foreign, pull};
+use super::pull::{Foreign, pull, push};
 use super::region_table::{PeerTable, RegionTable};
 use super::seen_pages::{MOMENT, SeenPages, now};
+use super::write_marks::MARKS;
 use super::{cancel, check_size, child, guard, mapper, sys};
 use crate::Result;
 
@@ -46,6 +48,9 @@ pub(crate) struct Reach {
     /// For how many microseconds this process has waited for leases of connections that ended.
     waited: AtomicU64,
 }
+
+/// From this length on a range is read and written by the calls that take the number of a process.
+const MUCH: usize = 32 * 1024;
 
 /// For how long a process may keep this one waiting for leases of connections that end, however many it has.
 const MOST_DELAY: Duration = Duration::from_millis(500);
@@ -81,6 +86,7 @@ impl Reach {
                 Some(word)
             });
             memory.mark = mark;
+            memory.write_marks = table.write_marks();
             is_right.then_some(memory)
         });
         Self {
@@ -150,6 +156,8 @@ pub(crate) struct PeerMemory {
     seen: SeenPages,
     /// A word that no other process has at this address: the number of its region table.
     mark: Option<(u64, u64)>,
+    /// Pages that no other process has (`write_marks.rs`).
+    write_marks: Option<[u64; MARKS]>,
 }
 
 #[derive(Debug)]
@@ -242,6 +250,7 @@ impl PeerMemory {
             file,
             seen: SeenPages::new(),
             mark: None,
+            write_marks: None,
         })
     }
 
@@ -284,7 +293,10 @@ impl PeerMemory {
     /// Copies all of `from` to this address. When that fails, any part of it may have been copied.
     pub(crate) fn write(&self, to: u64, from: Span<'_>) -> Result<()> {
         match &self.file {
-            Some(file) => file.write(to, from),
+            Some(file) => match self.write_much(to, from) {
+                Some(()) => Ok(()),
+                None => file.write(to, from),
+            },
             None => copy_within(to, from.addr() as u64, from.len()),
         }
     }
@@ -300,11 +312,29 @@ impl PeerMemory {
         }
     }
 
+    /// Writes by the call that takes half of the time for large ranges. Its marks are written first: if it is not the
+    /// right process, nothing is written. None if the file has to be used.
+    fn write_much(&self, to: u64, from: Span<'_>) -> Option<()> {
+        let marks = self.write_marks.filter(|_| from.len() >= MUCH)?;
+        // The owner has locked the marks in memory. Of a process that has ended the table of its pages has none.
+        let are_there = marks.iter().all(|&at| self.has(at, 1));
+        if !are_there || !self.process.has_in_memory(to, from.len()) {
+            return None;
+        }
+        let [first, second] = marks.map(|addr| Foreign { addr, length: 1 });
+        let length = from.len();
+        let data = Foreign { addr: to, length };
+        let mut zeros = [0; MARKS];
+        let wanted = zeros.len() + length;
+        let ranges = [Span::from_mut(&mut zeros), from];
+        let written = push(self.process.pid(), [first, second, data], ranges);
+        (written == Ok(wanted)).then_some(())
+    }
+
     /// Reads by the call that takes half of the time for large ranges. That the number of the process was still its own
     /// is seen afterwards, by its mark, which is read in the same call: a read does no harm to another process. None if
     /// the file has to be used.
     fn read_much(&self, from: u64, into: Span<'_>) -> Option<Result<()>> {
-        const MUCH: usize = 32 * 1024;
         let (at, mark) = self.mark.filter(|_| into.len() >= MUCH)?;
         // If something is missing, the file tells so without waiting.
         let has = |addr, length| self.process.has_in_memory(addr, length);
@@ -357,6 +387,7 @@ mod tests {
 
     use super::*;
     use crate::os::socket::Socket;
+    use crate::os::write_marks::WriteMarks;
 
     /// As long as one test takes at most.
     const LONG: Duration = Duration::from_secs(20);
@@ -378,6 +409,74 @@ mod tests {
             true
         });
         looks.into_inner()
+    }
+
+    /// A child of `fork`, which has a copy of all memory but the marks, and does nothing.
+    struct Child(i32);
+
+    impl Child {
+        fn new() -> Self {
+            // SAFETY: no pointers. The child only waits.
+            match unsafe { libc::fork() } {
+                0 => loop {
+                    // SAFETY: no pointers.
+                    unsafe { libc::pause() };
+                },
+                pid => Self(pid),
+            }
+        }
+    }
+
+    impl Drop for Child {
+        fn drop(&mut self) {
+            // SAFETY: no pointers but that to nowhere.
+            unsafe {
+                libc::kill(self.0, libc::SIGKILL);
+                libc::waitpid(self.0, ptr::null_mut(), 0);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_to_a_process_without_the_marks() {
+        let Ok(marks) = WriteMarks::new() else { return };
+        let (before, new) = (vec![1u8; MUCH], vec![2u8; MUCH]);
+        let at = before.as_ptr().expose_provenance() as u64;
+        let child = Child::new();
+        let Ok(process) = Process::of_child(child.0 as u32) else {
+            return;
+        };
+        let with_marks = |marks| PeerMemory {
+            process: Arc::clone(&process),
+            file: None,
+            seen: SeenPages::new(),
+            mark: None,
+            write_marks: Some(marks),
+        };
+        let bytes_of_child = || {
+            let mut bytes = vec![0; MUCH];
+            let length = bytes.len();
+            let from = [Foreign { addr: at, length }];
+            assert_eq!(pull(child.0, from, [Span::from_mut(&mut bytes)]), Ok(MUCH));
+            bytes
+        };
+        if !process.may_pull() || !process.has_in_memory(at, MUCH) {
+            // The kernel does not let this process at the memory of another one.
+            return;
+        }
+        let write = |memory: &PeerMemory| memory.write_much(at, Span::from_slice(&new));
+        let [first, second] = marks.addresses();
+        // Any memory of the child will do for a mark that it has.
+        for absent in [[first, second], [first, at], [at, second]] {
+            assert_eq!(write(&with_marks(absent)), None);
+        }
+        assert_eq!(bytes_of_child()[1..], before[1..]);
+        let memory = with_marks([at, at + 4096]);
+        assert_eq!(write(&memory), Some(()));
+        assert_eq!(bytes_of_child(), new);
+        // Small ranges are left to the file.
+        let small = Span::from_slice(&new).first(MUCH - 1);
+        assert_eq!(memory.write_much(at, small), None);
     }
 
     #[test]

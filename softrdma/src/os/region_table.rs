@@ -27,6 +27,7 @@ use super::table_layout::{
     bucket, entries_below,
 };
 use super::watches::{WatchName, Watches};
+use super::write_marks::{MARKS, WriteMarks, are_marks};
 use super::{cancel, check, child, memfd, owned, random};
 use crate::Result;
 use crate::types::region::{Extent, Window};
@@ -45,6 +46,8 @@ pub(crate) struct RegionTable {
     number: TableNumber,
     /// Random. Who knows it can read this process's memory.
     proof: Box<u64>,
+    /// A child does not have them.
+    _marks: Option<WriteMarks>,
     /// Held while an entry is taken or freed, or a level allocated.
     changes: Mutex<Changes>,
     /// Those whose processes may have leases of entries of this table.
@@ -121,6 +124,12 @@ impl RegionTable {
         let proof = Box::new(u64::from_le_bytes(random::bytes()?));
         let address = ptr::from_ref(&*proof).expose_provenance() as u64;
         header.proof.store(address, Ordering::Relaxed);
+        let marks = WriteMarks::new().ok();
+        if let Some(marks) = &marks {
+            for (place, at) in header.write_marks.iter().zip(marks.addresses()) {
+                place.store(at, Ordering::Relaxed);
+            }
+        }
         header.magic.store(MAGIC, Ordering::Relaxed);
         let fd = Fd::new(fd);
         child::opened(fd.raw());
@@ -130,6 +139,7 @@ impl RegionTable {
             mark: ForkMark::new()?,
             number,
             proof,
+            _marks: marks,
             changes: Mutex::default(),
             peers: Mutex::new(Vec::new()),
         })
@@ -479,6 +489,14 @@ impl PeerTable {
     pub(super) fn proof_at(&self) -> u64 {
         // Relaxed: as above. The owner may say what it likes: it is its own memory that it gets.
         self.mapping.head().header.proof.load(Ordering::Relaxed)
+    }
+
+    /// Where its process has its marks, if it has any.
+    pub(super) fn write_marks(&self) -> Option<[u64; MARKS]> {
+        let marks = &self.mapping.head().header.write_marks;
+        // Relaxed: as above.
+        let marks = [0, 1].map(|index| marks[index].load(Ordering::Relaxed));
+        are_marks(marks).then_some(marks)
     }
 
     /// The number of the table.

@@ -20,6 +20,7 @@ use std::ptr::{self, NonNull};
 use super::errno;
 use super::lease::{Entry, LeaseSlot};
 use super::sync::{AtomicU64, Ordering};
+use super::write_marks::MARKS;
 use crate::Result;
 
 pub(super) const LEASE_SLOTS: usize = 63;
@@ -31,7 +32,7 @@ pub(super) const SIZE: usize = ENTRIES_AT + entries_below(LEVELS) * ENTRY_SIZE;
 /// The seals of the file: peers rely on its size, and the owner relies on being the only writer.
 pub(super) const SEALS: i32 = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_FUTURE_WRITE;
 /// The form of the table. The other side may be another build.
-pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"regions3");
+pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"regions4");
 
 /// How many entries there are in the levels below this one.
 pub(super) const fn entries_below(level: u32) -> usize {
@@ -57,6 +58,8 @@ pub(super) struct Header {
     pub(super) address: AtomicU64,
     /// Where the owner has a random word that is not in this file.
     pub(super) proof: AtomicU64,
+    /// Where the owner has the pages that others write to before they write to its memory. Zeros if it has none.
+    pub(super) write_marks: [AtomicU64; MARKS],
 }
 
 #[repr(C, align(64))]

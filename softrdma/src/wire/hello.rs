@@ -8,7 +8,7 @@ use crate::types::limits::{REJECT_PRIVATE_DATA, REPLY_PRIVATE_DATA, REQUEST_PRIV
 
 pub(crate) const HELLO: usize = 256;
 const MAGIC: [u8; 8] = *b"softrdma";
-const VERSION: u8 = 10;
+const VERSION: u8 = 11;
 const PRIVATE_DATA_AT: usize = 56;
 
 /// What a hello is.

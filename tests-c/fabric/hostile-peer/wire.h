@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define WIRE_HELLO 256
-#define WIRE_VERSION 10
+#define WIRE_VERSION 11
 #define WIRE_PRIVATE_DATA 200
 
 enum wire_greeting {
