@@ -18,11 +18,17 @@ use super::way::Way;
 use crate::Result;
 use crate::wire::Knock;
 
+/// What each request looks at comes first.
+#[repr(C)]
 pub(crate) struct Local {
+    rings: Rings,
     pair: Arc<Pair>,
+    /// Since when the peer has not read on.
+    unread_since: Option<Instant>,
+    /// How far the peer has read.
+    unread: Option<u64>,
     /// Of the slot that the rings are in.
     number: u32,
-    rings: Rings,
     /// The connection has failed for both sides.
     failed: bool,
     /// That was not reported yet.
@@ -31,9 +37,6 @@ pub(crate) struct Local {
     is_abandoned: bool,
     /// The peer need not be woken for the end: it knows of it, or never used the memory.
     ends_quietly: bool,
-    /// How far the peer has read, and since when.
-    unread: Option<u64>,
-    unread_since: Option<Instant>,
     is_urged: bool,
     /// What is sent next are acknowledgements.
     acks_are_next: bool,

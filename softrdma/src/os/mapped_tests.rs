@@ -712,7 +712,7 @@ fn terms(access: u32) -> Terms {
     region(1, 0, 8, access).terms
 }
 
-fn answered(mappings: &Mappings, region: &Extent, access: u32) -> Option<Answered> {
+fn answered(mappings: &Mappings, region: &Extent, access: u32) -> Option<Arc<Answered>> {
     match mappings.get((0, 1), region, &terms(access)) {
         Mapping::Known(answer) => Some(answer),
         _ => None,

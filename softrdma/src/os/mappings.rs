@@ -38,7 +38,7 @@ pub(super) struct WindowNumber(u64);
 
 struct Known {
     number: WindowNumber,
-    window: Window,
+    answer: Arc<Answered>,
     state: State,
 }
 
@@ -56,10 +56,10 @@ enum State {
 pub(crate) enum Mapping {
     Unknown,
     Asked,
-    Known(Answered),
+    Known(Arc<Answered>),
 }
 
-/// What was answered for this region and others.
+/// What was answered for this region and others. All connections share it.
 #[derive(Debug)]
 pub(crate) struct Answered {
     window: Window,
@@ -94,14 +94,8 @@ pub(super) fn is_written(terms: &Terms) -> bool {
 }
 
 impl Known {
-    /// Whether it says something of regions that peers may write, or of others.
-    fn is_about(&self, to_write: bool) -> bool {
-        match &self.state {
-            State::Refused {
-                to_write: is_of_write,
-            } => to_write || !is_of_write,
-            State::Mapped(mapped) => !to_write || mapped.part().is_writable,
-        }
+    fn window(&self) -> &Window {
+        &self.answer.window
     }
 
     /// Whether all that the other one says is said by this one, which is newer.
@@ -109,9 +103,28 @@ impl Known {
         match (&self.state, &other.state) {
             (State::Mapped(new), State::Mapped(old)) => new.part().replaces(old.part()),
             (State::Refused { to_write }, State::Refused { to_write: was }) => {
-                to_write <= was && self.window.contains(&other.window)
+                to_write <= was && self.window().contains(other.window())
             }
             _ => false,
+        }
+    }
+}
+
+impl State {
+    /// Whether it says something of regions that peers may write, or of others.
+    fn is_about(&self, to_write: bool) -> bool {
+        match self {
+            Self::Refused {
+                to_write: is_of_write,
+            } => to_write || !is_of_write,
+            Self::Mapped(mapped) => !to_write || mapped.part().is_writable,
+        }
+    }
+
+    fn mapped(&self) -> Option<&Arc<Mapped>> {
+        match self {
+            Self::Mapped(mapped) => Some(mapped),
+            Self::Refused { .. } => None,
         }
     }
 }
@@ -128,33 +141,15 @@ impl Mappings {
         let states = self.0.lock();
         let to_write = is_written(terms);
         // The first one was answered soonest after the region had been registered: its memory may have changed later.
-        let at = states
+        let known = states
             .known
             .iter()
-            .position(|known| known.window.has(region) && known.is_about(to_write));
-        let Some(at) = at else {
-            return if states.asked.contains(&which) {
-                Mapping::Asked
-            } else {
-                Mapping::Unknown
-            };
-        };
-        let known = &states.known[at];
-        let earlier = states.known[..at].iter();
-        let since = earlier
-            .filter(|other| other.window.overlaps(&known.window))
-            .map(|other| other.window.before)
-            .max();
-        Mapping::Known(Answered {
-            window: known.window,
-            since: since.unwrap_or(0),
-            to_write: known.is_about(true),
-            to_read: known.is_about(false),
-            mapped: match &known.state {
-                State::Mapped(mapped) => Some(Arc::downgrade(mapped)),
-                State::Refused { .. } => None,
-            },
-        })
+            .find(|known| known.window().has(region) && known.state.is_about(to_write));
+        match known {
+            Some(known) => Mapping::Known(Arc::clone(&known.answer)),
+            None if states.asked.contains(&which) => Mapping::Asked,
+            None => Mapping::Unknown,
+        }
     }
 
     /// The owner is about to be asked for a region. Whether it may be.
@@ -236,32 +231,37 @@ impl Mappings {
 
 impl States {
     fn mapped(&self) -> impl Iterator<Item = &Arc<Mapped>> {
-        self.known.iter().filter_map(|known| match &known.state {
-            State::Mapped(mapped) => Some(mapped),
-            State::Refused { .. } => None,
-        })
+        self.known.iter().filter_map(|known| known.state.mapped())
     }
 
     /// Returns what it has taken the place of, too.
     fn add(&mut self, window: Window, state: State) -> (WindowNumber, Vec<Known>) {
         self.numbers += 1;
         let number = WindowNumber(self.numbers);
-        let new = Known {
-            number,
+        let later = |known: &Known| known.window().before > window.before;
+        let end = self.known.iter().position(later);
+        let end = end.unwrap_or(self.known.len());
+        let answer = Answered {
             window,
+            since: 0,
+            to_write: state.is_about(true),
+            to_read: state.is_about(false),
+            mapped: state.mapped().map(Arc::downgrade),
+        };
+        let mut new = Known {
+            number,
+            answer: Arc::new(answer),
             state,
         };
-        let later = |known: &Known| known.window.before > window.before;
-        let end = self
-            .known
-            .iter()
-            .position(later)
-            .unwrap_or(self.known.len());
         let mut replaced = Vec::new();
         // The regions of one before which there is another one would get that one's file.
         for at in (0..end).rev() {
-            if self.known[at].window.overlaps(&window) {
+            if self.known[at].window().overlaps(&window) {
                 if !new.replaces(&self.known[at]) {
+                    let since = self.known[at].window().before;
+                    if let Some(answer) = Arc::get_mut(&mut new.answer) {
+                        answer.since = since;
+                    }
                     break;
                 }
                 replaced.push(self.known.remove(at));

@@ -42,14 +42,22 @@ pub(super) struct Control {
     pub(super) writer_waits: Line<AtomicU32>,
     /// The state of the writer: `ENDED`, `LEFT`, `CAN_COPY`.
     pub(super) state: Line<AtomicU32>,
-    /// What the reader's queue pair permits the writer to execute itself in the reader's memory: 0 for nothing.
-    pub(super) granted: Line<AtomicU64>,
-    /// Not 0: the writer may be accessing the reader's memory.
-    pub(super) lease: Line<AtomicU32>,
+    /// In one line, though both sides write to it: the writer looks at both words for each request that it executes, and
+    /// the reader seldom changes what it grants.
+    pub(super) direct: Line<Direct>,
     /// Of a large request of the writer: who copies which part.
     pub(super) chunks: Line<ChunkWord>,
     /// Of the ring that the client writes: whether the connection goes on here. 0 as long as nobody has decided that.
     pub(super) way: Line<AtomicU32>,
+}
+
+/// For requests that the writer executes itself in the reader's memory.
+#[repr(C)]
+pub(super) struct Direct {
+    /// What the reader's queue pair permits: 0 for nothing.
+    pub(super) granted: AtomicU64,
+    /// Not 0: the writer may be accessing the memory.
+    pub(super) lease: AtomicU32,
 }
 
 impl Control {
@@ -58,8 +66,8 @@ impl Control {
         self.read.0.store(0, Ordering::Relaxed);
         self.reader_sleeps.0.store(0, Ordering::Relaxed);
         self.writer_waits.0.store(0, Ordering::Relaxed);
-        self.granted.0.store(0, Ordering::Relaxed);
-        self.lease.0.store(0, Ordering::Relaxed);
+        self.direct.0.granted.store(0, Ordering::Relaxed);
+        self.direct.0.lease.store(0, Ordering::Relaxed);
         self.chunks.0.reset();
         self.way.0.store(0, Ordering::Relaxed);
         self.state.0.store(0, Ordering::Release);
@@ -492,7 +500,11 @@ impl Rings {
     /// The owner: from now on, this is what its queue pair permits the peer.
     pub(crate) fn grant(&self, word: u64) {
         // Release: the peer finds the queue pair as it was when this was stored.
-        self.incoming().granted.0.store(word, Ordering::Release);
+        self.incoming()
+            .direct
+            .0
+            .granted
+            .store(word, Ordering::Release);
     }
 
     /// The owner: afterwards `is_leased` tells whether the peer may still act on what it was granted before.
@@ -503,24 +515,24 @@ impl Rings {
     /// The owner: whether the peer may be accessing the memory.
     pub(crate) fn is_leased(&self) -> bool {
         // Acquire: what the peer has copied is there.
-        self.incoming().lease.0.load(Ordering::Acquire) != 0
+        self.incoming().direct.0.lease.load(Ordering::Acquire) != 0
     }
 
     /// The initiator: what the peer's queue pair permits this side.
     pub(crate) fn granted(&self) -> u64 {
         // Acquire: the copy does not begin before this.
-        self.outgoing().granted.0.load(Ordering::Acquire)
+        self.outgoing().direct.0.granted.load(Ordering::Acquire)
     }
 
     /// The initiator is about to access the memory. There has to be a `fence(SeqCst)` before it asks what is granted.
     pub(crate) fn begin_lease(&self) {
         // Relaxed: ordered by the fence.
-        self.outgoing().lease.0.store(1, Ordering::Relaxed);
+        self.outgoing().direct.0.lease.store(1, Ordering::Relaxed);
     }
 
     pub(crate) fn end_lease(&self) {
         // Release: the copies come before it.
-        self.outgoing().lease.0.store(0, Ordering::Release);
+        self.outgoing().direct.0.lease.store(0, Ordering::Release);
     }
 
     /// The initiator: who copies which part of its large request.

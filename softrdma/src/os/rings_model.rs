@@ -14,7 +14,7 @@ use loom::thread;
 use super::arena::Slot;
 use super::chunks::ChunkWord;
 use super::memory::Span;
-use super::rings::{Control, Line, ROOM, Rings};
+use super::rings::{Control, Direct, Line, ROOM, Rings};
 use super::sync::{AtomicU32, AtomicU64};
 use super::way::Way;
 use crate::Result;
@@ -43,8 +43,10 @@ impl Memory {
             reader_sleeps: Line(AtomicU32::new(0)),
             writer_waits: Line(AtomicU32::new(0)),
             state: Line(AtomicU32::new(0)),
-            granted: Line(AtomicU64::new(0)),
-            lease: Line(AtomicU32::new(0)),
+            direct: Line(Direct {
+                granted: AtomicU64::new(0),
+                lease: AtomicU32::new(0),
+            }),
             chunks: Line(ChunkWord::new()),
             way: Line(AtomicU32::new(0)),
         };

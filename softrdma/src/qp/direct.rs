@@ -53,6 +53,7 @@ const MAPPED: u32 = LARGEST_MAPPED / BUDGET;
 
 /// What a connection needs for operations that the initiator executes.
 #[derive(Default)]
+#[repr(C)]
 pub(super) struct Direct {
     /// None until the peer has sent its table.
     reach: Option<Arc<Reach>>,

@@ -31,32 +31,34 @@ use super::transmit::ROOM;
 use super::vanished::{Watch, host_timeout};
 use super::{Inner, Peer, Qp, State};
 
+/// In this order for the cache, as `Qp` says.
+#[repr(C)]
 pub(super) struct Link {
-    pub(super) paths: Paths,
-    pub(super) rx: Rx,
-    pub(super) tx: Tx,
-    pub(super) source: Source,
-    pub(super) peer: Puller,
-    /// The last reads whose data the peer was to copy. The peer has no more than this number under way.
-    served_reads: VecDeque<ServedRead>,
-    pub(super) watch: Watch,
+    pub(super) direct: Direct,
+    made: Made,
     /// The client has still to say how it uses the connection.
     pub(super) awaits_use: bool,
     /// The peer may say, in the shared memory, that it can copy from this process.
     awaits_can_copy: bool,
-    pub(super) direct: Direct,
+    pub(super) peer: Puller,
+    pub(super) tx: Tx,
+    pub(super) paths: Paths,
+    pub(super) rx: Rx,
+    pub(super) source: Source,
+    /// The last reads whose data the peer was to copy. The peer has no more than this number under way.
+    served_reads: VecDeque<ServedRead>,
+    pub(super) watch: Watch,
     /// Of a client that does not know yet how the connection goes on.
     undecided: Option<Undecided>,
-    made: Made,
 }
 
 /// What is being sent.
 #[derive(Default)]
+#[repr(C)]
 pub(super) struct Tx {
     /// Whole frames, or the header of the one whose body follows.
     pub(super) staged: Vec<u8>,
     pub(super) sent: usize,
-    pub(super) body: Option<Body>,
     /// There is no room on the way to the peer.
     pub(super) blocked: bool,
     /// Nothing can be sent any more.
@@ -69,6 +71,7 @@ pub(super) struct Tx {
     pub(super) only_acks: bool,
     /// Whose turn it was last.
     pub(super) last_was_response: bool,
+    pub(super) body: Option<Body>,
 }
 
 pub(super) struct Body {

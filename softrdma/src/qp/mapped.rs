@@ -5,7 +5,7 @@
 //! The peer is asked for the file of a region (`os/mapper.rs`) when the connection has executed some requests by the
 //! kernel. They go on so until the answer has come, and for regions that cannot be mapped.
 
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use crate::Result;
 use crate::instrument::strict;
@@ -21,34 +21,29 @@ use super::Qp;
 
 /// The peer is asked when requests have cost so much: that many bytes, of which each request counts for `REQUEST`
 /// in addition. A mapping costs both sides as much as many small requests.
-const WORTH_IT: u64 = 64 * 1024;
-const REQUEST: u64 = 4096;
+const WORTH_IT: u32 = 64 * 1024;
+const REQUEST: u32 = 4096;
 
 /// How many windows a connection has at hand.
 const AT_HAND: usize = 4;
 /// So many requests do not look for a mapping after one that has found none.
-const SKIPS: u32 = 4;
+const SKIPS: u16 = 4;
 /// The cost doubles each time that the peer has not answered, up to so many times.
-const MOST_DOUBLED: u32 = 10;
+const MOST_DOUBLED: u8 = 10;
 
 /// What a connection knows of mappings.
 #[derive(Default)]
 pub(super) struct Mappings {
-    /// What was answered for the last regions that requests have named. None if there was nothing yet.
-    known: Option<Box<AtHand>>,
+    /// What was answered for the last regions that requests have named.
+    known: [Option<Arc<Answered>>; AT_HAND],
     /// What requests have cost since the peer was asked last.
-    cost: u64,
-    /// How often it was asked since it has answered.
-    asked: u32,
+    cost: u32,
     /// So many requests look for nothing.
-    skips: u32,
-}
-
-#[derive(Default)]
-struct AtHand {
-    answers: [Option<Answered>; AT_HAND],
-    /// The place of the next one.
-    next: usize,
+    skips: u16,
+    /// How often it was asked since it has answered.
+    asked: u8,
+    /// The place of the next answer.
+    next: u8,
 }
 
 impl Mappings {
@@ -61,15 +56,14 @@ impl Mappings {
         lease: &Lease<'_>,
     ) -> Option<MappedRegion> {
         let region = lease.extent();
-        let known = self.known.as_mut().and_then(|known| {
-            let is_it = |answer: &&mut Option<Answered>| {
-                let answer = answer.as_ref();
-                answer.is_some_and(|answer| answer.is_for(&region, &lease.region().terms))
-            };
-            known.answers.iter_mut().find(is_it)
-        });
+        let terms = &lease.region().terms;
+        let is_it = |answer: &&mut Option<Arc<Answered>>| {
+            let answer = answer.as_ref();
+            answer.is_some_and(|answer| answer.is_for(&region, terms))
+        };
+        let known = self.known.iter_mut().find(is_it);
         if let Some(place) = known {
-            let mapped = place.as_ref().and_then(Answered::mapped)?;
+            let mapped = place.as_ref().and_then(|answer| answer.mapped())?;
             if let Some(mapped) = mapped.upgrade() {
                 return MappedRegion::new(mapped, &region);
             }
@@ -94,7 +88,7 @@ impl Mappings {
     ) -> Option<MappedRegion> {
         self.skips = SKIPS;
         if reach.is_own_process() || strict::is_on() {
-            self.skips = u32::MAX;
+            self.skips = u16::MAX;
             return None;
         }
         let answer = match local.mapping(entry, lease) {
@@ -106,9 +100,9 @@ impl Mappings {
             }
         };
         let found = answer.mapped().and_then(Weak::upgrade);
-        let known = self.known.get_or_insert_default();
-        known.answers[known.next] = Some(answer);
-        known.next = (known.next + 1) % AT_HAND;
+        let place = usize::from(self.next) % AT_HAND;
+        self.known[place] = Some(answer);
+        self.next = self.next.wrapping_add(1);
         (self.asked, self.skips) = (0, 0);
         MappedRegion::new(found?, &lease.extent())
     }
@@ -124,7 +118,7 @@ impl Mappings {
 
     /// A request of this length was executed by the kernel.
     pub(super) fn count(&mut self, length: u32) {
-        self.cost = self.cost.saturating_add(u64::from(length) + REQUEST);
+        self.cost = self.cost.saturating_add(length).saturating_add(REQUEST);
     }
 }
 

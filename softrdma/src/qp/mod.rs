@@ -131,21 +131,24 @@ enum Peer {
     Gone,
 }
 
+/// What posting a request takes comes first, here and in what is inside: a program with thousands of connections finds
+/// none of it in the cache.
+#[repr(C)]
 pub(crate) struct Qp {
     pub(crate) number: u32,
-    _taken: QpNumber,
-    /// The address of what the program has of it.
-    pub(crate) handle: AtomicUsize,
+    made: Made,
     pub(crate) setup: Setup,
+    inner: Mutex<Inner>,
     pub(crate) unacknowledged: Unacknowledged,
     me: Weak<Qp>,
-    made: Made,
-    inner: Mutex<Inner>,
+    /// The address of what the program has of it.
+    pub(crate) handle: AtomicUsize,
     /// The number of the copy that a thread makes for it, without the lock.
     copies: AtomicU64,
     /// What injected faults count.
     counts: Counts,
     driver: Driver,
+    _taken: QpNumber,
 }
 
 /// A copy, by its number, and since when.
@@ -157,49 +160,50 @@ struct Copying {
 }
 
 /// What is guarded by the lock.
+#[repr(C)]
 struct Inner {
     state: State,
     peer: Peer,
-    /// The requests that are not complete. The first has the number `first`.
-    sq: VecDeque<Request>,
+    /// The responder has no receive for request `next`, and will say when.
+    held: bool,
+    /// A request failed before it was sent: it waits for those before it.
+    stopped: bool,
+    /// The program has destroyed it.
+    released: bool,
+    /// This side has disconnected.
+    disconnected: bool,
+    /// There is no receive for the request to come next.
+    no_receive: bool,
+    /// Requests after it may still be on their way: they are dropped.
+    dropping: bool,
+    /// The peer was told that the queue pair is in error.
+    refused: bool,
+    /// What the program is told of a request of the peer that broke a rule, once the queue pair is in error.
+    violation: Option<AsyncKind>,
     first: u64,
     /// The number of the request to send next.
     next: u64,
-    /// Reads that wait for their data.
-    reads: usize,
-    /// The responder has no receive for request `next`, and will say when.
-    held: bool,
-    /// How long this side waits for that, if not for ever.
-    rnr_timer: Option<Alarm>,
-    /// A request failed before it was sent: it waits for those before it.
-    stopped: bool,
+    /// The requests that are not complete. The first has the number `first`.
+    sq: VecDeque<Request>,
+    responses: VecDeque<Response>,
+    link: Option<Link>,
+    attributes: Attributes,
+    peer_params: Params,
     rq: VecDeque<Receive>,
     /// Completions of messages that the peer has not been told of.
     unshown: Vec<Completion>,
     /// The number of the request to come next.
     expected: u64,
-    /// There is no receive for it.
-    no_receive: bool,
-    /// Requests after it may still be on their way: they are dropped.
-    dropping: bool,
-    responses: VecDeque<Response>,
-    /// The peer was told that the queue pair is in error.
-    refused: bool,
-    /// What the program is told of a request of the peer that broke a rule, once the queue pair is in error.
-    violation: Option<AsyncKind>,
-    /// This side has disconnected.
-    disconnected: bool,
-    /// The program has destroyed it.
-    released: bool,
-    link: Option<Link>,
+    /// Reads that wait for their data.
+    reads: usize,
+    polls: Polls,
+    generation: Generation,
+    /// How long this side waits for the responder to have a receive, if not for ever.
+    rnr_timer: Option<Alarm>,
     /// What a thread of this process copies, or has copied and is about to say so.
     copying: Option<Copying>,
     /// Who has made the connection.
     owner: Option<Weak<dyn ConnectionOwner>>,
-    generation: Generation,
-    peer_params: Params,
-    attributes: Attributes,
-    polls: Polls,
     faults: Faults,
     pace: Pace,
 }
