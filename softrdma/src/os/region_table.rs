@@ -522,18 +522,27 @@ impl PeerTable {
 
     /// The entry of the region with this key, for `lease`. It may be kept for the next request with this key.
     pub(crate) fn find(&self, key: u32) -> Option<u32> {
-        // The largest level that there was when it was inserted, unless its bucket was full.
-        (0..self.mapping.levels()).rev().find_map(|level| {
+        // So many levels are read before the first key is compared: the processor waits for all of them at once.
+        const AT_ONCE: u32 = 3;
+        if key == 0 {
+            return None;
+        }
+        let levels = self.mapping.levels();
+        let below = levels.saturating_sub(AT_ONCE);
+        let key_of = |number| self.mapping.entry(number).map_or(0, Entry::key);
+        let read = |level| {
             let first = bucket(key, level);
-            let is_there = |&number: &u32| {
-                let entry = self.mapping.entry(number);
-                entry.is_some_and(|entry| key != 0 && entry.key() == key)
-            };
-            [first, first + 1]
-                .iter()
-                .find(|number| is_there(number))
-                .copied()
-        })
+            [(first, key_of(first)), (first + 1, key_of(first + 1))]
+        };
+        let mut largest = [[(0, 0); 2]; AT_ONCE as usize];
+        for (bucket, level) in largest.iter_mut().zip((below..levels).rev()) {
+            *bucket = read(level);
+        }
+        // Most are in the largest level that there was when they were inserted.
+        let of_others = (0..below).rev().flat_map(read);
+        let all = largest.into_iter().flatten().chain(of_others);
+        let mut found = all.filter(|&(_, is)| is == key);
+        found.next().map(|(number, _)| number)
     }
 
     /// A lease of the region with this key, if it is in this entry, is registered and may be used now. None otherwise,
