@@ -14,7 +14,9 @@ use std::sync::Arc;
 use super::{check, errno, memfd, populate};
 use crate::Result;
 
-/// The sizes of the two parts of a slot: its words, and behind them its bytes. A page is the smallest unit of memory.
+/// The sizes of the two parts of a slot: its words and its bytes. A page is the smallest unit of memory. In a file there
+/// are the words of all its slots first, so that a process that uses many connections finds their pages by few entries
+/// of the kernel's tables.
 pub(super) const WORDS: usize = 4096;
 const BYTES: usize = 64 * 1024;
 const SLOT: usize = WORDS + BYTES;
@@ -103,40 +105,61 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// Where it begins, aligned to a page. It has `WORDS` and `BYTES`.
-    pub(super) fn at(&self) -> NonNull<u8> {
+    /// Where its words are, aligned to a page.
+    pub(super) fn words(&self) -> NonNull<u8> {
         // SAFETY: within the mapping, as the index is below the number of slots.
-        unsafe { self.segment.at.add(self.index * SLOT) }
+        unsafe { self.segment.at.add(self.index * WORDS) }
     }
 
-    /// Has the kernel provide the memory of a range: if it was not there when it is written, that would be fatal.
-    pub(super) fn provide(&self, from: usize, length: usize) -> Result<()> {
+    /// Where its bytes are, aligned to a page.
+    pub(super) fn bytes(&self) -> NonNull<u8> {
+        let words = self.segment.slots * WORDS;
+        // SAFETY: as above, behind the words of all slots.
+        unsafe { self.segment.at.add(words + self.index * BYTES) }
+    }
+
+    /// Has the kernel provide memory: if it was not there when it is written, that would be fatal.
+    fn provide(at: NonNull<u8>, length: usize) -> Result<()> {
         if !populate::is_supported() {
             // It is there since the file was made.
             return Ok(());
         }
-        let at = self.at().addr().get() + from;
+        let at = at.addr().get();
         populate::check(at as u64, length as u64, true).map_err(|_| libc::ENOMEM)
     }
 
-    /// Gives memory back to the kernel. It is read as zeros from now on.
-    pub(super) fn give_back(&self, from: usize, length: usize) {
+    fn provide_words(&self) -> Result<()> {
+        Self::provide(self.words(), WORDS)
+    }
+
+    /// Has the kernel provide the memory of a range of the bytes.
+    pub(super) fn provide_bytes(&self, from: usize, length: usize) -> Result<()> {
+        // SAFETY: within the slot.
+        let at = unsafe { self.bytes().add(from) };
+        Self::provide(at, length)
+    }
+
+    fn give_back(at: NonNull<u8>, length: usize) {
         if !populate::is_supported() {
             // It could not be provided again.
             return;
         }
         // SAFETY: within the slot, whose bytes nobody needs any more.
-        let given = check(unsafe {
-            let at = self.at().add(from).as_ptr();
-            libc::madvise(at.cast(), length, libc::MADV_REMOVE)
-        });
+        let given = check(unsafe { libc::madvise(at.as_ptr().cast(), length, libc::MADV_REMOVE) });
         // Otherwise it is there for the next connection.
         let _ = given;
     }
 
+    /// Gives the memory of a range of the bytes back to the kernel. It is read as zeros from now on.
+    pub(super) fn give_bytes_back(&self, from: usize, length: usize) {
+        // SAFETY: within the slot.
+        Self::give_back(unsafe { self.bytes().add(from) }, length);
+    }
+
     /// As above, of the whole slot. Before it is used again, its words have to be provided.
     pub(super) fn give_all_back(&self) {
-        self.give_back(0, SLOT);
+        Self::give_back(self.words(), WORDS);
+        Self::give_back(self.bytes(), BYTES);
     }
 }
 
@@ -195,7 +218,7 @@ impl Arena {
         }
         if let Some(&number) = self.bare.last() {
             let slot = self.slot(number).ok_or(libc::ENOMEM)?;
-            slot.provide(0, WORDS)?;
+            slot.provide_words()?;
             self.bare.pop();
             return Ok((number, slot, None));
         }
@@ -206,7 +229,7 @@ impl Arena {
             None
         };
         let slot = self.slot(number).ok_or(libc::ENOMEM)?;
-        if let Err(errno) = slot.provide(0, WORDS) {
+        if let Err(errno) = slot.provide_words() {
             if fd.is_some() {
                 // The peer is not told of the new file.
                 self.segments.pop();

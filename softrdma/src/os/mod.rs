@@ -45,6 +45,7 @@ pub(crate) mod pair;
 #[cfg(test)]
 mod pair_tests;
 pub(crate) mod populate;
+pub(crate) mod prefetch;
 mod private_epoll;
 mod private_fd;
 mod private_table;

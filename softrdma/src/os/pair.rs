@@ -618,7 +618,7 @@ impl Pair {
         slot.is_some_and(|slot| {
             let mut is_there = 0;
             // SAFETY: the first page of the slot, and room for what is said of it.
-            let told = unsafe { libc::mincore(slot.at().as_ptr().cast(), 1, &raw mut is_there) };
+            let told = unsafe { libc::mincore(slot.words().as_ptr().cast(), 1, &raw mut is_there) };
             told == 0 && is_there & 1 != 0
         })
     }

@@ -6,10 +6,11 @@
 //! other side may change at any time is never looked at twice: bytes are copied out before they mean
 //! anything.
 
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::arena::{Slot, WORDS};
+use super::arena::Slot;
 use super::chunks::ChunkWord;
 use super::memory::Span;
 #[cfg(all(loom, test))]
@@ -22,8 +23,6 @@ use crate::Result;
 const ROOM: usize = 32 * 1024;
 #[cfg(all(loom, test))]
 pub(super) const ROOM: usize = 4;
-/// Where the first ring begins: both have their controls before it.
-const RINGS_AT: usize = WORDS;
 /// How much memory a ring has at first. The rest is provided when so much has been written.
 const SMALL: usize = ROOM / 8;
 
@@ -88,6 +87,7 @@ const CAN_COPY: u32 = 4;
 
 /// A slot that has rings in it.
 #[cfg(not(all(loom, test)))]
+#[derive(Clone)]
 pub(super) struct Memory(Slot);
 
 #[cfg(not(all(loom, test)))]
@@ -98,14 +98,13 @@ impl Memory {
 
     /// Has memory provided for a part of the bytes of a ring.
     fn provide(&self, ring: usize, from: usize, length: usize) -> Result<()> {
-        let from = RINGS_AT + (ring & 1) * ROOM + from;
-        self.0.provide(from, length)
+        self.0.provide_bytes((ring & 1) * ROOM + from, length)
     }
 
     fn control(&self, ring: usize) -> &Control {
         // SAFETY: within the slot and aligned, since that is aligned to pages and both are small; atomics
         // may be changed by the other process meanwhile.
-        unsafe { self.0.at().cast::<Control>().add(ring & 1).as_ref() }
+        unsafe { self.0.words().cast::<Control>().add(ring & 1).as_ref() }
     }
 
     /// The bytes of a ring from its byte `at` on, up to where it begins anew.
@@ -114,7 +113,7 @@ impl Memory {
         // SAFETY: within the slot, which is mapped as long as `self`; what the other process does with the
         // bytes matters to their meaning only, as with memory of the program.
         unsafe {
-            let from = self.0.at().add(RINGS_AT + (ring & 1) * ROOM + at);
+            let from = self.0.bytes().add((ring & 1) * ROOM + at);
             Span::from_raw(from, ROOM - at)
         }
     }
@@ -131,7 +130,7 @@ pub(super) fn are_left_by_peer(slot: &Slot) -> bool {
     }
     for ring in 0..2 {
         if memory.control(ring).written.0.load(Ordering::Relaxed) > SMALL as u64 {
-            slot.give_back(RINGS_AT + ring * ROOM + SMALL, ROOM - SMALL);
+            slot.give_bytes_back(ring * ROOM + SMALL, ROOM - SMALL);
         }
     }
     true
@@ -183,13 +182,14 @@ impl Drop for Rings {
 
 /// One side's end of both rings.
 pub(crate) struct Rings {
+    memory: Memory,
     hint: Arc<RingHint>,
-    /// The ring that this side writes. It reads the other one.
-    own: usize,
     written: u64,
     read: u64,
+    /// The ring that this side writes. It reads the other one.
+    own: u32,
     /// How much memory the ring has that this side writes.
-    provided: usize,
+    provided: u32,
 }
 
 impl Rings {
@@ -197,7 +197,7 @@ impl Rings {
     pub(super) fn new(slot: Slot) -> Self {
         let rings = Self::end(Memory::of(slot), 0);
         for ring in 0..2 {
-            rings.hint.memory.control(ring).reset();
+            rings.memory.control(ring).reset();
         }
         rings
     }
@@ -210,15 +210,16 @@ impl Rings {
     pub(super) fn end(memory: Memory, own: usize) -> Self {
         Self {
             hint: Arc::new(RingHint {
-                memory,
+                memory: memory.clone(),
                 ring: 1 - own,
                 read: AtomicU64::new(0),
                 owes: AtomicBool::new(false),
                 is_closed: AtomicBool::new(false),
             }),
-            own,
+            memory,
             written: 0,
             read: 0,
+            own: own as u32,
             provided: 0,
         }
     }
@@ -227,12 +228,22 @@ impl Rings {
         &self.hint
     }
 
+    /// The ring that this side writes.
+    fn own(&self) -> usize {
+        self.own as usize
+    }
+
+    /// The ring that it reads.
+    fn other(&self) -> usize {
+        1 - self.own()
+    }
+
     fn outgoing(&self) -> &Control {
-        self.hint.memory.control(self.own)
+        self.memory.control(self.own())
     }
 
     fn incoming(&self) -> &Control {
-        self.hint.memory.control(1 - self.own)
+        self.memory.control(self.other())
     }
 
     /// How much fits in. Fails when the other side's counter is nonsense.
@@ -257,13 +268,14 @@ impl Rings {
     /// Has memory provided for so many bytes that are written next, which fit in before the ring begins anew.
     fn provide(&mut self, length: usize) -> Result<()> {
         let end = self.written as usize % ROOM + length;
-        if end <= self.provided {
+        let provided = self.provided as usize;
+        if end <= provided {
             return Ok(());
         }
         let wanted = if end <= SMALL { SMALL } else { ROOM };
-        let memory = &self.hint.memory;
-        memory.provide(self.own, self.provided, wanted - self.provided)?;
-        self.provided = wanted;
+        let memory = &self.memory;
+        memory.provide(self.own(), provided, wanted - provided)?;
+        self.provided = wanted as u32;
         Ok(())
     }
 
@@ -297,7 +309,7 @@ impl Rings {
                 // As below.
                 Err(_) => break,
             }
-            let to = self.hint.memory.span(self.own, self.written);
+            let to = self.memory.span(self.own(), self.written);
             let to = to.first(length);
             let n = if sent < own.len() {
                 own.after(sent).copy_to(to)
@@ -309,8 +321,8 @@ impl Rings {
                     Err(_) => break,
                 }
             };
-            let memory = &self.hint.memory;
-            memory.accessed(self.own, self.written, n, true);
+            let memory = &self.memory;
+            memory.accessed(self.own(), self.written, n, true);
             sent += n;
             self.written = self.written.wrapping_add(n as u64);
             // Release: the bytes come before it.
@@ -333,7 +345,7 @@ impl Rings {
         let mut left = self.available()?.min(program.len() + own.len());
         let mut received = 0;
         while left > 0 {
-            let from = self.hint.memory.span(1 - self.own, self.read).first(left);
+            let from = self.memory.span(self.other(), self.read).first(left);
             let n = if received < program.len() {
                 match program.after(received).store(from) {
                     Ok(n) => n,
@@ -343,8 +355,8 @@ impl Rings {
             } else {
                 from.copy_to(own.after(received - program.len()))
             };
-            let memory = &self.hint.memory;
-            memory.accessed(1 - self.own, self.read, n, false);
+            let memory = &self.memory;
+            memory.accessed(self.other(), self.read, n, false);
             received += n;
             left -= n;
             self.read = self.read.wrapping_add(n as u64);
@@ -368,7 +380,7 @@ impl Rings {
 
     /// How the connection goes on (`way`).
     pub(super) fn way(&self) -> &AtomicU32 {
-        &self.hint.memory.control(0).way.0
+        &self.memory.control(0).way.0
     }
 
     // --- Copies -----------------------------------------------------------------------------------
@@ -522,6 +534,11 @@ impl Rings {
     pub(crate) fn granted(&self) -> u64 {
         // Acquire: the copy does not begin before this.
         self.outgoing().direct.0.granted.load(Ordering::Acquire)
+    }
+
+    /// Where the words for the requests of the initiator are.
+    pub(crate) fn grant_at(&self) -> usize {
+        ptr::from_ref(&self.outgoing().direct).addr()
     }
 
     /// The initiator is about to access the memory. There has to be a `fence(SeqCst)` before it asks what is granted.

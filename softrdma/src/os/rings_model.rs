@@ -20,6 +20,7 @@ use super::way::Way;
 use crate::Result;
 
 /// Memory that two ends share, which are both of this process.
+#[derive(Clone)]
 pub(super) struct Memory(Arc<Shared>);
 
 struct Shared {

@@ -15,6 +15,7 @@
 //! immediate data is executed here, and then sent without its bytes, since it takes a receive of the owner.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::Result;
@@ -191,6 +192,9 @@ impl Qp {
         }
         link.direct.reach = link.paths.local().and_then(Local::reach);
         if link.direct.reach.is_some() {
+            let local = link.paths.local();
+            let grant_at = local.map_or(0, |local| local.rings().grant_at());
+            self.grant_at.store(grant_at, Ordering::Relaxed);
             self.update_grant(q);
         }
     }

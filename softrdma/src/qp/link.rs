@@ -3,6 +3,7 @@
 //! A queue pair's end of a connection: what is on its way in and out, and how it ends.
 
 use std::collections::VecDeque;
+use std::mem::offset_of;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -30,6 +31,9 @@ use super::respond::Response;
 use super::transmit::ROOM;
 use super::vanished::{Watch, host_timeout};
 use super::{Inner, Peer, Qp, State};
+
+/// How many bytes of a link posting a request takes.
+pub(super) const HOT: usize = offset_of!(Link, paths) + 96;
 
 /// In this order for the cache, as `Qp` says.
 #[repr(C)]

@@ -33,7 +33,8 @@ mod transmit;
 mod vanished;
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::mem::offset_of;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -53,6 +54,7 @@ use crate::objects::pd::Pd;
 use crate::objects::srq::Srq;
 use crate::os::brief;
 use crate::os::held::Locks;
+use crate::os::prefetch;
 use crate::types::completion::Completion;
 use crate::types::limits;
 use crate::wire::Params;
@@ -137,6 +139,8 @@ enum Peer {
 pub(crate) struct Qp {
     pub(crate) number: u32,
     made: Made,
+    /// Where the words in shared memory are that tell what the peer grants, or 0. Only to be loaded ahead.
+    grant_at: AtomicUsize,
     pub(crate) setup: Setup,
     inner: Mutex<Inner>,
     pub(crate) unacknowledged: Unacknowledged,
@@ -248,6 +252,14 @@ impl std::fmt::Debug for Qp {
 }
 
 impl Qp {
+    /// Has the processor load what posting a request takes.
+    fn load_ahead(&self) {
+        const HOT: usize = offset_of!(Qp, inner) + offset_of!(Inner, link) + link::HOT;
+        prefetch::begin_of(self, HOT);
+        // Relaxed: if it is not where it was, that only takes longer.
+        prefetch::address(self.grant_at.load(Ordering::Relaxed));
+    }
+
     /// On the data path; elsewhere `inner` is locked directly.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         brief::lock(&self.inner)
@@ -264,6 +276,7 @@ impl Qp {
             unacknowledged: Unacknowledged::default(),
             me: Weak::clone(me),
             made: Made::now(),
+            grant_at: AtomicUsize::new(0),
             inner: Mutex::new(Inner {
                 state,
                 peer: Peer::Connected,

@@ -136,10 +136,11 @@ pub(super) struct Paths {
     is_undecided: bool,
     /// The peer rings when it has written something to the memory: nobody looks there otherwise.
     sleeps: bool,
+    /// That there is a link at all is known from here, too: `Option<Link>` is as large as `Link`.
+    token: Option<Token>,
     local: Option<Path>,
     /// None once both directions have left it.
     tcp: Option<Path>,
-    token: Option<Token>,
     /// Of the TCP connection, while input comes from there.
     socket_hint: Option<Arc<SocketHint>>,
 }

@@ -24,6 +24,7 @@ pub(crate) struct Posting<'a> {
 
 impl Qp {
     pub(crate) fn posting(&self) -> Posting<'_> {
+        self.load_ahead();
         self.made.touch();
         Posting {
             qp: self,
