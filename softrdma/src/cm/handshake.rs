@@ -148,7 +148,7 @@ impl Handshake {
         let Some(local) = local.filter(is_known) else {
             return false;
         };
-        match socket.send(&[Span::from_slice(&hello[..])]) {
+        match socket.send_new(Span::from_slice(&hello[..])) {
             Ok(_) => {
                 inner.ends = Some((local, *to));
                 inner.stage = Stage::Asked {

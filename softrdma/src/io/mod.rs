@@ -11,6 +11,7 @@ pub(crate) mod served;
 pub(crate) mod waiting;
 
 use std::any::Any;
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -187,6 +188,11 @@ pub(crate) struct Io {
 const NO_ROOM: Duration = Duration::from_millis(20);
 /// How often the thread looks whether a program still polls.
 const CHECK_INTERVAL: Duration = Duration::from_millis(1);
+
+thread_local! {
+    /// That this thread leads, and with what it waits.
+    static SERVES: Cell<Option<(Lead, &'static Epoll)>> = const { Cell::new(None) };
+}
 
 static IO: OnceLock<Io> = OnceLock::new();
 static STARTING: Mutex<()> = Mutex::new(());
@@ -417,10 +423,18 @@ impl Io {
         self.wake();
     }
 
+    /// To be called when there is more to do: the thread looks at it before it waits, or wakes.
     pub(crate) fn wake(&self) {
-        if self.epoll.get().wake().is_err() {
+        if !self.is_served_here() && self.epoll.get().wake().is_err() {
             self.look_after_descriptors();
         }
+    }
+
+    /// Whether this is the thread that leads. If another one takes over after this has been asked, it begins with a look
+    /// at what there is to do: the lists are locked for that, so it finds what was put there before.
+    fn is_served_here(&self) -> bool {
+        let serves = SERVES.try_with(Cell::get).ok().flatten();
+        serves.is_some_and(|(lead, epoll)| lead.goes_on() && self.epoll.is(epoll))
     }
 
     /// The program has closed descriptors of this library. If those that the thread waits with are among them, another
@@ -475,6 +489,7 @@ impl Io {
         }
         let lead = self.relief.lead();
         let mut epoll = self.epoll.get();
+        SERVES.set(Some((lead, epoll)));
         let mut ready: Vec<Ready> = Vec::new();
         let mut checked = Instant::now();
         while lead.goes_on() && self.epoll.is(epoll) {
@@ -488,6 +503,7 @@ impl Io {
                 match self.renew() {
                     Some(new) => {
                         epoll = new;
+                        SERVES.set(Some((lead, epoll)));
                         self.watch_all_again();
                     }
                     None => std::thread::sleep(NO_ROOM),
@@ -606,8 +622,30 @@ fn spawn_second(io: &'static Io) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
+
+    #[test]
+    fn what_the_thread_leaves_for_itself_is_done() {
+        const LONG: Duration = Duration::from_secs(20);
+        let io = start().unwrap();
+        let (says, heard) = mpsc::channel();
+        // Once more when it sleeps for ever, as far as these tests leave that to it.
+        for _ in 0..100 {
+            let says = says.clone();
+            later(move || {
+                assert!(io.is_served_here());
+                later(move || {
+                    io.after(Duration::from_millis(1), move || says.send(()).unwrap());
+                });
+            });
+            heard.recv_timeout(LONG).unwrap();
+        }
+        assert!(!io.is_served_here());
+    }
 
     #[test]
     fn the_thread_is_woken_for_a_timer_only_if_it_would_come_too_late() {

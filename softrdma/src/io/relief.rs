@@ -24,6 +24,7 @@ const INTERVAL: Duration = Duration::from_millis(50);
 struct Copies(AtomicU64);
 
 /// The thread leads as long as this goes on.
+#[derive(Clone, Copy)]
 pub(crate) struct Lead {
     takeovers: u64,
     relief: &'static Relief,

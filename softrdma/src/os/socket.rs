@@ -20,6 +20,8 @@ pub(crate) struct Socket(Fd);
 pub(crate) const MAX_SPANS: usize = 8;
 /// How much goes at a time where the kernel does not copy from or to the memory of the program itself.
 const GUARDED: usize = 64 * 1024;
+/// Of each message that is sent.
+const FLAGS: i32 = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
 
 fn family(addr: &SocketAddr) -> i32 {
     match addr {
@@ -237,7 +239,6 @@ impl Socket {
 
     /// Sends from these ranges, as much as goes (`EAGAIN`: nothing).
     pub(crate) fn send(&self, from: &[Span<'_>]) -> Result<usize> {
-        const FLAGS: i32 = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
         if let [one] = from {
             // The plain call takes half as long.
             // SAFETY: a range that stays valid through the call (see `Span`).
@@ -249,6 +250,12 @@ impl Socket {
         let message = message(from, &mut ranges);
         // SAFETY: a message of ranges that stay valid through the call (see `Span`).
         check_size(unsafe { sys::sendmsg(self.checked()?, &raw const message, FLAGS) })
+    }
+
+    /// As `send`, of a socket that the same call of the program has just made or connected: that was its check.
+    pub(crate) fn send_new(&self, from: Span<'_>) -> Result<usize> {
+        // SAFETY: a range that stays valid through the call (see `Span`).
+        check_size(unsafe { sys::send(self.raw(), from.as_ptr(), from.len(), FLAGS) })
     }
 
     /// As `receive`, of a socket that the same function has just made: that was its check.
