@@ -344,14 +344,27 @@ check_own_faults(void)
 
 /* ---------------------------------------------------------------------------------------------------- */
 
-static unsigned
+static void
+run_one(struct rdma_event_channel *channel, const char *address, unsigned port, struct trial *trial)
+{
+	if (port == 0)
+		serve_one(channel, trial);
+	else
+		work_one(channel, address, port, trial);
+}
+
+/* of a thread that has blocked the signals of a fault */
+static sigjmp_buf blocked;
+
+static void
 run(struct rdma_event_channel *channel, const char *address, unsigned port)
 {
-	unsigned count = 0;
+	volatile bool are_open = false;
 	sigset_t all;
 
 	sigfillset(&all);
-	for (unsigned i = 0; i < KINDS * CHANGES * OPERATIONS * 2 * N_SIZES; i++) {
+	CHECK(sigprocmask(SIG_BLOCK, &all, NULL) == 0);
+	for (volatile unsigned i = 0; i < KINDS * CHANGES * OPERATIONS * 2 * N_SIZES; i++) {
 		struct trial trial = {
 			.size = sizes[i % N_SIZES],
 			.of_peer = i / N_SIZES % 2 == 0,
@@ -362,17 +375,17 @@ run(struct rdma_event_channel *channel, const char *address, unsigned port)
 
 		if (!exists(&trial))
 			continue;
-		count++;
-		/* a thread may have blocked the signals of a fault */
-		CHECK(sigprocmask(count % 2 == 0 ? SIG_BLOCK : SIG_UNBLOCK, &all, NULL) == 0);
-		if (port == 0)
-			serve_one(channel, &trial);
-		else
-			work_one(channel, address, port, &trial);
+		are_open = !are_open;
+		if (!are_open) {
+			run_one(channel, address, port, &trial);
+		} else if (sigsetjmp(blocked, 1) == 0) {
+			CHECK(sigprocmask(SIG_UNBLOCK, &all, NULL) == 0);
+			run_one(channel, address, port, &trial);
+			/* blocks them for the next one */
+			siglongjmp(blocked, 1);
+		}
 	}
 	CHECK(sigprocmask(SIG_UNBLOCK, &all, NULL) == 0);
-
-	return count;
 }
 
 int

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 //! `sigaction` and its relatives, in front of the C library's: the program shares the signals of a fault with
-//! this library, and sees only what is its own (`os::signals`). All other signals go to the C library.
+//! this library, and sees only what is its own (`os::signals`). All other signals go to the C library. And what changes
+//! the mask of a thread, so that this library knows whether it blocks these signals.
 
 use std::ffi::{c_int, c_void};
 use std::mem;
@@ -61,6 +62,10 @@ static OTHER_SYSV_SIGNAL: Next = Next::new(c"__sysv_signal");
 static FIND_NEXT: extern "C" fn() = {
     extern "C" fn at_load() {
         let all = [
+            &LONGJMP,
+            &OTHER_LONGJMP,
+            &SIGLONGJMP,
+            &CHECKED_LONGJMP,
             &signals::REAL,
             &SIGNAL,
             &BSD_SIGNAL,
@@ -167,4 +172,54 @@ unsafe extern "C" fn sigprocmask(
             -1
         }
     }
+}
+
+/// A place that a program jumps back to.
+type Place = *mut c_void;
+
+static LONGJMP: Next = Next::new(c"longjmp");
+static OTHER_LONGJMP: Next = Next::new(c"_longjmp");
+static SIGLONGJMP: Next = Next::new(c"siglongjmp");
+/// What the others are in a program that was compiled with `_FORTIFY_SOURCE`.
+static CHECKED_LONGJMP: Next = Next::new(c"__longjmp_chk");
+
+/// Jumps there, with the mask that the thread had there. The C library changes it by itself, and not by the functions
+/// above.
+///
+/// # Safety
+/// As `siglongjmp`. The frames of these functions have nothing to be dropped.
+unsafe fn jump(of_the_c_library: &Next, to: Place, value: c_int) -> ! {
+    signals::mask_changes();
+    type Jump = unsafe extern "C" fn(Place, c_int) -> !;
+    // SAFETY: a function of this type, or null.
+    let found = unsafe { mem::transmute::<*mut c_void, Option<Jump>>(of_the_c_library.get()) };
+    match found {
+        // SAFETY: the caller's promise.
+        Some(found) => unsafe { found(to, value) },
+        None => std::process::abort(),
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn longjmp(to: Place, value: c_int) -> ! {
+    // SAFETY: as this function.
+    unsafe { jump(&LONGJMP, to, value) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn _longjmp(to: Place, value: c_int) -> ! {
+    // SAFETY: as this function.
+    unsafe { jump(&OTHER_LONGJMP, to, value) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn siglongjmp(to: Place, value: c_int) -> ! {
+    // SAFETY: as this function.
+    unsafe { jump(&SIGLONGJMP, to, value) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __longjmp_chk(to: Place, value: c_int) -> ! {
+    // SAFETY: as this function.
+    unsafe { jump(&CHECKED_LONGJMP, to, value) }
 }

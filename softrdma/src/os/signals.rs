@@ -397,8 +397,13 @@ pub(crate) fn program_changes_mask(
     let old = old.map_or(ptr::null_mut(), ptr::from_mut);
     // SAFETY: null or a set, and null or room for one.
     let done = unsafe { libc::syscall(libc::SYS_rt_sigprocmask, how, new, old, 8usize) };
-    MASK.set(Mask::Unknown);
+    mask_changes();
     check(done as c_int).map(|_| ())
+}
+
+/// The program changes the mask of this thread, or the C library does so for it.
+pub(crate) fn mask_changes() {
+    MASK.set(Mask::Unknown);
 }
 
 #[cold]
