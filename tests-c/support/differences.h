@@ -50,6 +50,7 @@ struct difference_row {
 	const char *tests;
 	/* the release of the original that differs, if not both */
 	enum { OF_BOTH, OF_1_2, OF_1_3 } of;
+	bool hangs; /* the original, in these tests */
 };
 
 extern const struct difference_row differences[DIFF_COUNT];
