@@ -37,7 +37,7 @@ use super::{Inner, Qp};
 /// How a completion gets into the queue.
 type Add = fn(&Arc<Cq>, Completion);
 
-/// How many chunks of a read are copied at once, when this side copies all of them: as many as one call may.
+/// How many chunks are copied at once, when this side copies all of them: as many as one call may.
 const AT_ONCE: u32 = 8;
 
 /// The request that is a part of a large one: so many chunks at most, behind those that are copied. None if the large one
@@ -137,7 +137,7 @@ impl Qp {
                 return None;
             }
             // The owner of the memory of a write copies as soon as it is told.
-            if !is_read && q.link.as_ref().is_some_and(|link| link.tx.is_idle()) {
+            if !is_read && self.tells_owner_first(q) {
                 self.transmit(q);
                 if !Self::shares_first_request(q) {
                     return None;
@@ -151,10 +151,29 @@ impl Qp {
         }
     }
 
+    /// Whether the owner is told of the write at the head of the queue before this side copies.
+    fn tells_owner_first(&self, q: &mut Inner) -> bool {
+        let (Some(request), Some(link)) = (q.sq.front(), &mut q.link) else {
+            return false;
+        };
+        // Of what was begun alone, it is told when this side does not go on.
+        let is_begun = request.chunks.copied > 0;
+        link.tx.is_idle() && !is_begun && link.direct.owner_help.begin(Instant::now())
+    }
+
+    /// A large write is complete.
+    pub(super) fn count_help(link: Option<&mut Link>, request: &Request) {
+        let is_large_write =
+            matches!(request.operation, Operation::Write { .. }) && request.length() > LARGEST;
+        if let Some(link) = link.filter(|_| is_large_write) {
+            let chunks = count(request.length());
+            link.direct.owner_help.end(Instant::now(), chunks);
+        }
+    }
+
     /// Of a request that the owner was not told of.
     fn execute_chunk_alone(&self, q: &mut Inner, add: Add) -> Option<u32> {
-        let is_read = q.sq.front()?.is_read();
-        let copied = self.copy_part(q, if is_read { AT_ONCE } else { 1 });
+        let copied = self.copy_part(q, AT_ONCE);
         let request = q.sq.front_mut()?;
         let Some((length, taken)) = copied else {
             request.chunks.sharing = Sharing::Never;
@@ -163,6 +182,7 @@ impl Qp {
         request.chunks.copied += count(length);
         if request.chunks.copied == count(request.length()) {
             let request = q.sq.pop_front()?;
+            Self::count_help(q.link.as_mut(), &request);
             self.complete_request_by(&request, Status::Success, add);
         }
         Some(taken)
@@ -233,6 +253,7 @@ impl Qp {
             request.progress = Progress::Waiting;
             request.chunks.sharing = Sharing::Never;
         } else if let Some(request) = q.sq.pop_front() {
+            Self::count_help(q.link.as_mut(), &request);
             self.complete_request_by(&request, Status::Success, add);
         }
     }
@@ -242,8 +263,8 @@ impl Qp {
         q.link.as_ref().filter(|link| Self::may_execute(link))?;
         let part = next_part(q.sq.front()?, chunks)?;
         let taken = self.execute_part(&part, q.link.as_mut()?)?;
-        // The call that reads much takes half of the time.
-        let taken = if part.is_read() { taken / 2 } else { taken };
+        // The call that copies much at once takes half of the time.
+        let taken = if chunks > 1 { taken / 2 } else { taken };
         Some((part.length(), taken))
     }
 

@@ -88,7 +88,9 @@ impl Qp {
                         }
                     }
                     self.complete_request(request, Status::Success);
-                    q.sq.pop_front();
+                    if let Some(request) = q.sq.pop_front() {
+                        Self::count_help(q.link.as_mut(), &request);
+                    }
                     q.first += 1;
                     if inject::is_armed() && self.peer_dies_now(q) {
                         return;

@@ -35,6 +35,7 @@ use crate::types::work::{Data, Operation, Request};
 use crate::wire::Malformed;
 
 use super::guard::Wish;
+use super::help::OwnerHelp;
 use super::link::Link;
 use super::mapped::Mappings;
 use super::pulling;
@@ -63,6 +64,7 @@ pub(super) struct Direct {
     /// The last key that a request has named, and the entry of its region in the peer's table.
     last_key: Option<(u32, u32)>,
     mappings: Mappings,
+    pub(super) owner_help: OwnerHelp,
 }
 
 impl Direct {

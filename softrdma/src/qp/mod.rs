@@ -13,6 +13,7 @@ mod driver;
 mod faults;
 mod fuzz;
 mod guard;
+mod help;
 pub(crate) mod link;
 mod mapped;
 mod polls;

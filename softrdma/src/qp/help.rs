@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//! Whether the owner of the memory is told of a large write at once, so that it copies chunks, too.
+//!
+//! With a free processor both copy in half of the time. Without one, the owner's thread takes the time of the initiator;
+//! and when it wakes late, the initiator has copied nearly all. Then the initiator alone is faster. Neither process can
+//! tell which it is, so writes are timed, and now and then some are executed in the other way.
+
+use std::time::Instant;
+
+/// So many writes are executed in the way that is faster, as far as is known, and then so many in the other one.
+const STEADY: u32 = 128;
+const TRIAL: u32 = 4;
+/// A measurement counts for one of so many.
+const WEIGHT: u64 = 4;
+
+/// The large writes of a connection.
+#[derive(Default)]
+pub(super) struct OwnerHelp {
+    /// How long a chunk takes, in nanoseconds: when the initiator is alone, and when the owner is told. 0 if it is not
+    /// known.
+    alone: u64,
+    helped: u64,
+    /// Whether the owner is told, of so many writes more.
+    tells: bool,
+    left: u32,
+    is_trial: bool,
+    /// When the write under way was begun. None also for the first one of a way: it wakes the owner, for example.
+    begun: Option<Instant>,
+}
+
+impl OwnerHelp {
+    /// A write begins. Whether the owner is told at once.
+    pub(super) fn begin(&mut self, now: Instant) -> bool {
+        let is_first = self.left == 0;
+        if is_first {
+            self.choose();
+        }
+        self.left -= 1;
+        self.begun = (!is_first).then_some(now);
+        self.tells
+    }
+
+    fn choose(&mut self) {
+        let is_known = self.helped != 0 && self.alone != 0;
+        let tells_if_known = self.helped <= self.alone;
+        self.is_trial = !is_known || !self.is_trial;
+        (self.tells, self.left) = match (is_known, self.is_trial) {
+            (false, _) => (self.helped == 0, TRIAL),
+            (true, true) => (!tells_if_known, TRIAL),
+            (true, false) => (tells_if_known, STEADY),
+        };
+        if self.is_trial {
+            *self.known() = 0;
+        }
+    }
+
+    fn known(&mut self) -> &mut u64 {
+        if self.tells {
+            &mut self.helped
+        } else {
+            &mut self.alone
+        }
+    }
+
+    /// The write that was begun last is complete.
+    pub(super) fn end(&mut self, now: Instant, chunks: u32) {
+        let Some(begun) = self.begun.take() else {
+            return;
+        };
+        let nanos = now.saturating_duration_since(begun).as_nanos() / u128::from(chunks.max(1));
+        let nanos = u64::try_from(nanos).unwrap_or(u64::MAX / 8).max(1);
+        let is_trial = self.is_trial;
+        let known = self.known();
+        *known = match *known {
+            0 => nanos,
+            // Some may have been interrupted.
+            before if is_trial => before.min(nanos),
+            // The same: one does not count for more than twice as much.
+            before => (before * (WEIGHT - 1) + nanos.min(2 * before)) / WEIGHT,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Of how many of so many writes the owner is told, when a chunk takes so long. The first one of a way takes longer.
+    fn told(help: &mut OwnerHelp, writes: u32, alone: u64, helped: u64) -> u32 {
+        let begun = Instant::now();
+        let (mut told, mut before) = (0, None);
+        for _ in 0..writes {
+            let is_told = help.begin(begun);
+            told += u32::from(is_told);
+            let is_first = before.replace(is_told) != Some(is_told);
+            let nanos = if is_told { helped } else { alone } + 50_000 * u64::from(is_first);
+            help.end(begun + Duration::from_nanos(8 * nanos), 8);
+        }
+        told
+    }
+
+    #[test]
+    fn the_owner_is_told_when_that_is_faster() {
+        let mut help = OwnerHelp::default();
+        assert_eq!(told(&mut help, TRIAL, 9000, 20000), TRIAL);
+        assert_eq!(told(&mut help, TRIAL, 9000, 20000), 0);
+        const MANY: u32 = 10 * STEADY;
+        assert!(told(&mut help, MANY, 9000, 20000) < MANY / 10);
+        // A processor is free. It takes one trial to find that out.
+        told(&mut help, STEADY + TRIAL, 9000, 5000);
+        assert!(told(&mut help, MANY, 9000, 5000) > MANY * 9 / 10);
+        // Other programs need the processor.
+        told(&mut help, STEADY + TRIAL, 9000, 25000);
+        assert!(told(&mut help, MANY, 9000, 25000) < MANY / 10);
+    }
+
+    #[test]
+    fn a_write_that_takes_long_once_does_not_count_for_much() {
+        let mut help = OwnerHelp::default();
+        told(&mut help, STEADY, 9000, 5000);
+        let now = Instant::now();
+        assert!(help.begin(now));
+        help.end(now + Duration::from_secs(5), 8);
+        assert!(help.helped < help.alone);
+    }
+
+    #[test]
+    fn only_what_was_begun_is_timed() {
+        let mut help = OwnerHelp::default();
+        help.end(Instant::now(), 8);
+        assert_eq!((help.alone, help.helped), (0, 0));
+    }
+}
