@@ -3,6 +3,7 @@
  * fabric-many ADDRESS idle COUNT              what a connection that has moved no data costs, in memory and descriptors
  * fabric-many ADDRESS connections COUNT...    connect, post and completion, while there are so many connections
  * fabric-many ADDRESS regions COUNT...        register, write to one of them, deregister, while there are so many
+ * fabric-many ADDRESS private COUNT...        the same in private memory, instead of a file that is mapped shared
  *
  * The device with this address, between two processes of this machine; prints samples (bench.h) for run-fabric. The
  * numbers have to increase. All connections of a process share one event channel, completion queue and region, so that
@@ -67,7 +68,7 @@ struct client {
 	uint64_t random;
 };
 
-static uint8_t *mapped;	/* a file in memory, which the regions are in */
+static uint8_t *mapped;	/* a file in memory, or private memory of the server, which the regions are in */
 
 static unsigned
 next_random(uint64_t *state, unsigned below)
@@ -440,7 +441,7 @@ give_order(struct client *client, enum command command, unsigned count)
 }
 
 static void
-start(struct client *client, unsigned most)
+start(struct client *client, unsigned most, bool is_private)
 {
 	const size_t size = (size_t)(MOST_REGIONS + EXTRA) * SLOT;
 	int file = memfd_create("fabric-many", MFD_CLOEXEC);
@@ -448,7 +449,8 @@ start(struct client *client, unsigned most)
 	eventfd_create();
 	if (file < 0 || ftruncate(file, (off_t)size))
 		broken("memfd_create");
-	mapped = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	/* the server has private memory at the same address */
+	mapped = mmap(NULL, size, PROT_READ | PROT_WRITE, is_private ? MAP_PRIVATE : MAP_SHARED, file, 0);
 	if (mapped == MAP_FAILED)
 		broken("mmap");
 	/* a page that is allocated at the time of its registration would count */
@@ -628,7 +630,8 @@ main(int argc, char *argv[])
 		const char *name;
 		void (*run)(struct client *client, unsigned count);
 		unsigned most;
-	} modes[] = {{"idle", idle, 100000}, {"connections", connections, 100000}, {"regions", regions, MOST_REGIONS}};
+	} modes[] = {{"idle", idle, 100000}, {"connections", connections, 100000}, {"regions", regions, MOST_REGIONS},
+			{"private", regions, MOST_REGIONS}};
 	static struct client client;
 	unsigned mode = 0, last = 0;
 
@@ -643,11 +646,11 @@ main(int argc, char *argv[])
 		last = count;
 	}
 	if (argc < 4 || mode == COUNT_OF(modes)) {
-		fprintf(stderr, "usage: fabric-many ADDRESS idle|connections|regions COUNT...\n");
+		fprintf(stderr, "usage: fabric-many ADDRESS idle|connections|regions|private COUNT...\n");
 		return 2;
 	}
 	address = argv[1];
-	start(&client, last + FIRST);
+	start(&client, last + FIRST, strcmp(argv[2], "private") == 0);
 	for (int i = 3; i < argc && !client.failed; i++)
 		modes[mode].run(&client, (unsigned)atoi(argv[i]));
 	give_order(&client, END, 0);

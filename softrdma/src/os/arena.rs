@@ -132,7 +132,8 @@ impl Slot {
         Self::provide(self.words(), WORDS)
     }
 
-    /// Has the kernel provide the memory of a range of the bytes.
+    /// Has the kernel provide the memory of a range of the bytes. Models have no such memory.
+    #[cfg(not(all(loom, test)))]
     pub(super) fn provide_bytes(&self, from: usize, length: usize) -> Result<()> {
         // SAFETY: within the slot.
         let at = unsafe { self.bytes().add(from) };

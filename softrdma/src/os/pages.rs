@@ -27,7 +27,25 @@ impl Pages {
     pub(super) fn has(&self, addr: usize, length: usize) -> bool {
         are_there(self.0.raw(), addr, length, PRESENT)
     }
+
+    /// Which of the pages of this group are in memory. The lowest bit is that of the first one.
+    pub(super) fn of_group(&self, group: u64) -> Option<u64> {
+        let mut entries = [0u64; GROUP as usize];
+        let size = size_of_val(&entries);
+        let offset = group.checked_mul(size as u64)?;
+        let offset = libc::off_t::try_from(offset).ok()?;
+        // SAFETY: room for so many bytes.
+        let read = unsafe { sys::pread(self.0.raw(), entries.as_mut_ptr().cast(), size, offset) };
+        let bits = entries
+            .iter()
+            .zip(0..)
+            .map(|(entry, bit)| (entry & PRESENT) >> 63 << bit);
+        (usize::try_from(read) == Ok(size)).then(|| bits.fold(0, |all, bit| all | bit))
+    }
 }
+
+/// The table is read in groups of so many pages, which takes little longer than to read it of one page.
+pub(super) const GROUP: u64 = 64;
 
 /// Whether a table says of all pages of a range what one of the bits means.
 pub(super) fn are_there(table: RawFd, addr: usize, length: usize, bits: u64) -> bool {
@@ -47,4 +65,30 @@ pub(super) fn are_there(table: RawFd, addr: usize, length: usize, bits: u64) -> 
         at += n;
     }
     true
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::os::testing::Mapped;
+
+    #[test]
+    fn a_group_has_the_pages_that_were_touched() {
+        let page = own_memory::page_size() as u64;
+        let memory = Mapped::new(3 * GROUP * page).unwrap();
+        let group = memory.addr().div_ceil(GROUP * page);
+        let pages = Pages::of(std::process::id() as i32).unwrap();
+        assert_eq!(pages.of_group(group), Some(0));
+        for number in [0, 5, GROUP - 1] {
+            let at = (group * GROUP + number) * page;
+            let at = std::ptr::with_exposed_provenance_mut::<u8>(at as usize);
+            // SAFETY: within the mapping.
+            unsafe { at.write_volatile(1) };
+        }
+        let touched = 1 | 1 << 5 | 1 << (GROUP - 1);
+        assert_eq!(pages.of_group(group), Some(touched));
+        // Beyond all memory of a process.
+        assert_eq!(pages.of_group(u64::MAX), None);
+    }
 }

@@ -98,6 +98,11 @@ impl Process {
             .map_or(true, |pages| pages.has(addr as usize, length))
     }
 
+    /// Which of a group of pages are in memory, as bits; None where that may not be known.
+    pub(super) fn pages_in_memory(&self, group: u64) -> Option<u64> {
+        self.open_pages().ok()?.of_group(group)
+    }
+
     /// Has what copies need: a peer takes all its descriptors when it connects, and no more later.
     pub(crate) fn prepare_for_copies(&self) {
         // Tried again by each copy.

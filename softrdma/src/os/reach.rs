@@ -30,6 +30,7 @@ use parking_lot::Mutex;
 use super::fd::Fd;
 use super::memory::Span;
 use super::own_memory::page_size;
+use super::pages::GROUP;
 use super::process::Process;
 use super::pull::{Foreign, pull, push};
 use super::region_table::{PeerTable, RegionTable};
@@ -281,11 +282,33 @@ impl PeerMemory {
         if self.seen.has(first, last, now) {
             return true;
         }
+        if first / GROUP == last / GROUP {
+            return self.has_of_group(first, last, now);
+        }
         if !self.process.has_in_memory(addr, length) {
             return false;
         }
         self.seen.add(first, last, now);
         true
+    }
+
+    /// Asks the kernel for the pages around these, too: a program that uses small parts of a large memory comes to them
+    /// in a moment.
+    fn has_of_group(&self, first: u64, last: u64, now: u32) -> bool {
+        let group = first / GROUP;
+        let Some(bits) = self.process.pages_in_memory(group) else {
+            // As `has_in_memory`: where there is no table, it is taken for granted.
+            let (page, pages) = (page_size() as u64, last - first + 1);
+            return self
+                .process
+                .has_in_memory(first * page, (pages * page) as usize);
+        };
+        let begin = group * GROUP;
+        let is_there = |page: u64| bits >> (page - begin) & 1 != 0;
+        for page in (begin..begin + GROUP).filter(|&page| is_there(page)) {
+            self.seen.add(page, page, now);
+        }
+        (first..=last).all(is_there)
     }
 
     // --- Copies ----------------------------------------------------------------------------------

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::clock;
 
 /// A page has its place in one of so many sets.
-const SETS: usize = 256;
+const SETS: usize = 1024;
 /// How many pages a set has room for.
 const IN_SET: usize = 2;
 /// The most pages that are remembered of one range: they are spread over the sets, so few of them share one.
-const MOST_OF_RANGE: u64 = SETS as u64;
+const MOST_OF_RANGE: u64 = 256;
 /// The bits of a remembered page that are its number; the others are the time.
 const NUMBER_BITS: u32 = 45;
 /// For so long, in milliseconds, a page that was seen in memory is taken to be there still.

@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, RawFd};
+#[cfg(not(loom))]
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ impl Mapped {
     }
 
     /// Another file in the place of this one.
+    #[cfg(not(loom))]
     pub(crate) fn over(other: &Self, length: u64) -> Result<Self> {
         Self::at(Some(other.addr), length)
     }
@@ -52,6 +54,7 @@ impl Mapped {
     }
 
     /// What is in the file.
+    #[cfg(not(loom))]
     pub(crate) fn bytes(&self, at: u64, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
         let read = self.file.read_exact_at(&mut bytes, at);
