@@ -62,6 +62,7 @@ pub(crate) mod rings;
 mod rings_model;
 mod seen_pages;
 pub(crate) mod semaphore;
+pub(crate) mod signal_mask;
 pub(crate) mod signals;
 mod slot_set;
 pub(crate) mod socket;

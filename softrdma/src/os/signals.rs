@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicUsize, Ordering,
 use std::{mem, ptr};
 
 use super::guard::{self, Fault};
+use super::signal_mask::{self, change_mask};
 use super::{check, errno};
 use crate::Result;
 
@@ -94,13 +95,7 @@ struct Changing(libc::sigset_t);
 
 impl Changing {
     fn begin() -> Self {
-        let mut all = mem::MaybeUninit::<libc::sigset_t>::uninit();
-        // SAFETY: fills the set in.
-        let all = unsafe {
-            libc::sigfillset(all.as_mut_ptr());
-            all.assume_init()
-        };
-        let before = change_mask(libc::SIG_SETMASK, Some(&all));
+        let before = change_mask(libc::SIG_SETMASK, Some(&signal_mask::all()));
         while CHANGING.swap(true, Ordering::Acquire) {
             std::thread::yield_now();
         }
@@ -363,18 +358,6 @@ enum Mask {
 
 thread_local! {
     static MASK: Cell<Mask> = const { Cell::new(Mask::Unknown) };
-}
-
-/// Changes the mask of this thread, without anybody who stands in front of the C library's function.
-pub(crate) fn change_mask(how: c_int, set: Option<&libc::sigset_t>) -> libc::sigset_t {
-    let mut old = mem::MaybeUninit::<libc::sigset_t>::zeroed();
-    let set = set.map_or(ptr::null(), ptr::from_ref);
-    // SAFETY: null or a set, and room for another one, for which zeros are valid; the kernel's is the first
-    // eight bytes of it.
-    unsafe {
-        libc::syscall(libc::SYS_rt_sigprocmask, how, set, old.as_mut_ptr(), 8usize);
-        old.assume_init()
-    }
 }
 
 /// The program changes the mask of this thread, as it would by the C library: two signals are for its threads.

@@ -15,22 +15,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::checker;
+use super::{checker, signal_mask};
 use crate::Result;
 
 const STACK: usize = 256 * 1024;
 /// The kernel's default, in nanoseconds.
 const TIMER_SLACK: libc::c_ulong = 50_000;
-/// What a thread causes itself. If one that is blocked comes, the process ends without its handler.
-const SYNCHRONOUS: [c_int; 6] = [
-    libc::SIGSEGV,
-    libc::SIGBUS,
-    libc::SIGFPE,
-    libc::SIGILL,
-    libc::SIGTRAP,
-    libc::SIGSYS,
-];
-
 type Body = Box<dyn FnOnce() + Send>;
 
 /// Starts a thread that has the attributes of the process, and takes none of the program's signals.
@@ -88,15 +78,7 @@ extern "C" fn run(body: *mut c_void) -> *mut c_void {
     let _table = Table::of_this_thread();
     // SAFETY: made by `spawn` for this thread.
     let body = unsafe { Box::from_raw(body.cast::<Body>()) };
-    // SAFETY: both sets are written before they are read; a place that may be NULL.
-    unsafe {
-        let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-        libc::sigemptyset(set.as_mut_ptr());
-        for signal in SYNCHRONOUS {
-            libc::sigaddset(set.as_mut_ptr(), signal);
-        }
-        libc::pthread_sigmask(libc::SIG_UNBLOCK, set.as_ptr(), std::ptr::null_mut());
-    }
+    signal_mask::change_mask(libc::SIG_UNBLOCK, Some(&signal_mask::synchronous()));
     // A panic is a bug. It has been reported, and must not unwind into C.
     let _ = panic::catch_unwind(AssertUnwindSafe(body));
     std::ptr::null_mut()
@@ -153,30 +135,10 @@ fn second_entry() -> Option<usize> {
     None
 }
 
-/// All but those of a thread's own faults.
-pub(super) fn asynchronous_signals() -> libc::sigset_t {
-    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: the set is written before it is read.
-    unsafe {
-        libc::sigfillset(set.as_mut_ptr());
-        for signal in SYNCHRONOUS {
-            libc::sigdelset(set.as_mut_ptr(), signal);
-        }
-        set.assume_init()
-    }
-}
-
 fn with_signals_blocked<T>(body: impl FnOnce() -> T) -> T {
-    let mut all = MaybeUninit::<libc::sigset_t>::uninit();
-    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: both sets are written before they are read.
-    unsafe {
-        libc::sigfillset(all.as_mut_ptr());
-        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
-    }
+    let before = signal_mask::change_mask(libc::SIG_SETMASK, Some(&signal_mask::all()));
     let done = body();
-    // SAFETY: set by the call above.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
+    signal_mask::change_mask(libc::SIG_SETMASK, Some(&before));
     done
 }
 

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::epoll::{EXCLUSIVE, READABLE};
 use super::fd::Fd;
 use super::signals::{self, Pending};
-use super::{cancel, check, child, errno, owned, thread};
+use super::{cancel, check, child, errno, owned, signal_mask};
 use crate::Result;
 
 /// As `pthread_cleanup_push` of C uses it.
@@ -73,9 +73,9 @@ const READINESS: u64 = TAG | u32::MAX as u64;
 pub(crate) struct Blocked(libc::sigset_t);
 
 impl Blocked {
-    fn begin() -> Self {
-        let all = thread::asynchronous_signals();
-        Self(signals::change_mask(libc::SIG_BLOCK, Some(&all)))
+    pub(crate) fn begin() -> Self {
+        let all = signal_mask::asynchronous();
+        Self(signal_mask::change_mask(libc::SIG_BLOCK, Some(&all)))
     }
 
     /// What has come meanwhile.
@@ -97,7 +97,7 @@ impl Blocked {
     }
 
     fn restore(&self) {
-        signals::change_mask(libc::SIG_SETMASK, Some(&self.0));
+        signal_mask::change_mask(libc::SIG_SETMASK, Some(&self.0));
     }
 }
 
@@ -135,7 +135,7 @@ unsafe extern "C" fn cancelled(argument: *mut c_void) {
     unsafe {
         let cancelled = &*argument.cast::<Cancelled<'_>>();
         (cancelled.then)();
-        signals::change_mask(libc::SIG_SETMASK, Some(&*cancelled.mask));
+        signal_mask::change_mask(libc::SIG_SETMASK, Some(&*cancelled.mask));
     }
 }
 
