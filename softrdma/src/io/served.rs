@@ -133,10 +133,18 @@ impl Served {
         }
     }
 
-    /// Reads one message: mostly there is one, and others have their turn. False when the pair has ended.
-    pub(super) fn serve(self: &Arc<Self>, by: ServedBy) -> bool {
+    /// Reads so many messages at most.
+    fn serve_some(self: &Arc<Self>, by: ServedBy, most: usize) -> Left {
+        let mut served = (0..most).map(|_| self.serve(by));
+        served
+            .find(|left| *left != Left::Some)
+            .unwrap_or(Left::Some)
+    }
+
+    /// Reads one message.
+    fn serve(self: &Arc<Self>, by: ServedBy) -> Left {
         match self.pair.receive() {
-            Ok(Received::Nothing) => {}
+            Ok(Received::Nothing) => return Left::Nothing,
             Ok(Received::Doorbell(number)) => {
                 if let Some(connection) = self.pair.connection(number) {
                     connection.rung(by);
@@ -157,10 +165,10 @@ impl Served {
             },
             Err(_) => {
                 self.end(by);
-                return false;
+                return Left::Ended;
             }
         }
-        true
+        Left::Some
     }
 }
 
@@ -169,9 +177,19 @@ fn find(token: Token) -> Option<Arc<Served>> {
     source.into_any().downcast().ok()
 }
 
-/// Reads a message from the socket of a pair. False if nobody looks after it any more.
-pub(super) fn serve_socket(token: Token, by: ServedBy) -> bool {
-    find(token).is_some_and(|served| served.serve(by))
+/// What a socket has after it was served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    Nothing,
+    /// There may be more.
+    Some,
+    /// The pair has ended, or nobody looks after it any more.
+    Ended,
+}
+
+/// Reads so many messages at most from the socket of a pair.
+pub(super) fn serve_socket(token: Token, by: ServedBy, most: usize) -> Left {
+    find(token).map_or(Left::Ended, |served| served.serve_some(by, most))
 }
 
 /// The I/O thread looks at the socket of a pair, and watches it behind all others that do.
@@ -256,6 +274,7 @@ impl Source for Served {
                 Err(_) => return self.end(ServedBy::IoThread),
             }
         }
+        // One message: mostly there is one, and others have their turn.
         self.serve(ServedBy::IoThread);
     }
 
@@ -299,6 +318,38 @@ mod tests {
             assert!(Instant::now() < limit, "it does not come");
             std::thread::yield_now();
         }
+        Ok(())
+    }
+
+    #[test]
+    fn a_thread_that_is_woken_takes_all_doorbells_of_a_socket() -> Result<()> {
+        let (client, server) = Pair::of_this_process()?;
+        let token = super::super::start()?.token();
+        // Nobody else reads from the socket.
+        let served = Arc::new(Served {
+            pair: Arc::clone(&server),
+            knocked: Box::new(|_, _| ()),
+            token,
+            made: Made::now(),
+        });
+        let serve = |most| served.serve_some(ServedBy::Program, most);
+        let ring = |count: u32| -> Result<()> {
+            for number in 0..count {
+                client
+                    .socket()
+                    .send(&[Span::from_slice(&number.to_le_bytes())])?;
+            }
+            Ok(())
+        };
+        ring(5)?;
+        assert_eq!(serve(16), Left::Nothing);
+        ring(5)?;
+        // Others have their turn.
+        assert_eq!(serve(4), Left::Some);
+        assert_eq!(serve(4), Left::Nothing);
+        ring(1)?;
+        client.end();
+        assert_eq!(serve(16), Left::Ended);
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::Token;
 use super::fork_state::Made;
-use super::served::{serve_socket, watch_behind};
+use super::served::{Left, serve_socket, watch_behind};
 use crate::Result;
 use crate::os::pair::{Pair, ServedBy};
 use crate::os::wait_set::{self, Blocked, Found, WaitSet};
@@ -27,14 +27,31 @@ pub(crate) struct Waiting {
 
 #[derive(Debug, Default)]
 pub(crate) struct Inner {
-    /// The sockets of connections that have completion queues of this channel.
-    pairs: Vec<(u32, Weak<Pair>)>,
+    /// The processes that connections of this channel's completion queues lead to.
+    pairs: Vec<Heard>,
     /// Made when a thread waits first.
     set: Option<(WaitSet, Made)>,
+    /// A pair had no place for one more set: it may have one later.
+    some_are_outside: bool,
+    /// Threads that wait with a set, or are about to. They know it by its number.
+    waiters: usize,
+    /// Sets that nobody begins to wait with any more. Their numbers are not used again before all of these threads have
+    /// come back.
+    retired: Vec<(WaitSet, Made)>,
+}
+
+#[derive(Debug)]
+struct Heard {
+    number: u32,
+    pair: Weak<Pair>,
+    connections: usize,
+    is_in_set: bool,
 }
 
 /// The program may have closed any of the descriptors: after so long that is found out.
 const CHECK_MS: i32 = 2000;
+/// How many messages of one socket a thread takes before it looks whether its event has come.
+const MOST_MESSAGES: usize = 16;
 
 impl Waiting {
     pub(crate) fn new() -> Self {
@@ -48,43 +65,90 @@ impl Waiting {
         &self.inner
     }
 
-    /// What comes from this process is of interest from now on.
-    pub(crate) fn listen_to(&self, pair: &Arc<Pair>) {
+    /// What comes from this process is of interest from now on, for one more connection. Whether that is to be undone by
+    /// `stop_listening_to`.
+    pub(crate) fn listen_to(&self, pair: &Arc<Pair>) -> bool {
+        let Some(number) = pair.number() else {
+            return false;
+        };
+        let mut inner = self.inner.lock();
+        if let Some(heard) = inner.heard(number) {
+            heard.connections += 1;
+            return true;
+        }
+        let mut heard = Heard {
+            number,
+            pair: Arc::downgrade(pair),
+            connections: 1,
+            is_in_set: false,
+        };
+        if let Some((set, made)) = &inner.set {
+            if is_of_this_process(*made) && !heard.enter(set) {
+                inner.some_are_outside = true;
+            }
+        }
+        inner.pairs.push(heard);
+        true
+    }
+
+    /// One of these connections has ended.
+    pub(crate) fn stop_listening_to(&self, pair: &Pair) {
         let Some(number) = pair.number() else { return };
         let mut inner = self.inner.lock();
-        if inner.pairs.iter().any(|(other, _)| *other == number) {
+        let Some(heard) = inner.heard(number) else {
+            return;
+        };
+        heard.connections -= 1;
+        if heard.connections > 0 {
             return;
         }
-        inner
-            .pairs
-            .retain(|(_, pair)| pair.upgrade().is_some_and(|pair| !pair.has_ended()));
-        inner.pairs.push((number, Arc::downgrade(pair)));
-        if let Some((set, _)) = &inner.set {
-            listen(set, number, pair);
+        let is_in_set = heard.is_in_set;
+        inner.pairs.retain(|heard| heard.number != number);
+        if is_in_set {
+            pair.is_heard_by_one_less();
+            if let Some((set, made)) = &inner.set {
+                if is_of_this_process(*made) {
+                    set.remove(pair.socket().raw());
+                }
+            }
         }
     }
 
-    /// The number of the set. None if there is nothing to listen to.
-    fn set(&self, readiness: RawFd) -> Option<RawFd> {
+    /// The number of the set, in which this thread waits until `leave`. None if there is nothing to listen to.
+    fn enter(&self, readiness: RawFd) -> Option<RawFd> {
         let mut inner = self.inner.lock();
-        let Inner { pairs, set } = &mut *inner;
-        if pairs.is_empty() {
+        inner.forget_sets_of_parent();
+        if inner.pairs.is_empty() {
             return None;
         }
-        let is_own = |made: Made| made.is_own() && !made.is_inherited();
-        if let Some((lost, _)) = set.take_if(|(_, made)| !is_own(*made)) {
-            lost.abandon();
+        if inner.set.is_none() {
+            inner.set = Some((WaitSet::new(readiness).ok()?, Made::now()));
+            inner.some_are_outside = true;
         }
-        if set.is_none() {
-            let new = WaitSet::new(readiness).ok()?;
-            for (number, pair) in pairs {
-                if let Some(pair) = pair.upgrade() {
-                    listen(&new, *number, &pair);
-                }
+        let Inner {
+            pairs,
+            set,
+            some_are_outside,
+            waiters,
+            ..
+        } = &mut *inner;
+        let (set, _) = set.as_ref()?;
+        if *some_are_outside {
+            *some_are_outside = false;
+            for heard in pairs.iter_mut().filter(|heard| !heard.is_in_set) {
+                *some_are_outside |= !heard.enter(set);
             }
-            *set = Some((new, Made::now()));
         }
-        set.as_ref().map(|(set, _)| set.raw())
+        *waiters += 1;
+        Some(set.raw())
+    }
+
+    fn leave(&self) {
+        let mut inner = self.inner.lock();
+        inner.waiters = inner.waiters.saturating_sub(1);
+        if inner.waiters == 0 {
+            inner.retired.clear();
+        }
     }
 
     /// Waits, until something has come that `Woken::serve` is to look at. None if there is nothing to listen to, or no
@@ -95,10 +159,15 @@ impl Waiting {
         readiness: RawFd,
         blocked: &mut Option<Blocked>,
     ) -> Result<Option<Woken<'_>>> {
-        let Some(set) = self.set(readiness) else {
+        let Some(set) = self.enter(readiness) else {
             return Ok(None);
         };
-        match wait_set::wait(set, CHECK_MS, blocked, &|| self.leave_to_io_thread()) {
+        let waited = wait_set::wait(set, CHECK_MS, blocked, &|| {
+            self.leave();
+            self.leave_to_io_thread();
+        });
+        self.leave();
+        match waited {
             Ok(found) => {
                 if found.is_foreign || found.has_timed_out {
                     self.look_after_set();
@@ -110,7 +179,7 @@ impl Waiting {
             }
             Err(libc::EINTR) => Err(libc::EINTR),
             Err(_) => {
-                self.inner.lock().set = None;
+                self.inner.lock().retire_set();
                 Ok(None)
             }
         }
@@ -120,7 +189,7 @@ impl Waiting {
     fn leave_to_io_thread(&self) {
         let numbers: Vec<_> = {
             let inner = self.inner.lock();
-            inner.pairs.iter().map(|(number, _)| *number).collect()
+            inner.pairs.iter().map(|heard| heard.number).collect()
         };
         for number in numbers {
             watch_behind(Token(number.into()));
@@ -129,14 +198,78 @@ impl Waiting {
 
     /// The program may have closed it.
     fn look_after_set(&self) {
-        self.inner.lock().set.take_if(|(set, _)| !set.is_there());
+        let mut inner = self.inner.lock();
+        if inner.set.as_ref().is_some_and(|(set, _)| !set.is_there()) {
+            inner.retire_set();
+        }
     }
 }
 
-fn listen(set: &WaitSet, number: u32, pair: &Pair) {
-    // Without that, the I/O thread takes the doorbells.
-    if set.add(pair.socket().raw(), number).is_ok() {
-        watch_behind(Token(number.into()));
+/// As far as that is decided: callers have locks.
+fn is_of_this_process(made: Made) -> bool {
+    made.is_served_here() && !made.is_inherited()
+}
+
+impl Inner {
+    fn heard(&mut self, number: u32) -> Option<&mut Heard> {
+        self.pairs.iter_mut().find(|heard| heard.number == number)
+    }
+
+    /// Nobody begins to wait with the set any more.
+    fn retire_set(&mut self) {
+        let Some(set) = self.set.take() else { return };
+        self.pairs.iter_mut().for_each(Heard::leave);
+        if self.waiters > 0 {
+            self.retired.push(set);
+        }
+    }
+
+    /// After a fork: the sets and the threads are those of another process.
+    fn forget_sets_of_parent(&mut self) {
+        let mut sets = self.set.iter().chain(&self.retired);
+        if sets.all(|(_, made)| made.is_own() && !made.is_inherited()) {
+            return;
+        }
+        self.pairs.iter_mut().for_each(Heard::leave);
+        for (set, _) in self.set.take().into_iter().chain(self.retired.drain(..)) {
+            set.abandon();
+        }
+        self.waiters = 0;
+    }
+}
+
+impl Heard {
+    /// Without a place in the set, the I/O thread takes the doorbells. Whether there is a place, or nothing comes any
+    /// more.
+    fn enter(&mut self, set: &WaitSet) -> bool {
+        let Some(pair) = self.pair.upgrade().filter(|pair| !pair.has_ended()) else {
+            return true;
+        };
+        if !pair.is_heard_by_one_more() {
+            return false;
+        }
+        self.is_in_set = set.add(pair.socket().raw(), self.number).is_ok();
+        if self.is_in_set {
+            watch_behind(Token(self.number.into()));
+        } else {
+            pair.is_heard_by_one_less();
+        }
+        self.is_in_set
+    }
+
+    /// The set goes.
+    fn leave(&mut self) {
+        if std::mem::take(&mut self.is_in_set) {
+            if let Some(pair) = self.pair.upgrade() {
+                pair.is_heard_by_one_less();
+            }
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.inner.get_mut().retire_set();
     }
 }
 
@@ -152,11 +285,88 @@ impl Woken<'_> {
         let mut something = false;
         for number in self.found.sockets() {
             something = true;
-            if !serve_socket(Token(number.into()), ServedBy::Program) {
-                // It has ended, and may stay in the set if another process has it too.
-                self.waiting.inner.lock().set = None;
+            // All of them: on kernels before 5.7 nobody is woken for those that are left.
+            match serve_socket(Token(number.into()), ServedBy::Program, MOST_MESSAGES) {
+                Left::Nothing => {}
+                Left::Some => watch_behind(Token(number.into())),
+                // It may stay in the set if another process has it too.
+                Left::Ended => self.waiting.inner.lock().retire_set(),
             }
         }
         something || !self.found.is_readable
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::served::serve;
+    use crate::os::readiness::Readiness;
+
+    fn pair() -> Result<(Arc<Pair>, Arc<Pair>)> {
+        let (client, server) = Pair::of_this_process()?;
+        serve(Arc::clone(&client), |_, _| ())?;
+        Ok((client, server))
+    }
+
+    fn is_in_set(waiting: &Waiting) -> bool {
+        let inner = waiting.inner.lock();
+        inner.pairs.iter().any(|heard| heard.is_in_set)
+    }
+
+    #[test]
+    fn a_doorbell_passes_few_sets_however_many_channels_there_are() -> Result<()> {
+        let (pair, _peer) = pair()?;
+        let readiness = Readiness::new()?;
+        let channels: Vec<_> = (0..20).map(|_| Waiting::new()).collect();
+        let wait = |channel: &Waiting| {
+            assert!(channel.enter(readiness.fd()).is_some());
+            channel.leave();
+        };
+        for channel in &channels {
+            assert!(channel.listen_to(&pair));
+            // A second connection.
+            assert!(channel.listen_to(&pair));
+            wait(channel);
+        }
+        let inside = || channels.iter().filter(|channel| is_in_set(channel)).count();
+        assert_eq!(inside(), 4);
+        let first = &channels[0];
+        assert!(is_in_set(first) && !is_in_set(&channels[10]));
+        // As long as it has a connection.
+        first.stop_listening_to(&pair);
+        wait(&channels[10]);
+        assert!(is_in_set(first) && !is_in_set(&channels[10]));
+        first.stop_listening_to(&pair);
+        assert!(first.enter(readiness.fd()).is_none());
+        wait(&channels[10]);
+        assert!(is_in_set(&channels[10]));
+        assert_eq!(inside(), 4);
+        // A channel that goes leaves its place to another one.
+        drop(channels);
+        let last = Waiting::new();
+        assert!(last.listen_to(&pair));
+        wait(&last);
+        assert!(is_in_set(&last));
+        Ok(())
+    }
+
+    #[test]
+    fn a_set_stays_open_for_who_is_about_to_wait_with_it() -> Result<()> {
+        let (pair, _peer) = pair()?;
+        let readiness = Readiness::new()?;
+        let waiting = Waiting::new();
+        assert!(waiting.listen_to(&pair));
+        let first = waiting.enter(readiness.fd()).ok_or(libc::ENOENT)?;
+        // Another thread has found that the peer is gone.
+        waiting.inner.lock().retire_set();
+        let second = waiting.enter(readiness.fd()).ok_or(libc::ENOENT)?;
+        assert_ne!(first, second);
+        waiting.leave();
+        assert_eq!(waiting.inner.lock().retired.len(), 1);
+        waiting.leave();
+        assert_eq!(waiting.inner.lock().retired.len(), 0);
+        assert!(waiting.inner.lock().set.is_some());
+        Ok(())
     }
 }

@@ -191,9 +191,14 @@ impl<E> Channel<E> {
         }
     }
 
-    /// These connections have events for the channel.
-    pub(crate) fn listen_to(&self, pair: &Arc<Pair>) {
-        self.waiting.listen_to(pair);
+    /// A connection to this process has events for the channel.
+    pub(crate) fn listen_to(&self, pair: &Arc<Pair>) -> bool {
+        self.waiting.listen_to(pair)
+    }
+
+    /// It has ended, if that was true.
+    pub(crate) fn stop_listening_to(&self, pair: &Pair) {
+        self.waiting.stop_listening_to(pair);
     }
 
     /// Takes the token of an event, and waits for it.

@@ -96,6 +96,19 @@ pub(crate) struct Cq {
     has_unread_acks: AtomicBool,
 }
 
+/// The threads that wait for a channel listen to a process on this host, for one of its connections.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    channel: Arc<CompChannel>,
+    pair: Arc<Pair>,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.channel.events.stop_listening_to(&self.pair);
+    }
+}
+
 #[derive(Debug)]
 struct Inner {
     completions: VecDeque<Completion>,
@@ -265,11 +278,13 @@ impl Cq {
         Ok(())
     }
 
-    /// A connection to this process completes here.
-    pub(crate) fn listen_to(&self, pair: &Arc<Pair>) {
-        if let Some(channel) = &self.channel {
-            channel.events.listen_to(pair);
-        }
+    /// A connection to this process completes here, as long as what is returned exists.
+    pub(crate) fn listen_to(&self, pair: &Arc<Pair>) -> Option<Listening> {
+        let channel = self.channel.as_ref()?;
+        channel.events.listen_to(pair).then(|| Listening {
+            channel: Arc::clone(channel),
+            pair: Arc::clone(pair),
+        })
     }
 
     pub(crate) fn attach<Q: Attached + 'static>(&self, qp: &Arc<Q>) {

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
@@ -66,6 +66,8 @@ pub(crate) struct Pair {
     ended: AtomicBool,
     /// What the I/O thread knows it by.
     number: OnceLock<u32>,
+    /// How many wait sets watch the socket.
+    wait_sets: AtomicUsize,
     attend: OnceLock<Box<dyn Fn() + Send + Sync>>,
     tidy_up: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// The other side was sent the table of this process, or cannot be.
@@ -73,7 +75,7 @@ pub(crate) struct Pair {
     /// Regions of the other side that this one has mapped.
     mappings: Arc<Mappings>,
     #[cfg(test)]
-    doorbells: std::sync::atomic::AtomicUsize,
+    doorbells: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -142,6 +144,8 @@ pub(crate) enum Received {
 const DOORBELL: usize = 4;
 /// In the number that a doorbell of the server has: this connection stays on TCP.
 const REFUSED: u32 = 1 << 31;
+/// The channels of more wait sets are told of what comes by the I/O thread.
+const MOST_WAIT_SETS: usize = 4;
 /// How many messages of a server wait for room at most: nobody else sends it so many knocks at a time.
 const MOST_UNSENT: usize = 1024;
 
@@ -168,6 +172,7 @@ impl Pair {
             is_congested: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             number: OnceLock::new(),
+            wait_sets: AtomicUsize::new(0),
             attend: OnceLock::new(),
             tidy_up: OnceLock::new(),
             has_sent_table: AtomicBool::new(false),
@@ -217,6 +222,21 @@ impl Pair {
     /// None as long as the I/O thread does not look after it.
     pub(crate) fn number(&self) -> Option<u32> {
         self.number.get().copied()
+    }
+
+    /// One more wait set is about to watch the socket. False if there are enough: each doorbell passes all of them.
+    pub(crate) fn is_heard_by_one_more(&self) -> bool {
+        let one_more = |sets| (sets < MOST_WAIT_SETS).then_some(sets + 1);
+        // Relaxed: nothing follows from it but how long doorbells take.
+        let order = (Ordering::Relaxed, Ordering::Relaxed);
+        self.wait_sets
+            .fetch_update(order.0, order.1, one_more)
+            .is_ok()
+    }
+
+    /// One of them does not any more.
+    pub(crate) fn is_heard_by_one_less(&self) {
+        self.wait_sets.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn trouble(&self) {

@@ -182,6 +182,12 @@ impl WaitSet {
         self.control(libc::EPOLL_CTL_ADD, socket, token, READABLE | EXCLUSIVE)
     }
 
+    /// It does not any more. The kernel finds by itself whether it has watched the file that has this number now.
+    pub(crate) fn remove(&self, socket: RawFd) {
+        // It may have been closed, which has removed it.
+        let _ = self.control(libc::EPOLL_CTL_DEL, socket, 0, 0);
+    }
+
     pub(crate) fn raw(&self) -> RawFd {
         self.fd.raw()
     }

@@ -11,6 +11,7 @@ use crate::Result;
 use crate::instrument::inject;
 use crate::io::fork_state::Made;
 use crate::io::{self, Io, Timer, Watched};
+use crate::objects::cq::{Cq, Listening};
 use crate::objects::mr::Grant;
 use crate::os::local::Local;
 use crate::os::pair::Rung;
@@ -54,6 +55,8 @@ pub(super) struct Link {
     pub(super) watch: Watch,
     /// Of a client that does not know yet how the connection goes on.
     undecided: Option<Undecided>,
+    /// Who waits for an event of the connection listens to the peer.
+    listening: [Option<Listening>; 2],
 }
 
 /// What is being sent.
@@ -177,6 +180,7 @@ impl Link {
             awaits_can_copy: false,
             direct: Direct::default(),
             undecided: None,
+            listening: [None, None],
             made: Made::now(),
         }
     }
@@ -263,7 +267,7 @@ impl Qp {
         link.paths
             .start_watching(io, Arc::clone(self) as _, token)?;
         q.owner = start.owner;
-        self.is_rung_for(&mut link.paths);
+        self.is_rung_for(&mut link);
         q.peer_params = start.peer;
         if q.state == State::Init {
             q.attributes = start.attributes;
@@ -280,15 +284,13 @@ impl Qp {
     }
 
     /// From now on this is called when the peer rings, by the I/O thread or who waits for an event of it.
-    fn is_rung_for(&self, paths: &mut Paths) {
+    fn is_rung_for(&self, link: &mut Link) {
+        let paths = &mut link.paths;
         paths.is_rung_for(Weak::clone(&self.me) as Weak<dyn Rung>);
         let Some(local) = paths.local() else { return };
-        for cq in [&self.setup.send_cq, &self.setup.recv_cq]
-            .into_iter()
-            .flatten()
-        {
-            cq.listen_to(local.shared_with());
-        }
+        let listen = |cq: &Arc<Cq>| cq.listen_to(local.shared_with());
+        let queues = [&self.setup.send_cq, &self.setup.recv_cq];
+        link.listening = queues.map(|cq| cq.as_ref().and_then(listen));
     }
 
     /// The client of this connection, a process of this host and user, shares memory with this one, and has taken the
@@ -312,7 +314,7 @@ impl Qp {
             return Some(local);
         }
         link.paths.enter(local);
-        self.is_rung_for(&mut link.paths);
+        self.is_rung_for(link);
         link.paths.receive_locally();
         if rest_on_tcp {
             q.responses.push_back(Response::ChangesOver);
