@@ -126,6 +126,33 @@ impl Made {
     }
 }
 
+/// What one thread at a time has. A child finds it free, whichever thread of its parent had it.
+#[derive(Debug, Default)]
+pub(crate) struct Turn(AtomicU32);
+
+impl Turn {
+    /// 0 stands for nobody.
+    fn of_this_process() -> u32 {
+        FORKS.load(Ordering::Relaxed).wrapping_add(1)
+    }
+
+    /// Whether it is the caller's now.
+    pub(crate) fn take(&self) -> bool {
+        let (now, own) = (self.0.load(Ordering::Relaxed), Self::of_this_process());
+        let order = (Ordering::Acquire, Ordering::Relaxed);
+        // Acquire: what the thread that had it before has done is done.
+        now != own && self.0.compare_exchange(now, own, order.0, order.1).is_ok()
+    }
+
+    pub(crate) fn is_taken(&self) -> bool {
+        self.0.load(Ordering::Acquire) == Self::of_this_process()
+    }
+
+    pub(crate) fn give_back(&self) {
+        self.0.store(0, Ordering::Release);
+    }
+}
+
 /// A call of the program.
 #[inline]
 pub(crate) fn check() -> Result<()> {

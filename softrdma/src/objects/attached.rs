@@ -17,6 +17,18 @@ pub(crate) trait Attached: Send + Sync {
     /// What shows whether something has come, while there is a connection.
     fn hint(&self) -> Option<Hint>;
 
+    /// The program goes on polling a queue that it has armed.
+    fn is_polled_though_armed(&self);
+
+    /// A thread that is about to wait for an event polls the connection until `end_busy_wait`, and the peer need not wake
+    /// anybody. What shows whether something has come. None if nothing does, or another thread polls it.
+    fn begin_busy_wait(&self) -> Option<Arc<RingHint>>;
+
+    /// Reads what has come, on that thread.
+    fn progress_in_busy_wait(&self);
+
+    fn end_busy_wait(&self);
+
     /// The program is about to wait for an event: the I/O thread reads what comes from now on.
     fn leave_polling_mode(&self);
 
@@ -92,6 +104,9 @@ const RECENT: usize = 8;
 type Pick = Option<(Option<usize>, Arc<dyn Attached>)>;
 pub(super) type Picks = [Pick; AT_ONCE];
 
+/// One that a thread polls before it sleeps, and what shows whether something has come.
+pub(super) type Polled = Option<(Arc<dyn Attached>, Arc<RingHint>)>;
+
 impl QueuePairs {
     pub(super) fn add(&mut self, qp: &Arc<dyn Attached>) {
         // It may be attached twice, for both of its queues.
@@ -111,6 +126,22 @@ impl QueuePairs {
     pub(super) fn all(&self) -> Vec<Arc<dyn Attached>> {
         let all = self.all.iter();
         all.filter_map(|entry| entry.qp.upgrade()).collect()
+    }
+
+    /// Adds those that a thread can poll before it sleeps, as long as there is room.
+    pub(super) fn begin_busy_wait(&self, polled: &mut [Polled]) {
+        let places = polled.iter_mut().filter(|place| place.is_none());
+        let mut all = self.all.iter().filter_map(|entry| entry.qp.upgrade());
+        for place in places {
+            *place = all.find_map(|qp| {
+                let hint = qp.begin_busy_wait()?;
+                Some((qp, hint))
+            });
+        }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.all.len()
     }
 
     pub(super) fn each(&self, mut does: impl FnMut(&dyn Attached)) {
@@ -225,6 +256,12 @@ mod tests {
         fn hint(&self) -> Option<Hint> {
             Some(Hint::Socket(Arc::clone(&self.0)))
         }
+        fn is_polled_though_armed(&self) {}
+        fn begin_busy_wait(&self) -> Option<Arc<RingHint>> {
+            None
+        }
+        fn progress_in_busy_wait(&self) {}
+        fn end_busy_wait(&self) {}
         fn leave_polling_mode(&self) {}
         fn read_acks(&self) {}
         fn touch_if_connected(&self) {}

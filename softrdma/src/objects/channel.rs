@@ -54,6 +54,24 @@ pub(crate) struct Events<E> {
     is_quiet: bool,
 }
 
+/// A thread that is about to sleep until there is an event.
+pub(crate) struct BeforeSleep<'a> {
+    tokens: &'a Semaphore,
+    blocked: &'a mut Option<Blocked>,
+}
+
+impl BeforeSleep<'_> {
+    /// No signal handler runs from now on, until the thread sleeps or has its event.
+    pub(crate) fn block_signals(&mut self) {
+        self.blocked.get_or_insert_with(Blocked::begin);
+    }
+
+    /// Whether there is an event, which is this thread's then.
+    pub(crate) fn try_take(&self) -> bool {
+        self.tokens.try_take()
+    }
+}
+
 impl<E> Channel<E> {
     pub(crate) fn new() -> Result<Self> {
         Ok(Self {
@@ -202,12 +220,22 @@ impl<E> Channel<E> {
     }
 
     /// Takes the token of an event, and waits for it.
-    fn wait_for_token(&self) -> Result<()> {
+    fn wait_for_token(&self, polls: &impl Fn(BeforeSleep<'_>) -> bool) -> Result<()> {
         // What is readable without an event comes from another process, after a fork.
         const MOST_IN_VAIN: u32 = 100;
         let mut in_vain = 0;
         // From the first wait on: otherwise one that came between two waits would not be noticed.
         let mut blocked = None;
+        SERVED.set(self.address());
+        let is_there = polls(BeforeSleep {
+            tokens: &self.tokens,
+            blocked: &mut blocked,
+        });
+        SERVED.set(0);
+        if is_there {
+            self.handle_signals(blocked, true);
+            return Ok(());
+        }
         while in_vain < MOST_IN_VAIN {
             let mut is_interrupted = false;
             match self.waiting.wait(self.readiness.fd(), &mut blocked) {
@@ -253,6 +281,15 @@ impl<E> Channel<E> {
     /// The next event. Waits for it, or fails with `EAGAIN`, as the program set the descriptor.
     /// `taken` sees the event before another thread can find that it is not there any more.
     pub(crate) fn take(&self, taken: impl Fn(&E)) -> Result<E> {
+        self.take_after(&|_| false, taken)
+    }
+
+    /// As above. A thread that is about to sleep does this first, and sleeps unless it has got a token.
+    pub(crate) fn take_after(
+        &self,
+        polls: &impl Fn(BeforeSleep<'_>) -> bool,
+        taken: impl Fn(&E),
+    ) -> Result<E> {
         loop {
             if !self.tokens.try_take() {
                 if self.readiness.is_non_blocking()? {
@@ -260,7 +297,7 @@ impl<E> Channel<E> {
                     return Err(libc::EAGAIN);
                 }
                 fork_state::waits(true);
-                let taken = self.wait_for_token();
+                let taken = self.wait_for_token(polls);
                 fork_state::waits(false);
                 taken?;
             }

@@ -2,18 +2,20 @@
 
 //! Completion queues.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use crate::Result;
 use crate::instrument;
 use crate::io::{self, fork_state};
-use crate::objects::attached::{Attached, Picks, QueuePairs, any_is_polled};
-use crate::objects::channel::{Channel, Unacknowledged};
+use crate::objects::attached::{Attached, Picks, Polled, QueuePairs, any_is_polled};
+use crate::objects::busy_wait::{self, BusyWait};
+use crate::objects::channel::{BeforeSleep, Channel, Unacknowledged};
 use crate::objects::context::{AsyncEvent, AsyncKind, Context, EventSource};
 use crate::objects::strict;
 use crate::objects::users::Users;
@@ -33,6 +35,9 @@ pub(crate) struct CompChannel {
     pub(crate) users: Users,
     /// Queues that were armed when they held completions of which no event has told.
     untold: Mutex<Vec<Weak<Cq>>>,
+    /// Those that announce their events here.
+    queues: Mutex<Vec<Weak<Cq>>>,
+    busy_wait: BusyWait,
 }
 
 impl CompChannel {
@@ -42,6 +47,8 @@ impl CompChannel {
             context: Arc::clone(context),
             users: Users::default(),
             untold: Mutex::new(Vec::new()),
+            queues: Mutex::new(Vec::new()),
+            busy_wait: BusyWait::default(),
         })
     }
 
@@ -61,7 +68,52 @@ impl CompChannel {
                 }
             }
         }
-        self.events.take(|cq: &Arc<Cq>| cq.unacknowledged.add())
+        let slept_from = Cell::new(None);
+        let polls = |before: BeforeSleep<'_>| {
+            self.poll_before_sleep(before).unwrap_or_else(|| {
+                slept_from.set(Some(Instant::now()));
+                false
+            })
+        };
+        let taken = |cq: &Arc<Cq>| cq.unacknowledged.add();
+        let event = self.events.take_after(&polls, taken)?;
+        if let Some(slept_from) = slept_from.get() {
+            self.busy_wait.slept(slept_from.elapsed());
+        }
+        Ok(event)
+    }
+
+    /// A thread is about to wait: it polls the connections of all queues for a moment (`busy_wait.rs`). Whether its event
+    /// has come. None if that is not worth it, or there is nothing to poll.
+    fn poll_before_sleep(&self, mut before: BeforeSleep<'_>) -> Option<bool> {
+        if !self.busy_wait.begin() {
+            return None;
+        }
+        // Their handlers must not run while the thread has locks.
+        before.block_signals();
+        let mut polled: [Polled; busy_wait::MOST] = Default::default();
+        self.begin_busy_wait(&mut polled);
+        let found = polled[0]
+            .is_some()
+            .then(|| self.busy_wait.poll(&polled, &|| before.try_take()));
+        for (qp, _) in polled.iter().flatten() {
+            qp.end_busy_wait();
+        }
+        self.busy_wait.end();
+        // What came last has come by `end_busy_wait`.
+        found.map(|found| found || before.try_take())
+    }
+
+    fn begin_busy_wait(&self, polled: &mut [Polled]) {
+        let queues = self.queues.lock();
+        if queues.len() > busy_wait::MOST {
+            return;
+        }
+        let queues: Vec<_> = queues.iter().filter_map(Weak::upgrade).collect();
+        let lists = || queues.iter().filter_map(|cq| cq.queue_pairs.try_lock());
+        if lists().map(|list| list.count()).sum::<usize>() <= busy_wait::MOST {
+            lists().for_each(|list| list.begin_busy_wait(polled));
+        }
     }
 
     fn is_untold(&self, cq: &Arc<Cq>) {
@@ -72,8 +124,15 @@ impl CompChannel {
     }
 
     fn forget(&self, cq: &Arc<Cq>) {
+        let is_it = |other: &Weak<Cq>| other.as_ptr() == Arc::as_ptr(cq);
+        {
+            let mut queues = self.queues.lock();
+            if let Some(index) = queues.iter().rposition(is_it) {
+                queues.swap_remove(index);
+            }
+        }
         let mut untold = self.untold.lock();
-        untold.retain(|other| other.as_ptr() != Arc::as_ptr(cq));
+        untold.retain(|other| !is_it(other));
         self.events
             .withdraw(|other: &Arc<Cq>| Arc::ptr_eq(other, cq));
     }
@@ -91,7 +150,9 @@ pub(crate) struct Cq {
     inner: Mutex<Inner>,
     /// The queue pairs that complete here.
     queue_pairs: Mutex<QueuePairs>,
+    /// How often a poll has found nothing, and how often that was when the queue was armed last.
     polls: AtomicU32,
+    polls_when_armed: AtomicU32,
     /// There may be queue pairs that leave acknowledgements of requests unread, as long as this queue is not armed.
     has_unread_acks: AtomicBool,
 }
@@ -133,6 +194,10 @@ struct AtPost {
 
 /// A program that arms its queue so soon behind a post expects that the request takes longer.
 const AT_ONCE: Duration = Duration::from_millis(50);
+
+/// A program that finds nothing so often after it has armed its queue is one that polls: one that waits looks once or
+/// twice before it does.
+const MANY_POLLS: u32 = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Armed {
@@ -192,11 +257,8 @@ impl Cq {
         completions
             .try_reserve(room.min(64))
             .map_err(|_| libc::ENOMEM)?;
-        if let Some(channel) = &channel {
-            channel.users.add();
-        }
         context.users.add();
-        Ok(Arc::new(Self {
+        let new = Arc::new(Self {
             context: Arc::clone(context),
             channel,
             handle: AtomicUsize::new(0),
@@ -213,8 +275,14 @@ impl Cq {
             }),
             queue_pairs: Mutex::new(QueuePairs::default()),
             polls: AtomicU32::new(0),
+            polls_when_armed: AtomicU32::new(0),
             has_unread_acks: AtomicBool::new(false),
-        }))
+        });
+        if let Some(channel) = &new.channel {
+            channel.users.add();
+            channel.queues.lock().push(Arc::downgrade(&new));
+        }
+        Ok(new)
     }
 
     /// Before a fork.
@@ -233,10 +301,10 @@ impl Cq {
     /// Before a fork, before its queue pairs.
     pub(crate) fn hold_list(self: &Arc<Self>, locks: &mut Locks) -> bool {
         locks.hold(self, |cq| &cq.queue_pairs)
-            && self
-                .channel
-                .as_ref()
-                .is_none_or(|channel| locks.hold(channel, |channel| &channel.untold))
+            && self.channel.as_ref().is_none_or(|channel| {
+                locks.hold(channel, |channel| &channel.untold)
+                    && locks.hold(channel, |channel| &channel.queues)
+            })
     }
 
     /// How many completions it holds at most.
@@ -428,6 +496,8 @@ impl Cq {
             } else {
                 Armed::Any
             };
+            // Relaxed: read under the same lock where that matters.
+            self.polls_when_armed.store(self.polls(), Ordering::Relaxed);
             let at_post = inner.at_post.take();
             let is_due = at_post.is_some_and(|posted| {
                 posted.by == ThreadMark::own()
@@ -476,6 +546,17 @@ impl Cq {
         self.inner.lock().armed != Armed::No
     }
 
+    /// The queue is armed, and the program is likely to wait for the event: it does not go on polling.
+    pub(crate) fn awaits_event(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.armed != Armed::No && self.polls_since_armed() < MANY_POLLS
+    }
+
+    fn polls_since_armed(&self) -> u32 {
+        let when_armed = self.polls_when_armed.load(Ordering::Relaxed);
+        self.polls().wrapping_sub(when_armed)
+    }
+
     /// A queue pair leaves acknowledgements unread, unless the queue is armed for its completions. It is told when it
     /// comes to be armed.
     pub(crate) fn leaves_acks_unread(&self) -> bool {
@@ -498,6 +579,9 @@ impl Cq {
     /// connections have for it, and nobody has to be woken. With many connections it looks at a few each time.
     fn look_for_input(&self) -> bool {
         self.polls.fetch_add(1, Ordering::Relaxed);
+        if self.polls_since_armed() == MANY_POLLS {
+            self.go_on_polling();
+        }
         let mut picks = Picks::default();
         {
             let Some(mut queue_pairs) = self.queue_pairs.try_lock() else {
@@ -517,6 +601,20 @@ impl Cq {
             }
         }
         progress
+    }
+}
+
+impl Cq {
+    /// The program polls though it has armed the queue: an event may be welcome, but is not what it waits for.
+    #[cold]
+    fn go_on_polling(&self) {
+        /// With more queue pairs, those that something comes for notice it themselves.
+        const FEW: usize = 8;
+        if let (true, Some(queue_pairs)) = (self.is_armed(), self.queue_pairs.try_lock()) {
+            if queue_pairs.count() <= FEW {
+                queue_pairs.each(|qp| qp.is_polled_though_armed());
+            }
+        }
     }
 }
 

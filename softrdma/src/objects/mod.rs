@@ -4,6 +4,7 @@
 //! queues, shared receive queues, event channels.
 
 pub(crate) mod attached;
+mod busy_wait;
 pub(crate) mod channel;
 pub(crate) mod context;
 pub(crate) mod cq;

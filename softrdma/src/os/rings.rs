@@ -150,9 +150,14 @@ pub(crate) struct RingHint {
 impl RingHint {
     /// Something has come, or is to be done.
     pub(crate) fn is_worth_a_look(&self) -> bool {
+        self.owes.load(Ordering::Relaxed) || self.has_input()
+    }
+
+    /// Something has come.
+    pub(crate) fn has_input(&self) -> bool {
         let written = &self.memory.control(self.ring).written.0;
-        self.owes.load(Ordering::Relaxed)
-            || written.load(Ordering::Acquire) != self.read.load(Ordering::Relaxed)
+        // Acquire: the bytes are there.
+        written.load(Ordering::Acquire) != self.read.load(Ordering::Relaxed)
     }
 
     pub(crate) fn owe(&self, owes: bool) {

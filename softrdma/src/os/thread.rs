@@ -237,6 +237,11 @@ impl Cpus {
     }
 }
 
+/// On how many processors the calling thread may run.
+pub(crate) fn processors() -> u32 {
+    Cpus::of(0).0.iter().map(|word| word.count_ones()).sum()
+}
+
 /// It keeps its number, and what the kernel knows of it, after it has ended.
 fn main_thread() -> libc::pid_t {
     // SAFETY: takes nothing and cannot fail.

@@ -27,6 +27,9 @@
 //! - LEAVING: WATCHED again, but still on the list of those that are checked. It comes off at the next check. When it
 //!   enters the polling mode again before that, it is POLLED, and listed only once.
 //!
+//! In each of them a thread that waits for an event may poll before it sleeps (`objects/busy_wait.rs`): meanwhile nothing
+//! is watched, as in the polling mode.
+//!
 //! In each of them there may be work that no socket announces, for example when the budget of one turn is used up:
 //! then it is on the I/O thread's list of busy ones as well (`progress_later`).
 //!
@@ -44,6 +47,7 @@ use crate::instrument::{inject, pace};
 use crate::io;
 use crate::io::Source;
 use crate::io::endpoint::Endpoint;
+use crate::io::fork_state::Turn;
 use crate::objects::attached::{Attached, Hint, count_polled};
 use crate::objects::context::AsyncKind;
 use crate::objects::cq::Cq;
@@ -69,6 +73,8 @@ pub(super) struct Driver {
     state: AtomicU8,
     /// How often the program had polled its completion queues, when somebody last looked.
     polls: AtomicU32,
+    /// A thread that waits for an event polls the connection.
+    busy_wait: Turn,
 }
 
 impl Driver {
@@ -115,14 +121,8 @@ impl Qp {
             self.lose_dead_peer(q);
         }
         self.expect_acknowledgement(q);
-        let is_polled = self.driver.is_polled();
-        // Who copies reads on afterwards.
-        let reads_on = q.copying().is_some() && self.is_pulling(q);
-        let Some(link) = &mut q.link else { return };
-        match link.paths.watch(!is_polled && !reads_on, link.tx.blocked) {
-            Ok(false) => {}
-            Ok(true) => self.progress_later(),
-            Err(_) => self.lost(q),
+        if self.watch(q) {
+            self.progress_later();
         }
         self.update_wish_for_acks(q);
         let has_chunks = Self::shares_first_request(q);
@@ -130,6 +130,21 @@ impl Qp {
             link.paths
                 .owe(!q.responses.is_empty() || !link.tx.is_idle() || has_chunks);
         }
+    }
+
+    /// Watches for input, unless somebody looks for it. Whether there is some of which nothing will tell.
+    fn watch(&self, q: &mut Inner) -> bool {
+        let is_polled = self.driver.is_polled() || self.driver.busy_wait.is_taken();
+        // Who copies reads on afterwards.
+        let reads_on = q.copying().is_some() && self.is_pulling(q);
+        let Some(link) = &mut q.link else {
+            return false;
+        };
+        let watched = link.paths.watch(!is_polled && !reads_on, link.tx.blocked);
+        watched.unwrap_or_else(|_| {
+            self.lost(q);
+            false
+        })
     }
 
     /// The peer need not wake this side for the acknowledgement of requests that are all sent, when the program waits
@@ -188,15 +203,20 @@ impl Qp {
         }
     }
 
-    /// A socket is ready, or the peer has rung its doorbell. A thread of the program that takes a doorbell waits for an event,
-    /// and does not poll.
+    /// A socket is ready, or the peer has rung its doorbell. A thread of the program that takes a doorbell may be the one
+    /// that waits for an event of this connection: then nobody polls.
     fn serve(&self, by: ServedBy) {
         let mut q = self.lock();
         let may_be_for_room = q.link.as_ref().is_some_and(|link| link.tx.blocked);
+        let may_be_polled = by == ServedBy::IoThread || !self.waits_for_an_event();
+        let before = q.expected;
         self.progress_of(&mut q, by, |q, something| {
             if !self.driver.is_polled() {
-                if by == ServedBy::IoThread {
-                    self.enter_polling_mode_if_polled(q);
+                if may_be_polled {
+                    if q.expected != before && by == ServedBy::Program {
+                        q.polls.thread_has_read();
+                    }
+                    self.enter_polling_mode_if_polled(q, by);
                 }
             } else if something && !may_be_for_room && self.driver.leave_polling_mode() {
                 q.polls.doorbell_was_needed();
@@ -265,13 +285,13 @@ impl Qp {
     }
 
     pub(super) fn waits_for_an_event(&self) -> bool {
-        let armed = |cq: &Option<Arc<Cq>>| cq.as_ref().is_some_and(|cq| cq.is_armed());
-        armed(&self.setup.send_cq) || armed(&self.setup.recv_cq)
+        let awaits = |cq: &Option<Arc<Cq>>| cq.as_ref().is_some_and(|cq| cq.awaits_event());
+        awaits(&self.setup.send_cq) || awaits(&self.setup.recv_cq)
     }
 
     /// If the program has polled since the last time, has missed few requests so far, and waits for no event, its
     /// polls will find what comes.
-    fn enter_polling_mode_if_polled(&self, q: &Inner) {
+    fn enter_polling_mode_if_polled(&self, q: &Inner, by: ServedBy) {
         if q.disconnected
             || !q.polls.find_requests()
             || !self.was_polled()
@@ -289,6 +309,10 @@ impl Qp {
         if self.driver.set(LISTED) {
             if let Some(io) = io::get() {
                 io.check_polled(Weak::clone(&self.me) as _);
+                if by == ServedBy::Program {
+                    // It may sleep for longer than until the next check.
+                    io.wake();
+                }
             }
         }
     }
@@ -407,6 +431,43 @@ impl Attached for Qp {
     fn hint(&self) -> Option<Hint> {
         let q = self.inner.try_lock()?;
         q.link.as_ref()?.paths.input_hint()
+    }
+
+    fn is_polled_though_armed(&self) {
+        let Some(mut q) = self.inner.try_lock() else {
+            return;
+        };
+        // The memory may be another process's, which would not be woken any more.
+        if q.link.is_some() && self.made.is_served_here() && !self.driver.is_polled() {
+            self.enter_polling_mode_if_polled(&q, ServedBy::Program);
+            self.update_interest(&mut q);
+        }
+    }
+
+    fn begin_busy_wait(&self) -> Option<Arc<RingHint>> {
+        let mut q = self.inner.try_lock()?;
+        let hint = Arc::clone(Self::ring_hint_of(&q)?);
+        // As above.
+        if !self.made.is_served_here() || !self.driver.busy_wait.take() {
+            return None;
+        }
+        if self.watch(&mut q) {
+            // The connection has failed.
+            self.progress_later();
+        }
+        Some(hint)
+    }
+
+    fn progress_in_busy_wait(&self) {
+        self.progress_of(&mut self.lock(), ServedBy::Program, |_, _| ());
+    }
+
+    fn end_busy_wait(&self) {
+        let mut q = self.lock();
+        self.driver.busy_wait.give_back();
+        if self.watch(&mut q) {
+            self.progress_of(&mut q, ServedBy::Program, |_, _| ());
+        }
     }
 
     fn leave_polling_mode(&self) {

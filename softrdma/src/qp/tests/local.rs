@@ -8,7 +8,7 @@ use crate::io::Watched;
 use crate::io::served::serve;
 use crate::objects::attached::{Attached as _, Hint};
 use crate::os::local::{self, Local};
-use crate::os::pair::Pair;
+use crate::os::pair::{Pair, Rung as _, ServedBy};
 use crate::os::testing;
 use crate::qp::attributes::Path;
 use crate::qp::link::{Side as End, Start};
@@ -427,6 +427,143 @@ fn a_client_whose_server_says_nothing_of_the_memory_stays_on_tcp_after_a_while()
     server.qp.meet(at_server);
     exchange(&server, &client)?;
     exchange(&client, &server)?;
+    client.end()?;
+    server.end()
+}
+
+/// A thread polls before it sleeps: for this moment, and no longer, the peer rings no doorbell.
+#[test]
+fn who_polls_before_it_sleeps_needs_no_doorbell() -> Result<()> {
+    let (client, server) = connected()?;
+    for wr_id in 0..20 {
+        server.post_receive(wr_id, server.place(8))?;
+        server.cq.arm(false);
+        wait_until(|| !server.qp.driver.is_polled())?;
+        let hint = server.qp.begin_busy_wait().ok_or(libc::ENOTCONN)?;
+        // Another thread leaves it to this one.
+        assert!(server.qp.begin_busy_wait().is_none());
+        let before = doorbells_of(&client)?;
+        client.send(wr_id)?;
+        assert_eq!(doorbells_of(&client)?, before);
+        assert!(hint.has_input());
+        if wr_id % 2 == 0 {
+            server.qp.progress_in_busy_wait();
+            assert!(!hint.has_input());
+        }
+        // What has come by now is read by this.
+        server.qp.end_busy_wait();
+        let channel = server.cq.channel.as_ref().ok_or(libc::EINVAL)?;
+        assert_eq!(channel.events.count(|_| true), 1);
+        assert_eq!(server.completions_by_event()?.len(), 1);
+        wait_until(|| client.completions().is_ok_and(|seen| !seen.is_empty()))?;
+        server.post_receive(wr_id, server.place(8))?;
+        server.cq.arm(false);
+        wait_until(|| !server.qp.driver.is_polled())?;
+        let before = doorbells_of(&client)?;
+        client.send(wr_id)?;
+        assert_eq!(doorbells_of(&client)?, before + 1);
+        assert_eq!(server.completions_by_event()?.len(), 1);
+        wait_until(|| client.completions().is_ok_and(|seen| !seen.is_empty()))?;
+    }
+    client.end()?;
+    server.end()
+}
+
+/// Both sides wait in the call, and answer at once.
+#[test]
+fn messages_wake_who_waits_whether_it_polls_or_sleeps() -> Result<()> {
+    const COUNT: u64 = 2000;
+    let (client, server) = connected()?;
+    let take = |side: &Side| -> Result<()> {
+        let channel = side.cq.channel.as_ref().ok_or(libc::EINVAL)?;
+        let mut received = 0;
+        // Those of what it has sent come, too.
+        while received == 0 {
+            channel.take()?.unacknowledged.acknowledge(1);
+            side.cq.arm(false);
+            side.cq.poll(10, |completion| {
+                received += usize::from(completion.opcode == Opcode::Receive);
+            })?;
+        }
+        Ok(())
+    };
+    for side in [&client, &server] {
+        side.cq.arm(false);
+        side.post_receive(0, side.place(8))?;
+    }
+    std::thread::scope(|threads| {
+        let answers = threads.spawn(|| -> Result<()> {
+            for wr_id in 0..COUNT {
+                take(&server)?;
+                server.post_receive(wr_id, server.place(8))?;
+                if wr_id % 100 == 0 {
+                    std::thread::yield_now();
+                }
+                server.send(wr_id)?;
+            }
+            Ok(())
+        });
+        for wr_id in 0..COUNT {
+            client.send(wr_id)?;
+            take(&client)?;
+            client.post_receive(wr_id, client.place(8))?;
+        }
+        answers.join().map_err(|_| libc::EIO)?
+    })?;
+    client.end()?;
+    server.end()
+}
+
+/// The program arms its queue and goes on polling: the peer need not ring for it, until it is armed again.
+#[test]
+fn a_queue_that_is_armed_and_polled_is_a_polled_one() -> Result<()> {
+    let (client, server) = connected()?;
+    let polls_though_armed = || {
+        server.cq.arm(false);
+        // It does not look like that at first.
+        assert!(!server.qp.driver.is_polled());
+        (0..100).for_each(|_| assert_eq!(server.cq.poll(1, |_| ()), Ok(0)));
+        server.qp.driver.is_polled()
+    };
+    for wr_id in 0..10 {
+        server.post_receive(wr_id, server.place(8))?;
+        // Unless this thread does not run for a millisecond.
+        wait_until(polls_though_armed)?;
+        client.send(wr_id)?;
+        let channel = server.cq.channel.as_ref().ok_or(libc::EINVAL)?;
+        let mut received = 0;
+        wait_until(|| {
+            received += server.cq.poll(1, |_| ()).unwrap_or_default();
+            received > 0
+        })?;
+        // The event comes nevertheless.
+        assert_eq!(channel.events.count(|_| true), 1);
+        channel.take()?.unacknowledged.acknowledge(1);
+        wait_until(|| client.completions().is_ok_and(|seen| !seen.is_empty()))?;
+    }
+    client.end()?;
+    server.end()
+}
+
+/// A thread that waits for an event of another connection takes the doorbells of all: this one may be left to the polls
+/// of its program nevertheless.
+#[test]
+fn a_connection_is_polled_though_another_one_is_waited_for() -> Result<()> {
+    let (client, server) = connected()?;
+    let is_rung_while_polled = || {
+        assert_eq!(server.cq.poll(1, |_| ()), Ok(0));
+        Arc::clone(&server.qp).rung(ServedBy::Program);
+        server.qp.driver.is_polled()
+    };
+    // The thread may wait for an event of this one.
+    server.cq.arm(false);
+    for _ in 0..5 {
+        assert!(!is_rung_while_polled());
+    }
+    server.post_receive(1, server.place(8))?;
+    client.send(1)?;
+    assert_eq!(server.completions_by_event()?.len(), 1);
+    wait_until(is_rung_while_polled)?;
     client.end()?;
     server.end()
 }
