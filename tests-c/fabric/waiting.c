@@ -408,6 +408,43 @@ some_are_cancelled(struct child *server, struct link *links)
 	}
 }
 
+/* every event is there by the time that the thread asks for it: the call is a cancellation point nevertheless */
+static void *
+take_events_for_ever(void *arg)
+{
+	struct link *link = arg;
+
+	for (;;) {
+		int before;
+
+		CHECK(pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before) == 0);
+		post_write(link);
+		CHECK(comes(link, wait_ms()));
+		post_write(link);
+		arm(link);
+		CHECK(comes(link, wait_ms()));
+		CHECK(pthread_setcancelstate(before, NULL) == 0);
+		take_event(link);
+	}
+
+	return NULL;
+}
+
+static void
+one_is_cancelled_that_never_sleeps(struct link *links)
+{
+	struct waiter waiter = {.link = &links[0], .result = -1};
+
+	CHECK(pthread_create(&waiter.thread, NULL, take_events_for_ever, &links[0]) == 0);
+	usleep(1000);
+	pthread_cancel(waiter.thread);
+	CHECK(ends(&waiter));
+	/* it may have ended before it took one */
+	while (is_readable(&links[0], 0))
+		take_event(&links[0]);
+	arm(&links[0]);
+}
+
 static void
 some_are_interrupted(struct child *server, struct link *links)
 {
@@ -553,6 +590,7 @@ wait_for_messages(struct child *server, struct link *links)
 	nobody_waits(server, links);
 	two_wait(server, links);
 	some_are_cancelled(server, links);
+	one_is_cancelled_that_never_sleeps(links);
 	some_are_interrupted(server, links);
 	some_are_interrupted_at_work(server, links);
 	one_forks(server, links);

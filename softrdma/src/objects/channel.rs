@@ -16,6 +16,7 @@ use crate::Result;
 use crate::instrument::strict;
 use crate::io::fork_state::{self, Made};
 use crate::io::waiting::{self, Waiting};
+use crate::os::cancel;
 use crate::os::checker;
 use crate::os::child;
 use crate::os::held::Locks;
@@ -290,6 +291,8 @@ impl<E> Channel<E> {
         polls: &impl Fn(BeforeSleep<'_>) -> bool,
         taken: impl Fn(&E),
     ) -> Result<E> {
+        // As a read of a device is, whether there is something or not.
+        cancel::point();
         loop {
             if !self.tokens.try_take() {
                 if self.readiness.is_non_blocking()? {

@@ -17,10 +17,12 @@ const DISABLE: c_int = 1;
 #[cfg(not(panic = "unwind"))]
 unsafe extern "C" {
     fn pthread_setcancelstate(state: c_int, before: *mut c_int) -> c_int;
+    fn pthread_testcancel();
 }
 #[cfg(panic = "unwind")]
 unsafe extern "C-unwind" {
     fn pthread_setcancelstate(state: c_int, before: *mut c_int) -> c_int;
+    fn pthread_testcancel();
 }
 
 fn set(state: c_int) -> c_int {
@@ -69,4 +71,10 @@ pub(crate) fn while_waiting<T>(wait: impl FnOnce() -> T) -> T {
     let done = wait();
     set(DISABLE);
     done
+}
+
+/// The thread ends here if it was cancelled, as in a call that waits. The callers have no locks.
+pub(crate) fn point() {
+    // SAFETY: takes nothing. The callers leave nothing to be dropped when the stack is unwound from here.
+    while_waiting(|| unsafe { pthread_testcancel() });
 }
