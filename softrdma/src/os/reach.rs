@@ -410,6 +410,7 @@ mod tests {
 
     use super::*;
     use crate::os::socket::Socket;
+    #[cfg(not(loom))]
     use crate::os::write_marks::WriteMarks;
 
     /// As long as one test takes at most.
@@ -435,8 +436,10 @@ mod tests {
     }
 
     /// A child of `fork`, which has a copy of all memory but the marks, and does nothing.
+    #[cfg(not(loom))]
     struct Child(i32);
 
+    #[cfg(not(loom))]
     impl Child {
         fn new() -> Self {
             // SAFETY: no pointers. The child only waits.
@@ -450,6 +453,7 @@ mod tests {
         }
     }
 
+    #[cfg(not(loom))]
     impl Drop for Child {
         fn drop(&mut self) {
             // SAFETY: no pointers but that to nowhere.
@@ -460,6 +464,7 @@ mod tests {
         }
     }
 
+    #[cfg(not(loom))]
     #[test]
     fn nothing_is_written_to_a_process_without_the_marks() {
         let Ok(marks) = WriteMarks::new() else { return };
