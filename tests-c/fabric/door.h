@@ -53,8 +53,8 @@ wire_descriptor(uint8_t descriptor[WIRE_DESCRIPTOR], uint64_t address, uint64_t 
 #define WIRE_REFUSED 0x80000000u
 
 /* in the memory of a slot: the words of both rings, and among those of the first one how the connection goes on */
-#define RING_WORDS 576
-#define WAY_AT 512
+#define RING_WORDS 512
+#define WAY_AT 448
 #define WAY_TCP 1
 #define WAY_HERE 2
 #define WAY_READY 8
