@@ -301,7 +301,7 @@ obey(struct link *link, struct owned *owned, const char *line)
 		register_owned(link, owned);
 	} else if (strcmp(line, "register many") == 0) {
 		register_many(link, owned);
-	} else if (strcmp(line, "check many") == 0) {
+	} else if (strcmp(line, "verify many") == 0) {
 		check_many(owned);
 	} else if (strcmp(line, "deregister many") == 0) {
 		for (size_t i = 0; i < MANY; i++)
@@ -667,7 +667,7 @@ work_in_order(struct link *link, struct remote own, char *line)
 			write_and_read(link, strtoul(line + 6, NULL, 10));
 		} else if (strcmp(line, "read") == 0) {
 			read_what_is_there(link);
-		} else if (strcmp(line, "write many") == 0) {
+		} else if (strcmp(line, "use many") == 0) {
 			write_many(link);
 		} else if (strcmp(line, "mapped") == 0) {
 			CHECK(has_mapped(NAME));
@@ -865,8 +865,8 @@ many_regions(const char *address)
 	order(&both.owner, "register many");
 	order(&both.client, "map");
 	order(&both.owner, "unmap");
-	order(&both.client, "write many");
-	order(&both.owner, "check many");
+	order(&both.client, "use many");
+	order(&both.owner, "verify many");
 	order(&both.owner, "deregister");
 	order(&both.client, "mapped");
 	order(&both.owner, "deregister many");
