@@ -30,14 +30,33 @@ pub(crate) struct Inner {
     /// The processes that connections of this channel's completion queues lead to.
     pairs: Vec<Heard>,
     /// Made when a thread waits first.
-    set: Option<(WaitSet, Made)>,
+    set: Option<SetInUse>,
     /// A pair had no place for one more set: it may have one later.
     some_are_outside: bool,
-    /// Threads that wait with a set, or are about to. They know it by its number.
+    /// Sets that nobody begins to wait with any more. Each is closed when the last one of its threads has come back: they
+    /// know it by its number, which must not be that of another file meanwhile.
+    retired: Vec<SetInUse>,
+    /// How many sets there were.
+    serial: u64,
+}
+
+/// The sets go before the places that they have.
+#[derive(Debug)]
+struct SetInUse {
+    set: WaitSet,
+    made: Made,
+    serial: u64,
+    /// Threads that wait with it, or are about to.
     waiters: usize,
-    /// Sets that nobody begins to wait with any more. Their numbers are not used again before all of these threads have
-    /// come back.
-    retired: Vec<(WaitSet, Made)>,
+    /// What it still has of pairs once it is retired.
+    places: Vec<Place>,
+}
+
+/// What a thread waits with. It may be cancelled: then this is not dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entered {
+    set: RawFd,
+    serial: u64,
 }
 
 #[derive(Debug)]
@@ -45,7 +64,27 @@ struct Heard {
     number: u32,
     pair: Weak<Pair>,
     connections: usize,
-    is_in_set: bool,
+    /// While it is in the set.
+    place: Option<Place>,
+}
+
+/// One of the wait sets that a pair has at most.
+#[derive(Debug)]
+struct Place(Weak<Pair>);
+
+impl Place {
+    fn of(pair: &Arc<Pair>) -> Option<Self> {
+        pair.is_heard_by_one_more()
+            .then(|| Self(Arc::downgrade(pair)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(pair) = self.0.upgrade() {
+            pair.is_heard_by_one_less();
+        }
+    }
 }
 
 /// The program may have closed any of the descriptors: after so long that is found out.
@@ -80,10 +119,10 @@ impl Waiting {
             number,
             pair: Arc::downgrade(pair),
             connections: 1,
-            is_in_set: false,
+            place: None,
         };
-        if let Some((set, made)) = &inner.set {
-            if is_of_this_process(*made) && !heard.enter(set) {
+        if let Some(current) = &inner.set {
+            if !is_of_this_process(current.made) || !heard.enter(&current.set) {
                 inner.some_are_outside = true;
             }
         }
@@ -102,52 +141,65 @@ impl Waiting {
         if heard.connections > 0 {
             return;
         }
-        let is_in_set = heard.is_in_set;
-        inner.pairs.retain(|heard| heard.number != number);
-        if is_in_set {
-            pair.is_heard_by_one_less();
-            if let Some((set, made)) = &inner.set {
-                if is_of_this_process(*made) {
-                    set.remove(pair.socket().raw());
+        let is_in_set = heard.place.is_some();
+        if let Some(current) = inner.set.as_ref().filter(|_| is_in_set) {
+            if is_of_this_process(current.made) {
+                current.set.remove(pair.socket().raw());
+                if current.waiters > 0 {
+                    // A doorbell for another channel may have woken one of them, which finds nothing any more.
+                    watch_behind(Token(number.into()));
                 }
             }
         }
+        inner.pairs.retain(|heard| heard.number != number);
     }
 
-    /// The number of the set, in which this thread waits until `leave`. None if there is nothing to listen to.
-    fn enter(&self, readiness: RawFd) -> Option<RawFd> {
+    /// The set in which this thread waits until `leave`. None if there is nothing to listen to.
+    fn enter(&self, readiness: RawFd) -> Option<Entered> {
         let mut inner = self.inner.lock();
         inner.forget_sets_of_parent();
         if inner.pairs.is_empty() {
             return None;
         }
         if inner.set.is_none() {
-            inner.set = Some((WaitSet::new(readiness).ok()?, Made::now()));
+            inner.serial += 1;
+            inner.set = Some(SetInUse {
+                set: WaitSet::new(readiness).ok()?,
+                made: Made::now(),
+                serial: inner.serial,
+                waiters: 0,
+                places: Vec::new(),
+            });
             inner.some_are_outside = true;
         }
         let Inner {
             pairs,
             set,
             some_are_outside,
-            waiters,
             ..
         } = &mut *inner;
-        let (set, _) = set.as_ref()?;
+        let current = set.as_mut()?;
         if *some_are_outside {
             *some_are_outside = false;
-            for heard in pairs.iter_mut().filter(|heard| !heard.is_in_set) {
-                *some_are_outside |= !heard.enter(set);
+            for heard in pairs.iter_mut().filter(|heard| heard.place.is_none()) {
+                *some_are_outside |= !heard.enter(&current.set);
             }
         }
-        *waiters += 1;
-        Some(set.raw())
+        current.waiters += 1;
+        Some(Entered {
+            set: current.set.raw(),
+            serial: current.serial,
+        })
     }
 
-    fn leave(&self) {
+    fn leave(&self, entered: Entered) {
         let mut inner = self.inner.lock();
-        inner.waiters = inner.waiters.saturating_sub(1);
-        if inner.waiters == 0 {
-            inner.retired.clear();
+        let Inner { set, retired, .. } = &mut *inner;
+        let mut sets = set.iter_mut().chain(retired.iter_mut());
+        // After a fork it may be forgotten.
+        if let Some(left) = sets.find(|other| other.serial == entered.serial) {
+            left.waiters = left.waiters.saturating_sub(1);
+            retired.retain(|set| set.waiters > 0);
         }
     }
 
@@ -159,14 +211,14 @@ impl Waiting {
         readiness: RawFd,
         blocked: &mut Option<Blocked>,
     ) -> Result<Option<Woken<'_>>> {
-        let Some(set) = self.enter(readiness) else {
+        let Some(entered) = self.enter(readiness) else {
             return Ok(None);
         };
-        let waited = wait_set::wait(set, CHECK_MS, blocked, &|| {
-            self.leave();
+        let waited = wait_set::wait(entered.set, CHECK_MS, blocked, &|| {
+            self.leave(entered);
             self.leave_to_io_thread();
         });
-        self.leave();
+        self.leave(entered);
         match waited {
             Ok(found) => {
                 if found.is_foreign || found.has_timed_out {
@@ -174,12 +226,13 @@ impl Waiting {
                 }
                 Ok(Some(Woken {
                     waiting: self,
+                    entered,
                     found,
                 }))
             }
             Err(libc::EINTR) => Err(libc::EINTR),
             Err(_) => {
-                self.inner.lock().retire_set();
+                self.inner.lock().retire(entered);
                 Ok(None)
             }
         }
@@ -199,7 +252,11 @@ impl Waiting {
     /// The program may have closed it.
     fn look_after_set(&self) {
         let mut inner = self.inner.lock();
-        if inner.set.as_ref().is_some_and(|(set, _)| !set.is_there()) {
+        if inner
+            .set
+            .as_ref()
+            .is_some_and(|current| !current.set.is_there())
+        {
             inner.retire_set();
         }
     }
@@ -215,26 +272,36 @@ impl Inner {
         self.pairs.iter_mut().find(|heard| heard.number == number)
     }
 
-    /// Nobody begins to wait with the set any more.
+    /// Nobody begins to wait with this set any more. If nobody does already, there is another one by now, which is as it
+    /// should be.
+    fn retire(&mut self, entered: Entered) {
+        if self.set.as_ref().map(|current| current.serial) == Some(entered.serial) {
+            self.retire_set();
+        }
+    }
+
     fn retire_set(&mut self) {
-        let Some(set) = self.set.take() else { return };
-        self.pairs.iter_mut().for_each(Heard::leave);
-        if self.waiters > 0 {
-            self.retired.push(set);
+        let Some(mut current) = self.set.take() else {
+            return;
+        };
+        // Doorbells pass it until it is closed.
+        let places = self.pairs.iter_mut().filter_map(|heard| heard.place.take());
+        current.places.extend(places);
+        if current.waiters > 0 {
+            self.retired.push(current);
         }
     }
 
     /// After a fork: the sets and the threads are those of another process.
     fn forget_sets_of_parent(&mut self) {
         let mut sets = self.set.iter().chain(&self.retired);
-        if sets.all(|(_, made)| made.is_own() && !made.is_inherited()) {
+        if sets.all(|set| set.made.is_own() && !set.made.is_inherited()) {
             return;
         }
-        self.pairs.iter_mut().for_each(Heard::leave);
-        for (set, _) in self.set.take().into_iter().chain(self.retired.drain(..)) {
-            set.abandon();
+        self.pairs.iter_mut().for_each(|heard| heard.place = None);
+        for forgotten in self.set.take().into_iter().chain(self.retired.drain(..)) {
+            forgotten.set.abandon();
         }
-        self.waiters = 0;
     }
 }
 
@@ -245,25 +312,17 @@ impl Heard {
         let Some(pair) = self.pair.upgrade().filter(|pair| !pair.has_ended()) else {
             return true;
         };
-        if !pair.is_heard_by_one_more() {
+        let Some(place) = Place::of(&pair) else {
             return false;
+        };
+        match set.add(pair.socket().raw(), self.number) {
+            // The latter if it could not be taken out after a fork.
+            Ok(()) | Err(libc::EEXIST) => {}
+            Err(_) => return false,
         }
-        self.is_in_set = set.add(pair.socket().raw(), self.number).is_ok();
-        if self.is_in_set {
-            watch_behind(Token(self.number.into()));
-        } else {
-            pair.is_heard_by_one_less();
-        }
-        self.is_in_set
-    }
-
-    /// The set goes.
-    fn leave(&mut self) {
-        if std::mem::take(&mut self.is_in_set) {
-            if let Some(pair) = self.pair.upgrade() {
-                pair.is_heard_by_one_less();
-            }
-        }
+        self.place = Some(place);
+        watch_behind(Token(self.number.into()));
+        true
     }
 }
 
@@ -276,6 +335,7 @@ impl Drop for Waiting {
 /// What has come.
 pub(crate) struct Woken<'a> {
     waiting: &'a Waiting,
+    entered: Entered,
     found: Found,
 }
 
@@ -290,7 +350,7 @@ impl Woken<'_> {
                 Left::Nothing => {}
                 Left::Some => watch_behind(Token(number.into())),
                 // It may stay in the set if another process has it too.
-                Left::Ended => self.waiting.inner.lock().retire_set(),
+                Left::Ended => self.waiting.inner.lock().retire(self.entered),
             }
         }
         something || !self.found.is_readable
@@ -311,7 +371,7 @@ mod tests {
 
     fn is_in_set(waiting: &Waiting) -> bool {
         let inner = waiting.inner.lock();
-        inner.pairs.iter().any(|heard| heard.is_in_set)
+        inner.pairs.iter().any(|heard| heard.place.is_some())
     }
 
     #[test]
@@ -320,8 +380,8 @@ mod tests {
         let readiness = Readiness::new()?;
         let channels: Vec<_> = (0..20).map(|_| Waiting::new()).collect();
         let wait = |channel: &Waiting| {
-            assert!(channel.enter(readiness.fd()).is_some());
-            channel.leave();
+            let entered = channel.enter(readiness.fd());
+            assert!(entered.map(|entered| channel.leave(entered)).is_some());
         };
         for channel in &channels {
             assert!(channel.listen_to(&pair));
@@ -361,12 +421,67 @@ mod tests {
         // Another thread has found that the peer is gone.
         waiting.inner.lock().retire_set();
         let second = waiting.enter(readiness.fd()).ok_or(libc::ENOENT)?;
-        assert_ne!(first, second);
-        waiting.leave();
-        assert_eq!(waiting.inner.lock().retired.len(), 1);
-        waiting.leave();
-        assert_eq!(waiting.inner.lock().retired.len(), 0);
+        assert_ne!(first.set, second.set);
+        let retired = || waiting.inner.lock().retired.len();
+        assert_eq!(retired(), 1);
+        // It is not the one in which the first one has found something.
+        waiting.inner.lock().retire(first);
+        waiting.leave(first);
+        assert_eq!(retired(), 0);
         assert!(waiting.inner.lock().set.is_some());
+        waiting.inner.lock().retire(second);
+        assert!(waiting.inner.lock().set.is_none());
+        waiting.leave(second);
+        assert_eq!(retired(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn sets_do_not_pile_up_though_a_thread_waits_at_any_time() -> Result<()> {
+        let (pair, _peer) = pair()?;
+        let readiness = Readiness::new()?;
+        let waiting = Waiting::new();
+        assert!(waiting.listen_to(&pair));
+        let enter = || waiting.enter(readiness.fd()).ok_or(libc::ENOENT);
+        let mut first = enter()?;
+        for _ in 0..20 {
+            // It has found that a peer is gone.
+            let second = enter()?;
+            waiting.leave(second);
+            waiting.inner.lock().retire(second);
+            // The first one comes back after the second one has begun to wait again.
+            let again = enter()?;
+            waiting.leave(first);
+            first = again;
+            assert_eq!(waiting.inner.lock().retired.len(), 0);
+        }
+        // A set has its places as long as it is open.
+        let others: Vec<_> = (0..3).map(|_| Waiting::new()).collect();
+        for other in &others {
+            assert!(other.listen_to(&pair) && other.enter(readiness.fd()).is_some());
+        }
+        waiting.inner.lock().retire(first);
+        let second = enter()?;
+        assert!(!is_in_set(&waiting));
+        waiting.leave(first);
+        let third = enter()?;
+        assert_eq!(second, third);
+        assert!(is_in_set(&waiting));
+        Ok(())
+    }
+
+    #[test]
+    fn a_socket_that_is_still_in_the_set_has_a_place() -> Result<()> {
+        let (pair, _peer) = pair()?;
+        let readiness = Readiness::new()?;
+        let waiting = Waiting::new();
+        assert!(waiting.listen_to(&pair));
+        assert!(waiting.enter(readiness.fd()).is_some() && is_in_set(&waiting));
+        // It was not taken out when its last connection ended, since a child might have had it.
+        waiting.inner.lock().pairs.clear();
+        assert!(waiting.listen_to(&pair));
+        assert!(is_in_set(&waiting));
+        assert!(!waiting.inner.lock().some_are_outside);
         Ok(())
     }
 }
