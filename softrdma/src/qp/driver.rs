@@ -82,6 +82,12 @@ impl Driver {
         self.state.load(Ordering::Acquire) & POLLED != 0
     }
 
+    /// The I/O thread does not come to it by itself.
+    #[cfg(test)]
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.state.load(Ordering::Acquire) & (LISTED | BUSY) == 0
+    }
+
     /// Whether it was not so before.
     fn set(&self, flag: u8) -> bool {
         self.state.fetch_or(flag, Ordering::AcqRel) & flag == 0
