@@ -465,13 +465,18 @@ impl Attached for Qp {
     }
 
     fn progress_in_busy_wait(&self) {
-        self.progress_of(&mut self.lock(), ServedBy::Program, |_, _| ());
+        let mut q = self.lock();
+        // As below.
+        if self.made.is_own() {
+            self.progress_of(&mut q, ServedBy::Program, |_, _| ());
+        }
     }
 
     fn end_busy_wait(&self) {
         let mut q = self.lock();
         self.driver.busy_wait.give_back();
-        if self.watch(&mut q) {
+        // After a fork, the memory may be a child's: its word whether it sleeps is not to be changed here.
+        if self.made.is_own() && self.watch(&mut q) {
             self.progress_of(&mut q, ServedBy::Program, |_, _| ());
         }
     }
