@@ -56,7 +56,7 @@ pub(super) struct Link {
     /// Of a client that does not know yet how the connection goes on.
     undecided: Option<Undecided>,
     /// Who waits for an event of the connection listens to the peer.
-    listening: [Option<Listening>; 2],
+    pub(super) listening: [Option<Listening>; 2],
 }
 
 /// What is being sent.
@@ -373,6 +373,8 @@ impl Qp {
             Way::Tcp => {
                 link.direct = Direct::default();
                 link.paths.use_tcp();
+                // No doorbell comes for it.
+                link.listening = [None, None];
             }
             Way::Here { .. } => {
                 // The server knows that the connection is used.

@@ -406,7 +406,7 @@ fn who_polls_hears_of_the_end() -> Result<()> {
 
 #[test]
 fn a_client_whose_server_says_nothing_of_the_memory_stays_on_tcp_after_a_while() -> Result<()> {
-    let client = Side::unconnected(false, false)?;
+    let client = Side::unconnected(false, true)?;
     let (client, server, at_server) = connect_undecided(client, Side::unconnected(false, false)?)?;
     let exchange = |from: &Side, to: &Side| -> Result<()> {
         to.post_receive(2, to.place(8))?;
@@ -424,7 +424,14 @@ fn a_client_whose_server_says_nothing_of_the_memory_stays_on_tcp_after_a_while()
         }
         Ok(())
     };
+    let listens = || {
+        let q = client.qp.inner.lock();
+        let listening = q.link.as_ref().map(|link| &link.listening);
+        listening.is_some_and(|channels| channels.iter().any(Option::is_some))
+    };
     exchange(&client, &server)?;
+    // It leaves doorbells to the channels of others.
+    assert!(!listens());
     // The server comes too late.
     server.qp.meet(at_server);
     exchange(&server, &client)?;
