@@ -151,6 +151,11 @@ impl BusyWait {
         false
     }
 
+    /// As if it had polled in vain: waits for connections over TCP need not look for others each time.
+    pub(super) fn has_nothing_to_poll(&self) {
+        self.policy.polled(Outcome::InVain);
+    }
+
     pub(super) fn end(&self) {
         self.turn.give_back();
     }

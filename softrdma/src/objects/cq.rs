@@ -93,9 +93,12 @@ impl CompChannel {
         before.block_signals();
         let mut polled: [Polled; busy_wait::MOST] = Default::default();
         self.begin_busy_wait(&mut polled);
-        let found = polled[0]
-            .is_some()
-            .then(|| self.busy_wait.poll(&polled, &|| before.try_take()));
+        let found = if polled[0].is_some() {
+            Some(self.busy_wait.poll(&polled, &|| before.try_take()))
+        } else {
+            self.busy_wait.has_nothing_to_poll();
+            None
+        };
         for (qp, _) in polled.iter().flatten() {
             qp.end_busy_wait();
         }
@@ -722,6 +725,21 @@ mod tests {
         cq.destroy()?;
         assert!(channel.untold.lock().is_empty());
         Ok(())
+    }
+
+    #[test]
+    fn who_has_nothing_to_poll_sleeps_at_once_after_a_few_waits() -> Result<()> {
+        let (channel, cq) = new(10)?;
+        for _ in 0..3 {
+            let polls = |before: BeforeSleep<'_>| {
+                assert_eq!(channel.poll_before_sleep(before), None);
+                channel.events.push(Arc::clone(&cq));
+                false
+            };
+            channel.events.take_after(&polls, |_| ())?;
+        }
+        assert!(!channel.busy_wait.begin());
+        cq.destroy()
     }
 
     #[test]
