@@ -366,9 +366,11 @@ server(int fd)
 	server_take(&end, &listener, &setup);
 	for (unsigned i = 0; i < 4; i++)
 		NEED(post_recv(&end, 0, MESSAGE, MESSAGE));
-	memory = mmap(NULL, REGION, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	/* within whole huge pages in each run, as most of a region of many MiB is anyway */
+	memory = mmap(NULL, 2 * REGION, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (memory == MAP_FAILED)
 		broken("mmap");
+	memory += -(uintptr_t)memory % REGION;
 	if (has_native_flush(end.id->verbs))
 		access |= ACCESS_FLUSH_GLOBAL;
 	self.regions[PRIVATE] = region(end.pd, memory, access);

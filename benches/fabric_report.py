@@ -366,7 +366,8 @@ How fast the RDMA fabric in user space is between two processes of one user on o
 shared, so each figure is also a ratio to a yardstick of the same round: the median of {rounds} rounds, in each of which
 operations and yardsticks take turns, and each of which is the median of batches. *eventfd*: two processes on one
 processor that wake each other; *memcpy* and *process_vm_writev*: the copy alone. *File*: the owner's memory is a file
-in memory that it has mapped shared, as persistent memory is; *private memory* is not shared.
+in memory that it has mapped shared, as persistent memory is; *private memory* is not shared, and begins where a huge
+page does.
 
 {speed}
 
