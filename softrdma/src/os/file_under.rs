@@ -82,6 +82,8 @@ pub(super) enum Storage {
     Memory,
     /// On a disk of this host: an access may wait for it.
     Disk,
+    /// As above, in an overlay.
+    Overlay,
 }
 
 impl Storage {
@@ -92,7 +94,10 @@ impl Storage {
             return Ok(Self::Memory);
         }
         let mount = file.regular_file()?.mount.ok_or(libc::EXDEV)?;
-        if Mounts::read()?.is_on_disk(mount) {
+        let mounts = Mounts::read()?;
+        if mounts.is_overlay(mount) {
+            Ok(Self::Overlay)
+        } else if mounts.is_on_disk(mount) {
             Ok(Self::Disk)
         } else {
             Err(libc::EXDEV)

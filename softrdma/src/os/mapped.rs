@@ -91,6 +91,12 @@ impl Part {
         self.length
     }
 
+    /// As if its file was on another storage.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn on(self, storage: Storage) -> Self {
+        Self { storage, ..self }
+    }
+
     pub(super) fn window(&self, before: u64) -> Window {
         Window {
             from: self.from,
@@ -108,7 +114,7 @@ impl Part {
     pub(super) fn replaces(&self, other: &Self) -> bool {
         // Of a file that may only be read, an overlay may have another one now.
         let is_same_file = self.file == other.file
-            && (self.storage == Storage::Memory || self.is_writable && other.is_writable);
+            && (self.storage != Storage::Overlay || self.is_writable && other.is_writable);
         let is_same_place =
             self.offset.wrapping_sub(self.from) == other.offset.wrapping_sub(other.from);
         let contains = self.window(0).contains(&other.window(0));
@@ -152,7 +158,7 @@ impl Mapped {
             _share: share,
         };
         // Persistent memory is there.
-        if part.storage == Storage::Disk && !is_synced {
+        if part.storage != Storage::Memory && !is_synced {
             // SAFETY: no pointers.
             let is_told = part.is_writable || unsafe { libc::geteuid() } == facts.owner;
             // Of files of others that it may only read, the kernel tells a process that all of them is in memory.

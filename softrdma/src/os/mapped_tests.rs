@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use super::discard::Foreign;
 use super::file_under::FileUnder;
 use super::guard;
-use super::lease::SharedRegion;
+use super::lease::{Lease, SharedRegion};
 use super::mapped::{Mapped, MappedRegion, Part};
 use super::mapper;
-use super::mappings::{Answered, Mapping, Mappings};
+use super::mappings::Mapping;
 use super::memory::Span;
 use super::pair::{Pair, Received};
 use super::passing;
@@ -291,7 +291,7 @@ impl Sides {
     }
 
     fn ask_for(&self, entry: u32, key: u32) -> bool {
-        let lease = self.table.lease(entry, key).unwrap();
+        let lease = self.lease(entry, key);
         self.initiator.ask(&self.table, self.proof(), entry, &lease)
     }
 
@@ -304,7 +304,7 @@ impl Sides {
 
     /// That its region begins at this offset of its file.
     fn right_answer(&self, offset: u64) -> Answer {
-        let lease = self.table.lease(self.entry, self.key).unwrap();
+        let lease = self.lease(self.entry, self.key);
         let window = Window::of(&lease.extent()).unwrap();
         Answer::File { window, offset }
     }
@@ -322,10 +322,26 @@ impl Sides {
 
     /// What is known of another region of the same table.
     fn mapping_of(&self, entry: u32, key: u32) -> Mapping {
-        let lease = self.table.lease(entry, key).unwrap();
+        let lease = self.lease(entry, key);
         let which = (entry, lease.generation());
         let terms = &lease.region().terms;
         self.initiator.mappings().get(which, &lease.extent(), terms)
+    }
+
+    /// Waits meanwhile when other tests have all lease slots of this process, or have closed its table.
+    fn lease(&self, entry: u32, key: u32) -> Lease<'static> {
+        let end = Instant::now() + Duration::from_secs(10);
+        loop {
+            let lease = self.table.lease(entry, key);
+            if lease.is_some() || Instant::now() > end {
+                return lease.unwrap();
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    fn generation(&self, entry: u32, key: u32) -> u64 {
+        self.lease(entry, key).generation()
     }
 
     fn waits_for(&self, is: impl Fn(&Mapping) -> bool) -> bool {
@@ -407,7 +423,7 @@ fn a_region_is_mapped_until_it_is_deregistered() {
     assert!(matches!(sides.owner.receive(), Ok(Received::Nothing)));
     mapper::answer(ask, socket, 1, own_tid());
     assert!(sides.waits_for(is_mapped));
-    let lease = sides.table.lease(sides.entry, sides.key).unwrap();
+    let lease = sides.lease(sides.entry, sides.key);
     let extent = lease.extent();
     drop(lease);
     let in_use = MappedRegion::new(mapped(&sides.mapping()).unwrap(), &extent).unwrap();
@@ -544,7 +560,7 @@ fn next_message(here: &Socket) -> Vec<u8> {
 }
 
 #[test]
-fn a_question_for_what_is_not_there_is_refused() {
+fn a_question_for_what_is_not_there_has_no_answer() {
     let memory = TestFile::new(SIZE).unwrap();
     let sides = Sides::new(0x2_0003, &memory);
     assert!(sides.ask());
@@ -560,17 +576,84 @@ fn a_question_for_what_is_not_there_is_refused() {
             ..ask
         },
         Ask { key: 5, ..ask },
-        // The sender cannot read the memory of this process.
-        Ask {
-            proof: !ask.proof,
-            ..ask
-        },
     ] {
-        let (here, bytes) = answer_to(wrong, 3);
-        let answer = Answer::decode(&bytes);
-        assert!(matches!(answer, Ok(Answer::Refusal { .. })), "{wrong:?}");
-        assert_eq!(next_message(&here), [], "{wrong:?}");
+        assert_eq!(answer_to(wrong, 3).1, [], "{wrong:?}");
     }
+    // The sender cannot read the memory of this process.
+    let proof = !ask.proof;
+    let (here, bytes) = answer_to(Ask { proof, ..ask }, 3);
+    let answer = Answer::decode(&bytes);
+    assert!(matches!(answer, Ok(Answer::Refusal { .. })));
+    assert_eq!(next_message(&here), []);
+}
+
+#[test]
+fn a_region_that_goes_before_the_answer_refuses_nothing() {
+    let memory = TestFile::new(SIZE).unwrap();
+    let sides = Sides::new(0x2_000d, &memory);
+    let small = region(0x2_000f, memory.addr() + 64, 64, BOTH);
+    let (number, entry) = sides.register(&small);
+    let large = region(0x2_0011, memory.addr(), SIZE, BOTH);
+    let (large_number, large_entry) = sides.register(&large);
+    assert!(sides.ask_for(large_entry, large.key));
+    let asked = sides.generation(large_entry, large.key);
+    sides.remove(large_number);
+    sides.answer(14);
+    let mappings = sides.initiator.mappings();
+    assert!(waits_for(|| !mappings.is_asked(large_entry, asked)));
+    assert!(mappings.are_none());
+    // One that its owner withdraws, and has again, since it cannot be deregistered now.
+    assert!(sides.ask_for(entry, small.key));
+    let asked = sides.generation(entry, small.key);
+    sides.own.withdraw(&number);
+    sides.answer(14);
+    assert!(waits_for(|| !mappings.is_asked(entry, asked)));
+    sides.own.publish(&number, &small);
+    assert!(sides.ask_for(entry, small.key));
+    sides.answer(14);
+    assert!(waits_for(|| is_mapped(&sides.mapping_of(entry, small.key))));
+    sides.remove(number);
+}
+
+/// A file that is larger than what one process may map of another one.
+#[test]
+fn a_region_that_is_too_large_does_not_refuse_others() {
+    const HUGE: u64 = 5 << 40;
+    let memory = TestFile::new(SIZE).unwrap();
+    let sides = Sides::new(0x2_7001, &memory);
+    memory.resize(HUGE).unwrap();
+    let file = file_of(&memory, true);
+    let at = 1 << 44;
+    let huge = region(0x2_7003, at, HUGE, BOTH);
+    let small = region(0x2_7005, at + 4096, 64, BOTH);
+    let (small_number, small_entry) = sides.register(&small);
+    let (huge_number, huge_entry) = sides.register(&huge);
+    let window = Window {
+        from: at,
+        to: at + HUGE,
+        before: sides.own.registered(),
+    };
+    let answer = Answer::File { window, offset: 0 }.encode();
+    let ask_and_answer = |entry, key| {
+        assert!(sides.ask_for(entry, key));
+        let (_, socket) = sides.question();
+        passing::send(socket.as_raw_fd(), &answer, Some(file.raw())).unwrap();
+        socket
+    };
+    let _of_huge = ask_and_answer(huge_entry, huge.key);
+    assert!(waits_for(|| is_refused(
+        &sides.mapping_of(huge_entry, huge.key)
+    )));
+    assert!(is_unknown(&sides.mapping_of(small_entry, small.key)));
+    // There is room for that one alone.
+    let _of_small = ask_and_answer(small_entry, small.key);
+    assert!(waits_for(|| is_mapped(
+        &sides.mapping_of(small_entry, small.key)
+    )));
+    let mapped = mapped(&sides.mapping_of(small_entry, small.key)).unwrap();
+    assert!(mapped.size() <= 8192);
+    sides.remove(huge_number);
+    sides.remove(small_number);
 }
 
 #[test]
@@ -679,114 +762,4 @@ fn a_question_that_is_malformed_ends_the_pair() {
     assert!(matches!(other.receive(), Ok(Received::Nothing)));
     send(&[0; ASK], Some(here.raw()));
     assert!(matches!(other.receive(), Err(libc::EBADMSG)));
-}
-
-// --- What is known -----------------------------------------------------------------------------------
-
-#[test]
-fn so_many_regions_of_a_process_are_asked_for() {
-    const MANY: u32 = 1000;
-    let mappings = Mappings::default();
-    let asked = (0..MANY).filter(|&entry| mappings.ask(entry, 1)).count();
-    assert!((1..MANY as usize).contains(&asked));
-    assert!(!mappings.ask(MANY, 1));
-    // One that was answered makes room.
-    mappings.is_answered(0, 1);
-    assert!(mappings.ask(MANY, 1));
-    assert!(!mappings.ask(MANY + 1, 1));
-    // A region that was registered again has the place of the one before, and an older one is no longer asked for.
-    assert!(mappings.ask(2, 3));
-    assert!(!mappings.ask(2, 1));
-    assert!(!mappings.is_asked(2, 1) && mappings.is_asked(2, 3));
-}
-
-fn of(addr: u64, length: u64, serial: u64) -> Extent {
-    Extent {
-        addr,
-        length,
-        serial,
-    }
-}
-
-fn terms(access: u32) -> Terms {
-    region(1, 0, 8, access).terms
-}
-
-fn answered(mappings: &Mappings, region: &Extent, access: u32) -> Option<Arc<Answered>> {
-    match mappings.get((0, 1), region, &terms(access)) {
-        Mapping::Known(answer) => Some(answer),
-        _ => None,
-    }
-}
-
-#[test]
-fn a_refusal_is_for_the_regions_of_its_window() {
-    let mappings = Mappings::default();
-    let window = Window {
-        from: 1000,
-        to: 2000,
-        before: 10,
-    };
-    mappings.refuse(window, true);
-    let is_known = |region: &Extent, access| answered(&mappings, region, access).is_some();
-    assert!(is_known(&of(1000, 1000, 9), BOTH));
-    assert!(!is_known(&of(1000, 1001, 9), BOTH));
-    assert!(!is_known(&of(999, 8, 9), BOTH));
-    assert!(!is_known(&of(1000, 8, 10), BOTH));
-    // It could not be opened for writing; for reading, perhaps.
-    assert!(!is_known(&of(1000, 8, 9), access::REMOTE_READ));
-    mappings.refuse(window, false);
-    assert!(is_known(&of(1000, 8, 9), access::REMOTE_READ));
-    // Later answers for the same do not pile up, and those that do are few.
-    for before in 11..2000 {
-        mappings.refuse(Window { before, ..window }, false);
-        mappings.refuse(
-            Window {
-                from: 0,
-                to: 500 + before,
-                before,
-            },
-            true,
-        );
-    }
-    assert!(is_known(&of(1000, 8, 1998), BOTH));
-}
-
-#[test]
-fn a_region_has_the_file_that_was_there_when_it_was_registered() {
-    let (first, second) = (TestFile::new(SIZE).unwrap(), TestFile::new(SIZE).unwrap());
-    let mappings = Mappings::default();
-    let map = |memory: &TestFile, from: u64, to: u64, before: u64| {
-        guard::prepare();
-        let window = Window { from, to, before };
-        let file = file_of(memory, true);
-        let (part, facts) = Part::of(&file, window, 0, true).unwrap();
-        let mapped = Mapped::new(RegionTable::own().unwrap(), &file, part, &facts).unwrap();
-        mappings.add(window, Arc::new(mapped))
-    };
-    let one = map(&first, 0x1_0000, 0x1_4000, 5);
-    let other = map(&second, 0x1_1000, 0x1_2000, 8);
-    let found = |region: &Extent| {
-        let answer = answered(&mappings, region, BOTH)?;
-        assert!(answer.is_for(region, &terms(BOTH)));
-        answer.mapped()?.upgrade()
-    };
-    let (early, late) = (of(0x1_1000, 8, 4), of(0x1_1000, 8, 7));
-    let (in_one, in_other) = (found(&early).unwrap(), found(&late).unwrap());
-    assert!(!Arc::ptr_eq(&in_one, &in_other));
-    assert!(found(&of(0x1_1000, 8, 8)).is_none());
-    assert!(found(&of(0x1_2000, 8, 5)).is_none());
-    // What a connection keeps of one is not taken for the other.
-    let of_late = answered(&mappings, &late, BOTH).unwrap();
-    assert!(!of_late.is_for(&early, &terms(BOTH)));
-    // Of the first file again, with the second one in between: both stay.
-    let again = map(&first, 0x1_0000, 0x1_4000, 12);
-    assert!(mappings.has(one) && mappings.has(other) && mappings.has(again));
-    assert!(Arc::ptr_eq(&found(&early).unwrap(), &in_one));
-    assert!(Arc::ptr_eq(&found(&late).unwrap(), &in_other));
-    // And once more, with nothing in between.
-    let last = map(&first, 0x1_0000, 0x1_4000, 15);
-    assert!(mappings.has(one) && mappings.has(last) && !mappings.has(again));
-    mappings.forget(one);
-    assert!(!mappings.has(one));
 }

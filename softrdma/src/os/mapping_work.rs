@@ -48,10 +48,15 @@ fn passes(errno: Errno) -> bool {
 impl Awaited {
     /// None of the regions in the window can be mapped, if the region is one of them, or it alone.
     fn refuse(&self, mappings: &Mappings, window: Window) {
-        let window = Some(window).filter(|window| window.has(&self.region));
-        if let Some(window) = window.or_else(|| Window::of(&self.region)) {
-            mappings.refuse(window, is_written(&self.terms));
+        if window.has(&self.region) {
+            mappings.refuse(window, &self.region, is_written(&self.terms));
+        } else {
+            self.refuse_only(mappings);
         }
+    }
+
+    fn refuse_only(&self, mappings: &Mappings) {
+        mappings.refuse_only(&self.region, is_written(&self.terms));
     }
 
     /// It is not mapped, or not any more. It may be asked for again.
@@ -87,7 +92,8 @@ impl Awaited {
             Ok((part, Arc::new(mapped)))
         };
         let (part, mapped) = new(all).or_else(|errno| match errno {
-            libc::EFBIG | libc::ENOMEM => new(only),
+            // EAGAIN: the program has asked for all its memory to be locked, and may not lock so much.
+            libc::EFBIG | libc::ENOMEM | libc::EAGAIN => new(only),
             errno => Err(errno),
         })?;
         Ok(mappings.add(part.window(window.before), mapped))
@@ -108,15 +114,9 @@ impl Awaited {
         match whole {
             Ok(number) => self.window = Some(number),
             Err((errno, _)) if passes(errno) => {}
-            // Other regions may lie within the file.
-            Err((libc::EINVAL, _)) => self.refuse_only(mappings),
+            // Other regions may lie within the file, and there may be room for them.
+            Err((libc::EINVAL | libc::EFBIG, _)) => self.refuse_only(mappings),
             Err((_, window)) => self.refuse(mappings, window),
-        }
-    }
-
-    fn refuse_only(&self, mappings: &Mappings) {
-        if let Some(only) = Window::of(&self.region) {
-            self.refuse(mappings, only);
         }
     }
 
@@ -356,6 +356,8 @@ impl Failure {
 }
 
 impl Question {
+    /// The region, if it is still what was asked for. If it is not, there is no answer: it may be on its way to be
+    /// deregistered, or be described anew, and then is asked for again.
     fn region(&self) -> Result<SharedRegion> {
         let Ask {
             table,
@@ -372,7 +374,7 @@ impl Question {
         let region = own.described(table, entry, generation);
         region
             .filter(|region| region.key == key)
-            .ok_or(libc::ENOENT)
+            .ok_or(libc::EAGAIN)
     }
 
     /// Sends the file of a window. From then on it is watched.

@@ -6,6 +6,9 @@
 //! question came: they need no question of their own, and take no memory here. A region that was registered later may
 //! have another file at the same addresses, so it needs another answer. If that says the same of the same file, it takes
 //! the place of the one before. Otherwise both stay, since the regions of the first one still have its file.
+//!
+//! What is refused for one region only, since it is longer than its file, for example, says nothing of others, older ones
+//! included: a region must not be refused for ever that can be mapped.
 
 use std::sync::{Arc, Weak};
 
@@ -38,6 +41,8 @@ pub(super) struct WindowNumber(u64);
 
 struct Known {
     number: WindowNumber,
+    /// It says nothing of regions with lower serial numbers.
+    since: u64,
     answer: Arc<Answered>,
     state: State,
 }
@@ -63,7 +68,7 @@ pub(crate) enum Mapping {
 #[derive(Debug)]
 pub(crate) struct Answered {
     window: Window,
-    /// For regions with lower serial numbers there may be another answer.
+    /// It is not for regions with lower serial numbers, or there may be another answer for them.
     since: u64,
     /// For regions that peers may write.
     to_write: bool,
@@ -98,8 +103,33 @@ impl Known {
         &self.answer.window
     }
 
+    fn is_for(&self, region: &Extent, to_write: bool) -> bool {
+        let is_of = region.serial >= self.since && self.window().has(region);
+        is_of && self.state.is_about(to_write)
+    }
+
+    /// What it says of a region, for connections to keep: of the region alone, if there may be other answers for the
+    /// rest of its window.
+    fn answer_for(&self, region: &Extent) -> Arc<Answered> {
+        let alone = Window::of(region).filter(|_| region.serial < self.answer.since);
+        alone.map_or_else(
+            || Arc::clone(&self.answer),
+            |window| {
+                Arc::new(Answered {
+                    window,
+                    since: region.serial,
+                    mapped: self.answer.mapped.clone(),
+                    ..*self.answer
+                })
+            },
+        )
+    }
+
     /// Whether all that the other one says is said by this one, which is newer.
     fn replaces(&self, other: &Self) -> bool {
+        if self.since > other.since {
+            return false;
+        }
         match (&self.state, &other.state) {
             (State::Mapped(new), State::Mapped(old)) => new.part().replaces(old.part()),
             (State::Refused { to_write }, State::Refused { to_write: was }) => {
@@ -144,9 +174,9 @@ impl Mappings {
         let known = states
             .known
             .iter()
-            .find(|known| known.window().has(region) && known.state.is_about(to_write));
+            .find(|known| known.is_for(region, to_write));
         match known {
-            Some(known) => Mapping::Known(Arc::clone(&known.answer)),
+            Some(known) => Mapping::Known(known.answer_for(region)),
             None if states.asked.contains(&which) => Mapping::Asked,
             None => Mapping::Unknown,
         }
@@ -178,18 +208,24 @@ impl Mappings {
         states.asked.retain(|&asked| asked != (entry, generation));
     }
 
-    /// None of the regions in this window can be mapped.
-    pub(super) fn refuse(&self, window: Window, to_write: bool) {
+    /// The regions in this window cannot be mapped, of which this is one. Nothing is said of those that may have been in
+    /// another window that was mapped before this one was registered.
+    pub(super) fn refuse(&self, window: Window, region: &Extent, to_write: bool) {
         let mut states = self.0.lock();
-        let mut refused = states
-            .known
-            .iter()
-            .filter(|known| matches!(known.state, State::Refused { .. }));
-        let first = refused.next().map(|known| known.number);
-        if refused.count() + 1 >= MOST_REFUSED {
-            states.known.retain(|known| Some(known.number) != first);
+        let mapped = states.known.iter().filter(|known| {
+            let is_mapped = known.state.mapped().is_some();
+            is_mapped && known.window().overlaps(&window)
+        });
+        let before = mapped.map(|known| known.window().before);
+        let since = before.filter(|&before| before <= region.serial).max();
+        states.refuse(window, since.unwrap_or(0), to_write);
+    }
+
+    /// This region cannot be mapped. Nothing is said of others.
+    pub(super) fn refuse_only(&self, region: &Extent, to_write: bool) {
+        if let Some(window) = Window::of(region) {
+            self.0.lock().refuse(window, region.serial, to_write);
         }
-        states.add(window, State::Refused { to_write });
     }
 
     /// What is mapped already of such a window.
@@ -201,7 +237,7 @@ impl Mappings {
     /// The window is mapped. Returns its number, for `forget`.
     pub(super) fn add(&self, window: Window, mapped: Arc<Mapped>) -> WindowNumber {
         let mut states = self.0.lock();
-        let (number, replaced) = states.add(window, State::Mapped(mapped));
+        let (number, replaced) = states.add(window, 0, State::Mapped(mapped));
         drop(states);
         // It is unmapped now, without the lock, unless a thread is copying.
         drop(replaced);
@@ -234,8 +270,19 @@ impl States {
         self.known.iter().filter_map(|known| known.state.mapped())
     }
 
+    fn refuse(&mut self, window: Window, since: u64, to_write: bool) {
+        let is_refused = |known: &&Known| matches!(known.state, State::Refused { .. });
+        self.add(window, since, State::Refused { to_write });
+        // The oldest is asked for again, if it is still used.
+        if self.known.iter().filter(is_refused).count() > MOST_REFUSED {
+            let refused = self.known.iter().filter(is_refused);
+            let oldest = refused.map(|known| known.number.0).min();
+            self.known.retain(|known| Some(known.number.0) != oldest);
+        }
+    }
+
     /// Returns what it has taken the place of, too.
-    fn add(&mut self, window: Window, state: State) -> (WindowNumber, Vec<Known>) {
+    fn add(&mut self, window: Window, since: u64, state: State) -> (WindowNumber, Vec<Known>) {
         self.numbers += 1;
         let number = WindowNumber(self.numbers);
         let later = |known: &Known| known.window().before > window.before;
@@ -243,29 +290,34 @@ impl States {
         let end = end.unwrap_or(self.known.len());
         let answer = Answered {
             window,
-            since: 0,
+            since,
             to_write: state.is_about(true),
             to_read: state.is_about(false),
             mapped: state.mapped().map(Arc::downgrade),
         };
         let mut new = Known {
             number,
+            since,
             answer: Arc::new(answer),
             state,
         };
-        let mut replaced = Vec::new();
-        // The regions of one before which there is another one would get that one's file.
+        let (mut replaced, mut answer_since, mut lowest) = (Vec::new(), since, u64::MAX);
         for at in (0..end).rev() {
-            if self.known[at].window().overlaps(&window) {
-                if !new.replaces(&self.known[at]) {
-                    let since = self.known[at].window().before;
-                    if let Some(answer) = Arc::get_mut(&mut new.answer) {
-                        answer.since = since;
-                    }
-                    break;
-                }
-                replaced.push(self.known.remove(at));
+            let known = &self.known[at];
+            let (is_of, before) = (known.since, known.window().before);
+            if !known.window().overlaps(&window) {
+                continue;
             }
+            // If there is one in between that says something of its regions, too, they would get that one's file.
+            if before <= lowest && new.replaces(known) {
+                replaced.push(self.known.remove(at));
+            } else {
+                lowest = lowest.min(is_of);
+                answer_since = answer_since.max(before);
+            }
+        }
+        if let Some(answer) = Arc::get_mut(&mut new.answer) {
+            answer.since = answer_since;
         }
         self.known.insert(end - replaced.len(), new);
         (number, replaced)

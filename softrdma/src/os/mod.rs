@@ -33,6 +33,8 @@ mod mapped_tests;
 pub(crate) mod mapper;
 mod mapping_work;
 pub(crate) mod mappings;
+#[cfg(all(test, not(loom)))]
+mod mappings_tests;
 mod maps;
 mod memfd;
 pub(crate) mod memory;

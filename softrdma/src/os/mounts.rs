@@ -39,8 +39,18 @@ impl Mounts {
 
     /// Whether the mount with this number is of a disk of this host.
     pub(super) fn is_on_disk(&self, number: u64) -> bool {
-        let mount = self.all().find(|mount| mount.number == number);
+        let mount = self.mount(number);
         mount.is_some_and(|mount| LOCAL.contains(&mount.kind))
+    }
+
+    /// Whether it is an overlay: a file there may be another one when it is opened for writing, with the same number.
+    pub(super) fn is_overlay(&self, number: u64) -> bool {
+        let mount = self.mount(number);
+        mount.is_some_and(|mount| mount.kind == b"overlay")
+    }
+
+    fn mount(&self, number: u64) -> Option<Mount<'_>> {
+        self.all().find(|mount| mount.number == number)
     }
 
     /// Whether the file system of this device is known, and one that may wait for a server.
@@ -72,13 +82,16 @@ mod tests {
         31 21 0:41 / /dev/shm rw - tmpfs tmpfs rw\n\
         32 21 0:42 /s /sub rw - btrfs /dev/sda rw\n\
         33 21 x:42 / /bad rw - ext4 /dev/sda rw\n\
-        34 21 0:43 / /short rw -\n";
+        34 21 0:43 / /short rw -\n\
+        35 21 0:44 / /over rw - overlay overlay rw,lowerdir=/a\n";
 
     #[test]
     fn only_disks_of_the_host_are_known_not_to_wait() {
         let mounts = Mounts(MOUNTS.to_vec());
         let disks = (0..40).filter(|&number| mounts.is_on_disk(number));
-        assert_eq!(disks.collect::<Vec<_>>(), [21]);
+        assert_eq!(disks.collect::<Vec<_>>(), [21, 35]);
+        let overlays = (0..40).filter(|&number| mounts.is_overlay(number));
+        assert_eq!(overlays.collect::<Vec<_>>(), [35]);
         let may_wait = (38..46).filter(|&minor| mounts.may_wait((0, minor)));
         assert_eq!(may_wait.collect::<Vec<_>>(), [40, 42]);
         // Memory files are on none.
