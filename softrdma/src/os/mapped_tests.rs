@@ -657,6 +657,32 @@ fn a_region_that_is_too_large_does_not_refuse_others() {
 }
 
 #[test]
+fn the_end_of_a_window_is_seen_while_there_are_other_messages() {
+    let (memory, other) = (TestFile::new(SIZE).unwrap(), TestFile::new(SIZE).unwrap());
+    let sides = Sides::new(0x2_8001, &memory);
+    for messages in 0..100 {
+        let key = 0x2_8003;
+        let (number, entry) = sides.register(&region(key, other.addr(), 64, BOTH));
+        let question = Ask {
+            table: sides.table.number(),
+            entry,
+            generation: sides.generation(entry, key),
+            key,
+            proof: sides.proof(),
+        };
+        // This end of the socket is the test's, so that nothing else wakes the thread.
+        let (here, bytes) = answer_to(question, 15);
+        assert!(matches!(Answer::decode(&bytes), Ok(Answer::File { .. })));
+        // With these, the thread is at work when the region goes.
+        for _ in 0..messages {
+            mapper::regions_are_gone();
+        }
+        sides.remove(number);
+        assert_eq!(next_message(&here), [], "behind {messages}");
+    }
+}
+
+#[test]
 fn a_pair_gets_a_region_once() {
     let memory = TestFile::new(SIZE).unwrap();
     let sides = Sides::new(0x2_0007, &memory);

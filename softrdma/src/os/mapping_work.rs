@@ -3,7 +3,6 @@
 //! What the mapper's thread does (`mapper`), with descriptors of its own.
 
 use std::collections::VecDeque;
-use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -197,27 +196,25 @@ impl Work {
         let until = (!self.questions.is_empty() || self.collapsing.has_any())
             .then(|| self.not_before.saturating_duration_since(Instant::now()));
         let ready = self.watched.wait(until)?;
-        self.forget_given(&ready);
-        let watched = &self.watched;
-        self.awaited.retain_mut(|(socket, awaited)| {
-            let stays = !ready.contains(&socket.raw()) || awaited.take_answer(socket);
-            if !stays {
-                watched.remove(socket);
+        let is_ready = |socket: &PrivateFd| ready.contains(&socket.raw());
+        // What the peer does not want any more: it says nothing else.
+        self.forget_given(|socket, given| {
+            let is_over = is_ready(socket);
+            if is_over {
+                unwatch(given.watch);
             }
-            stays
+            is_over
         });
-        // Those of pairs of processes that are let go of end too, and those of windows that another one has replaced:
-        // the owner sees the end of the socket.
-        self.awaited.retain(|(socket, awaited)| {
-            let stays = awaited.is_needed();
-            if !stays {
-                watched.remove(socket);
-            }
-            stays
-        });
-        if ready.contains(&self.jobs.raw()) {
+        self.forget_awaited(|socket, awaited| is_ready(socket) && !awaited.take_answer(socket));
+        if is_ready(&self.jobs) {
             self.take_jobs()?;
         }
+        // After the messages were taken that say that there are such: what ends from now on sends another one.
+        let unused = RegionTable::known().map_or_else(Vec::new, RegionTable::unused_windows);
+        self.forget_given(|_, given| unused.contains(&given.watch));
+        // Those of pairs of processes that are let go of end too, and those of windows that another one has replaced:
+        // the owner sees the end of the socket.
+        self.forget_awaited(|_, awaited| !awaited.is_needed());
         if Instant::now() >= self.not_before {
             let begun = Instant::now();
             if let Some((socket, question)) = self.questions.pop_front() {
@@ -244,18 +241,23 @@ impl Work {
         }
     }
 
-    /// What the peer does not want any more, since it says nothing else, and windows without regions.
-    fn forget_given(&mut self, ready: &[RawFd]) {
-        let unused = RegionTable::known().map_or_else(Vec::new, RegionTable::unused_windows);
+    fn forget_given(&mut self, is_over: impl Fn(&PrivateFd, &Given) -> bool) {
         let watched = &self.watched;
         self.given.retain(|(socket, given)| {
-            let is_unused = unused.contains(&given.watch);
-            let is_over = is_unused || ready.contains(&socket.raw());
+            let is_over = is_over(socket, given);
             if is_over {
                 watched.remove(socket);
             }
-            if is_over && !is_unused {
-                unwatch(given.watch);
+            !is_over
+        });
+    }
+
+    fn forget_awaited(&mut self, is_over: impl Fn(&PrivateFd, &mut Awaited) -> bool) {
+        let watched = &self.watched;
+        self.awaited.retain_mut(|(socket, awaited)| {
+            let is_over = is_over(socket, awaited);
+            if is_over {
+                watched.remove(socket);
             }
             !is_over
         });
