@@ -28,6 +28,8 @@ const MOST_SERVED_OF_PAIR: usize = 256;
 /// The thread does nothing for so many times as long as the last answer has taken: peers may ask without end.
 const PAUSE: u32 = 4;
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How soon it is tried again to unmap what another thread is copying from or to.
+const UNMAP_AGAIN: Duration = Duration::from_millis(10);
 
 /// Whether something may succeed later that has failed with this: for lack of memory or descriptors, or since another
 /// process has a lease of the file.
@@ -141,6 +143,12 @@ impl Awaited {
         false
     }
 
+    /// What is to be unmapped now, of all windows of the other process.
+    fn take_unused(&self) -> Vec<Arc<Mapped>> {
+        let mappings = self.mappings.upgrade();
+        mappings.map_or_else(Vec::new, |mappings| mappings.take_unused())
+    }
+
     /// Whether somebody may still have use for what the socket brings.
     fn is_needed(&self) -> bool {
         self.mappings.upgrade().is_some_and(|mappings| {
@@ -169,6 +177,8 @@ pub(super) struct Work {
     awaited: Vec<(PrivateFd, Awaited)>,
     given: Vec<(PrivateFd, Given)>,
     questions: VecDeque<(PrivateFd, Question)>,
+    /// To be unmapped when no other thread has it.
+    unused: Vec<Arc<Mapped>>,
     /// Regions of this process that cannot be mapped.
     collapsing: Collapsing,
     /// The next answer is not given before this, and nothing is moved to huge pages.
@@ -186,6 +196,7 @@ impl Work {
             awaited: Vec::new(),
             given: Vec::new(),
             questions: VecDeque::new(),
+            unused: Vec::new(),
             collapsing: Collapsing::default(),
             not_before: Instant::now(),
         })
@@ -195,6 +206,8 @@ impl Work {
     pub(super) fn step(&mut self) -> Result<()> {
         let until = (!self.questions.is_empty() || self.collapsing.has_any())
             .then(|| self.not_before.saturating_duration_since(Instant::now()));
+        let again = Some(UNMAP_AGAIN).filter(|_| !self.unused.is_empty());
+        let until = until.into_iter().chain(again).min();
         let ready = self.watched.wait(until)?;
         let is_ready = |socket: &PrivateFd| ready.contains(&socket.raw());
         // What the peer does not want any more: it says nothing else.
@@ -215,6 +228,7 @@ impl Work {
         // Those of pairs of processes that are let go of end too, and those of windows that another one has replaced:
         // the owner sees the end of the socket.
         self.forget_awaited(|_, awaited| !awaited.is_needed());
+        self.unmap_unused();
         if Instant::now() >= self.not_before {
             let begun = Instant::now();
             if let Some((socket, question)) = self.questions.pop_front() {
@@ -233,6 +247,7 @@ impl Work {
     pub(super) fn end(&mut self) {
         for (socket, awaited) in self.awaited.drain(..) {
             awaited.forget();
+            drop(awaited.take_unused());
             socket.shut_down();
         }
         for (socket, given) in self.given.drain(..) {
@@ -253,14 +268,24 @@ impl Work {
     }
 
     fn forget_awaited(&mut self, is_over: impl Fn(&PrivateFd, &mut Awaited) -> bool) {
-        let watched = &self.watched;
+        let (watched, unused) = (&self.watched, &mut self.unused);
         self.awaited.retain_mut(|(socket, awaited)| {
             let is_over = is_over(socket, awaited);
             if is_over {
                 watched.remove(socket);
+                unused.append(&mut awaited.take_unused());
             }
             !is_over
         });
+    }
+
+    fn unmap_unused(&mut self) {
+        let all = std::mem::take(&mut self.unused);
+        // A thread that is about to copy either has it before this, or does not get it.
+        let in_use = all
+            .into_iter()
+            .filter_map(|mapped| Arc::try_unwrap(mapped).err());
+        self.unused = in_use.collect();
     }
 
     fn take_jobs(&mut self) -> Result<()> {

@@ -32,6 +32,8 @@ struct States {
     known: Vec<Known>,
     /// Regions whose owner has not answered, by their entries in its table and the generations there.
     asked: Vec<(u32, u64)>,
+    /// No window has these any more, but threads may copy from and to them.
+    unused: Vec<Arc<Mapped>>,
     numbers: u64,
 }
 
@@ -238,9 +240,7 @@ impl Mappings {
     pub(super) fn add(&self, window: Window, mapped: Arc<Mapped>) -> WindowNumber {
         let mut states = self.0.lock();
         let (number, replaced) = states.add(window, 0, State::Mapped(mapped));
-        drop(states);
-        // It is unmapped now, without the lock, unless a thread is copying.
-        drop(replaced);
+        states.discard(replaced);
         number
     }
 
@@ -252,11 +252,14 @@ impl Mappings {
     /// None of its regions is registered any more.
     pub(super) fn forget(&self, number: WindowNumber) {
         let mut states = self.0.lock();
-        let at = states.known.iter().position(|known| known.number == number);
-        let before = at.map(|at| states.known.remove(at));
-        drop(states);
-        // As above.
-        drop(before);
+        let forgotten = states.take_known(|known| known.number == number);
+        states.discard(forgotten);
+    }
+
+    /// What no window has any more. To unmap it may take long, so a thread that copies, and lets its owner wait, must not
+    /// have it last.
+    pub(super) fn take_unused(&self) -> Vec<Arc<Mapped>> {
+        std::mem::take(&mut self.0.lock().unused)
     }
 
     /// How much of the address space they take.
@@ -268,6 +271,23 @@ impl Mappings {
 impl States {
     fn mapped(&self) -> impl Iterator<Item = &Arc<Mapped>> {
         self.known.iter().filter_map(|known| known.state.mapped())
+    }
+
+    fn take_known(&mut self, is: impl Fn(&Known) -> bool) -> Vec<Known> {
+        let all = std::mem::take(&mut self.known);
+        let (taken, rest) = all.into_iter().partition(is);
+        self.known = rest;
+        taken
+    }
+
+    /// Keeps what was mapped for these windows alone.
+    fn discard(&mut self, windows: Vec<Known>) {
+        for mapped in windows.iter().filter_map(|known| known.state.mapped()) {
+            let is_it = |other: &Arc<Mapped>| Arc::ptr_eq(mapped, other);
+            if !self.mapped().chain(&self.unused).any(is_it) {
+                self.unused.push(Arc::clone(mapped));
+            }
+        }
     }
 
     fn refuse(&mut self, window: Window, since: u64, to_write: bool) {

@@ -213,6 +213,27 @@ fn windows_do_not_pile_up_while_a_region_stays() {
     }
 }
 
+/// A thread that copies must not be the one that unmaps it: its owner waits for that thread.
+#[test]
+fn what_no_window_has_any_more_is_kept_for_the_mapper() {
+    let memory = TestFile::new(SIZE).unwrap();
+    let file = file_of(&memory);
+    let mappings = Mappings::default();
+    let first = map_whole(&mappings, &file, Storage::Memory, false, 5);
+    let in_use = answered(&mappings, &of(FROM, 64, 0), access::REMOTE_READ).unwrap();
+    // The same mapping has another window now.
+    let second = map_whole(&mappings, &file, Storage::Memory, false, 7);
+    assert!(!mappings.has(first) && mappings.take_unused().is_empty());
+    let third = map_whole(&mappings, &file, Storage::Memory, true, 9);
+    assert!(!mappings.has(second));
+    let unused = mappings.take_unused();
+    assert_eq!(unused.len(), 1);
+    assert_eq!(in_use.mapped().unwrap().as_ptr(), Arc::as_ptr(&unused[0]));
+    mappings.forget(third);
+    assert_eq!(mappings.take_unused().len(), 1);
+    assert!(mappings.take_unused().is_empty());
+}
+
 #[test]
 fn a_file_that_can_be_written_takes_the_place_of_the_same_for_reading() {
     let memory = TestFile::new(SIZE).unwrap();
