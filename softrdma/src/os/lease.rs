@@ -199,7 +199,7 @@ impl Entry {
             .then_some((extent, read.generation))
     }
 
-    fn is_still(&self, generation: u64) -> bool {
+    pub(super) fn is_still(&self, generation: u64) -> bool {
         // Acquire: the copy does not begin before this.
         self.generation.load(Ordering::Acquire) == generation
     }

@@ -628,15 +628,15 @@ fn a_region_that_is_too_large_does_not_refuse_others() {
     let small = region(0x2_7005, at + 4096, 64, BOTH);
     let (small_number, small_entry) = sides.register(&small);
     let (huge_number, huge_entry) = sides.register(&huge);
-    let window = Window {
-        from: at,
-        to: at + HUGE,
-        before: sides.own.registered(),
-    };
-    let answer = Answer::File { window, offset: 0 }.encode();
     let ask_and_answer = |entry, key| {
         assert!(sides.ask_for(entry, key));
         let (_, socket) = sides.question();
+        let window = Window {
+            from: at,
+            to: at + HUGE,
+            before: sides.own.registered(),
+        };
+        let answer = Answer::File { window, offset: 0 }.encode();
         passing::send(socket.as_raw_fd(), &answer, Some(file.raw())).unwrap();
         socket
     };
@@ -650,10 +650,21 @@ fn a_region_that_is_too_large_does_not_refuse_others() {
     assert!(waits_for(|| is_mapped(
         &sides.mapping_of(small_entry, small.key)
     )));
-    let mapped = mapped(&sides.mapping_of(small_entry, small.key)).unwrap();
-    assert!(mapped.size() <= 8192);
-    sides.remove(huge_number);
+    let alone = mapped(&sides.mapping_of(small_entry, small.key)).map(|it| Arc::downgrade(&it));
+    let alone = alone.unwrap();
+    assert!(alone.upgrade().unwrap().size() <= 8192);
+    // Others come and go, while the owner has the huge one, and so the window.
     sides.remove(small_number);
+    let mut sockets = Vec::new();
+    for n in 0..300 {
+        let next = region(0x2_7007, at + 8192 + n * 64, 64, BOTH);
+        let (number, entry) = sides.register(&next);
+        sockets.push(ask_and_answer(entry, next.key));
+        assert!(waits_for(|| is_mapped(&sides.mapping_of(entry, next.key))));
+        sides.remove(number);
+    }
+    assert!(waits_for(|| alone.upgrade().is_none()));
+    sides.remove(huge_number);
 }
 
 #[test]

@@ -84,20 +84,24 @@ impl Awaited {
         }
         let new = |part: Part| {
             if let Some(same) = mappings.same(|mapped| mapped.part().is_same(&part)) {
-                return Ok((part, same));
+                return Ok(same);
             }
             if mappings.bytes().saturating_add(part.length()) > MOST_BYTES_OF_PEER {
                 return Err(libc::EFBIG);
             }
             let mapped = Mapped::new(self.own, file, part, &facts)?;
-            Ok((part, Arc::new(mapped)))
+            Ok(Arc::new(mapped))
         };
-        let (part, mapped) = new(all).or_else(|errno| match errno {
+        let which = (self.entry, self.generation);
+        let whole = new(all).map(|mapped| (all, mapped, None));
+        let (part, mapped, of_one) = whole.or_else(|errno| match errno {
             // EAGAIN: the program has asked for all its memory to be locked, and may not lock so much.
-            libc::EFBIG | libc::ENOMEM | libc::EAGAIN => new(only),
+            libc::EFBIG | libc::ENOMEM | libc::EAGAIN => {
+                new(only).map(|mapped| (only, mapped, Some(which)))
+            }
             errno => Err(errno),
         })?;
-        Ok(mappings.add(part.window(window.before), mapped))
+        Ok(mappings.add(part.window(window.before), mapped, of_one))
     }
 
     /// What has come is no answer, or one.

@@ -47,6 +47,8 @@ struct Known {
     since: u64,
     answer: Arc<Answered>,
     state: State,
+    /// The region that there was room for alone: its entry, and the generation there.
+    only: Option<(u32, u64)>,
 }
 
 #[derive(Clone, Debug)]
@@ -236,10 +238,15 @@ impl Mappings {
         states.mapped().find(|mapped| is(mapped)).cloned()
     }
 
-    /// The window is mapped. Returns its number, for `forget`.
-    pub(super) fn add(&self, window: Window, mapped: Arc<Mapped>) -> WindowNumber {
+    /// The window is mapped, or a region alone (`only`). Returns its number, for `forget`.
+    pub(super) fn add(
+        &self,
+        window: Window,
+        mapped: Arc<Mapped>,
+        only: Option<(u32, u64)>,
+    ) -> WindowNumber {
         let mut states = self.0.lock();
-        let (number, replaced) = states.add(window, 0, State::Mapped(mapped));
+        let (number, replaced) = states.add(window, 0, State::Mapped(mapped), only);
         states.discard(replaced);
         number
     }
@@ -254,6 +261,18 @@ impl Mappings {
         let mut states = self.0.lock();
         let forgotten = states.take_known(|known| known.number == number);
         states.discard(forgotten);
+    }
+
+    /// Forgets regions that were mapped alone and are not in their entries any more: the owner says nothing of these, as
+    /// long as there are others in the same window.
+    pub(super) fn forget_gone(&self, is_there: impl Fn(u32, u64) -> bool) {
+        let mut states = self.0.lock();
+        let is_gone = |known: &Known| {
+            let only = known.only;
+            only.is_some_and(|(entry, generation)| !is_there(entry, generation))
+        };
+        let gone = states.take_known(is_gone);
+        states.discard(gone);
     }
 
     /// What no window has any more. To unmap it may take long, so a thread that copies, and lets its owner wait, must not
@@ -292,7 +311,7 @@ impl States {
 
     fn refuse(&mut self, window: Window, since: u64, to_write: bool) {
         let is_refused = |known: &&Known| matches!(known.state, State::Refused { .. });
-        self.add(window, since, State::Refused { to_write });
+        self.add(window, since, State::Refused { to_write }, None);
         // The oldest is asked for again, if it is still used.
         if self.known.iter().filter(is_refused).count() > MOST_REFUSED {
             let refused = self.known.iter().filter(is_refused);
@@ -302,7 +321,13 @@ impl States {
     }
 
     /// Returns what it has taken the place of, too.
-    fn add(&mut self, window: Window, since: u64, state: State) -> (WindowNumber, Vec<Known>) {
+    fn add(
+        &mut self,
+        window: Window,
+        since: u64,
+        state: State,
+        only: Option<(u32, u64)>,
+    ) -> (WindowNumber, Vec<Known>) {
         self.numbers += 1;
         let number = WindowNumber(self.numbers);
         let later = |known: &Known| known.window().before > window.before;
@@ -320,6 +345,7 @@ impl States {
             since,
             answer: Arc::new(answer),
             state,
+            only,
         };
         let (mut replaced, mut answer_since, mut lowest) = (Vec::new(), since, u64::MAX);
         for at in (0..end).rev() {

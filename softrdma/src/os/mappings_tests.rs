@@ -46,7 +46,7 @@ fn map_whole(
     let mapped = same.unwrap_or_else(|| {
         Arc::new(Mapped::new(RegionTable::own().unwrap(), file, part, &facts).unwrap())
     });
-    mappings.add(window, mapped)
+    mappings.add(window, mapped, None)
 }
 
 #[test]
@@ -281,7 +281,7 @@ fn a_region_has_the_file_that_was_there_when_it_was_registered() {
         let file = file_of(memory);
         let (part, facts) = Part::of(&file, window, 0, true).unwrap();
         let mapped = Mapped::new(RegionTable::own().unwrap(), &file, part, &facts).unwrap();
-        mappings.add(window, Arc::new(mapped))
+        mappings.add(window, Arc::new(mapped), None)
     };
     let one = map(&first, 0x1_0000, 0x1_4000, 5);
     let other = map(&second, 0x1_1000, 0x1_2000, 8);

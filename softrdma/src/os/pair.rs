@@ -449,6 +449,8 @@ impl Pair {
     /// what there is of the region.
     pub(super) fn ask(&self, table: &PeerTable, proof: u64, entry: u32, lease: &Lease<'_>) -> bool {
         let (region, generation) = (*lease.region(), lease.generation());
+        self.mappings
+            .forget_gone(|entry, generation| table.describes(entry, generation));
         if !self.mappings.ask(entry, generation) {
             return false;
         }

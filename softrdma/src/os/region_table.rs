@@ -559,6 +559,13 @@ impl PeerTable {
         offer.lease(key, |name| self.own.claim(name))
     }
 
+    /// Whether the region that an entry had with this generation is still there.
+    pub(super) fn describes(&self, entry: u32, generation: u64) -> bool {
+        let entry = Some(entry).filter(|&entry| self.has_pages(entry));
+        let entry = entry.and_then(|entry| self.mapping.entry(entry));
+        entry.is_some_and(|entry| entry.is_still(generation))
+    }
+
     fn has_pages(&self, entry: u32) -> bool {
         (entry as usize) < entries_below(self.mapping.levels())
     }
