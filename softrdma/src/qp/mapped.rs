@@ -25,7 +25,7 @@ const WORTH_IT: u32 = 64 * 1024;
 const REQUEST: u32 = 4096;
 
 /// How many windows a connection has at hand.
-const AT_HAND: usize = 4;
+const AT_HAND: usize = 8;
 /// So many requests do not look for a mapping after one that has found none.
 const SKIPS: u16 = 4;
 /// The cost doubles each time that the peer has not answered, up to so many times.
