@@ -135,7 +135,8 @@ fn frame_of(request: &Request, seq: u64, link: &Link, carriage: Carriage) -> Fra
             seq,
             to: Range { length, ..to },
             imm: request.imm,
-            solicited: request.solicited,
+            // Without immediate data the peer has no completion.
+            solicited: request.solicited && request.imm.is_some(),
             carriage,
         },
         Operation::Read { from } => Frame::Read {

@@ -27,8 +27,12 @@ fn copying() -> Result<(Side, Side)> {
 
 impl Side {
     fn write_to(&self, other: &Self) -> Result<()> {
+        self.write_as(PLAIN, other)
+    }
+
+    fn write_as(&self, more: More, other: &Self) -> Result<()> {
         let to = other.remote(other.place(LENGTH));
-        self.post(1, Operation::Write { to }, self.source(LENGTH), PLAIN)
+        self.post(1, Operation::Write { to }, self.source(LENGTH), more)
     }
 
     fn read_from(&self, other: &Self) -> Result<()> {
@@ -85,11 +89,10 @@ fn greet(a: &Side, b: &Side) -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn both_sides_copy_chunks_of_a_write() -> Result<()> {
+fn both_sides_copy_chunks_of(more: More) -> Result<()> {
     let (mut a, b) = copying()?;
     a.fill_source(1);
-    a.write_to(&b)?;
+    a.write_as(more, &b)?;
     // A part of it when it is posted. The owner takes the rest.
     let copied = a.chunks_copied();
     assert!(copied.is_some_and(|copied| (1..16).contains(&copied)));
@@ -101,6 +104,21 @@ fn both_sides_copy_chunks_of_a_write() -> Result<()> {
     greet(&a, &b)?;
     a.end()?;
     b.end()
+}
+
+#[test]
+fn both_sides_copy_chunks_of_a_write() -> Result<()> {
+    let solicited = More {
+        solicited: true,
+        ..PLAIN
+    };
+    let fenced = More {
+        fence: true,
+        ..PLAIN
+    };
+    both_sides_copy_chunks_of(PLAIN)?;
+    both_sides_copy_chunks_of(solicited)?;
+    both_sides_copy_chunks_of(fenced)
 }
 
 /// A thread of the program takes a chunk, and leaves it to the I/O thread if it would have to wait for the peer's memory.

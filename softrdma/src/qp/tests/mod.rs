@@ -156,7 +156,7 @@ impl Side {
             data: Data::Memory(Scatter::One(data)),
             imm: more.imm,
             signaled: true,
-            solicited: false,
+            solicited: more.solicited,
             fence: more.fence,
             placed: false,
             chunks: InChunks::default(),
@@ -213,6 +213,7 @@ impl Side {
 struct More {
     imm: Option<u32>,
     fence: bool,
+    solicited: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -250,10 +251,11 @@ fn run(a: &Side, b: &Side) {
 const PLAIN: More = More {
     imm: None,
     fence: false,
+    solicited: false,
 };
 const WITH_IMM: More = More {
     imm: Some(7),
-    fence: false,
+    ..PLAIN
 };
 
 const ANY_WRITE: Operation = Operation::Write { to: NOWHERE };
