@@ -7,7 +7,7 @@
 
 use crate::objects::mr::{self, Grant};
 use crate::types::limits::MAX_READS;
-use crate::types::region::{Range, access};
+use crate::types::region::{GenerationRef, Range, access};
 use crate::wire::{Frame, Reason};
 
 use super::respond::Response;
@@ -116,6 +116,13 @@ impl Qp {
         may(permitted)?;
         let grant = range.grant_to_peer(pd, needs);
         grant.map(Some).map_err(|_| Reason::RemoteAccess)
+    }
+
+    /// Whether the region that the peer has read from is the same one, and has not changed since.
+    pub(super) fn is_still(&self, from: Range, region: GenerationRef) -> bool {
+        let pd = self.setup.pd.as_ref();
+        let grant = pd.and_then(|pd| from.grant_to_peer(pd, access::REMOTE_READ).ok());
+        grant.is_some_and(|grant| grant.hold().is_ok_and(|held| held.generation() == region))
     }
 
     pub(super) fn grant_target(&self, q: &Inner, target: Target) -> Option<Grant> {

@@ -18,6 +18,7 @@ use crate::os::pair::Rung;
 use crate::os::process::Process;
 use crate::os::way::Way;
 use crate::types::limits::MAX_READS;
+use crate::types::region::GenerationRef;
 use crate::wire::Params;
 
 use super::attributes::Attributes;
@@ -51,7 +52,7 @@ pub(super) struct Link {
     pub(super) rx: Rx,
     pub(super) source: Source,
     /// The last reads whose data the peer was to copy. The peer has no more than this number under way.
-    served_reads: VecDeque<ServedRead>,
+    served_reads: VecDeque<(ServedRead, GenerationRef)>,
     pub(super) watch: Watch,
     /// Of a client that does not know yet how the connection goes on.
     undecided: Option<Undecided>,
@@ -185,20 +186,20 @@ impl Link {
         }
     }
 
-    /// The data of this read was sent by reference.
-    pub(super) fn may_come_in_band(&mut self, read: ServedRead) {
+    /// The data of this read was sent by reference, from a region of this generation.
+    pub(super) fn may_come_in_band(&mut self, read: ServedRead, region: GenerationRef) {
         if self.served_reads.len() >= usize::from(MAX_READS) {
             self.served_reads.pop_front();
         }
-        self.served_reads.push_back(read);
+        self.served_reads.push_back((read, region));
     }
 
-    /// Whether the data of this read may be sent once more.
-    pub(super) fn take_served_read(&mut self, read: ServedRead) -> bool {
-        let position = self.served_reads.iter().position(|served| *served == read);
-        position
-            .and_then(|at| self.served_reads.remove(at))
-            .is_some()
+    /// The generation of the region of this read, if its data may be sent once more.
+    pub(super) fn take_served_read(&mut self, read: ServedRead) -> Option<GenerationRef> {
+        let mut served = self.served_reads.iter();
+        let position = served.position(|(served, _)| *served == read)?;
+        let (_, region) = self.served_reads.remove(position)?;
+        Some(region)
     }
 
     /// Whether the peer copies from this process. It knows the one that made the connection.

@@ -536,8 +536,9 @@ impl Qp {
         let Some(link) = &mut q.link else {
             return Ok(());
         };
-        let may_ask = link.take_served_read(ServedRead { seq, from });
-        if !may_ask || respond::too_many_reads(&q.responses) {
+        let served = link.take_served_read(ServedRead { seq, from });
+        let region = served.ok_or(Malformed)?;
+        if respond::too_many_reads(&q.responses) {
             return Err(Malformed);
         }
         link.peer.pulls = false;
@@ -550,8 +551,13 @@ impl Qp {
             // Once more: an acknowledgement is what says that the data before it is good.
             respond::acknowledge(&mut q.responses, q.expected - 1);
         } else if !q.disconnected {
-            let gone = Response::Nak(seq, Reason::QueuePairGone);
-            q.responses.push_back(gone);
+            // A region that has changed may be why a later request of the peer was refused, too.
+            let reason = if self.is_still(from, region) {
+                Reason::QueuePairGone
+            } else {
+                Reason::RemoteAccess
+            };
+            q.responses.push_back(Response::Nak(seq, reason));
         }
         Ok(())
     }

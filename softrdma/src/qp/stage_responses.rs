@@ -91,7 +91,7 @@ impl Qp {
             };
             Self::stage(q, frame, &descriptor.encode());
             if let Some(link) = &mut q.link {
-                link.may_come_in_band(ServedRead { seq, from });
+                link.may_come_in_band(ServedRead { seq, from }, descriptor.region);
             }
         } else if length as usize <= COPIED {
             let Some(link) = &mut q.link else { return };

@@ -162,6 +162,49 @@ fn a_source_that_was_deregistered_fails_its_request() -> Result<()> {
     a.end()
 }
 
+/// The responder has refused the request behind a read before the initiator copies the data of the read.
+#[test]
+fn a_read_before_a_refused_request_depends_on_its_region_alone() -> Result<()> {
+    type Change = fn(&Side) -> Result<()>;
+    let changes: [(Change, [Status; 2]); 3] = [
+        (|_| Ok(()), [Status::Success, Status::RemoteAccess]),
+        (
+            |side| side.mr.deregister(),
+            [Status::RemoteAccess, Status::Flushed],
+        ),
+        (
+            |side| {
+                let terms = side.mr.terms().ok_or(libc::EINVAL)?;
+                side.mr.change(terms.check()?, None)
+            },
+            [Status::RemoteAccess, Status::Flushed],
+        ),
+    ];
+    for (change, [first, second]) in changes {
+        let (a, b) = Side::pair(Plan {
+            pid: own_pid(),
+            shared: false,
+        })?;
+        let read = Operation::Read {
+            from: b.source(BIG),
+        };
+        a.post(0, read, a.place(BIG), PLAIN)?;
+        let nowhere = Operation::Write {
+            to: Range {
+                addr: 3 * u64::from(BIG),
+                ..b.place(8)
+            },
+        };
+        a.post(1, nowhere, a.source(8), PLAIN)?;
+        b.qp.progress();
+        assert_eq!(b.qp.state(), State::Error);
+        change(&b)?;
+        run(&a, &b);
+        assert_eq!(a.completions()?, [sent(0, first), sent(1, second)]);
+    }
+    Ok(())
+}
+
 #[test]
 fn a_source_that_was_registered_anew_is_read_on_its_new_terms() -> Result<()> {
     // The bytes are now those of the other half.
