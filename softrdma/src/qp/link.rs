@@ -186,6 +186,12 @@ impl Link {
         }
     }
 
+    /// A client does not decide for TCP after a while.
+    #[cfg(test)]
+    pub(super) fn wait_for_ever(&mut self) {
+        self.undecided = None;
+    }
+
     /// The data of this read was sent by reference, from a region of this generation.
     pub(super) fn may_come_in_band(&mut self, read: ServedRead, region: GenerationRef) {
         if self.served_reads.len() >= usize::from(MAX_READS) {

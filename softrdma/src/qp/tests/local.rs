@@ -54,7 +54,7 @@ fn connect(client: Side, server: Side) -> Result<(Side, Side)> {
 }
 
 /// The server does not hear of the memory that the client has offered: its end of it is returned.
-fn connect_undecided(client: Side, server: Side) -> Result<(Side, Side, Local)> {
+pub(super) fn connect_undecided(client: Side, server: Side) -> Result<(Side, Side, Local)> {
     let (of_client, of_server) = Socket::pair()?;
     let (at_client, at_server) = of_client_and_server()?;
     let start = |socket, first, local, side| Start {
@@ -89,13 +89,13 @@ impl Side {
         self.completions()
     }
 
-    fn send(&self, wr_id: u64) -> Result<()> {
+    pub(super) fn send(&self, wr_id: u64) -> Result<()> {
         self.post(wr_id, Operation::Send, self.source(8), PLAIN)
     }
 }
 
 /// Until something is so, which another thread brings about.
-fn wait_until(mut is_so: impl FnMut() -> bool) -> Result<()> {
+pub(super) fn wait_until(mut is_so: impl FnMut() -> bool) -> Result<()> {
     let end = Instant::now() + TIMEOUT;
     while !is_so() {
         if Instant::now() > end {

@@ -9,6 +9,7 @@ mod ending;
 mod hostile;
 mod local;
 mod protection;
+mod way;
 
 use std::sync::Arc;
 
