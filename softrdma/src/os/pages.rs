@@ -11,6 +11,8 @@ use crate::Result;
 
 pub(super) const PRESENT: u64 = 1 << 63;
 pub(super) const SWAPPED: u64 = 1 << 62;
+/// Whoever writes to the page waits for the program's handler (`userfaultfd`). Known since Linux 5.14.
+const WRITE_PROTECTED: u64 = 1 << 57;
 
 /// The table of another process. A child may keep it: it is of no process that it has to do with.
 #[derive(Debug)]
@@ -26,6 +28,13 @@ impl Pages {
 
     pub(super) fn has(&self, addr: usize, length: usize) -> bool {
         are_there(self.0.raw(), addr, length, PRESENT)
+    }
+
+    /// Whether all pages of a range are there, and none is protected by a `userfaultfd`.
+    pub(super) fn may_be_written(&self, addr: usize, length: usize) -> bool {
+        all(self.0.raw(), addr, length, |entry| {
+            entry & (PRESENT | WRITE_PROTECTED) == PRESENT
+        })
     }
 
     /// Which of the pages of this group are in memory. The lowest bit is that of the first one.
@@ -49,6 +58,10 @@ pub(super) const GROUP: u64 = 64;
 
 /// Whether a table says of all pages of a range what one of the bits means.
 pub(super) fn are_there(table: RawFd, addr: usize, length: usize, bits: u64) -> bool {
+    all(table, addr, length, |entry| entry & bits != 0)
+}
+
+fn all(table: RawFd, addr: usize, length: usize, is: impl Fn(u64) -> bool) -> bool {
     let page = own_memory::page_size();
     let (mut at, end) = (addr / page, addr.saturating_add(length).div_ceil(page));
     let mut entries = [0u64; 64];
@@ -57,8 +70,7 @@ pub(super) fn are_there(table: RawFd, addr: usize, length: usize, bits: u64) -> 
         let offset = (at * 8) as libc::off_t;
         // SAFETY: room for so many.
         let read = unsafe { sys::pread(table, entries.as_mut_ptr().cast(), n * 8, offset) };
-        let all = usize::try_from(read) == Ok(n * 8)
-            && entries[..n].iter().all(|entry| entry & bits != 0);
+        let all = usize::try_from(read) == Ok(n * 8) && entries[..n].iter().all(|&entry| is(entry));
         if !all {
             return false;
         }

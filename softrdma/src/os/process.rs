@@ -13,7 +13,7 @@ use super::fd::Fd;
 use super::held::Locks;
 use super::pages::Pages;
 use super::pull::may_pull;
-use super::{check, owned, sys};
+use super::{check, owned, populate, sys};
 use crate::Result;
 
 /// `SO_PEERPIDFD`, which the crate libc does not have. It is 77 on all machines but a few that run no
@@ -96,6 +96,14 @@ impl Process {
         // Without the table it is taken for granted.
         self.open_pages()
             .map_or(true, |pages| pages.has(addr as usize, length))
+    }
+
+    /// Whether a write to this memory waits for nobody: its pages are there, and none is protected by a `userfaultfd`.
+    /// False where the kernel does not tell of the latter: it does so since it knows the advice to populate memory.
+    pub(super) fn may_be_written(&self, addr: u64, length: usize) -> bool {
+        let pages = self.open_pages();
+        populate::is_supported()
+            && pages.is_ok_and(|pages| pages.may_be_written(addr as usize, length))
     }
 
     /// Which of a group of pages are in memory, as bits; None where that may not be known.

@@ -14,9 +14,9 @@
 //! The file copies each byte twice, so for large ranges it takes twice as long as `process_vm_readv` and
 //! `process_vm_writev`. These calls copy them. What was read counts only if a mark of the right process, read in the
 //! same call, is what it has to be; and nothing is written unless two marks of the right process could be written before
-//! it (`write_marks.rs`). The calls would wait for a page that is not there, even for ever, so it is asked just before
-//! whether all are: what was seen a moment ago does not do. A page that the other process takes away between the two
-//! calls is waited for.
+//! it (`write_marks.rs`). The calls would wait for a page that is not there, even for ever, and a write for one that is
+//! protected by a `userfaultfd`, so it is asked just before whether all are there, and can be written: what was seen a
+//! moment ago does not do. A page that the other process takes away, or protects, between the two calls is waited for.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -159,6 +159,8 @@ pub(crate) struct PeerMemory {
     mark: Option<(u64, u64)>,
     /// Pages that no other process has (`write_marks.rs`).
     write_marks: Option<[u64; MARKS]>,
+    /// When it was last seen that the marks can be written.
+    marks_seen: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -186,7 +188,7 @@ impl MemoryFile {
         child::opened(fd.raw());
         Ok(Self {
             fd,
-            checked: AtomicU32::new(now().wrapping_sub(2 * MOMENT)),
+            checked: AtomicU32::new(long_ago()),
         })
     }
 
@@ -217,6 +219,11 @@ impl MemoryFile {
         let n = check_size(unsafe { sys::pwrite(number, from.as_ptr(), from.len(), at) })?;
         whole(n, from.len())
     }
+}
+
+/// A time that is more than a moment ago.
+fn long_ago() -> u32 {
+    now().wrapping_sub(2 * MOMENT)
 }
 
 fn offset(address: u64) -> Result<libc::off_t> {
@@ -252,6 +259,7 @@ impl PeerMemory {
             seen: SeenPages::new(),
             mark: None,
             write_marks: None,
+            marks_seen: AtomicU32::new(long_ago()),
         })
     }
 
@@ -339,9 +347,7 @@ impl PeerMemory {
     /// right process, nothing is written. None if the file has to be used.
     fn write_much(&self, to: u64, from: Span<'_>) -> Option<()> {
         let marks = self.write_marks.filter(|_| from.len() >= MUCH)?;
-        // The owner has locked the marks in memory. Of a process that has ended the table of its pages has none.
-        let are_there = marks.iter().all(|&at| self.has(at, 1));
-        if !are_there || !self.process.has_in_memory(to, from.len()) {
+        if !self.can_write_marks(marks) || !self.process.may_be_written(to, from.len()) {
             return None;
         }
         let [first, second] = marks.map(|addr| Foreign { addr, length: 1 });
@@ -352,6 +358,21 @@ impl PeerMemory {
         let ranges = [Span::from_mut(&mut zeros), from];
         let written = push(self.process.pid(), [first, second, data], ranges);
         (written == Ok(wanted)).then_some(())
+    }
+
+    /// The owner has locked the marks in memory, so what was seen a moment ago does. Of a process that has ended the
+    /// table of its pages has none.
+    fn can_write_marks(&self, marks: [u64; MARKS]) -> bool {
+        let now = now();
+        // Relaxed: just a time.
+        if now.wrapping_sub(self.marks_seen.load(Ordering::Relaxed)) <= MOMENT {
+            return true;
+        }
+        let can = marks.iter().all(|&at| self.process.may_be_written(at, 1));
+        if can {
+            self.marks_seen.store(now, Ordering::Relaxed);
+        }
+        can
     }
 
     /// Reads by the call that takes half of the time for large ranges. That the number of the process was still its own
@@ -410,6 +431,8 @@ mod tests {
 
     use super::*;
     use crate::os::socket::Socket;
+    #[cfg(not(loom))]
+    use crate::os::testing::Private;
     #[cfg(not(loom))]
     use crate::os::write_marks::WriteMarks;
 
@@ -480,6 +503,7 @@ mod tests {
             seen: SeenPages::new(),
             mark: None,
             write_marks: Some(marks),
+            marks_seen: AtomicU32::new(long_ago()),
         };
         let bytes_of_child = || {
             let mut bytes = vec![0; MUCH];
@@ -505,6 +529,43 @@ mod tests {
         // Small ranges are left to the file.
         let small = Span::from_slice(&new).first(MUCH - 1);
         assert_eq!(memory.write_much(at, small), None);
+    }
+
+    /// To a protected page the call would not write, but wait, were it not that this one fails (`UFFD_FEATURE_SIGBUS`)
+    /// when it has written the marks.
+    #[cfg(not(loom))]
+    #[test]
+    fn nothing_is_written_if_a_page_is_protected_by_a_userfaultfd() {
+        let page = page_size();
+        let memory = Private::new(MUCH + 8 * page).unwrap();
+        let (at, new) = (memory.addr(), vec![2u8; MUCH]);
+        memory.set(1);
+        let Ok(process) = Process::of_child(std::process::id()) else {
+            return;
+        };
+        let write = |marks: [usize; MARKS], page_of_data: usize| {
+            let memory = PeerMemory {
+                process: Arc::clone(&process),
+                file: None,
+                seen: SeenPages::new(),
+                mark: None,
+                write_marks: Some(marks.map(|mark| (at + mark * page) as u64)),
+                marks_seen: AtomicU32::new(long_ago()),
+            };
+            memory.write_much((at + page_of_data * page) as u64, Span::from_slice(&new))
+        };
+        if write([0, 1], 4) != Some(()) {
+            return;
+        }
+        memory.set(1);
+        let Some(_protected) = memory.protect(3 * page, 2 * page) else {
+            return;
+        };
+        // The first page of the data, and a mark.
+        assert_eq!(write([0, 1], 4), None);
+        assert_eq!(write([0, 3], 5), None);
+        assert!(memory.bytes().iter().all(|&byte| byte == 1));
+        assert_eq!(write([0, 1], 5), Some(()));
     }
 
     #[test]

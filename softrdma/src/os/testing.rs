@@ -69,6 +69,66 @@ impl Mapped {
     }
 }
 
+/// Private memory. It is given back at the end of the process.
+#[cfg(not(loom))]
+pub(crate) struct Private {
+    at: *mut u8,
+    length: usize,
+}
+
+#[cfg(not(loom))]
+impl Private {
+    pub(crate) fn new(length: usize) -> Result<Self> {
+        let rights = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: a new mapping, wherever there is room.
+        let at = unsafe { libc::mmap(std::ptr::null_mut(), length, rights, flags, -1, 0) };
+        if at == libc::MAP_FAILED {
+            return Err(errno());
+        }
+        at.expose_provenance();
+        let at = at.cast();
+        Ok(Self { at, length })
+    }
+
+    pub(crate) fn addr(&self) -> usize {
+        self.at.addr()
+    }
+
+    pub(crate) fn set(&self, byte: u8) {
+        // SAFETY: the mapping, to which nobody has references.
+        unsafe { self.at.write_bytes(byte, self.length) };
+    }
+
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        // SAFETY: the mapping, which nobody writes to now.
+        unsafe { std::slice::from_raw_parts(self.at, self.length) }.to_vec()
+    }
+
+    /// Protects a part as long as the descriptor is open. Whoever writes to it gets an error. None where this process
+    /// may not do that.
+    pub(crate) fn protect(&self, offset: usize, length: usize) -> Option<File> {
+        const API: u64 = 0xc018_aa3f;
+        const REGISTER: u64 = 0xc020_aa00;
+        const WRITE_PROTECT: u64 = 0xc018_aa06;
+        /// Write protection, and errors instead of messages.
+        const FEATURES: u64 = 1 | 1 << 7;
+        let start = (self.addr() + offset) as u64;
+        let (mut api, mut range) = ([0xaa, FEATURES, 0], [start, length as u64, 2, 0]);
+        let mut protect = [start, length as u64, 1];
+        // SAFETY: no pointers; then numbers in the form of each call.
+        unsafe {
+            let fd = libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | libc::O_NONBLOCK);
+            let faults = File::from(owned(fd as i32).ok()?);
+            let fd = faults.as_raw_fd();
+            let is_done = libc::ioctl(fd, API as _, api.as_mut_ptr()) == 0
+                && libc::ioctl(fd, REGISTER as _, range.as_mut_ptr()) == 0
+                && libc::ioctl(fd, WRITE_PROTECT as _, protect.as_mut_ptr()) == 0;
+            is_done.then_some(faults)
+        }
+    }
+}
+
 #[allow(clippy::disallowed_methods)]
 pub(crate) fn is_readable_within(fd: RawFd, time: Duration) -> bool {
     let mut fd = libc::pollfd {
