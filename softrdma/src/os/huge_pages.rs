@@ -3,8 +3,9 @@
 //! Private memory that other processes copy from and to is moved to huge pages.
 //!
 //! The kernel looks up each page of another process that it copies from or to: with pages of 4 KiB, that takes longer
-//! than the copy. Memory under a region, all of which is there since it was registered, takes as much memory in huge
-//! pages. The kernel moves it when it is asked (`MADV_COLLAPSE`, Linux 6.1), and leaves the attributes of the mapping as
+//! than the copy. Memory that is there, and that no other process shares, takes as much memory in huge pages. Other memory
+//! stays as it is: pages that were only read, which are all the kernel's one page of zeros, and pages that are shared
+//! after a fork would each get memory of their own. The kernel moves it when it is asked (`MADV_COLLAPSE`, Linux 6.1), and leaves the attributes of the mapping as
 //! they are; threads that access a page meanwhile wait. It does not move what the program has excluded
 //! (`MADV_NOHUGEPAGE`, `PR_SET_THP_DISABLE`), and nothing is moved where the system has no huge pages for programs.
 
@@ -15,6 +16,7 @@ use std::ptr;
 use super::check;
 use super::maps;
 use super::own_memory::page_size;
+use super::pages;
 use super::private_fd::PrivateFd;
 use super::region_table::RegionTable;
 use crate::Result;
@@ -104,7 +106,7 @@ impl Collapse {
         let at = self.next;
         self.next += self.size;
         let goes_on = match collapse(at, self.size as usize) {
-            // This part is used by a device, for example, or some of it is not there.
+            // This part is used by a device, for example, or some of it is not there, or not of this process alone.
             Ok(()) | Err(libc::EAGAIN | libc::EBUSY | libc::ENODATA) => true,
             Err(_) => false,
         };
@@ -113,15 +115,12 @@ impl Collapse {
 }
 
 fn collapse(at: u64, length: usize) -> Result<()> {
-    let pages = length / page_size();
-    let mut told = [0u8; (LARGEST / 4096) as usize];
-    let memory = ptr::without_provenance_mut(at as usize);
-    let room = told.get_mut(..pages).ok_or(libc::EINVAL)?;
-    // SAFETY: room for a byte for each page; the kernel looks whether something is there.
-    check(unsafe { libc::mincore(memory, length, room.as_mut_ptr()) })?;
-    if room.iter().any(|byte| byte & 1 == 0) {
+    // As this thread sees it: the main one may have ended.
+    let pages = PrivateFd::open(c"/proc/thread-self/pagemap", libc::O_RDONLY)?;
+    if !pages::are_exclusive(pages.raw(), at as usize, length) {
         return Err(libc::ENODATA);
     }
+    let memory = ptr::without_provenance_mut(at as usize);
     // SAFETY: what is in memory does not change.
     check(unsafe { libc::madvise(memory, length, MADV_COLLAPSE) }).map(|_| ())
 }
@@ -145,7 +144,10 @@ fn size_of_huge_pages() -> Option<u64> {
 #[cfg(all(test, not(loom)))]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::os::fd::AsRawFd;
+
     use super::*;
+    use crate::os::testing::Private;
 
     #[test]
     fn only_whole_huge_pages_of_a_range_are_moved() {
@@ -158,22 +160,76 @@ mod tests {
         assert_eq!(within(u64::MAX, 5), None);
     }
 
-    /// Three huge pages, of which the range has two at least.
-    #[test]
-    fn private_memory_has_the_same_bytes_in_huge_pages() {
-        let Some(size) = size_of_huge_pages() else {
-            return;
-        };
-        let bytes: Vec<u8> = (0..3 * size).map(|at| (at / 4096) as u8).collect();
-        let at = bytes.as_ptr().expose_provenance() as u64;
-        assert!(maps::is_private(&maps::text().unwrap(), at, at + 3 * size));
-        let mut range = Collapse::within(at, 3 * size, size).unwrap();
+    fn moved(memory: &Private, size: u64) {
+        let (at, length) = (memory.addr() as u64, 3 * size);
+        assert!(maps::is_private(&maps::text().unwrap(), at, at + length));
+        let mut range = Collapse::within(at, length, size).unwrap();
         let mut steps = 1;
         while range.step() {
             steps += 1;
         }
+        assert!(steps <= 3);
+    }
+
+    /// How much of the mapping around an address is in huge pages.
+    fn in_huge_pages(at: usize) -> u64 {
+        let text = std::fs::read_to_string("/proc/thread-self/smaps").unwrap();
+        let mut is_around = false;
+        for line in text.lines() {
+            let mut words = line.split_ascii_whitespace();
+            let name = words.next().unwrap_or_default();
+            let hex = |text| usize::from_str_radix(text, 16).ok();
+            let range = name.split_once('-');
+            if let Some((Some(from), Some(to))) = range.map(|(from, to)| (hex(from), hex(to))) {
+                is_around = from <= at && at < to;
+            } else if is_around && name == "AnonHugePages:" {
+                return words.next().unwrap().parse().unwrap();
+            }
+        }
+        0
+    }
+
+    #[test]
+    fn private_memory_has_the_same_bytes_in_huge_pages() {
+        const ATTEMPTS: usize = 20;
+        let Some(size) = size_of_huge_pages() else {
+            return;
+        };
+        let memory = Private::new(3 * size as usize).unwrap();
+        // Another test may fork, and then no page is of this process alone.
+        let whole = 3 * size as usize;
+        memory.advise(0, whole, libc::MADV_DONTFORK).unwrap();
+        memory.set(7);
+        let is_done = (0..ATTEMPTS).any(|_| {
+            moved(&memory, size);
+            in_huge_pages(memory.addr()) > 0
+        });
+        let aligned = (memory.addr().next_multiple_of(size as usize)) - memory.addr();
         // The kernel may know nothing of it, or have no huge page now.
-        assert!(steps <= 2);
-        assert!((0..3 * size).all(|at| bytes[at as usize] == (at / 4096) as u8));
+        let can = || memory.advise(aligned, size as usize, MADV_COLLAPSE) == Ok(());
+        assert!(is_done || !can());
+        assert!(memory.bytes().iter().all(|&byte| byte == 7));
+    }
+
+    /// In each huge page there is one that was written, and the others were read.
+    #[test]
+    fn pages_that_were_only_read_get_no_memory() {
+        let Some(size) = size_of_huge_pages() else {
+            return;
+        };
+        let (size, page) = (size as usize, page_size());
+        let memory = Private::new(3 * size).unwrap();
+        let table = std::fs::File::open("/proc/thread-self/pagemap").unwrap();
+        let last = memory.addr().next_multiple_of(size) + size - page;
+        let is_own = || pages::are_exclusive(table.as_raw_fd(), last, page);
+        let (read, write) = (libc::MADV_POPULATE_READ, libc::MADV_POPULATE_WRITE);
+        let written = last - memory.addr() + page - size;
+        if memory.advise(written, page, write) != Ok(()) || is_own() {
+            // An old kernel, or one that gives huge pages without being asked.
+            return;
+        }
+        memory.advise(0, 3 * size, read).unwrap();
+        moved(&memory, size as u64);
+        assert!(!is_own());
     }
 }

@@ -13,6 +13,8 @@ pub(super) const PRESENT: u64 = 1 << 63;
 pub(super) const SWAPPED: u64 = 1 << 62;
 /// Whoever writes to the page waits for the program's handler (`userfaultfd`). Known since Linux 5.14.
 const WRITE_PROTECTED: u64 = 1 << 57;
+/// Of no other process and not the kernel's page of zeros.
+const EXCLUSIVE: u64 = 1 << 56;
 
 /// The table of another process. A child may keep it: it is of no process that it has to do with.
 #[derive(Debug)]
@@ -59,6 +61,12 @@ pub(super) const GROUP: u64 = 64;
 /// Whether a table says of all pages of a range what one of the bits means.
 pub(super) fn are_there(table: RawFd, addr: usize, length: usize, bits: u64) -> bool {
     all(table, addr, length, |entry| entry & bits != 0)
+}
+
+/// Whether all pages of a range are in memory, each a page of this process alone.
+pub(super) fn are_exclusive(table: RawFd, addr: usize, length: usize) -> bool {
+    const BOTH: u64 = PRESENT | EXCLUSIVE;
+    all(table, addr, length, |entry| entry & BOTH == BOTH)
 }
 
 fn all(table: RawFd, addr: usize, length: usize, is: impl Fn(u64) -> bool) -> bool {

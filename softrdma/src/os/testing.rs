@@ -105,6 +105,12 @@ impl Private {
         unsafe { std::slice::from_raw_parts(self.at, self.length) }.to_vec()
     }
 
+    pub(crate) fn advise(&self, offset: usize, length: usize, advice: i32) -> Result<()> {
+        assert!(offset + length <= self.length);
+        // SAFETY: within the mapping, of which no pages are taken away.
+        check(unsafe { libc::madvise(self.at.add(offset).cast(), length, advice) }).map(|_| ())
+    }
+
     /// Protects a part as long as the descriptor is open. Whoever writes to it gets an error. None where this process
     /// may not do that.
     pub(crate) fn protect(&self, offset: usize, length: usize) -> Option<File> {
