@@ -391,8 +391,9 @@ impl Qp {
             _ => region.terms.locate(range, needs)?,
         };
         if let Wish::Flush { .. } = wish {
-            // All completed writes are in memory already. A flush fails only if the process has ended; if its memory went
-            // when it executed another program, then after these writes.
+            // All completed writes are in memory already. A flush fails only if the process is known to have ended (it
+            // is not where the kernel does not tell, or if the program has closed the descriptor that does); if its
+            // memory went, by its end or when it executed another program, then after these writes.
             return reach.is_there().then_some(range.length);
         }
         let mappings = &mut direct.mappings;
