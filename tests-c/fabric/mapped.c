@@ -462,7 +462,32 @@ store_values(struct link *link)
 	}
 }
 
-/* uses a region until it is mapped */
+/* whether the thread that maps regions waits for something to do; true if that cannot be seen for want of a descriptor */
+static bool
+mapper_sleeps(void)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	bool sleeps = true;
+	struct dirent *task;
+
+	while (tasks && (task = readdir(tasks))) {
+		char path[64], state = 'S';
+		FILE *stat;
+
+		snprintf(path, sizeof(path), "/proc/self/task/%.16s/stat", task->d_name);
+		stat = fopen(path, "re");
+		if (stat && fscanf(stat, "%*d (softrdma-map) %c", &state) == 1)
+			sleeps = state == 'S';
+		if (stat)
+			fclose(stat);
+	}
+	if (tasks)
+		closedir(tasks);
+
+	return sleeps;
+}
+
+/* uses a region until it is mapped, and requests are executed there: the thread that maps it says so a moment later */
 static void
 use_until_mapped(struct link *link, struct remote region, const char *name)
 {
@@ -475,6 +500,14 @@ use_until_mapped(struct link *link, struct remote region, const char *name)
 		if (now_ns() > end)
 			die("it is not mapped: %s", name);
 	}
+	while (!mapper_sleeps()) {
+		if (now_ns() > end)
+			die("the thread that maps regions does not come to rest");
+		pause_for(100);
+	}
+	/* requests that have found no mapping have some more not look for it */
+	for (int i = 0; i < ENOUGH; i++)
+		do_one(link, IBV_WR_RDMA_READ, INTO, WORD, 0);
 }
 
 /* uses a region, and then another one: when that is mapped, there is an answer for the first one, too */
