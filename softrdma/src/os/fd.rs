@@ -86,43 +86,18 @@ pub(super) fn high_ones() -> usize {
 
 /// The same file by a number that is as high as this, or higher, if one is free.
 fn moved(fd: OwnedFd, lowest: RawFd) -> OwnedFd {
-    let high = copied(&fd, lowest);
-    instead(fd, high)
-}
-
-/// As above, beside the low number. None if it is high enough, or no higher one is free.
-fn copied(fd: &OwnedFd, lowest: RawFd) -> Option<OwnedFd> {
     if fd.as_raw_fd() >= lowest {
-        return None;
+        return fd;
     }
     // SAFETY: no pointers.
-    owned(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) }).ok()
-}
-
-/// The high one, if there is one; the low one is closed then.
-fn instead(low: OwnedFd, high: Option<OwnedFd>) -> OwnedFd {
-    match high {
-        Some(high) => {
-            close_low(low.into_raw_fd());
+    let high = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) };
+    match owned(high) {
+        Ok(high) => {
+            // SAFETY: the descriptor has just been given up.
+            unsafe { sys::close(fd.into_raw_fd()) };
             high
         }
-        None => low,
-    }
-}
-
-fn close_low(number: RawFd) {
-    // SAFETY: the descriptor has just been made, and nobody else knows it.
-    unsafe { sys::close(number) };
-}
-
-/// Closes two that have just been made: by one call if one follows the other.
-fn close_both_low(first: RawFd, second: RawFd) {
-    let follows = first.checked_add(1) == Some(second);
-    // SAFETY: as in `close_low`; no other number is in the range.
-    if !follows || unsafe { libc::syscall(libc::SYS_close_range, first, second, 0) } != 0 {
-        // Also where the kernel does not have that call, or may not make it.
-        close_low(first);
-        close_low(second);
+        Err(_) => fd,
     }
 }
 
@@ -152,21 +127,14 @@ impl Fd {
         // SAFETY: room for two descriptors.
         check(unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC | flags) })?;
         let (read, write) = (owned(fds[0])?, owned(fds[1])?);
+        let write = Self::new(write);
         let lowest = if is_of_program {
             lowest_of_program()
         } else {
             lowest_high()
         };
-        let (read, write) = match (copied(&read, lowest), copied(&write, lowest_high())) {
-            (Some(high_read), Some(high_write)) => {
-                close_both_low(read.into_raw_fd(), write.into_raw_fd());
-                (high_read, high_write)
-            }
-            (high_read, high_write) => (instead(read, high_read), instead(write, high_write)),
-        };
-        // It cannot fail for a descriptor that is open.
-        let identity = identity_of(write.as_raw_fd()).unwrap_or_default();
-        Ok((Self::of(read, identity), Self::of(write, identity)))
+        let read = Self::of(moved(read, lowest), load(&write.identity));
+        Ok((read, write))
     }
 
     fn at(fd: OwnedFd, lowest: RawFd) -> Self {

@@ -75,8 +75,10 @@ impl Page {
         let size = page_size();
         let wanted = ptr::without_provenance_mut::<libc::c_void>(addr as usize);
         let rights = libc::PROT_READ | libc::PROT_WRITE;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
-        // SAFETY: a new mapping where there is none.
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // Without MAP_FIXED_NOREPLACE, of which ThreadSanitizer makes a mapping at address 0: the kernel takes another
+        // address where there is something.
+        // SAFETY: a new mapping.
         let at = unsafe { libc::mmap(wanted, size, rights, flags, -1, 0) };
         if at == libc::MAP_FAILED {
             return Err(errno());
