@@ -148,15 +148,13 @@ async_event(struct link *link, enum ibv_event_type wanted)
 {
 	struct pollfd readable = {.fd = link->id->verbs->async_fd, .events = POLLIN};
 	struct ibv_async_event event;
-	struct ibv_qp_init_attr init;
-	struct ibv_qp_attr attr;
 
 	CHECK(poll(&readable, 1, wait_ms()) == 1);
 	CHECK(ibv_get_async_event(link->id->verbs, &event) == 0);
 	if (event.event_type != wanted)
 		die("%s instead of %s", ibv_event_type_str(event.event_type), ibv_event_type_str(wanted));
 	CHECK(event.element.qp == link->id->qp);
-	CHECK(ibv_query_qp(link->id->qp, &attr, IBV_QP_STATE, &init) == 0 && attr.qp_state == IBV_QPS_ERR);
+	CHECK(state_of(link) == IBV_QPS_ERR);
 	ibv_ack_async_event(&event);
 	CHECK(poll(&readable, 1, 0) == 0);
 }

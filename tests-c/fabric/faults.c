@@ -67,17 +67,6 @@ await_status(struct link *link, uint64_t wr_id, enum ibv_wc_status wanted)
 	CHECK(wc.qp_num == link->id->qp->qp_num);
 }
 
-static enum ibv_qp_state
-state_of(struct link *link)
-{
-	struct ibv_qp_init_attr init;
-	struct ibv_qp_attr attr;
-
-	CHECK(ibv_query_qp(link->id->qp, &attr, IBV_QP_STATE, &init) == 0);
-
-	return attr.qp_state;
-}
-
 static void
 write_some(struct link *link, uint64_t first, uint64_t last)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * fork-direct [ADDRESS]: a server that forks when it listens, a client that forks when it has an identifier, and either
- * of them when it has a connection and goes on with it. Whoever has the connection then executes writes and reads in
- * the memory of the other process itself, as if nobody had forked: while the owner of the memory is stopped.
+ * of them when it has a connection and goes on with it. The process that has the connection then executes writes and
+ * reads in the memory of the other one itself, as without a fork: while the owner of the memory is stopped.
  *
  *   softrdma run -- fork-direct
  *
@@ -61,7 +61,7 @@ expect_order(const char *wanted)
 		die("no order to %s", wanted);
 }
 
-/* forks if it is time to, and is whoever goes on */
+/* forks if it is time to; returns in the process that goes on */
 static void
 fork_at(enum moment now, enum moment wanted)
 {
@@ -152,9 +152,15 @@ obey(void)
 	CHECK(strcmp(line, "end") == 0);
 }
 
+/* obeys, before it may fork too, and disconnects */
 static void
-finish_link(void)
+work_on(enum moment forks)
 {
+	if (forks == PARENT_GOES_ON)
+		obey();
+	fork_at(PARENT_GOES_ON, forks);
+	report("process %d", (int)getpid());
+	obey();
 	rdma_disconnect(link_.id);
 	await_event(channel, RDMA_CM_EVENT_DISCONNECTED);
 	link_close(&link_);
@@ -203,13 +209,7 @@ serve(const char *address, enum moment forks)
 	memcpy(&client, link_.memory + SELF, sizeof(client));
 	link_.remote = client;
 	report("looked");
-	/* before it forks */
-	if (forks == PARENT_GOES_ON)
-		obey();
-	fork_at(PARENT_GOES_ON, forks);
-	report("process %d", (int)getpid());
-	obey();
-	finish_link();
+	work_on(forks);
 	close_server(channel, listener);
 }
 
@@ -236,12 +236,7 @@ be_client(const char *address, unsigned port, enum moment forks)
 	post(&link_, IBV_WR_RDMA_WRITE, 1, 0, sizeof(own), SELF);
 	complete(&link_);
 	report("connected");
-	if (forks == PARENT_GOES_ON)
-		obey();
-	fork_at(PARENT_GOES_ON, forks);
-	report("process %d", (int)getpid());
-	obey();
-	finish_link();
+	work_on(forks);
 	release_pd();
 	rdma_destroy_event_channel(channel);
 }

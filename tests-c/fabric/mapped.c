@@ -462,32 +462,45 @@ store_values(struct link *link)
 	}
 }
 
-/* whether the thread that maps regions waits for something to do; true if that cannot be seen for want of a descriptor */
+/* the next thread that maps regions, by its number and state; 0 if there is none, or no descriptor to look */
+static int
+next_mapper(DIR *tasks, char *state)
+{
+	struct dirent *task;
+	int number = 0;
+
+	while (number == 0 && (task = readdir(tasks))) {
+		char path[64];
+		FILE *stat;
+
+		snprintf(path, sizeof(path), "/proc/self/task/%.16s/stat", task->d_name);
+		stat = fopen(path, "re");
+		if (stat && fscanf(stat, "%d (softrdma-map) %c", &number, state) != 2)
+			number = 0;
+		if (stat)
+			fclose(stat);
+	}
+
+	return number;
+}
+
+/* whether it waits for something to do, as far as that can be seen */
 static bool
 mapper_sleeps(void)
 {
 	DIR *tasks = opendir("/proc/self/task");
 	bool sleeps = true;
-	struct dirent *task;
+	char state;
 
-	while (tasks && (task = readdir(tasks))) {
-		char path[64], state = 'S';
-		FILE *stat;
-
-		snprintf(path, sizeof(path), "/proc/self/task/%.16s/stat", task->d_name);
-		stat = fopen(path, "re");
-		if (stat && fscanf(stat, "%*d (softrdma-map) %c", &state) == 1)
-			sleeps = state == 'S';
-		if (stat)
-			fclose(stat);
-	}
+	while (tasks && next_mapper(tasks, &state))
+		sleeps = sleeps && state == 'S';
 	if (tasks)
 		closedir(tasks);
 
 	return sleeps;
 }
 
-/* uses a region until it is mapped, and requests are executed there: the thread that maps it says so a moment later */
+/* uses a region until requests are executed in its mapping, which is there a moment before that is known */
 static void
 use_until_mapped(struct link *link, struct remote region, const char *name)
 {
@@ -594,23 +607,17 @@ mapping_sockets(void)
 {
 	DIR *tasks = opendir("/proc/self/task");
 	unsigned count = 0;
-	struct dirent *task;
+	int mapper;
+	char state;
 
 	CHECK(tasks);
-	while ((task = readdir(tasks))) {
-		char path[64], name[32] = "", target[64];
+	while ((mapper = next_mapper(tasks, &state))) {
+		char path[64], target[64];
 		struct dirent *fd;
-		FILE *comm;
 		DIR *fds;
 
-		snprintf(path, sizeof(path), "/proc/self/task/%.16s/comm", task->d_name);
-		comm = fopen(path, "re");
-		if (!comm || !fgets(name, sizeof(name), comm))
-			name[0] = '\0';
-		if (comm)
-			fclose(comm);
-		snprintf(path, sizeof(path), "/proc/self/task/%.16s/fd", task->d_name);
-		fds = strcmp(name, "softrdma-map\n") == 0 ? opendir(path) : NULL;
+		snprintf(path, sizeof(path), "/proc/self/task/%d/fd", mapper);
+		fds = opendir(path);
 		while (fds && (fd = readdir(fds)))
 			count += readlinkat(dirfd(fds), fd->d_name, target, sizeof(target)) > 0 &&
 				strncmp(target, "socket:", 7) == 0;

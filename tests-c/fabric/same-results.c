@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * same-results [ADDRESS]: random lists of requests, right and wrong ones, have the same results whoever executes
- * them: the initiator, the owner of the memory on the same host, and the owner at the other end of a TCP connection.
+ * same-results [ADDRESS]: random lists of requests, right and wrong ones, have the same results for each process that may
+ * execute them: the initiator, the owner of the memory on the same host, and the owner at the other end of a TCP connection.
  * Compared are the completions of both sides in their order, the states of the queue pairs, and all bytes.
  *
  *   softrdma run -- same-results
@@ -118,17 +118,6 @@ sum_up(uint64_t sum, const void *memory, size_t size)
 	}
 
 	return sum;
-}
-
-static enum ibv_qp_state
-state_of(struct link *link)
-{
-	struct ibv_qp_init_attr init;
-	struct ibv_qp_attr attr;
-
-	CHECK(ibv_query_qp(link->id->qp, &attr, IBV_QP_STATE, &init) == 0);
-
-	return attr.qp_state;
 }
 
 /* --- the server ---------------------------------------------------------------------------------- */

@@ -559,6 +559,17 @@ link_close(struct link *link)
 	memset(link, 0, sizeof(*link));
 }
 
+enum ibv_qp_state
+state_of(const struct link *link)
+{
+	struct ibv_qp_init_attr init;
+	struct ibv_qp_attr attr;
+
+	CHECK(ibv_query_qp(link->id->qp, &attr, IBV_QP_STATE, &init) == 0);
+
+	return attr.qp_state;
+}
+
 void
 post(struct link *link, enum ibv_wr_opcode opcode, uint64_t wr_id, size_t offset, size_t length,
 		size_t remote_offset)

@@ -109,6 +109,8 @@ void release_pd(void);
 void link_open(struct link *link, struct rdma_cm_id *id, size_t size, unsigned depth);
 /* Releases all of it, and the id; it must be possible. */
 void link_close(struct link *link);
+/* of its queue pair */
+enum ibv_qp_state state_of(const struct link *link);
 
 void post(struct link *link, enum ibv_wr_opcode opcode, uint64_t wr_id, size_t offset, size_t length,
 		size_t remote_offset);
