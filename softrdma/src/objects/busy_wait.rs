@@ -119,7 +119,7 @@ impl BusyWait {
     pub(super) fn poll(&self, connections: &[Polled], is_there: &dyn Fn() -> bool) -> bool {
         let begun = Instant::now();
         let mut last = begun;
-        let outcome = loop {
+        let (is_found, outcome) = loop {
             let mut has_come = false;
             for (qp, hint) in connections.iter().flatten() {
                 if hint.has_input() {
@@ -128,27 +128,27 @@ impl BusyWait {
                 }
             }
             if is_there() {
-                self.policy.polled(if has_come {
+                let outcome = if has_come {
                     Outcome::Found
                 } else {
                     Outcome::InVain
-                });
-                return true;
+                };
+                break (true, outcome);
             }
             let now = Instant::now();
             if has_come {
                 last = now;
             } else if now - last > GAP {
-                break Outcome::Preempted;
+                break (false, Outcome::Preempted);
             }
             last = last.max(now);
             if now - begun > LONGEST || fork_state::concerns_thread() {
-                break Outcome::InVain;
+                break (false, Outcome::InVain);
             }
             std::hint::spin_loop();
         };
         self.policy.polled(outcome);
-        false
+        is_found
     }
 
     /// As if it had polled in vain: waits for connections over TCP need not look for others each time.

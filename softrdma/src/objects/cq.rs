@@ -605,9 +605,7 @@ impl Cq {
         }
         progress
     }
-}
 
-impl Cq {
     /// The program polls though it has armed the queue: an event may be welcome, but is not what it waits for.
     #[cold]
     fn go_on_polling(&self) {

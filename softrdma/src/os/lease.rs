@@ -36,6 +36,16 @@ pub(crate) struct SharedRegion {
     pub(crate) domain: u32,
 }
 
+impl SharedRegion {
+    pub(super) fn extent(&self, serial: u64) -> Extent {
+        Extent {
+            addr: self.terms.addr,
+            length: self.terms.length,
+            serial,
+        }
+    }
+}
+
 /// Describes a region. Zeros are right for an entry that is free.
 ///
 /// Only the owner writes it, one thread at a time. The other side may be another build.
@@ -190,11 +200,7 @@ impl Entry {
         let read = self.read()?;
         // As above.
         fence(Ordering::Acquire);
-        let extent = Extent {
-            addr: read.region.terms.addr,
-            length: read.region.terms.length,
-            serial: read.serial,
-        };
+        let extent = read.region.extent(read.serial);
         self.is_still(read.generation)
             .then_some((extent, read.generation))
     }
@@ -350,11 +356,7 @@ impl Lease<'_> {
     }
 
     pub(crate) fn extent(&self) -> Extent {
-        Extent {
-            addr: self.region.terms.addr,
-            length: self.region.terms.length,
-            serial: self.serial,
-        }
+        self.region.extent(self.serial)
     }
 }
 

@@ -55,7 +55,7 @@ fn file_of(memory: &TestFile, writable: bool) -> PrivateFd {
 
 /// A mapping of a region, which begins in its file at this offset, by its owner's word.
 fn map(region: &SharedRegion, file: &PrivateFd, offset: u64) -> Result<MappedRegion> {
-    let extent = extent(region, 0);
+    let extent = region.extent(0);
     let window = Window {
         from: extent.addr,
         to: extent.addr.saturating_add(extent.length),
@@ -77,14 +77,6 @@ fn map_window(
     part.only(region)?;
     let mapped = Mapped::new(RegionTable::own()?, file, part, &facts)?;
     MappedRegion::new(Arc::new(mapped), region).ok_or(libc::EINVAL)
-}
-
-fn extent(region: &SharedRegion, serial: u64) -> Extent {
-    Extent {
-        addr: region.terms.addr,
-        length: region.terms.length,
-        serial,
-    }
 }
 
 fn open(path: &CStr, flags: i32) -> PrivateFd {

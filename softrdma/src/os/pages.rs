@@ -11,7 +11,7 @@ use crate::Result;
 
 pub(super) const PRESENT: u64 = 1 << 63;
 pub(super) const SWAPPED: u64 = 1 << 62;
-/// Whoever writes to the page waits for the program's handler (`userfaultfd`). Known since Linux 5.14.
+/// A write to the page waits for the program's handler (`userfaultfd`). Known since Linux 5.14.
 const WRITE_PROTECTED: u64 = 1 << 57;
 /// Of no other process and not the kernel's page of zeros.
 const EXCLUSIVE: u64 = 1 << 56;
@@ -42,16 +42,12 @@ impl Pages {
     /// Which of the pages of this group are in memory. The lowest bit is that of the first one.
     pub(super) fn of_group(&self, group: u64) -> Option<u64> {
         let mut entries = [0u64; GROUP as usize];
-        let size = size_of_val(&entries);
-        let offset = group.checked_mul(size as u64)?;
-        let offset = libc::off_t::try_from(offset).ok()?;
-        // SAFETY: room for so many bytes.
-        let read = unsafe { sys::pread(self.0.raw(), entries.as_mut_ptr().cast(), size, offset) };
+        read(self.0.raw(), group.checked_mul(GROUP)?, &mut entries)?;
         let bits = entries
             .iter()
             .zip(0..)
             .map(|(entry, bit)| (entry & PRESENT) >> 63 << bit);
-        (usize::try_from(read) == Ok(size)).then(|| bits.fold(0, |all, bit| all | bit))
+        Some(bits.fold(0, |all, bit| all | bit))
     }
 }
 
@@ -72,19 +68,25 @@ pub(super) fn are_exclusive(table: RawFd, addr: usize, length: usize) -> bool {
 fn all(table: RawFd, addr: usize, length: usize, is: impl Fn(u64) -> bool) -> bool {
     let page = own_memory::page_size();
     let (mut at, end) = (addr / page, addr.saturating_add(length).div_ceil(page));
-    let mut entries = [0u64; 64];
+    let mut entries = [0u64; GROUP as usize];
     while at < end {
         let n = entries.len().min(end - at);
-        let offset = (at * 8) as libc::off_t;
-        // SAFETY: room for so many.
-        let read = unsafe { sys::pread(table, entries.as_mut_ptr().cast(), n * 8, offset) };
-        let all = usize::try_from(read) == Ok(n * 8) && entries[..n].iter().all(|&entry| is(entry));
-        if !all {
+        let some = &mut entries[..n];
+        if read(table, at as u64, some).is_none() || !some.iter().all(|&entry| is(entry)) {
             return false;
         }
         at += n;
     }
     true
+}
+
+/// The entries of as many pages, from this one on. None if they cannot be read.
+fn read(table: RawFd, first: u64, entries: &mut [u64]) -> Option<()> {
+    let size = size_of_val(entries);
+    let offset = libc::off_t::try_from(first.checked_mul(8)?).ok()?;
+    // SAFETY: room for so many bytes.
+    let read = unsafe { sys::pread(table, entries.as_mut_ptr().cast(), size, offset) };
+    (usize::try_from(read) == Ok(size)).then_some(())
 }
 
 #[cfg(test)]

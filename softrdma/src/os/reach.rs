@@ -488,6 +488,18 @@ mod tests {
     }
 
     #[cfg(not(loom))]
+    fn with_marks(process: &Arc<Process>, marks: [u64; MARKS]) -> PeerMemory {
+        PeerMemory {
+            process: Arc::clone(process),
+            file: None,
+            seen: SeenPages::new(),
+            mark: None,
+            write_marks: Some(marks),
+            marks_seen: AtomicU32::new(long_ago()),
+        }
+    }
+
+    #[cfg(not(loom))]
     #[test]
     fn nothing_is_written_to_a_process_without_the_marks() {
         let Ok(marks) = WriteMarks::new() else { return };
@@ -497,14 +509,7 @@ mod tests {
         let Ok(process) = Process::of_child(child.0 as u32) else {
             return;
         };
-        let with_marks = |marks| PeerMemory {
-            process: Arc::clone(&process),
-            file: None,
-            seen: SeenPages::new(),
-            mark: None,
-            write_marks: Some(marks),
-            marks_seen: AtomicU32::new(long_ago()),
-        };
+        let with_marks = |marks| with_marks(&process, marks);
         let bytes_of_child = || {
             let mut bytes = vec![0; MUCH];
             let length = bytes.len();
@@ -544,14 +549,7 @@ mod tests {
             return;
         };
         let write = |marks: [usize; MARKS], page_of_data: usize| {
-            let memory = PeerMemory {
-                process: Arc::clone(&process),
-                file: None,
-                seen: SeenPages::new(),
-                mark: None,
-                write_marks: Some(marks.map(|mark| (at + mark * page) as u64)),
-                marks_seen: AtomicU32::new(long_ago()),
-            };
+            let memory = with_marks(&process, marks.map(|mark| (at + mark * page) as u64));
             memory.write_much((at + page_of_data * page) as u64, Span::from_slice(&new))
         };
         if write([0, 1], 4) != Some(()) {

@@ -300,7 +300,7 @@ impl RegionTable {
                 .filter(|region| window.has(region));
             changes.watches.count(name, regions.count(), end);
             if end == all {
-                return changes.watches.is_used(name).then_some(name);
+                return changes.watches.end_count(name).then_some(name);
             }
             next = end;
         }

@@ -111,8 +111,8 @@ impl Private {
         check(unsafe { libc::madvise(self.at.add(offset).cast(), length, advice) }).map(|_| ())
     }
 
-    /// Protects a part as long as the descriptor is open. Whoever writes to it gets an error. None where this process
-    /// may not do that.
+    /// Protects a part as long as the descriptor is open: a write to it is an error. None where this process may not do
+    /// that.
     pub(crate) fn protect(&self, offset: usize, length: usize) -> Option<File> {
         const API: u64 = 0xc018_aa3f;
         const REGISTER: u64 = 0xc020_aa00;

@@ -47,8 +47,8 @@ impl Watches {
         }
     }
 
-    /// All were counted. Whether there is one; otherwise the window is not watched.
-    pub(super) fn is_used(&mut self, name: WatchName) -> bool {
+    /// All were counted. Whether there is one; otherwise the window is not watched any more.
+    pub(super) fn end_count(&mut self, name: WatchName) -> bool {
         let at = self.all.iter().position(|watch| watch.name == name);
         let Some(at) = at else { return false };
         self.all[at].next = usize::MAX;
@@ -110,7 +110,7 @@ mod tests {
         let mut watches = Watches::default();
         let name = watches.begin(WINDOW);
         watches.count(name, 2, 1000);
-        assert!(watches.is_used(name));
+        assert!(watches.end_count(name));
         for other in [
             extent(99, 1, 1),
             extent(199, 2, 1),
@@ -140,7 +140,7 @@ mod tests {
         assert!(!watches.removed(8, &region));
         assert!(!watches.removed(10, &region));
         watches.count(name, 1, 20);
-        assert!(watches.is_used(name));
+        assert!(watches.end_count(name));
         assert!(watches.removed(10, &region));
     }
 
@@ -148,9 +148,9 @@ mod tests {
     fn a_window_without_regions_is_not_watched() {
         let mut watches = Watches::default();
         let (none, ended) = (watches.begin(WINDOW), watches.begin(WINDOW));
-        assert!(!watches.is_used(none));
+        assert!(!watches.end_count(none));
         watches.count(ended, 1, 1);
-        assert!(watches.is_used(ended));
+        assert!(watches.end_count(ended));
         watches.end(ended);
         assert!(!watches.removed(0, &extent(100, 1, 1)));
     }

@@ -2,11 +2,11 @@
 
 //! One copy on one host: the side that the bytes are for copies them from the other process's memory.
 //!
-//! Instead of the bytes a descriptor is sent: their address, and those of generations. Whoever gets it copies
-//! the bytes and then, in the same call, the generations. A generation that is not what the descriptor said means
-//! that the memory may have been something else by then: the copy is worth nothing. So these
-//! copies only read from another process, and write to the own memory under the own locks. (What the initiator executes
-//! itself, `direct.rs`, is another way.)
+//! Instead of the bytes a descriptor is sent: their address, and those of generations. The side that receives it copies
+//! the bytes and then, in the same call, the generations. A generation that is not what the descriptor said means that
+//! the memory may have been something else by then, and the copy does not count. So these copies only read from another
+//! process, and write to the own memory under the own locks. (What the initiator executes itself, `direct.rs`, is another
+//! way.)
 //!
 //! When it cannot be done (the other process's memory may not be read any more, or is not what it was),
 //! the side that copies says so, and gets the bytes with the frame: a request is dropped and comes again,
