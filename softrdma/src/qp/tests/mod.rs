@@ -206,6 +206,10 @@ impl Side {
         self.qp.close();
         self.qp.release();
         self.mr.deregister()?;
+        // An event that nobody has taken holds the queue, and that its channel.
+        if let Some(channel) = &self.cq.channel {
+            channel.events.withdraw(|_| true);
+        }
         Ok(())
     }
 }
