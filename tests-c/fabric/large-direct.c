@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -30,6 +31,11 @@
 /* more than there is room for frames that the owner has not read */
 #define UNREAD 500
 #define STREAM (4 * MIB)
+
+/* since Linux 6.1 */
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
 
 #define ACCESS (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ)
 
@@ -172,6 +178,21 @@ serve_losses(void)
 	close_server(channel, listener);
 }
 
+/* a child that has all memory in common with this process, as long as neither writes to it, until this process ends */
+static void
+share_memory(void)
+{
+	const pid_t parent = getpid(), child = fork();
+
+	CHECK(child >= 0);
+	if (child > 0)
+		return;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	while (getppid() == parent)
+		pause();
+	_exit(0);
+}
+
 /* --- the server: sends messages back ----------------------------------------------------------------- */
 
 static void
@@ -218,6 +239,8 @@ serve(void)
 				links[taken].memory = links[0].memory;
 				links[taken].mr = links[0].mr;
 			}
+			if (env_number("LARGE_SHARED", 0) == 1)
+				share_memory();
 			post_receive(&links[taken], 0, memory_size() - WORD, WORD);
 			accept_link(&links[taken++]);
 			continue;
@@ -387,6 +410,67 @@ work_with_pauses(struct link *link)
 	greet(link);
 }
 
+/* the bytes of a process that are in huge pages */
+static size_t
+in_huge_pages(pid_t pid)
+{
+	char path[64], line[256];
+	size_t sum = 0, kib;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps", (int)pid);
+	file = fopen(path, "r");
+	CHECK(file);
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, "AnonHugePages: %zu kB", &kib) == 1)
+			sum += kib * KIB;
+	fclose(file);
+
+	return sum;
+}
+
+/* whether the kernel moves memory to huge pages when it is asked, and does so here */
+static bool
+can_move(void)
+{
+	char *memory = mmap(NULL, 4 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *inside;
+	bool can;
+
+	CHECK(memory != MAP_FAILED);
+	memset(memory, 1, 4 * MIB);
+	inside = (char *)(((uintptr_t)memory + 2 * MIB - 1) / (2 * MIB) * (2 * MIB));
+	can = madvise(inside, 2 * MIB, MADV_COLLAPSE) == 0;
+	CHECK(munmap(memory, 4 * MIB) == 0);
+
+	return can;
+}
+
+/* writes a part again and again: the owner of the memory hears of it now and then */
+static void
+until_moved(struct link *link, size_t size, size_t at, size_t wanted)
+{
+	/* sooner than this process must have ended */
+	const uint64_t end = now_ns() + (uint64_t)wait_ms() * 1000000 / 3;
+
+	do {
+		if (now_ns() > end)
+			die("%zu bytes of the memory are in huge pages", in_huge_pages(server_pid()));
+		write_and_read(link, size, at, polled, at + 1);
+		pause_for(1000);
+	} while (in_huge_pages(server_pid()) < wanted);
+}
+
+/* Memory is in huge pages soon after it has become the owner's alone: here a child has it too, until it is written. */
+static void
+work_until_moved(struct link *link)
+{
+	until_direct(link);
+	until_moved(link, 6 * MIB, 0, 4 * MIB);
+	/* all but where the memory begins, and ends */
+	until_moved(link, largest() - 6 * MIB, 6 * MIB, largest() - 5 * MIB);
+}
+
 /* writes until one fails; the status */
 static enum ibv_wc_status
 stream(struct link *link)
@@ -493,6 +577,8 @@ work(const char *what, unsigned port)
 		work_alone(&link);
 	else if (strcmp(what, "pauses") == 0)
 		work_with_pauses(&link);
+	else if (strcmp(what, "moved") == 0)
+		work_until_moved(&link);
 	else if (strcmp(what, "killed") == 0)
 		work_until_killed(&link, channel);
 	else
@@ -581,6 +667,12 @@ main(int argc, char *argv[])
 	if (is_direct()) {
 		run_case("alone", "1", "while the owner was stopped");
 		run_case("pauses", "1", "while the owner was stopped now and then");
+		setenv("LARGE_SHARED", "1", 1);
+		if (can_move())
+			run_case("moved", "1", "in memory that was moved to huge pages");
+		else
+			printf("not run: this kernel moves no memory to huge pages when it is asked\n");
+		unsetenv("LARGE_SHARED");
 	}
 	run_case("losses", "0", "no byte came after memory or access was taken away");
 	owner_killed();

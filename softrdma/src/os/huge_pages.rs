@@ -5,13 +5,17 @@
 //! The kernel looks up each page of another process that it copies from or to: with pages of 4 KiB, that takes longer
 //! than the copy. Memory that is there, and that no other process shares, takes as much memory in huge pages. Other memory
 //! stays as it is: pages that were only read, which are all the kernel's one page of zeros, and pages that are shared
-//! after a fork would each get memory of their own. The kernel moves it when it is asked (`MADV_COLLAPSE`, Linux 6.1), and leaves the attributes of the mapping as
-//! they are; threads that access a page meanwhile wait. It does not move what the program has excluded
-//! (`MADV_NOHUGEPAGE`, `PR_SET_THP_DISABLE`), and nothing is moved where the system has no huge pages for programs.
+//! after a fork would each get memory of their own. It is looked at again for half a minute: a child may end, or somebody
+//! may write.
+//!
+//! The kernel moves memory when it is asked (`MADV_COLLAPSE`, Linux 6.1), and leaves the attributes of the mapping as they
+//! are; threads that access a page meanwhile wait. It does not move what the program has excluded (`MADV_NOHUGEPAGE`,
+//! `PR_SET_THP_DISABLE`), and nothing is moved where the system has no huge pages for programs.
 
 use std::collections::VecDeque;
 use std::ffi::CStr;
 use std::ptr;
+use std::time::{Duration, Instant};
 
 use super::check;
 use super::maps;
@@ -29,22 +33,35 @@ const SIZE: &CStr = c"/sys/kernel/mm/transparent_hugepage/hpage_pmd_size";
 /// The largest size of huge pages that is made use of. On processors with larger pages it is much larger.
 const LARGEST: u64 = 4 << 20;
 
-/// How many regions wait to be moved.
-const MOST_WAITING: usize = 64;
+/// How many regions are moved at a time, or wait for it.
+const MOST_REGIONS: usize = 1024;
+/// After so long it is tried again to move what could not be moved.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// So much longer is the next pause when nothing could be moved again.
+const FACTOR: u32 = 4;
+/// What cannot be moved for so long stays as it is.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Regions of this process that are moved, one huge page after the other.
 #[derive(Default)]
-pub(super) struct Collapsing(VecDeque<Waiting>);
+pub(super) struct Collapsing(VecDeque<Region>);
 
-struct Waiting {
+struct Region {
     entry: u32,
     generation: u64,
     range: Collapse,
+    /// Nothing of it is moved before this.
+    due: Instant,
+    /// How long it waits for what could not be moved.
+    pause: Duration,
+    /// How much that was, when all of it had been tried.
+    left: u64,
 }
 
 impl Collapsing {
-    pub(super) fn has_any(&self) -> bool {
-        !self.0.is_empty()
+    /// When there is something to do.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.0.iter().map(|region| region.due).min()
     }
 
     /// The regions of a window that cannot be mapped by others.
@@ -52,45 +69,81 @@ impl Collapsing {
         let (Some(own), Some(size)) = (RegionTable::known(), size_of_huge_pages()) else {
             return;
         };
-        let regions = own.long_regions(window, size);
+        let mut regions = own.long_regions(window, size);
+        // Each process that has asked for it is a reason to plan it.
+        regions.retain(|&(entry, generation, _)| {
+            let is_it =
+                |planned: &Region| (planned.entry, planned.generation) == (entry, generation);
+            !self.0.iter().any(is_it)
+        });
+        regions.truncate(MOST_REGIONS.saturating_sub(self.0.len()));
         if regions.is_empty() {
             return;
         }
         let Ok(maps) = maps::text() else { return };
+        let due = Instant::now();
         for (entry, generation, extent) in regions {
-            if self.0.len() >= MOST_WAITING {
-                return;
-            }
             let range = Collapse::within(extent.addr, extent.length, size);
             // A file would have to be read.
             let range = range.filter(|range| maps::is_private(&maps, range.next, range.end));
-            self.0.extend(range.map(|range| Waiting {
+            self.0.extend(range.map(|range| Region {
                 entry,
                 generation,
                 range,
+                due,
+                pause: FIRST_PAUSE,
+                left: u64::MAX,
             }));
         }
     }
 
     /// Moves a part of a region, if it is still registered.
-    pub(super) fn step(&mut self) {
-        let Some(mut next) = self.0.pop_front() else {
+    pub(super) fn step(&mut self, now: Instant) {
+        let index = self.0.iter().position(|region| region.due <= now);
+        let Some(mut next) = index.and_then(|index| self.0.remove(index)) else {
             return;
         };
         let is_there =
             RegionTable::known().is_some_and(|own| own.is_described(next.entry, next.generation));
-        if is_there && next.range.step() {
+        if !is_there {
+            return;
+        }
+        if next.range.step() {
             self.0.push_front(next);
+        } else if next.tries_again(now) {
+            self.0.push_back(next);
         }
     }
 }
 
-/// A range of memory, of which a part was moved.
+impl Region {
+    /// All of the range was tried. Whether some of it is to be tried again, and then that is the range.
+    fn tries_again(&mut self, now: Instant) -> bool {
+        let Some((from, to)) = self.range.bounds else {
+            return false;
+        };
+        self.pause = if self.range.left < self.left {
+            FIRST_PAUSE
+        } else {
+            self.pause * FACTOR
+        };
+        self.due = now + self.pause;
+        self.left = self.range.left;
+        // What was moved between these bounds takes no time.
+        self.range = Collapse::of(from, to, self.range.size);
+        self.pause <= LONGEST_PAUSE
+    }
+}
+
+/// A range of memory, of which a part was tried.
 #[derive(Debug, PartialEq, Eq)]
 struct Collapse {
     next: u64,
     end: u64,
     size: u64,
+    /// How much of it is to be tried again, and within which bounds that is.
+    left: u64,
+    bounds: Option<(u64, u64)>,
 }
 
 impl Collapse {
@@ -98,19 +151,38 @@ impl Collapse {
     fn within(addr: u64, length: u64, size: u64) -> Option<Self> {
         let next = addr.checked_next_multiple_of(size)?;
         let end = addr.checked_add(length)? / size * size;
-        (next < end).then_some(Self { next, end, size })
+        (next < end).then(|| Self::of(next, end, size))
+    }
+
+    fn of(next: u64, end: u64, size: u64) -> Self {
+        Self {
+            next,
+            end,
+            size,
+            left: 0,
+            bounds: None,
+        }
     }
 
     /// Moves the next huge page, if all of it is there. Whether there is another one.
     fn step(&mut self) -> bool {
-        let at = self.next;
-        self.next += self.size;
-        let goes_on = match collapse(at, self.size as usize) {
-            // This part is used by a device, for example, or some of it is not there, or not of this process alone.
-            Ok(()) | Err(libc::EAGAIN | libc::EBUSY | libc::ENODATA) => true,
-            Err(_) => false,
-        };
-        goes_on && self.next < self.end
+        match collapse(self.next, self.size as usize) {
+            Ok(()) => self.next += self.size,
+            // The program has excluded it, or the kernel does not know of it.
+            Err(libc::EINVAL) => self.next += self.size,
+            // The rest would take long, in vain.
+            Err(libc::ENOMEM) => self.leave(self.end),
+            // It is used by a device, for example, or some of it is not there, or not of this process alone.
+            Err(_) => self.leave(self.next + self.size),
+        }
+        self.next < self.end
+    }
+
+    fn leave(&mut self, to: u64) {
+        let from = self.bounds.map_or(self.next, |(from, _)| from);
+        self.bounds = Some((from, to));
+        self.left += to - self.next;
+        self.next = to;
     }
 }
 
@@ -187,6 +259,39 @@ mod tests {
             }
         }
         0
+    }
+
+    /// A region whose memory is written while it is registered, piece by piece, and whose end never is.
+    #[test]
+    fn what_is_not_there_is_tried_again() {
+        const SIZE: u64 = 1 << 21;
+        let now = Instant::now();
+        let mut region = Region {
+            entry: 0,
+            generation: 0,
+            range: Collapse::within(SIZE, 10 * SIZE, SIZE).unwrap(),
+            due: now,
+            pause: FIRST_PAUSE,
+            left: u64::MAX,
+        };
+        let mut pass = |is_there: u64| {
+            while region.range.next < region.range.end {
+                let to = region.range.next + SIZE;
+                if to <= SIZE * (1 + is_there) {
+                    region.range.next = to;
+                } else {
+                    region.range.leave(to);
+                }
+            }
+            region.tries_again(now).then(|| region.due - now)
+        };
+        for is_there in [0, 1, 2, 5, 9] {
+            assert_eq!(pass(is_there), Some(FIRST_PAUSE));
+        }
+        let pauses: Vec<_> = std::iter::from_fn(|| pass(9)).collect();
+        assert_eq!(pauses.len(), 4);
+        assert_eq!(pauses[3], 256 * FIRST_PAUSE);
+        assert_eq!(pass(10), None);
     }
 
     #[test]

@@ -208,8 +208,11 @@ impl Work {
 
     /// Waits for something to do, and does it. Fails when the process has no more use for the thread.
     pub(super) fn step(&mut self) -> Result<()> {
-        let until = (!self.questions.is_empty() || self.collapsing.has_any())
-            .then(|| self.not_before.saturating_duration_since(Instant::now()));
+        let asked = self.questions.front().map(|_| self.not_before);
+        let due = self.collapsing.due().map(|due| due.max(self.not_before));
+        let now = Instant::now();
+        let until = asked.into_iter().chain(due).min();
+        let until = until.map(|until| until.saturating_duration_since(now));
         let again = Some(UNMAP_AGAIN).filter(|_| !self.unused.is_empty());
         let until = until.into_iter().chain(again).min();
         let ready = self.watched.wait(until)?;
@@ -238,7 +241,7 @@ impl Work {
             if let Some((socket, question)) = self.questions.pop_front() {
                 self.answer(socket, question);
             } else {
-                self.collapsing.step();
+                self.collapsing.step(begun);
             }
             let now = Instant::now();
             self.not_before = now + (PAUSE * (now - begun)).min(LONGEST_PAUSE);
