@@ -54,6 +54,9 @@ impl Pages {
 /// The table is read in groups of so many pages, which takes little longer than to read it of one page.
 pub(super) const GROUP: u64 = 64;
 
+/// Of a range, so many entries are read at a time, at most.
+const AT_ONCE: usize = 512;
+
 /// Whether a table says of all pages of a range what one of the bits means.
 pub(super) fn are_there(table: RawFd, addr: usize, length: usize, bits: u64) -> bool {
     all(table, addr, length, |entry| entry & bits != 0)
@@ -68,7 +71,7 @@ pub(super) fn are_exclusive(table: RawFd, addr: usize, length: usize) -> bool {
 fn all(table: RawFd, addr: usize, length: usize, is: impl Fn(u64) -> bool) -> bool {
     let page = own_memory::page_size();
     let (mut at, end) = (addr / page, addr.saturating_add(length).div_ceil(page));
-    let mut entries = [0u64; GROUP as usize];
+    let mut entries = [0u64; AT_ONCE];
     while at < end {
         let n = entries.len().min(end - at);
         let some = &mut entries[..n];

@@ -4,13 +4,16 @@
 //!
 //! With a free processor both copy in half of the time. Without one, the owner's thread takes the time of the initiator;
 //! and when it wakes late, the initiator has copied nearly all. Then the initiator alone is faster. Neither process can
-//! tell which it is, so writes are timed, and now and then some are executed in the other way.
+//! tell which it is, so writes are timed, and now and then some are executed in the other way. A few of these may have
+//! been lucky: if the next ones take longer, the way is given up soon, and tried again more and more rarely.
 
 use std::time::Instant;
 
-/// So many writes are executed in the way that is faster, as far as is known, and then so many in the other one.
-const STEADY: u32 = 128;
+/// So many writes are executed in the other way to see how long they take.
 const TRIAL: u32 = 4;
+/// Then so many in the way that is faster, as far as is known, and up to so many when trials have been in vain.
+const STEADY: u32 = 128;
+const LONGEST: u32 = 2048;
 /// A measurement counts for one of so many.
 const WEIGHT: u64 = 4;
 
@@ -24,9 +27,21 @@ pub(super) struct OwnerHelp {
     /// Whether the owner is told, of so many writes more.
     tells: bool,
     left: u32,
-    is_trial: bool,
+    phase: Phase,
+    /// So many writes there are until the next trial.
+    pause: u32,
     /// When the write under way was begun. None also for the first one of a way: it wakes the owner, for example.
     begun: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Phase {
+    /// To find out how long it takes.
+    #[default]
+    Trial,
+    /// It was faster in a trial.
+    Probation,
+    Steady,
 }
 
 impl OwnerHelp {
@@ -42,17 +57,39 @@ impl OwnerHelp {
     }
 
     fn choose(&mut self) {
-        let is_known = self.helped != 0 && self.alone != 0;
-        let tells_if_known = self.helped <= self.alone;
-        self.is_trial = !is_known || !self.is_trial;
-        (self.tells, self.left) = match (is_known, self.is_trial) {
-            (false, _) => (self.helped == 0, TRIAL),
-            (true, true) => (!tells_if_known, TRIAL),
-            (true, false) => (tells_if_known, STEADY),
-        };
-        if self.is_trial {
-            *self.known() = 0;
+        if self.helped == 0 || self.alone == 0 {
+            self.pause = STEADY;
+            self.try_out(self.helped == 0);
+        } else if self.phase == Phase::Trial {
+            let is_better = self.of(self.tells) < self.of(!self.tells);
+            if is_better {
+                (self.phase, self.left) = (Phase::Probation, STEADY);
+            } else {
+                self.go_back();
+            }
+        } else {
+            if self.phase == Phase::Probation {
+                self.pause = STEADY;
+            }
+            self.try_out(!self.tells);
         }
+    }
+
+    fn try_out(&mut self, tells: bool) {
+        self.tells = tells;
+        *self.known() = 0;
+        (self.phase, self.left) = (Phase::Trial, TRIAL);
+    }
+
+    /// The other way is faster after all.
+    fn go_back(&mut self) {
+        self.tells = !self.tells;
+        (self.phase, self.left) = (Phase::Steady, self.pause);
+        self.pause = (2 * self.pause).min(LONGEST);
+    }
+
+    fn of(&self, tells: bool) -> u64 {
+        if tells { self.helped } else { self.alone }
     }
 
     fn known(&mut self) -> &mut u64 {
@@ -70,7 +107,7 @@ impl OwnerHelp {
         };
         let nanos = now.saturating_duration_since(begun).as_nanos() / u128::from(chunks.max(1));
         let nanos = u64::try_from(nanos).unwrap_or(u64::MAX / 8).max(1);
-        let is_trial = self.is_trial;
+        let is_trial = self.phase == Phase::Trial;
         let known = self.known();
         *known = match *known {
             0 => nanos,
@@ -79,6 +116,10 @@ impl OwnerHelp {
             // The same: one does not count for more than twice as much.
             before => (before * (WEIGHT - 1) + nanos.min(2 * before)) / WEIGHT,
         };
+        let (own, other) = (self.of(self.tells), self.of(!self.tells));
+        if self.phase == Phase::Probation && own > other + other / WEIGHT {
+            self.go_back();
+        }
     }
 }
 
@@ -104,17 +145,36 @@ mod tests {
 
     #[test]
     fn the_owner_is_told_when_that_is_faster() {
+        const MANY: u32 = 4 * LONGEST;
         let mut help = OwnerHelp::default();
         assert_eq!(told(&mut help, TRIAL, 9000, 20000), TRIAL);
         assert_eq!(told(&mut help, TRIAL, 9000, 20000), 0);
-        const MANY: u32 = 10 * STEADY;
-        assert!(told(&mut help, MANY, 9000, 20000) < MANY / 10);
+        assert!(told(&mut help, MANY, 9000, 20000) < MANY / 100);
         // A processor is free. It takes one trial to find that out.
-        told(&mut help, STEADY + TRIAL, 9000, 5000);
+        told(&mut help, LONGEST + TRIAL, 9000, 5000);
         assert!(told(&mut help, MANY, 9000, 5000) > MANY * 9 / 10);
         // Other programs need the processor.
-        told(&mut help, STEADY + TRIAL, 9000, 25000);
-        assert!(told(&mut help, MANY, 9000, 25000) < MANY / 10);
+        told(&mut help, LONGEST + TRIAL, 9000, 25000);
+        assert!(told(&mut help, MANY, 9000, 25000) < MANY / 100);
+    }
+
+    #[test]
+    fn a_way_that_is_faster_now_and_then_is_not_taken() {
+        const MANY: u32 = 4 * LONGEST;
+        let mut help = OwnerHelp::default();
+        let begun = Instant::now();
+        let mut told = 0;
+        for number in 0..MANY {
+            let is_told = help.begin(begun);
+            told += u32::from(is_told);
+            let nanos = match (is_told, number % 3) {
+                (false, _) => 9000,
+                (true, 0) => 5000,
+                (true, _) => 15000,
+            };
+            help.end(begun + Duration::from_nanos(8 * nanos), 8);
+        }
+        assert!(told < MANY / 30, "{told}");
     }
 
     #[test]
