@@ -373,8 +373,8 @@ page does.
 
 ![How many times the aim each figure is](performance-softrdma.svg)
 
-Operations of up to 256 KiB, and larger ones in files, are executed by the process that posts them; larger ones in
-private memory too, with the help of the owner of the memory where that is faster. A flush is an 8-byte read after the
+Operations of up to 256 KiB, and of up to 16 MiB in files, are executed by the process that posts them; larger ones
+too, with the help of the owner of the memory where that is faster. A flush is an 8-byte read after the
 write, as librpma flushes on devices without native flushes; with `--caps flush` softrdma has native ones. *Owner
 stopped*: the process that owns the memory has got SIGSTOP; *waits* means that the write completes only when that
 process goes on. *Idle connection*: what one of {idle} connections that have moved no data takes. The aim for connecting
@@ -382,8 +382,8 @@ is half of what it took when this was first measured: 8.6 TCP connections, and 3
 
 The kernel copies private memory, and what it takes for that is more than some aims allow. 8 bytes are a system call that
 finds the pages of another process, and a check that its descriptor is still the one that was opened. 1 MiB is one
-`process_vm_writev`, a look at the table of pages and the marks of the process: the last rows of 1 MiB compare it with
-that call alone, which is itself no faster than the aim.
+`process_vm_writev` or `process_vm_readv`, a look at the table of pages and a check of whose memory it is: the last rows
+of 1 MiB compare it with that call alone, which is itself no faster than the aim.
 
 ### By the number of connections and regions
 

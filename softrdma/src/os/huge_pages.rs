@@ -5,8 +5,8 @@
 //! The kernel looks up each page of another process that it copies from or to: with pages of 4 KiB, that takes longer
 //! than the copy. Memory that is there, and that no other process shares, takes as much memory in huge pages. Other memory
 //! stays as it is: pages that were only read, which are all the kernel's one page of zeros, and pages that are shared
-//! after a fork would each get memory of their own. It is looked at again for half a minute: a child may end, or somebody
-//! may write.
+//! after a fork would each get memory of their own. Such memory is tried again, until half a minute has brought nothing
+//! new: a child may end, or somebody may write.
 //!
 //! The kernel moves memory when it is asked (`MADV_COLLAPSE`, Linux 6.1), and leaves the attributes of the mapping as they
 //! are; threads that access a page meanwhile wait. It does not move what the program has excluded (`MADV_NOHUGEPAGE`,
@@ -39,8 +39,10 @@ const MOST_REGIONS: usize = 1024;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// So much longer is the next pause when nothing could be moved again.
 const FACTOR: u32 = 4;
-/// What cannot be moved for so long stays as it is.
+/// What is left when a pause would be longer than this stays as it is.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// When the kernel has refused so many parts in a row, the rest has to wait: the program may have excluded all of it.
+const MOST_REFUSED: u32 = 16;
 
 /// Regions of this process that are moved, one huge page after the other.
 #[derive(Default)]
@@ -54,7 +56,7 @@ struct Region {
     due: Instant,
     /// How long it waits for what could not be moved.
     pause: Duration,
-    /// How much that was, when all of it had been tried.
+    /// Bytes that could not be moved, in the best of the complete passes.
     left: u64,
 }
 
@@ -128,8 +130,8 @@ impl Region {
             self.pause * FACTOR
         };
         self.due = now + self.pause;
-        self.left = self.range.left;
-        // What was moved between these bounds takes no time.
+        self.left = self.left.min(self.range.left);
+        // What was moved between these bounds is tried again, too.
         self.range = Collapse::of(from, to, self.range.size);
         self.pause <= LONGEST_PAUSE
     }
@@ -144,6 +146,8 @@ struct Collapse {
     /// How much of it is to be tried again, and within which bounds that is.
     left: u64,
     bounds: Option<(u64, u64)>,
+    /// How many parts in a row the kernel has refused.
+    refused: u32,
 }
 
 impl Collapse {
@@ -161,19 +165,26 @@ impl Collapse {
             size,
             left: 0,
             bounds: None,
+            refused: 0,
         }
     }
 
     /// Moves the next huge page, if all of it is there. Whether there is another one.
     fn step(&mut self) -> bool {
+        let to = self.next + self.size;
         match collapse(self.next, self.size as usize) {
-            Ok(()) => self.next += self.size,
-            // The program has excluded it, or the kernel does not know of it.
-            Err(libc::EINVAL) => self.next += self.size,
+            Ok(()) => (self.next, self.refused) = (to, 0),
             // The rest would take long, in vain.
-            Err(libc::ENOMEM) => self.leave(self.end),
-            // It is used by a device, for example, or some of it is not there, or not of this process alone.
-            Err(_) => self.leave(self.next + self.size),
+            Err(libc::ENOMEM | libc::EMFILE | libc::ENFILE) => self.leave(self.end),
+            // Some of it is not there, or not of this process alone.
+            Err(libc::ENODATA) => self.leave(to),
+            // A device uses it, for example, or the program has excluded it. Before Linux 6.18, also if none of it was
+            // written after a fork.
+            Err(_) => {
+                self.refused += 1;
+                let gives_up = self.refused >= MOST_REFUSED;
+                self.leave(if gives_up { self.end } else { to });
+            }
         }
         self.next < self.end
     }
@@ -206,6 +217,10 @@ fn size_of_huge_pages() -> Option<u64> {
         String::from_utf8(text).ok()
     };
     if read(ENABLED)?.contains("[never]") {
+        return None;
+    }
+    // SAFETY: of no memory. It fails where the kernel does not know the advice.
+    if unsafe { libc::madvise(ptr::null_mut(), 0, MADV_COLLAPSE) } != 0 {
         return None;
     }
     let size: u64 = read(SIZE)?.trim_ascii().parse().ok()?;
@@ -288,9 +303,11 @@ mod tests {
         for is_there in [0, 1, 2, 5, 9] {
             assert_eq!(pass(is_there), Some(FIRST_PAUSE));
         }
+        // A child has all of it for a moment: that it ends is nothing new.
+        assert_eq!(pass(0), Some(4 * FIRST_PAUSE));
         let pauses: Vec<_> = std::iter::from_fn(|| pass(9)).collect();
-        assert_eq!(pauses.len(), 4);
-        assert_eq!(pauses[3], 256 * FIRST_PAUSE);
+        assert_eq!(pauses.len(), 3);
+        assert_eq!(pauses[2], 256 * FIRST_PAUSE);
         assert_eq!(pass(10), None);
     }
 

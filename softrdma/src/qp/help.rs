@@ -4,14 +4,14 @@
 //!
 //! With a free processor both copy in half of the time. Without one, the owner's thread takes the time of the initiator;
 //! and when it wakes late, the initiator has copied nearly all. Then the initiator alone is faster. Neither process can
-//! tell which it is, so writes are timed, and now and then some are executed in the other way. A few of these may have
-//! been lucky: if the next ones take longer, the way is given up soon, and tried again more and more rarely.
+//! tell which it is, so writes are timed, and now and then some are executed in the other mode. A few of these may have
+//! been lucky: if the next ones take longer, this mode is given up soon, and tried again more and more rarely.
 
 use std::time::Instant;
 
-/// So many writes are executed in the other way to see how long they take.
+/// So many writes are executed in the other mode to see how long they take.
 const TRIAL: u32 = 4;
-/// Then so many in the way that is faster, as far as is known, and up to so many when trials have been in vain.
+/// Then so many in the mode that is faster, as far as is known, and up to so many when trials have been in vain.
 const STEADY: u32 = 128;
 const LONGEST: u32 = 2048;
 /// A measurement counts for one of so many.
@@ -30,8 +30,10 @@ pub(super) struct OwnerHelp {
     phase: Phase,
     /// So many writes there are until the next trial.
     pause: u32,
-    /// When the write under way was begun. None also for the first one of a way: it wakes the owner, for example.
+    /// When the write under way was begun. None also for the first one of a mode: it wakes the owner, for example.
     begun: Option<Instant>,
+    /// The next write is the first one.
+    is_first: bool,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -47,12 +49,11 @@ enum Phase {
 impl OwnerHelp {
     /// A write begins. Whether the owner is told at once.
     pub(super) fn begin(&mut self, now: Instant) -> bool {
-        let is_first = self.left == 0;
-        if is_first {
+        if self.left == 0 {
             self.choose();
         }
         self.left -= 1;
-        self.begun = (!is_first).then_some(now);
+        self.begun = (!std::mem::take(&mut self.is_first)).then_some(now);
         self.tells
     }
 
@@ -60,30 +61,29 @@ impl OwnerHelp {
         if self.helped == 0 || self.alone == 0 {
             self.pause = STEADY;
             self.try_out(self.helped == 0);
-        } else if self.phase == Phase::Trial {
-            let is_better = self.of(self.tells) < self.of(!self.tells);
-            if is_better {
-                (self.phase, self.left) = (Phase::Probation, STEADY);
-            } else {
-                self.go_back();
-            }
-        } else {
-            if self.phase == Phase::Probation {
+            return;
+        }
+        let is_better = self.of(self.tells) < self.of(!self.tells);
+        match self.phase {
+            Phase::Steady => self.try_out(!self.tells),
+            _ if !is_better => self.go_back(),
+            Phase::Trial => (self.phase, self.left) = (Phase::Probation, STEADY),
+            Phase::Probation => {
                 self.pause = STEADY;
+                self.try_out(!self.tells);
             }
-            self.try_out(!self.tells);
         }
     }
 
     fn try_out(&mut self, tells: bool) {
-        self.tells = tells;
+        (self.tells, self.is_first) = (tells, true);
         *self.known() = 0;
         (self.phase, self.left) = (Phase::Trial, TRIAL);
     }
 
-    /// The other way is faster after all.
+    /// The other mode is faster after all.
     fn go_back(&mut self) {
-        self.tells = !self.tells;
+        (self.tells, self.is_first) = (!self.tells, true);
         (self.phase, self.left) = (Phase::Steady, self.pause);
         self.pause = (2 * self.pause).min(LONGEST);
     }
@@ -129,7 +129,7 @@ mod tests {
 
     use super::*;
 
-    /// Of how many of so many writes the owner is told, when a chunk takes so long. The first one of a way takes longer.
+    /// Of how many of so many writes the owner is told, when a chunk takes so long. The first one of a mode takes longer.
     fn told(help: &mut OwnerHelp, writes: u32, alone: u64, helped: u64) -> u32 {
         let begun = Instant::now();
         let (mut told, mut before) = (0, None);
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_way_that_is_faster_now_and_then_is_not_taken() {
+    fn a_mode_that_is_faster_now_and_then_is_not_taken() {
         const MANY: u32 = 4 * LONGEST;
         let mut help = OwnerHelp::default();
         let begun = Instant::now();
