@@ -374,11 +374,11 @@ page does.
 ![How many times the aim each figure is](performance-softrdma.svg)
 
 Operations of up to 256 KiB, and of up to 16 MiB in files, are executed by the process that posts them; larger ones
-too, with the help of the owner of the memory where that is faster. A flush is an 8-byte read after the
-write, as librpma flushes on devices without native flushes; with `--caps flush` softrdma has native ones. *Owner
-stopped*: the process that owns the memory has got SIGSTOP; *waits* means that the write completes only when that
-process goes on. *Idle connection*: what one of {idle} connections that have moved no data takes. The aim for connecting
-is half of what it took when this was first measured: 8.6 TCP connections, and 309 system calls.
+too, with the help of the owner of the memory where that is faster. A flush is an 8-byte read after the write, as
+librpma flushes on devices without native flushes; with `--caps flush` softrdma has native ones. *Owner stopped*: the process
+that owns the memory has got SIGSTOP; *waits* means that the write completes only when that process goes on. *Idle
+connection*: what one of {idle} connections that have moved no data takes. The aim for connecting is half of what it
+took when this was first measured: 8.6 TCP connections, and 309 system calls.
 
 The kernel copies private memory, and what it takes for that is more than some aims allow. 8 bytes are a system call that
 finds the pages of another process, and a check that its descriptor is still the one that was opened. 1 MiB is one

@@ -57,7 +57,7 @@ struct Region {
     /// How long it waits for what could not be moved.
     pause: Duration,
     /// Bytes that could not be moved, in the best of the complete passes.
-    left: u64,
+    least_left: u64,
 }
 
 impl Collapsing {
@@ -94,7 +94,7 @@ impl Collapsing {
                 range,
                 due,
                 pause: FIRST_PAUSE,
-                left: u64::MAX,
+                least_left: u64::MAX,
             }));
         }
     }
@@ -124,13 +124,13 @@ impl Region {
         let Some((from, to)) = self.range.bounds else {
             return false;
         };
-        self.pause = if self.range.left < self.left {
+        self.pause = if self.range.left < self.least_left {
             FIRST_PAUSE
         } else {
             self.pause * FACTOR
         };
         self.due = now + self.pause;
-        self.left = self.left.min(self.range.left);
+        self.least_left = self.least_left.min(self.range.left);
         // What was moved between these bounds is tried again, too.
         self.range = Collapse::of(from, to, self.range.size);
         self.pause <= LONGEST_PAUSE
@@ -138,7 +138,6 @@ impl Region {
 }
 
 /// A range of memory, of which a part was tried.
-#[derive(Debug, PartialEq, Eq)]
 struct Collapse {
     next: u64,
     end: u64,
@@ -287,7 +286,7 @@ mod tests {
             range: Collapse::within(SIZE, 10 * SIZE, SIZE).unwrap(),
             due: now,
             pause: FIRST_PAUSE,
-            left: u64::MAX,
+            least_left: u64::MAX,
         };
         let mut pass = |is_there: u64| {
             while region.range.next < region.range.end {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-//! Tells the processor which memory is needed next. It then loads several cache lines at the same time; otherwise it
-//! would load one after the other, each when an instruction needs it.
+//! Prefetches memory: the processor loads several cache lines at the same time. Otherwise it would load one after the
+//! other, each when an instruction needs it.
 
 use std::ptr;
 

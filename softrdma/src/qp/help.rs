@@ -2,7 +2,7 @@
 
 //! Whether the owner of the memory is told of a large write at once, so that it copies chunks, too.
 //!
-//! With a free processor both copy in half of the time. Without one, the owner's thread takes the time of the initiator;
+//! With a free processor both may copy in less time than one. Without it, the owner's thread takes the time of the initiator;
 //! and when it wakes late, the initiator has copied nearly all. Then the initiator alone is faster. Neither process can
 //! tell which it is, so writes are timed, and now and then some are executed in the other mode. A few of these may have
 //! been lucky: if the next ones take longer, this mode is given up soon, and tried again more and more rarely.
@@ -20,10 +20,9 @@ const WEIGHT: u64 = 4;
 /// The large writes of a connection.
 #[derive(Default)]
 pub(super) struct OwnerHelp {
-    /// How long a chunk takes, in nanoseconds: when the initiator is alone, and when the owner is told. 0 if it is not
-    /// known.
-    alone: u64,
-    helped: u64,
+    /// How long a chunk takes, in nanoseconds: when the initiator is alone, and when the owner is told (`mode`). 0 if it
+    /// is not known.
+    takes: [u64; 2],
     /// Whether the owner is told, of so many writes more.
     tells: bool,
     left: u32,
@@ -34,6 +33,11 @@ pub(super) struct OwnerHelp {
     begun: Option<Instant>,
     /// The next write is the first one.
     is_first: bool,
+}
+
+/// Where `takes` has the mode in which the owner is told, or is not.
+fn mode(tells: bool) -> usize {
+    usize::from(tells)
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -58,12 +62,12 @@ impl OwnerHelp {
     }
 
     fn choose(&mut self) {
-        if self.helped == 0 || self.alone == 0 {
+        if self.takes.contains(&0) {
             self.pause = STEADY;
-            self.try_out(self.helped == 0);
+            self.try_out(self.takes[mode(true)] == 0);
             return;
         }
-        let is_better = self.of(self.tells) < self.of(!self.tells);
+        let is_better = self.takes[mode(self.tells)] < self.takes[mode(!self.tells)];
         match self.phase {
             Phase::Steady => self.try_out(!self.tells),
             _ if !is_better => self.go_back(),
@@ -77,7 +81,7 @@ impl OwnerHelp {
 
     fn try_out(&mut self, tells: bool) {
         (self.tells, self.is_first) = (tells, true);
-        *self.known() = 0;
+        self.takes[mode(tells)] = 0;
         (self.phase, self.left) = (Phase::Trial, TRIAL);
     }
 
@@ -88,18 +92,6 @@ impl OwnerHelp {
         self.pause = (2 * self.pause).min(LONGEST);
     }
 
-    fn of(&self, tells: bool) -> u64 {
-        if tells { self.helped } else { self.alone }
-    }
-
-    fn known(&mut self) -> &mut u64 {
-        if self.tells {
-            &mut self.helped
-        } else {
-            &mut self.alone
-        }
-    }
-
     /// The write that was begun last is complete.
     pub(super) fn end(&mut self, now: Instant, chunks: u32) {
         let Some(begun) = self.begun.take() else {
@@ -107,17 +99,16 @@ impl OwnerHelp {
         };
         let nanos = now.saturating_duration_since(begun).as_nanos() / u128::from(chunks.max(1));
         let nanos = u64::try_from(nanos).unwrap_or(u64::MAX / 8).max(1);
-        let is_trial = self.phase == Phase::Trial;
-        let known = self.known();
-        *known = match *known {
+        let other = self.takes[mode(!self.tells)];
+        let own = &mut self.takes[mode(self.tells)];
+        *own = match *own {
             0 => nanos,
             // Some may have been interrupted.
-            before if is_trial => before.min(nanos),
+            before if self.phase == Phase::Trial => before.min(nanos),
             // The same: one does not count for more than twice as much.
             before => (before * (WEIGHT - 1) + nanos.min(2 * before)) / WEIGHT,
         };
-        let (own, other) = (self.of(self.tells), self.of(!self.tells));
-        if self.phase == Phase::Probation && own > other + other / WEIGHT {
+        if self.phase == Phase::Probation && *own > other + other / WEIGHT {
             self.go_back();
         }
     }
@@ -184,13 +175,13 @@ mod tests {
         let now = Instant::now();
         assert!(help.begin(now));
         help.end(now + Duration::from_secs(5), 8);
-        assert!(help.helped < help.alone);
+        assert!(help.takes[mode(true)] < help.takes[mode(false)]);
     }
 
     #[test]
     fn only_what_was_begun_is_timed() {
         let mut help = OwnerHelp::default();
         help.end(Instant::now(), 8);
-        assert_eq!((help.alone, help.helped), (0, 0));
+        assert_eq!(help.takes, [0, 0]);
     }
 }
